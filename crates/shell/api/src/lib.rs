@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The gRPC interfaces of Homeport (`proto/`), generated, and the conversions between their messages
+//! and the types of the core. No rule of any protocol is decided here.
+
+pub mod convert;
+
+#[expect(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::as_conversions,
+    clippy::use_self,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/mod.rs"));
+}
+
+pub use generated::homeport::admin::v1 as admin;
+pub use generated::homeport::binding::v1 as binding;
+pub use generated::homeport::feed::v1 as feed;
+pub use generated::homeport::signalling::v1 as signalling;
+pub use generated::homeport::store::v1 as store;
+
+/// All services, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -91,7 +91,8 @@ impl Lifetime {
     /// Rounds down to whole units and stops at the largest value.
     #[must_use]
     pub fn from_secs(secs: u32) -> Self {
-        Self(u16::try_from(secs / u32::from(Self::UNIT_SECS)).unwrap_or(u16::MAX))
+        let units = secs.checked_div(u32::from(Self::UNIT_SECS)).unwrap_or(0);
+        Self(u16::try_from(units).unwrap_or(u16::MAX))
     }
 
     /// Length in seconds.
@@ -108,7 +109,9 @@ impl Lifetime {
 }
 
 macro_rules! code_points {
-    ($(#[$doc:meta])* $name:ident($repr:ty) { $($(#[$cdoc:meta])* $constant:ident = $value:literal, $text:literal;)* }) => {
+    ($(#[$doc:meta])* $name:ident($repr:ty) {
+        $($(#[$cdoc:meta])* $constant:ident = $value:literal, $text:literal;)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub $repr);
@@ -142,6 +145,8 @@ macro_rules! code_points {
         }
     };
 }
+
+pub(crate) use code_points;
 
 code_points! {
     /// Status of a Binding Acknowledgement and of a Binding Identifier option: values below 128
@@ -206,7 +211,8 @@ code_points! {
         /// RFC 5648: bulk registration is not allowed.
         MCOA_BULK_REGISTRATION_PROHIBITED = 168, "MCOA BULK REGISTRATION PROHIBITED";
         /// RFC 5648: simultaneous home and foreign bindings are not allowed.
-        MCOA_SIMULTANEOUS_HOME_AND_FOREIGN_PROHIBITED = 169, "MCOA SIMULTANEOUS HOME AND FOREIGN PROHIBITED";
+        MCOA_SIMULTANEOUS_HOME_AND_FOREIGN_PROHIBITED = 169,
+            "MCOA SIMULTANEOUS HOME AND FOREIGN PROHIBITED";
         /// RFC 6275: invalid care-of address.
         INVALID_CARE_OF_ADDRESS = 174, "invalid care-of address";
     }

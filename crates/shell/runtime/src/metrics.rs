@@ -1,0 +1,75 @@
+//! Metrics by `prometheus-client`. Names are `homeport_<subsystem>_<noun>_<unit>`, in base units; label
+//! values come from closed enums, never from what a peer sent.
+
+use prometheus_client::metrics::{counter::Counter, family::Family};
+pub use prometheus_client::registry::Registry;
+
+/// An empty registry whose metrics all start with `homeport_`.
+pub fn registry() -> Registry {
+    Registry::with_prefix("homeport")
+}
+
+/// A counter for each reason: `name_total{reason="..."}`. Clones share the counts.
+///
+/// The reasons are names of an enum's variants; that is why they are `&'static str`.
+#[derive(Clone, Debug, Default)]
+pub struct ReasonCounter {
+    family: Family<[(&'static str, &'static str); 1], Counter>,
+}
+
+impl ReasonCounter {
+    /// Registers the counter (without the `_total`, which the exposition adds). Every reason in `known`
+    /// is shown as zero from the start, so that a rate over it has a beginning.
+    pub fn register(
+        registry: &mut Registry,
+        name: &'static str,
+        help: &'static str,
+        known: &[&'static str],
+    ) -> Self {
+        let counter = Self::default();
+        registry.register(name, help, counter.family.clone());
+        for reason in known {
+            drop(counter.of(reason));
+        }
+        counter
+    }
+
+    /// Counts one.
+    pub fn count(&self, reason: &'static str) {
+        self.add(reason, 1);
+    }
+
+    /// Counts `n`.
+    pub fn add(&self, reason: &'static str, n: u64) {
+        self.family.get_or_create(&[("reason", reason)]).inc_by(n);
+    }
+
+    /// The counter of one reason, for hot paths and tests.
+    pub fn of(&self, reason: &'static str) -> Counter {
+        self.family.get_or_create_owned(&[("reason", reason)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_counted_apart_and_known_ones_start_at_zero() {
+        let mut registry = registry();
+        let drops = ReasonCounter::register(&mut registry, "drops", "Dropped", &["no_binding"]);
+        drops.count("too_short");
+        drops.clone().add("too_short", 2);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("encodes");
+        assert!(
+            text.contains("homeport_drops_total{reason=\"no_binding\"} 0\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("homeport_drops_total{reason=\"too_short\"} 3\n"),
+            "{text}"
+        );
+        assert_eq!(drops.of("too_short").get(), 3);
+    }
+}

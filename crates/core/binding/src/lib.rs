@@ -1,1 +1,38 @@
-//! Placeholder.
+//! The binding cache: the replicated state machine that decides every rule which needs state.
+//!
+//! Commands go in, verdicts and changes come out. The same batches in the same order give the same
+//! state, verdicts and changes on every replica: there is no clock, no randomness and no I/O here.
+//! Time enters as the [`LogTime`] that the leader stamped into the batch.
+//!
+//! Implements RFC 6275 §9.5.1, §10.3 (registration and de-registration at the home agent), RFC 5648 §6
+//! (multiple care-of addresses), the replay protection of RFC 4285 §5.3 and the care-of address rules
+//! of RFC 5648 §8 for IPv4. It does not read or write packets: `homeport-signalling` does.
+//!
+//! ```
+//! use homeport_binding::{Batch, BindingCache, LogTime};
+//! let mut cache = BindingCache::default();
+//! assert!(cache.apply(1, Batch { at: LogTime(1_000), commands: Vec::new() }).is_empty());
+//! assert_eq!(cache.revision(), 1);
+//! ```
+#![no_std]
+
+extern crate alloc;
+
+mod admin;
+mod cache;
+mod command;
+mod home;
+pub mod limits;
+mod record;
+mod register;
+#[cfg(test)]
+mod tests;
+mod time;
+mod verdict;
+
+pub use cache::{BindingCache, Change, StateError, StateRecord};
+pub use command::{Batch, BidRequest, Command, Registration, RequestId, WireSource};
+pub use home::{Binding, CareOf, Home, HomeBinding, Remembered};
+pub use record::{Authentication, HomePrefix, Ipv6Prefix, Key, Policy, Revised, Subscriber};
+pub use time::LogTime;
+pub use verdict::{Answer, NatDetection, Outcome, Refusal, RefusalKind, Silence, Verdict};

@@ -23,5 +23,4 @@ pub use generated::homeport::signalling::v1 as signalling;
 pub use generated::homeport::store::v1 as store;
 
 /// All services, for gRPC reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,363 @@
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::Ipv6Addr;
+
+use crate::command::{Batch, Command};
+use crate::home::Home;
+use crate::limits;
+use crate::record::{HomePrefix, Ipv6Prefix, Policy, Revised, Subscriber};
+use crate::time::LogTime;
+use crate::verdict::Verdict;
+
+/// The replicated state.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct BindingCache {
+    pub(crate) now: LogTime,
+    pub(crate) revision: u64,
+    pub(crate) home_prefixes: BTreeMap<Ipv6Prefix, Revised<HomePrefix>>,
+    pub(crate) subscribers: BTreeMap<Ipv6Addr, SubscriberEntry>,
+    pub(crate) homes: BTreeMap<Ipv6Addr, Home>,
+    /// Earliest deadline of each home address.
+    deadlines: BTreeSet<(LogTime, Ipv6Addr)>,
+    bindings: usize,
+    changes: Vec<Change>,
+}
+
+/// A subscriber with what the store keeps of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SubscriberEntry {
+    pub(crate) revised: Revised<Subscriber>,
+    /// Last accepted MESG-ID: outlives the bindings, else an old Binding Update could be replayed.
+    pub(crate) last_message_id: u64,
+}
+
+/// What forwarders and screens must look at again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Change {
+    /// A home prefix was written or deleted.
+    HomePrefix(Ipv6Prefix),
+    /// The bindings of a home address changed.
+    Home(Ipv6Addr),
+}
+
+/// One record of the whole state, for snapshots.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StateRecord {
+    /// Comes first.
+    Header {
+        /// The newest log time.
+        now: LogTime,
+        /// The log index that the state is of.
+        revision: u64,
+    },
+    /// A home prefix.
+    HomePrefix(Revised<HomePrefix>),
+    /// A subscriber and its last accepted MESG-ID.
+    Subscriber(Revised<Subscriber>, u64),
+    /// A home address.
+    Home(Ipv6Addr, Home),
+}
+
+/// The records are not those of a state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StateError {
+    /// The header is missing or not the first record.
+    Header,
+    /// A record names something twice.
+    Duplicate,
+}
+
+impl core::fmt::Display for StateError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Header => "the state's header is missing or not its first record",
+            Self::Duplicate => "the state holds the same record twice",
+        })
+    }
+}
+
+impl core::error::Error for StateError {}
+
+impl BindingCache {
+    /// Applies the log entry at index `revision`; one verdict for each command.
+    pub fn apply(&mut self, revision: u64, batch: Batch) -> Vec<Verdict> {
+        self.advance(revision);
+        // Leaders change and their clocks differ; log time never runs back.
+        self.now = self.now.max(batch.at);
+        self.expire_due();
+        batch
+            .commands
+            .into_iter()
+            .map(|command| {
+                let outcome = match command {
+                    Command::Register(registration) => return self.register(registration),
+                    Command::PutHomePrefix {
+                        home_prefix,
+                        must_not_exist,
+                    } => self.put_home_prefix(home_prefix, must_not_exist),
+                    Command::DeleteHomePrefix(prefix) => self.delete_home_prefix(prefix),
+                    Command::PutSubscriber {
+                        subscriber,
+                        must_not_exist,
+                    } => self.put_subscriber(subscriber, must_not_exist),
+                    Command::DeleteSubscriber(home_address) => self.delete_subscriber(home_address),
+                };
+                Verdict { revision, outcome }
+            })
+            .collect()
+    }
+
+    /// Takes note of a log entry that holds no command, so that the revision is always the log index.
+    pub fn advance(&mut self, revision: u64) {
+        assert!(
+            revision > self.revision,
+            "log entries are applied once and in order"
+        );
+        self.revision = revision;
+    }
+
+    /// Log index of the newest entry applied.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Newest log time.
+    #[must_use]
+    pub const fn now(&self) -> LogTime {
+        self.now
+    }
+
+    /// When something ends next; an entry with that time or a later one works it off.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<LogTime> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Hands over what changed since the last call, in order; the same thing may be named twice.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        core::mem::take(&mut self.changes)
+    }
+
+    /// Number of home addresses known, tombstones included.
+    #[must_use]
+    pub fn home_address_count(&self) -> usize {
+        self.homes.len()
+    }
+
+    /// Number of bindings.
+    #[must_use]
+    pub const fn binding_count(&self) -> usize {
+        self.bindings
+    }
+
+    /// What is known of a home address.
+    #[must_use]
+    pub fn home(&self, home_address: Ipv6Addr) -> Option<&Home> {
+        self.homes.get(&home_address)
+    }
+
+    /// Home addresses in order, those after `after` only.
+    pub fn homes_after(&self, after: Option<Ipv6Addr>) -> impl Iterator<Item = (Ipv6Addr, &Home)> {
+        range_after(&self.homes, after).map(|(address, home)| (*address, home))
+    }
+
+    /// A home prefix.
+    #[must_use]
+    pub fn home_prefix(&self, prefix: Ipv6Prefix) -> Option<&Revised<HomePrefix>> {
+        self.home_prefixes.get(&prefix)
+    }
+
+    /// Home prefixes in order, those after `after` only.
+    pub fn home_prefixes_after(
+        &self,
+        after: Option<Ipv6Prefix>,
+    ) -> impl Iterator<Item = &Revised<HomePrefix>> {
+        range_after(&self.home_prefixes, after).map(|(_, prefix)| prefix)
+    }
+
+    /// A subscriber.
+    #[must_use]
+    pub fn subscriber(&self, home_address: Ipv6Addr) -> Option<&Revised<Subscriber>> {
+        self.subscribers
+            .get(&home_address)
+            .map(|entry| &entry.revised)
+    }
+
+    /// Subscribers in order, those after `after` only.
+    pub fn subscribers_after(
+        &self,
+        after: Option<Ipv6Addr>,
+    ) -> impl Iterator<Item = &Revised<Subscriber>> {
+        range_after(&self.subscribers, after).map(|(_, entry)| &entry.revised)
+    }
+
+    /// The records that decide how a Binding Update of this home address, sent to this home agent,
+    /// is checked.
+    #[must_use]
+    pub fn policy(&self, home_address: Ipv6Addr, home_agent: Ipv6Addr) -> Policy {
+        let serving = self
+            .home_prefixes
+            .values()
+            .filter(|prefix| prefix.record.prefix.contains(home_address))
+            .max_by_key(|prefix| prefix.record.prefix.len());
+        let addressed = || {
+            self.home_prefixes
+                .values()
+                .find(|prefix| prefix.record.home_agent == home_agent)
+        };
+        Policy {
+            home_address_served: serving.is_some(),
+            home_prefix: serving.or_else(addressed).cloned(),
+            subscriber: self.subscriber(home_address).cloned(),
+        }
+    }
+
+    /// The whole state as records, the header first.
+    pub fn records(&self) -> impl Iterator<Item = StateRecord> + '_ {
+        let header = StateRecord::Header {
+            now: self.now,
+            revision: self.revision,
+        };
+        let prefixes = self
+            .home_prefixes
+            .values()
+            .cloned()
+            .map(StateRecord::HomePrefix);
+        let subscribers = self
+            .subscribers
+            .values()
+            .map(|entry| StateRecord::Subscriber(entry.revised.clone(), entry.last_message_id));
+        let homes = self
+            .homes
+            .iter()
+            .map(|(address, home)| StateRecord::Home(*address, home.clone()));
+        core::iter::once(header)
+            .chain(prefixes)
+            .chain(subscribers)
+            .chain(homes)
+    }
+
+    /// The state that these records are of.
+    ///
+    /// # Errors
+    /// When the header is not first or a record comes twice.
+    pub fn from_records(
+        records: impl IntoIterator<Item = StateRecord>,
+    ) -> Result<Self, StateError> {
+        let mut records = records.into_iter();
+        let Some(StateRecord::Header { now, revision }) = records.next() else {
+            return Err(StateError::Header);
+        };
+        let mut cache = Self {
+            now,
+            revision,
+            ..Self::default()
+        };
+        for record in records {
+            let fresh = match record {
+                StateRecord::Header { .. } => return Err(StateError::Header),
+                StateRecord::HomePrefix(prefix) => cache
+                    .home_prefixes
+                    .insert(prefix.record.prefix, prefix)
+                    .is_none(),
+                StateRecord::Subscriber(revised, last_message_id) => cache
+                    .subscribers
+                    .insert(
+                        revised.record.home_address,
+                        SubscriberEntry {
+                            revised,
+                            last_message_id,
+                        },
+                    )
+                    .is_none(),
+                StateRecord::Home(address, home) => {
+                    cache.bindings = cache.bindings.saturating_add(home.bindings.len());
+                    cache
+                        .deadlines
+                        .extend(home.deadline().map(|at| (at, address)));
+                    cache.homes.insert(address, home).is_none()
+                }
+            };
+            if !fresh {
+                return Err(StateError::Duplicate);
+            }
+        }
+        Ok(cache)
+    }
+
+    pub(crate) fn changed(&mut self, change: Change) {
+        if self.changes.last() != Some(&change) {
+            self.changes.push(change);
+        }
+    }
+
+    /// Takes the record of a home address out, without what has ended: every change of a record
+    /// goes through this and [`Self::put_home`], which keep deadlines and counts.
+    pub(crate) fn take_home(&mut self, home_address: Ipv6Addr) -> Option<Home> {
+        let mut home = self.homes.remove(&home_address)?;
+        if let Some(at) = home.deadline() {
+            self.deadlines.remove(&(at, home_address));
+        }
+        self.bindings = self.bindings.saturating_sub(home.bindings.len());
+        if home.expire(self.now) {
+            home.revision = self.revision;
+            self.changed(Change::Home(home_address));
+        }
+        (!home.is_forgotten(self.now)).then_some(home)
+    }
+
+    pub(crate) fn put_home(&mut self, home_address: Ipv6Addr, home: Home) {
+        self.deadlines
+            .extend(home.deadline().map(|at| (at, home_address)));
+        self.bindings = self.bindings.saturating_add(home.bindings.len());
+        let replaced = self.homes.insert(home_address, home);
+        assert!(
+            replaced.is_none(),
+            "a home address is taken out before it is put back"
+        );
+    }
+
+    fn expire_due(&mut self) {
+        for _ in 0..limits::EXPIRIES_PER_BATCH_MAX {
+            let Some((_, home_address)) = self
+                .deadlines
+                .first()
+                .copied()
+                .filter(|(at, _)| *at <= self.now)
+            else {
+                return;
+            };
+            if let Some(home) = self.take_home(home_address) {
+                self.put_home(home_address, home);
+            }
+        }
+    }
+}
+
+fn range_after<K: Ord + Copy, V>(
+    map: &BTreeMap<K, V>,
+    after: Option<K>,
+) -> impl Iterator<Item = (&K, &V)> {
+    use core::ops::Bound::{Excluded, Unbounded};
+    map.range((after.map_or(Unbounded, Excluded), Unbounded))
+}
+
+impl BindingCache {
+    /// For messages: what is said of a home prefix that does not exist.
+    pub(crate) fn prefix_names(&self) -> String {
+        use core::fmt::Write as _;
+        let mut names = String::new();
+        for prefix in self.home_prefixes.keys().take(8) {
+            let separator = if names.is_empty() { "" } else { ", " };
+            // Writing to a string cannot fail.
+            let _infallible = write!(names, "{separator}{prefix}");
+        }
+        if names.is_empty() {
+            String::from("none")
+        } else {
+            names
+        }
+    }
+}

@@ -1,0 +1,99 @@
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence};
+
+use crate::record::{HomePrefix, Ipv6Prefix, Subscriber};
+use crate::time::LogTime;
+
+/// Names one Binding Update: a command that arrives twice has one effect and one answer.
+pub type RequestId = [u8; 16];
+
+/// One entry of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Batch {
+    /// The leader's time.
+    pub at: LogTime,
+    /// In the order in which they take effect.
+    pub commands: Vec<Command>,
+}
+
+/// What can be asked of the binding cache.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// A Binding Update.
+    Register(Registration),
+    /// Creates or replaces a home prefix.
+    PutHomePrefix {
+        /// The record.
+        home_prefix: HomePrefix,
+        /// Refuse to replace one.
+        must_not_exist: bool,
+    },
+    /// Deletes a home prefix that has no bindings.
+    DeleteHomePrefix(Ipv6Prefix),
+    /// Creates or replaces a subscriber.
+    PutSubscriber {
+        /// The record.
+        subscriber: Subscriber,
+        /// Refuse to replace one.
+        must_not_exist: bool,
+    },
+    /// Deletes a subscriber and its bindings.
+    DeleteSubscriber(Ipv6Addr),
+}
+
+/// Where a Binding Update came from on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WireSource {
+    /// IPv6 source address.
+    Ipv6(Ipv6Addr),
+    /// Outer IPv4 source address and UDP source port (RFC 5555).
+    Udp(Ipv4Addr, u16),
+}
+
+/// A Binding Update with H set that passed every check which needs no state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Registration {
+    /// Names this Binding Update.
+    pub request_id: RequestId,
+    /// Home Address option, else the IPv6 source.
+    pub home_address: Ipv6Addr,
+    /// IPv6 destination.
+    pub home_agent: Ipv6Addr,
+    /// Where it came from.
+    pub source: WireSource,
+    /// Sequence number.
+    pub sequence: Sequence,
+    /// Lifetime asked for.
+    pub lifetime: Lifetime,
+    /// Flags.
+    pub flags: BuFlags,
+    /// Alternate Care-of Address option.
+    pub alternate_care_of: Option<Ipv6Addr>,
+    /// IPv4 Care-of Address option (never together with BID options).
+    pub ipv4_care_of: Option<Ipv4Addr>,
+    /// BID options in their order.
+    pub bids: Vec<BidRequest>,
+    /// MH-LLA option.
+    pub link_layer_address: Vec<u8>,
+    /// MESG-ID option: an NTP timestamp.
+    pub message_id: Option<u64>,
+    /// Revisions of home prefix and subscriber that the Binding Update was checked against.
+    pub policy_revisions: (u64, u64),
+}
+
+/// One BID option of a Binding Update.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BidRequest {
+    /// `None` when the option was too short to hold one.
+    pub bid: Option<Bid>,
+    /// H flag: a home binding (RFC 5648 §5.6).
+    pub home: bool,
+    /// BID-PRI (RFC 6089).
+    pub priority: BidPriority,
+    /// Care-of address field.
+    pub care_of: BidCareOf,
+    /// The option's length was none of 4, 8 and 20.
+    pub malformed: bool,
+}

@@ -1,0 +1,153 @@
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use homeport_wire::{Bid, BidPriority, Sequence};
+
+use crate::command::RequestId;
+use crate::limits;
+use crate::time::LogTime;
+use crate::verdict::Verdict;
+
+/// A registered care-of address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CareOf {
+    /// IPv6-in-IPv6.
+    Ipv6(Ipv6Addr),
+    /// IPv6 in UDP 4191 over IPv4 (RFC 5555).
+    Ipv4 {
+        /// Outer source address of the Binding Update that registered it.
+        address: Ipv4Addr,
+        /// UDP port towards which packets go.
+        port: u16,
+        /// The address that the mobile node named itself; differs behind a NAT.
+        announced: Ipv4Addr,
+    },
+}
+
+impl CareOf {
+    /// The mobile node sits behind a NAT.
+    #[must_use]
+    pub fn is_behind_nat(self) -> bool {
+        matches!(self, Self::Ipv4 { address, announced, .. } if address != announced)
+    }
+}
+
+/// What only a home binding has (RFC 5648 §5.6).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HomeBinding {
+    /// From the MH-LLA option: where home-link packets are delivered. May be empty.
+    pub link_layer_address: Vec<u8>,
+}
+
+/// One binding.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Binding {
+    /// Where packets go.
+    pub care_of: CareOf,
+    /// BID-PRI.
+    pub priority: BidPriority,
+    /// Set for a home binding.
+    pub home: Option<HomeBinding>,
+    /// First moment at which it no longer holds.
+    pub ends: LogTime,
+    /// When signalling last confirmed it.
+    pub verified: LogTime,
+    /// When it was first registered.
+    pub registered: LogTime,
+}
+
+/// A verdict kept for a command that may be sent again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remembered {
+    /// The command's request id.
+    pub request_id: RequestId,
+    /// Its first answer.
+    pub verdict: Verdict,
+}
+
+/// Everything that is known of one home address. Without bindings it is a tombstone, which keeps
+/// the sequence number until `forget` (RFC 6275 §10.3.2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Home {
+    /// Address that the mobile node registered with: the tunnel's other end.
+    pub home_agent: Ipv6Addr,
+    /// Last accepted sequence number: one for all BIDs (RFC 5648 §4.1).
+    pub sequence: Sequence,
+    /// By BID; `None` is the binding of plain RFC 6275, which never stands beside others.
+    pub bindings: BTreeMap<Option<Bid>, Binding>,
+    /// End of the tombstone.
+    pub forget: Option<LogTime>,
+    /// Log index of the last change.
+    pub revision: u64,
+    /// At most [`limits::REMEMBERED_PER_HOME_ADDRESS`], oldest first.
+    pub remembered: VecDeque<Remembered>,
+}
+
+impl Home {
+    pub(crate) const fn new(home_agent: Ipv6Addr, sequence: Sequence) -> Self {
+        Self {
+            home_agent,
+            sequence,
+            bindings: BTreeMap::new(),
+            forget: None,
+            revision: 0,
+            remembered: VecDeque::new(),
+        }
+    }
+
+    /// The binding without BID exists.
+    #[must_use]
+    pub fn has_regular_binding(&self) -> bool {
+        self.bindings.contains_key(&None)
+    }
+
+    /// When something of this record ends next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<LogTime> {
+        self.bindings
+            .values()
+            .map(|binding| binding.ends)
+            .chain(self.forget)
+            .min()
+    }
+
+    /// Drops what has ended by `now`; true when a binding went.
+    pub(crate) fn expire(&mut self, now: LogTime) -> bool {
+        let before = self.bindings.len();
+        self.bindings.retain(|_, binding| binding.ends > now);
+        let went = self.bindings.len() != before;
+        if went && self.bindings.is_empty() {
+            self.bury(now);
+        }
+        went
+    }
+
+    /// Starts the tombstone: no bindings are left, the sequence number is kept for a while.
+    pub(crate) fn bury(&mut self, now: LogTime) {
+        self.bindings.clear();
+        self.forget = Some(now.after(limits::MAX_DELETE_BCE_TIMEOUT));
+    }
+
+    /// Nothing is left that anybody could ask for.
+    pub(crate) fn is_forgotten(&self, now: LogTime) -> bool {
+        self.bindings.is_empty() && self.forget.is_none_or(|at| at <= now)
+    }
+
+    pub(crate) fn remember(&mut self, request_id: RequestId, verdict: Verdict) {
+        if self.remembered.len() >= limits::REMEMBERED_PER_HOME_ADDRESS {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(Remembered {
+            request_id,
+            verdict,
+        });
+    }
+
+    pub(crate) fn recall(&self, request_id: &RequestId) -> Option<&Verdict> {
+        self.remembered
+            .iter()
+            .find(|r| r.request_id == *request_id)
+            .map(|r| &r.verdict)
+    }
+}

@@ -1,0 +1,40 @@
+//! Every bound of the binding cache and the timers that the RFCs give, with their reasons.
+
+use core::time::Duration;
+
+/// Bindings that one Raft group is planned for; one more is refused with status 130.
+pub const BINDINGS_MAX: usize = 10_000_000;
+/// Home prefixes: configuration, looked through on each registration by longest match.
+pub const HOME_PREFIXES_MAX: usize = 1024;
+/// Subscriber records.
+pub const SUBSCRIBERS_MAX: usize = 10_000_000;
+/// BID options read from one Binding Update; the Mobility Header's 2 KiB hold no more than 341.
+pub const BID_OPTIONS_MAX: usize = 341;
+/// The largest value that an operator can set for bindings per home address.
+pub const BINDINGS_PER_HOME_ADDRESS_MAX: u8 = 64;
+/// Bindings per home address when nothing else is set.
+pub const BINDINGS_PER_HOME_ADDRESS_DEFAULT: u8 = 8;
+/// Longest lifetime that is granted when nothing else is set, in seconds.
+pub const LIFETIME_SECS_DEFAULT: u32 = 3600;
+/// Home addresses whose deadlines are worked off in one batch: a storm of expiries must not hold up
+/// Binding Updates; whoever is registered meanwhile is looked at anyway.
+pub const EXPIRIES_PER_BATCH_MAX: usize = 4096;
+/// Verdicts remembered per home address, so that a command whose outcome was unknown and which is
+/// sent again gets its first answer: front-ends have few in flight per home address.
+pub const REMEMBERED_PER_HOME_ADDRESS: usize = 4;
+/// Octets of a Network Access Identifier (RFC 7542 §2.2: 253 with the realm).
+pub const NAI_LEN_MAX: usize = 253;
+/// Octets of a link-layer address (MH-LLA, RFC 5568 §6.4.4).
+pub const LINK_LAYER_ADDRESS_LEN_MAX: usize = 20;
+
+/// MAX_DELETE_BCE_TIMEOUT, RFC 6275 §12: how long the sequence number outlives the last binding.
+pub const MAX_DELETE_BCE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Clock difference that MESG-ID may show, RFC 4285 §5.3 (default 7 s, must be over 3 s).
+pub const MESSAGE_ID_WINDOW_SECS: u64 = 7;
+/// NATKATIMEOUT, RFC 5555 §6: refresh interval given to a mobile node behind a NAT.
+pub const NAT_KEEPALIVE_SECS: u32 = 110;
+/// NAT Detection refresh time when there is no NAT (RFC 5555 §3.2.2).
+pub const NAT_KEEPALIVE_NONE: u32 = u32::MAX;
+/// Data to IPv4 care-of addresses is always carried in UDP, so the F flag of NAT Detection says so
+/// where no NAT demands it anyway (RFC 5555 §3.2.2).
+pub const FORCE_UDP_ENCAPSULATION: bool = true;

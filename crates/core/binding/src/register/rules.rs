@@ -1,0 +1,514 @@
+//! Which bindings a Binding Update leaves: RFC 6275 §10.3 without BID options, RFC 5648 §6.2 with.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use homeport_wire::{
+    Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Status, is_unicast_routable_v4,
+    is_unicast_routable_v6,
+};
+
+use crate::command::{BidRequest, Registration, WireSource};
+use crate::home::{Binding, CareOf, Home, HomeBinding};
+use crate::record::{HomePrefix, Policy};
+use crate::time::LogTime;
+
+type Bindings = BTreeMap<Option<Bid>, Binding>;
+
+/// What the Binding Acknowledgement says and what is stored.
+pub(super) struct Ruling {
+    pub(super) status: Status,
+    pub(super) bid_statuses: Vec<Status>,
+    pub(super) lifetime: Lifetime,
+    /// `None`: the bindings stay as they are.
+    pub(super) bindings: Option<Bindings>,
+}
+
+impl Ruling {
+    /// The whole Binding Update fails.
+    pub(super) fn refuse(r: &Registration, status: Status) -> Self {
+        Self {
+            status,
+            bid_statuses: super::unsaid(r),
+            lifetime: Lifetime::DEREGISTER,
+            bindings: None,
+        }
+    }
+}
+
+/// One Binding Update, the bindings before it, and the policy.
+pub(super) struct Rules<'a> {
+    now: LogTime,
+    r: &'a Registration,
+    before: &'a Bindings,
+    prefix: &'a HomePrefix,
+    multiple_care_of_allowed: bool,
+    bulk_allowed: bool,
+    bindings_max: usize,
+    room: usize,
+}
+
+/// An option that passed, with the care-of address that it stands for.
+struct Survivor {
+    bid: Bid,
+    care_of: CareOf,
+    priority: BidPriority,
+    home: bool,
+}
+
+impl<'a> Rules<'a> {
+    /// `room` is how many bindings the whole store can still take.
+    pub(super) fn new(
+        now: LogTime,
+        r: &'a Registration,
+        home: &'a Home,
+        policy: &'a Policy,
+        prefix: &'a HomePrefix,
+        room: usize,
+    ) -> Self {
+        let subscriber = policy
+            .subscriber
+            .as_ref()
+            .map(|subscriber| &subscriber.record);
+        let own_max = subscriber.and_then(|s| s.bindings_per_home_address_max);
+        Self {
+            now,
+            r,
+            before: &home.bindings,
+            prefix,
+            multiple_care_of_allowed: subscriber
+                .and_then(|s| s.multiple_care_of_allowed)
+                .unwrap_or(prefix.multiple_care_of_allowed),
+            bulk_allowed: subscriber
+                .and_then(|s| s.bulk_allowed)
+                .unwrap_or(prefix.bulk_allowed),
+            bindings_max: usize::from(own_max.unwrap_or(prefix.bindings_per_home_address_max)),
+            room,
+        }
+    }
+
+    /// `is_ours` says whether an address lies in a home prefix.
+    pub(super) fn decide(&self, is_ours: impl Fn(Ipv6Addr) -> bool) -> Ruling {
+        match (self.r.bids.is_empty(), self.r.lifetime.is_deregistration()) {
+            (true, true) => self.deregister_all(),
+            (true, false) => self.register_regular(is_ours),
+            (false, _) => self.decide_options(is_ours),
+        }
+    }
+
+    /// RFC 6275 §10.3.2; with several bindings all go (RFC 5648 §6.2).
+    fn deregister_all(&self) -> Ruling {
+        if self.before.is_empty() {
+            return Ruling::refuse(self.r, Status::NOT_HOME_AGENT);
+        }
+        Ruling {
+            status: Status::ACCEPTED,
+            bid_statuses: Vec::new(),
+            lifetime: Lifetime::DEREGISTER,
+            bindings: Some(Bindings::new()),
+        }
+    }
+
+    /// RFC 6275 §10.3.1: one binding, which replaces all others (RFC 5648 §6.2).
+    fn register_regular(&self, is_ours: impl Fn(Ipv6Addr) -> bool) -> Ruling {
+        let care_of = match self.r.source {
+            WireSource::Udp(address, port) => {
+                let announced = self.r.ipv4_care_of.unwrap_or(address);
+                CareOf::Ipv4 {
+                    address,
+                    port,
+                    announced,
+                }
+            }
+            WireSource::Ipv6(source) => CareOf::Ipv6(self.r.alternate_care_of.unwrap_or(source)),
+        };
+        if matches!(care_of, CareOf::Ipv6(address) if is_ours(address)) {
+            return Ruling::refuse(self.r, Status::INVALID_CARE_OF_ADDRESS);
+        }
+        if self.before.is_empty() && self.room == 0 {
+            return Ruling::refuse(self.r, Status::INSUFFICIENT_RESOURCES);
+        }
+        let binding = self.binding(None, care_of, BidPriority::UNSET, None);
+        Ruling {
+            status: self.accepted(),
+            bid_statuses: Vec::new(),
+            lifetime: self.granted(),
+            bindings: Some(Bindings::from([(None, binding)])),
+        }
+    }
+
+    /// RFC 5648 §6.2: first what refuses the whole Binding Update, then option by option.
+    fn decide_options(&self, is_ours: impl Fn(Ipv6Addr) -> bool) -> Ruling {
+        if !self.multiple_care_of_allowed {
+            return Ruling::refuse(self.r, Status::MCOA_PROHIBITED);
+        }
+        if self
+            .r
+            .bids
+            .iter()
+            .any(|option| option.malformed || option.bid.is_none())
+        {
+            return Ruling::refuse(self.r, Status::MCOA_MALFORMED);
+        }
+        if self.is_bulk() && !self.bulk_allowed {
+            return Ruling::refuse(self.r, Status::MCOA_BULK_REGISTRATION_PROHIBITED);
+        }
+        if self.r.lifetime.is_deregistration() {
+            return self.deregister_options();
+        }
+        let (statuses, survivors) = self.judge_options(is_ours);
+        let overwrite = self.overwrites();
+        if !overwrite && self.before.contains_key(&None) {
+            return Ruling::refuse(self.r, Status::MCOA_NON_MCOA_BINDING_EXISTS);
+        }
+        let (status, bid_statuses) = compose(statuses, self.accepted());
+        if survivors.is_empty() {
+            let lifetime = Lifetime::DEREGISTER;
+            return Ruling {
+                status,
+                bid_statuses,
+                lifetime,
+                bindings: None,
+            };
+        }
+        let mut bindings = if overwrite {
+            Bindings::new()
+        } else {
+            self.before.clone()
+        };
+        for survivor in survivors {
+            let home = survivor.home.then(|| HomeBinding {
+                link_layer_address: self.r.link_layer_address.clone(),
+            });
+            let bid = Some(survivor.bid);
+            let binding = self.binding(bid, survivor.care_of, survivor.priority, home);
+            bindings.insert(bid, binding);
+        }
+        Ruling {
+            status,
+            bid_statuses,
+            lifetime: self.granted(),
+            bindings: Some(bindings),
+        }
+    }
+
+    fn deregister_options(&self) -> Ruling {
+        let mut bindings = self.before.clone();
+        let mut seen = BTreeSet::new();
+        let statuses: Vec<Status> = self
+            .r
+            .bids
+            .iter()
+            .map(|option| {
+                if option.bid == Some(Bid::RESERVED) || !seen.insert(option.bid) {
+                    Status::MCOA_MALFORMED
+                } else if bindings.remove(&option.bid).is_some() {
+                    Status::ACCEPTED
+                } else {
+                    Status::NOT_HOME_AGENT
+                }
+            })
+            .collect();
+        let changed = bindings.len() != self.before.len();
+        let (status, bid_statuses) = compose(statuses, Status::ACCEPTED);
+        let lifetime = Lifetime::DEREGISTER;
+        Ruling {
+            status,
+            bid_statuses,
+            lifetime,
+            bindings: changed.then_some(bindings),
+        }
+    }
+
+    /// A status for each option, and those that are to be stored. Home options come last: whether
+    /// they replace an older home binding depends on what became of the others.
+    fn judge_options(&self, is_ours: impl Fn(Ipv6Addr) -> bool) -> (Vec<Status>, Vec<Survivor>) {
+        let moved = self.moved_mapping();
+        let mut statuses = vec![Status::ACCEPTED; self.r.bids.len()];
+        let mut survivors: Vec<Survivor> = Vec::new();
+        for home_pass in [false, true] {
+            let options = self.r.bids.iter().enumerate().zip(&mut statuses);
+            for ((at, option), status) in options.filter(|((_, o), _)| o.home == home_pass) {
+                let judged = self.judge(at, option, &survivors, moved, &is_ours);
+                *status = judged
+                    .as_ref()
+                    .map_or_else(|refused| *refused, |_| Status::ACCEPTED);
+                if let Ok(survivor) = judged {
+                    if survivor.home && !self.prefix.only_router {
+                        *status = Status::MCOA_RETURNHOME_WO_NDP;
+                    }
+                    survivors.push(survivor);
+                }
+            }
+        }
+        (statuses, survivors)
+    }
+
+    fn judge(
+        &self,
+        at: usize,
+        option: &BidRequest,
+        survivors: &[Survivor],
+        moved: Option<Bid>,
+        is_ours: &impl Fn(Ipv6Addr) -> bool,
+    ) -> Result<Survivor, Status> {
+        let bid = option
+            .bid
+            .filter(|bid| *bid != Bid::RESERVED)
+            .ok_or(Status::MCOA_MALFORMED)?;
+        if self
+            .r
+            .bids
+            .iter()
+            .take(at)
+            .any(|earlier| earlier.bid == option.bid)
+        {
+            return Err(Status::MCOA_MALFORMED);
+        }
+        let care_of = if option.home {
+            self.resolve_home(option, bid, survivors)?
+        } else {
+            self.resolve(option, bid, moved, is_ours)?
+        };
+        let overwrite = self.overwrites();
+        let is_new = |bid| overwrite || !self.before.contains_key(&Some(bid));
+        if is_new(bid) {
+            let added = survivors
+                .iter()
+                .filter(|survivor| is_new(survivor.bid))
+                .count();
+            let kept = if overwrite { 0 } else { self.before.len() };
+            if kept.saturating_add(added) >= self.bindings_max || added >= self.room {
+                return Err(Status::INSUFFICIENT_RESOURCES);
+            }
+        }
+        Ok(Survivor {
+            bid,
+            care_of,
+            priority: option.priority,
+            home: option.home,
+        })
+    }
+
+    fn overwrites(&self) -> bool {
+        self.r.flags.contains(BuFlags::OVERWRITE)
+    }
+
+    /// RFC 5648 §5.6: a home binding stands for the home address itself; there is one at most.
+    fn resolve_home(
+        &self,
+        option: &BidRequest,
+        bid: Bid,
+        survivors: &[Survivor],
+    ) -> Result<CareOf, Status> {
+        if !self.prefix.home_and_foreign_allowed {
+            return Err(Status::MCOA_SIMULTANEOUS_HOME_AND_FOREIGN_PROHIBITED);
+        }
+        let names_another = match option.care_of {
+            BidCareOf::Absent => false,
+            BidCareOf::V6(address) => address != self.r.home_address,
+            BidCareOf::V4(_) => true,
+        };
+        if names_another || self.other_home_binding_stays(bid, survivors) {
+            return Err(Status::MCOA_MALFORMED);
+        }
+        Ok(CareOf::Ipv6(self.r.home_address))
+    }
+
+    fn other_home_binding_stays(&self, bid: Bid, survivors: &[Survivor]) -> bool {
+        let replaced = |other| survivors.iter().any(|survivor| survivor.bid == other);
+        let stored = self
+            .before
+            .iter()
+            .filter(|(_, binding)| binding.home.is_some());
+        let stored = stored
+            .filter_map(|(other, _)| *other)
+            .filter(|_| !self.overwrites());
+        survivors.iter().any(|survivor| survivor.home)
+            || stored
+                .into_iter()
+                .any(|other| other != bid && !replaced(other))
+    }
+
+    fn resolve(
+        &self,
+        option: &BidRequest,
+        bid: Bid,
+        moved: Option<Bid>,
+        is_ours: &impl Fn(Ipv6Addr) -> bool,
+    ) -> Result<CareOf, Status> {
+        match option.care_of {
+            BidCareOf::V6(address) if !is_unicast_routable_v6(address) => {
+                Err(Status::MCOA_MALFORMED)
+            }
+            BidCareOf::V6(address) if is_ours(address) => Err(Status::INVALID_CARE_OF_ADDRESS),
+            BidCareOf::V6(address) => Ok(CareOf::Ipv6(address)),
+            BidCareOf::V4(address) if !self.is_routable_v4(address) => Err(Status::MCOA_MALFORMED),
+            BidCareOf::V4(address) => self.resolve_ipv4(address, bid, moved),
+            BidCareOf::Absent => {
+                let stored = self
+                    .before
+                    .get(&Some(bid))
+                    .ok_or(Status::MCOA_UNKNOWN_COA)?;
+                match stored.care_of {
+                    // What stood for the home address has no foreign care-of address to refresh.
+                    CareOf::Ipv6(_) if stored.home.is_some() => Err(Status::MCOA_UNKNOWN_COA),
+                    CareOf::Ipv6(_) => Ok(stored.care_of),
+                    CareOf::Ipv4 { .. } => Ok(self.remap(stored.care_of, bid, moved)),
+                }
+            }
+        }
+    }
+
+    /// RFC 5648 §8.1: an IPv4 care-of address comes in, or changes, by a Binding Update of its own
+    /// over UDP from that address; elsewhere it can only be named as it is.
+    fn resolve_ipv4(
+        &self,
+        announced: Ipv4Addr,
+        bid: Bid,
+        moved: Option<Bid>,
+    ) -> Result<CareOf, Status> {
+        if let WireSource::Udp(address, port) = self.r.source
+            && !self.is_bulk()
+        {
+            return if self.is_routable_v4(address) {
+                Ok(CareOf::Ipv4 {
+                    address,
+                    port,
+                    announced,
+                })
+            } else {
+                Err(Status::INVALID_CARE_OF_ADDRESS)
+            };
+        }
+        match self.before.get(&Some(bid)).map(|stored| stored.care_of) {
+            Some(
+                stored @ CareOf::Ipv4 {
+                    announced: known, ..
+                },
+            ) if known == announced => Ok(self.remap(stored, bid, moved)),
+            Some(CareOf::Ipv4 { .. } | CareOf::Ipv6(_)) | None => {
+                Err(Status::INVALID_CARE_OF_ADDRESS)
+            }
+        }
+    }
+
+    fn remap(&self, stored: CareOf, bid: Bid, moved: Option<Bid>) -> CareOf {
+        match (stored, self.r.source) {
+            (CareOf::Ipv4 { announced, .. }, WireSource::Udp(address, port))
+                if moved == Some(bid) && self.is_routable_v4(address) =>
+            {
+                CareOf::Ipv4 {
+                    address,
+                    port,
+                    announced,
+                }
+            }
+            (CareOf::Ipv4 { .. } | CareOf::Ipv6(_), WireSource::Udp(..) | WireSource::Ipv6(_)) => {
+                stored
+            }
+        }
+    }
+
+    /// The BID whose NAT mapping a Binding Update over UDP moves: that of its first IPv4 option,
+    /// unless it came by the mapping of another binding of this home address.
+    fn moved_mapping(&self) -> Option<Bid> {
+        let WireSource::Udp(source, source_port) = self.r.source else {
+            return None;
+        };
+        let is_known = self.before.values().any(|binding| {
+            matches!(binding.care_of, CareOf::Ipv4 { address, port, .. }
+                if (address, port) == (source, source_port))
+        });
+        if is_known {
+            return None;
+        }
+        self.r.bids.iter().find_map(|option| {
+            let stored = self.before.get(&option.bid)?;
+            let is_ipv4 = match option.care_of {
+                BidCareOf::V4(_) | BidCareOf::Absent => {
+                    matches!(stored.care_of, CareOf::Ipv4 { .. })
+                }
+                BidCareOf::V6(_) => false,
+            };
+            option.bid.filter(|_| is_ipv4)
+        })
+    }
+
+    fn is_bulk(&self) -> bool {
+        self.r.bids.len() > 1
+    }
+
+    fn is_routable_v4(&self, address: Ipv4Addr) -> bool {
+        is_unicast_routable_v4(address)
+            || (self.prefix.loopback_care_of_allowed && address.is_loopback())
+    }
+
+    /// RFC 6275 §10.3.1: never more than was asked for, than policy allows or than the prefix lives.
+    fn granted(&self) -> Lifetime {
+        self.r
+            .lifetime
+            .min(Lifetime::from_secs(self.prefix.lifetime_max_secs))
+            .min(Lifetime::from_secs(self.prefix.valid_lifetime_secs))
+            .max(Lifetime(1))
+    }
+
+    /// RFC 6275 §10.3.1: status 1 when the prefix is about to be deprecated or to end.
+    fn accepted(&self) -> Status {
+        let granted = self.granted();
+        let deprecated_before_end = self.prefix.preferred_lifetime_secs != u32::MAX
+            && Lifetime::from_secs(self.prefix.preferred_lifetime_secs) < granted;
+        let runs_to_the_end = self.prefix.valid_lifetime_secs != u32::MAX
+            && Lifetime::from_secs(self.prefix.valid_lifetime_secs) <= granted;
+        if deprecated_before_end || runs_to_the_end {
+            Status::PREFIX_DISCOVERY_NECESSARY
+        } else {
+            Status::ACCEPTED
+        }
+    }
+
+    fn binding(
+        &self,
+        bid: Option<Bid>,
+        care_of: CareOf,
+        priority: BidPriority,
+        home: Option<HomeBinding>,
+    ) -> Binding {
+        let same = self
+            .before
+            .get(&bid)
+            .filter(|stored| stored.care_of == care_of);
+        Binding {
+            care_of,
+            priority,
+            home,
+            ends: self.now.after(self.granted().duration()),
+            verified: self.now,
+            registered: same.map_or(self.now, |stored| stored.registered),
+        }
+    }
+}
+
+/// The status of the Binding Acknowledgement and of its options (RFC 5648 §6.2): an option speaks
+/// for itself only when the acknowledgement cannot speak for all.
+fn compose(statuses: Vec<Status>, accepted: Status) -> (Status, Vec<Status>) {
+    let silent = vec![Status::ACCEPTED; statuses.len()];
+    let Some(first) = statuses.first().copied() else {
+        return (accepted, silent);
+    };
+    if statuses.iter().all(|status| *status == first) {
+        let status = if first == Status::ACCEPTED {
+            accepted
+        } else {
+            first
+        };
+        return (status, silent);
+    }
+    if statuses.iter().any(|status| status.is_accepted()) {
+        (Status::MCOA_NOTCOMPLETE, statuses)
+    } else {
+        (Status::REASON_UNSPECIFIED, statuses)
+    }
+}

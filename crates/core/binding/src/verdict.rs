@@ -1,0 +1,104 @@
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use homeport_wire::{Lifetime, Sequence, Status};
+
+/// What became of a command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// Log index of the entry.
+    pub revision: u64,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+/// Outcome of a command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// A Binding Acknowledgement is due.
+    Answer(Answer),
+    /// Nothing is to be sent.
+    Silent(Silence),
+    /// A record that the Binding Update was checked against has changed: check again.
+    StalePolicy,
+    /// An operator's command was carried out.
+    Done,
+    /// An operator's command was refused.
+    Refused(Refusal),
+}
+
+/// Why a Binding Update is dropped by the store without an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Silence {
+    /// The registration holds more BID options than a Mobility Header can: not made by our codec.
+    TooManyBidOptions,
+    /// Care-of address is not unicast routable (RFC 6275 §6.1.7).
+    CareOfNotRoutable,
+}
+
+impl Silence {
+    /// Name for counters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TooManyBidOptions => "too_many_bid_options",
+            Self::CareOfNotRoutable => "care_of_not_routable",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::TooManyBidOptions, Self::CareOfNotRoutable];
+}
+
+/// Content of a Binding Acknowledgement.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// Status of the Binding Update.
+    pub status: Status,
+    /// Status of each BID option that could be read, in their order.
+    pub bid_statuses: Vec<Status>,
+    /// Granted; zero when refused or de-registered.
+    pub lifetime: Lifetime,
+    /// To echo; with status 135 the last one accepted.
+    pub sequence: Sequence,
+    /// Set when the Binding Update came in UDP (RFC 5555 §4.2).
+    pub nat_detection: Option<NatDetection>,
+    /// The store's NTP seconds, for status 144 (RFC 4285 §5.3).
+    pub ntp_secs: Option<u32>,
+}
+
+/// NAT Detection option (RFC 5555 §3.2.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NatDetection {
+    /// F: UDP is used although there is no NAT.
+    pub force_udp: bool,
+    /// Interval in which the mobile node refreshes the mapping, in seconds.
+    pub refresh_secs: u32,
+}
+
+/// Why an operator's command was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The kind.
+    pub kind: RefusalKind,
+    /// The field at fault, as the admin API names it.
+    pub field: Cow<'static, str>,
+    /// What is wrong and what would do.
+    pub message: String,
+}
+
+/// Kind of refusal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RefusalKind {
+    /// It exists already.
+    Exists,
+    /// There is no such record.
+    NotFound,
+    /// The field's value is not possible.
+    Invalid,
+    /// Something else still needs it.
+    InUse,
+    /// A limit is reached.
+    Full,
+}

@@ -1,0 +1,327 @@
+use homeport_binding as core;
+use homeport_wire::{Bid, BidPriority, Sequence};
+use prost::bytes::Bytes;
+
+use super::{Invalid, invalid, ipv4, ipv4_octets, ipv6, ipv6_octets, prefix_of, u8_of, u16_of};
+use crate::binding as proto;
+
+impl From<core::Revised<core::HomePrefix>> for proto::HomePrefix {
+    fn from(revised: core::Revised<core::HomePrefix>) -> Self {
+        let core::Revised { record, revision } = revised;
+        Self {
+            prefix: ipv6_octets(record.prefix.address()),
+            prefix_len: record.prefix.len().into(),
+            home_agent: ipv6_octets(record.home_agent),
+            home_agent_ipv4: record.home_agent_ipv4.map(ipv4_octets).unwrap_or_default(),
+            authentication: match record.authentication {
+                core::Authentication::None => proto::Authentication::None,
+                core::Authentication::MnHa => proto::Authentication::MnHa,
+            }
+            .into(),
+            multiple_care_of_allowed: record.multiple_care_of_allowed,
+            bulk_allowed: record.bulk_allowed,
+            home_and_foreign_allowed: record.home_and_foreign_allowed,
+            bindings_per_home_address_max: record.bindings_per_home_address_max.into(),
+            lifetime_max_secs: record.lifetime_max_secs,
+            valid_lifetime_secs: record.valid_lifetime_secs,
+            preferred_lifetime_secs: record.preferred_lifetime_secs,
+            only_router: record.only_router,
+            loopback_care_of_allowed: record.loopback_care_of_allowed,
+            revision,
+        }
+    }
+}
+
+impl TryFrom<proto::HomePrefix> for core::Revised<core::HomePrefix> {
+    type Error = Invalid;
+
+    fn try_from(message: proto::HomePrefix) -> Result<Self, Invalid> {
+        let authentication = match message.authentication() {
+            proto::Authentication::None => core::Authentication::None,
+            proto::Authentication::MnHa => core::Authentication::MnHa,
+            proto::Authentication::Unspecified => {
+                return Err(invalid("home_prefix.authentication", "a known kind"));
+            }
+        };
+        let home_agent_ipv4 = if message.home_agent_ipv4.is_empty() {
+            None
+        } else {
+            Some(ipv4(
+                &message.home_agent_ipv4,
+                "home_prefix.home_agent_ipv4",
+            )?)
+        };
+        let record = core::HomePrefix {
+            prefix: prefix_of(&message.prefix, message.prefix_len, "home_prefix.prefix")?,
+            home_agent: ipv6(&message.home_agent, "home_prefix.home_agent")?,
+            home_agent_ipv4,
+            authentication,
+            multiple_care_of_allowed: message.multiple_care_of_allowed,
+            bulk_allowed: message.bulk_allowed,
+            home_and_foreign_allowed: message.home_and_foreign_allowed,
+            bindings_per_home_address_max: u8_of(
+                message.bindings_per_home_address_max,
+                "home_prefix.bindings_per_home_address_max",
+            )?,
+            lifetime_max_secs: message.lifetime_max_secs,
+            valid_lifetime_secs: message.valid_lifetime_secs,
+            preferred_lifetime_secs: message.preferred_lifetime_secs,
+            only_router: message.only_router,
+            loopback_care_of_allowed: message.loopback_care_of_allowed,
+        };
+        Ok(Self {
+            record,
+            revision: message.revision,
+        })
+    }
+}
+
+impl From<core::Revised<core::Subscriber>> for proto::Subscriber {
+    fn from(revised: core::Revised<core::Subscriber>) -> Self {
+        let core::Revised { record, revision } = revised;
+        let (spi, key) = match record.mn_ha {
+            Some((spi, core::Key(key))) => (spi, Bytes::copy_from_slice(&key)),
+            None => (0, Bytes::new()),
+        };
+        Self {
+            home_address: ipv6_octets(record.home_address),
+            nai: record.nai,
+            spi,
+            key,
+            message_id_required: record.message_id_required,
+            multiple_care_of_allowed: record.multiple_care_of_allowed,
+            bulk_allowed: record.bulk_allowed,
+            bindings_per_home_address_max: record.bindings_per_home_address_max.map(Into::into),
+            revision,
+            last_message_id: 0,
+        }
+    }
+}
+
+impl TryFrom<proto::Subscriber> for core::Revised<core::Subscriber> {
+    type Error = Invalid;
+
+    fn try_from(message: proto::Subscriber) -> Result<Self, Invalid> {
+        let mn_ha = if message.key.is_empty() {
+            None
+        } else {
+            let key: [u8; 16] = message
+                .key
+                .as_ref()
+                .try_into()
+                .map_err(|_| invalid("subscriber.key", "16 octets"))?;
+            Some((message.spi, core::Key(key)))
+        };
+        let record = core::Subscriber {
+            home_address: ipv6(&message.home_address, "subscriber.home_address")?,
+            nai: message.nai,
+            mn_ha,
+            message_id_required: message.message_id_required,
+            multiple_care_of_allowed: message.multiple_care_of_allowed,
+            bulk_allowed: message.bulk_allowed,
+            bindings_per_home_address_max: message
+                .bindings_per_home_address_max
+                .map(|max| u8_of(max, "subscriber.bindings_per_home_address_max"))
+                .transpose()?,
+        };
+        Ok(Self {
+            record,
+            revision: message.revision,
+        })
+    }
+}
+
+impl From<core::CareOf> for proto::CareOfAddress {
+    fn from(care_of: core::CareOf) -> Self {
+        use proto::care_of_address::Address;
+        let address = match care_of {
+            core::CareOf::Ipv6(address) => Address::Ipv6(ipv6_octets(address)),
+            core::CareOf::Ipv4 {
+                address,
+                port,
+                announced,
+            } => Address::Ipv4(proto::Ipv4CareOf {
+                address: ipv4_octets(address),
+                port: port.into(),
+                announced: ipv4_octets(announced),
+            }),
+        };
+        Self {
+            address: Some(address),
+        }
+    }
+}
+
+impl TryFrom<proto::CareOfAddress> for core::CareOf {
+    type Error = Invalid;
+
+    fn try_from(message: proto::CareOfAddress) -> Result<Self, Invalid> {
+        use proto::care_of_address::Address;
+        match message.address {
+            Some(Address::Ipv6(octets)) => Ok(Self::Ipv6(ipv6(&octets, "care_of.ipv6")?)),
+            Some(Address::Ipv4(message)) => Ok(Self::Ipv4 {
+                address: ipv4(&message.address, "care_of.ipv4.address")?,
+                port: u16_of(message.port, "care_of.ipv4.port")?,
+                announced: ipv4(&message.announced, "care_of.ipv4.announced")?,
+            }),
+            None => Err(invalid("care_of", "ipv6 or ipv4")),
+        }
+    }
+}
+
+fn binding_message(bid: Option<Bid>, binding: core::Binding) -> proto::Binding {
+    let is_home = binding.home.is_some();
+    let link_layer_address = binding
+        .home
+        .map(|home| home.link_layer_address)
+        .unwrap_or_default();
+    proto::Binding {
+        bid: bid.map(|bid| bid.0.into()),
+        care_of: Some(binding.care_of.into()),
+        priority: binding.priority.value().into(),
+        home: is_home,
+        link_layer_address: link_layer_address.into(),
+        ends_ms: binding.ends.0,
+        verified_ms: binding.verified.0,
+        registered_ms: binding.registered.0,
+    }
+}
+
+fn binding_of(message: proto::Binding) -> Result<(Option<Bid>, core::Binding), Invalid> {
+    let bid = message
+        .bid
+        .map(|bid| u16_of(bid, "binding.bid"))
+        .transpose()?
+        .map(Bid);
+    let care_of = message
+        .care_of
+        .ok_or_else(|| invalid("binding.care_of", "a value"))?;
+    let binding = core::Binding {
+        care_of: care_of.try_into()?,
+        priority: BidPriority::new(u8_of(message.priority, "binding.priority")?),
+        home: message.home.then(|| core::HomeBinding {
+            link_layer_address: message.link_layer_address.to_vec(),
+        }),
+        ends: core::LogTime(message.ends_ms),
+        verified: core::LogTime(message.verified_ms),
+        registered: core::LogTime(message.registered_ms),
+    };
+    Ok((bid, binding))
+}
+
+/// The message for one home address.
+#[must_use]
+pub fn home_message(home_address: std::net::Ipv6Addr, home: core::Home) -> proto::Home {
+    proto::Home {
+        home_address: ipv6_octets(home_address),
+        home_agent: ipv6_octets(home.home_agent),
+        sequence: home.sequence.0.into(),
+        bindings: home
+            .bindings
+            .into_iter()
+            .map(|(bid, binding)| binding_message(bid, binding))
+            .collect(),
+        forget_ms: home.forget.map(|at| at.0),
+        revision: home.revision,
+        remembered: home
+            .remembered
+            .into_iter()
+            .map(|remembered| proto::Remembered {
+                request_id: Bytes::copy_from_slice(&remembered.request_id),
+                verdict: Some(remembered.verdict.into()),
+            })
+            .collect(),
+    }
+}
+
+/// The home address and its state from the message.
+///
+/// # Errors
+/// When a field does not hold what it must.
+pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home), Invalid> {
+    let remembered = message
+        .remembered
+        .into_iter()
+        .map(|remembered| {
+            let verdict = remembered
+                .verdict
+                .ok_or_else(|| invalid("remembered.verdict", "one"))?;
+            Ok(core::Remembered {
+                request_id: remembered
+                    .request_id
+                    .as_ref()
+                    .try_into()
+                    .map_err(|_| invalid("remembered.request_id", "16 octets"))?,
+                verdict: verdict.try_into()?,
+            })
+        })
+        .collect::<Result<_, Invalid>>()?;
+    let home = core::Home {
+        home_agent: ipv6(&message.home_agent, "home.home_agent")?,
+        sequence: Sequence(u16_of(message.sequence, "home.sequence")?),
+        bindings: message
+            .bindings
+            .into_iter()
+            .map(binding_of)
+            .collect::<Result<_, _>>()?,
+        forget: message.forget_ms.map(core::LogTime),
+        revision: message.revision,
+        remembered,
+    };
+    Ok((ipv6(&message.home_address, "home.home_address")?, home))
+}
+
+impl From<core::StateRecord> for proto::StateRecord {
+    fn from(record: core::StateRecord) -> Self {
+        use proto::state_record::Record;
+        let record = match record {
+            core::StateRecord::Header { now, revision } => Record::Header(proto::StateHeader {
+                format: super::STATE_FORMAT,
+                log_time_ms: now.0,
+                revision,
+            }),
+            core::StateRecord::HomePrefix(revised) => Record::HomePrefix(revised.into()),
+            core::StateRecord::Subscriber(revised, last_message_id) => {
+                let message = proto::Subscriber::from(revised);
+                Record::Subscriber(proto::Subscriber {
+                    last_message_id,
+                    ..message
+                })
+            }
+            core::StateRecord::Home(address, home) => Record::Home(home_message(address, home)),
+        };
+        Self {
+            record: Some(record),
+        }
+    }
+}
+
+impl TryFrom<proto::StateRecord> for core::StateRecord {
+    type Error = Invalid;
+
+    fn try_from(message: proto::StateRecord) -> Result<Self, Invalid> {
+        use proto::state_record::Record;
+        match message.record {
+            Some(Record::Header(header)) if header.format == super::STATE_FORMAT => {
+                Ok(Self::Header {
+                    now: core::LogTime(header.log_time_ms),
+                    revision: header.revision,
+                })
+            }
+            Some(Record::Header(_)) => Err(invalid(
+                "header.format",
+                "1: a newer Homeport wrote this state, start that version",
+            )),
+            Some(Record::HomePrefix(message)) => Ok(Self::HomePrefix(message.try_into()?)),
+            Some(Record::Subscriber(message)) => {
+                let last_message_id = message.last_message_id;
+                Ok(Self::Subscriber(message.try_into()?, last_message_id))
+            }
+            Some(Record::Home(message)) => {
+                let (address, home) = home_of(message)?;
+                Ok(Self::Home(address, home))
+            }
+            None => Err(invalid("record", "a kind that this version knows")),
+        }
+    }
+}

@@ -183,17 +183,10 @@ fn nat_detection(r: &Registration, home: Option<&Home>) -> Option<NatDetection> 
         },
         BidCareOf::V6(_) => None,
     });
-    let behind_nat = in_options
-        .or(r.ipv4_care_of)
-        .is_some_and(|announced| announced != source);
-    Some(NatDetection {
-        force_udp: limits::FORCE_UDP_ENCAPSULATION && !behind_nat,
-        refresh_secs: if behind_nat {
-            limits::NAT_KEEPALIVE_SECS
-        } else {
-            limits::NAT_KEEPALIVE_NONE
-        },
-    })
+    Some(NatDetection::observed(
+        source,
+        in_options.or(r.ipv4_care_of),
+    ))
 }
 
 /// Every BID option that could be read is copied into the answer, with status 0: the status of the

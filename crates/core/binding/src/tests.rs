@@ -371,7 +371,7 @@ fn message_id_protects_against_replay() {
     let replayed = lab.register(stamped(6, ours, 7));
     assert_eq!(
         (replayed.status.0, replayed.ntp_secs),
-        (144, Some(ours as u32))
+        (144, Some(u32::try_from(ours).unwrap()))
     );
     assert_eq!(lab.register(stamped(7, ours - 8, 0)).status.0, 144);
     assert_eq!(lab.register(stamped(7, ours + 8, 0)).status.0, 144);

@@ -2,7 +2,11 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use core::net::Ipv4Addr;
+
 use homeport_wire::{Lifetime, Sequence, Status};
+
+use crate::limits;
 
 /// What became of a command.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,6 +79,22 @@ pub struct NatDetection {
     pub force_udp: bool,
     /// Interval in which the mobile node refreshes the mapping, in seconds.
     pub refresh_secs: u32,
+}
+
+impl NatDetection {
+    /// From the outer source address and the address that the mobile node named itself.
+    #[must_use]
+    pub fn observed(source: Ipv4Addr, announced: Option<Ipv4Addr>) -> Self {
+        let behind_nat = announced.is_some_and(|announced| announced != source);
+        Self {
+            force_udp: limits::FORCE_UDP_ENCAPSULATION && !behind_nat,
+            refresh_secs: if behind_nat {
+                limits::NAT_KEEPALIVE_SECS
+            } else {
+                limits::NAT_KEEPALIVE_NONE
+            },
+        }
+    }
 }
 
 /// Why an operator's command was refused.

@@ -1,1 +1,31 @@
-//! Placeholder.
+//! What a signalling front-end decides without state: from a punted packet to a command for the
+//! store, and from the store's verdict to a Binding Acknowledgement.
+//!
+//! Three pure steps; the caller waits between them and keeps nothing else:
+//!
+//! 1. [`receive`] reads a packet: an [`Update`], a [`Reply`] that needs no state, or a [`DropReason`].
+//! 2. [`Update::judge`] authenticates it against the [`Policy`](homeport_binding::Policy) of its home
+//!    address and gives a [`Proposal`].
+//! 3. [`Proposal::conclude`] makes the answer from the verdict.
+//!
+//! Implements RFC 6275 §9.2, §9.3.3, §9.5.1 (checks without state), §9.5.4 (addressing of the answer),
+//! RFC 4285 (MN-HA authentication), RFC 5648 §6.2 (options of the answer) and RFC 5555 §4.2 (answers in
+//! UDP). May depend on the codec and the binding cache's vocabulary.
+#![no_std]
+
+extern crate alloc;
+
+mod acknowledge;
+mod authenticate;
+mod budget;
+mod drop_reason;
+mod receive;
+#[cfg(test)]
+mod tests;
+mod update;
+
+pub use authenticate::{MN_HA_AUTHENTICATOR_LEN, mn_ha_authenticator};
+pub use budget::ErrorBudget;
+pub use drop_reason::DropReason;
+pub use receive::{Arrival, Received, Reply, ReplyKind, UdpOuter, receive};
+pub use update::{Concluded, Judged, Proposal, Update};

@@ -1,0 +1,73 @@
+use homeport_binding::Silence;
+use homeport_wire::Malformed;
+
+/// Why a packet gets no answer. Each has a counter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DropReason {
+    /// The octets are not what they should be (RFC 6275 §9.2).
+    Malformed(Malformed),
+    /// The store says so.
+    Store(Silence),
+    /// IPsec comes in ESP, which this version does not process.
+    EspUnsupported,
+    /// DHAAD and prefix discovery (RFC 6275 §6.5 to §6.8) are not served by this version.
+    DiscoveryUnsupported,
+    /// Neither a Mobility Header nor anything else that a home agent handles.
+    NotSignalling,
+    /// A routing header names another home address.
+    ForeignRoutingHeader,
+    /// A message that only a mobile node or a correspondent node handles.
+    NotForHomeAgent,
+    /// The source cannot be answered (RFC 6275 §9.5.1).
+    SourceNotUnicast,
+    /// The home address is not unicast routable (RFC 6275 §9.3.1).
+    HomeAddressNotRoutable,
+    /// A home registration with a Nonce Indices option (RFC 6275 §9.5.1).
+    NonceIndices,
+    /// An option of a known type with an impossible length.
+    MalformedOption,
+    /// The care-of address is not unicast routable (RFC 6275 §6.1.7).
+    CareOfNotRoutable,
+    /// A registration from away without Home Address option (RFC 6275 §10.3.1).
+    HomeAddressOptionMissing,
+    /// No home prefix belongs to the home address or to the home agent's address.
+    HomeAgentNotServed,
+    /// No key for this home address, identity and SPI (RFC 4285 §5.1).
+    NoSecurityAssociation,
+    /// The home prefix demands an MN-HA option and there is none.
+    AuthenticationMissing,
+    /// Something follows the MN-HA option, so it does not cover the message (RFC 4285 §5.1).
+    AuthenticationNotLast,
+    /// A binding for a correspondent node without A flag, which is refused in silence.
+    CorrespondentUnsupported,
+    /// Errors are limited in rate (RFC 4443 §2.4).
+    ErrorRateLimited,
+}
+
+impl DropReason {
+    /// Name for counters, out of a closed set.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed(malformed) => malformed.reason(),
+            Self::Store(silence) => silence.name(),
+            Self::EspUnsupported => "esp_unsupported",
+            Self::DiscoveryUnsupported => "discovery_unsupported",
+            Self::NotSignalling => "not_signalling",
+            Self::ForeignRoutingHeader => "foreign_routing_header",
+            Self::NotForHomeAgent => "not_for_home_agent",
+            Self::SourceNotUnicast => "source_not_unicast",
+            Self::HomeAddressNotRoutable => "home_address_not_routable",
+            Self::NonceIndices => "nonce_indices",
+            Self::MalformedOption => "malformed_option",
+            Self::CareOfNotRoutable => "care_of_not_routable",
+            Self::HomeAddressOptionMissing => "home_address_option_missing",
+            Self::HomeAgentNotServed => "home_agent_not_served",
+            Self::NoSecurityAssociation => "no_security_association",
+            Self::AuthenticationMissing => "authentication_missing",
+            Self::AuthenticationNotLast => "authentication_not_last",
+            Self::CorrespondentUnsupported => "correspondent_unsupported",
+            Self::ErrorRateLimited => "error_rate_limited",
+        }
+    }
+}

@@ -1,0 +1,224 @@
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use homeport_wire::{
+    BindingError, BindingErrorStatus, BindingUpdate, BuFlags, Disposition, Icmpv6, Malformed,
+    Message, MobilityOption, Options, PacketBuilder, PseudoHeader, Status, Walk,
+    is_unicast_routable_v6, is_unicast_v6, mobility_packet, protocol, walk,
+};
+
+use crate::drop_reason::DropReason;
+use crate::update::Update;
+
+/// The IPv4 and UDP endpoints of a packet in UDP port 4191 (RFC 5555).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UdpOuter {
+    /// The mobile node's side.
+    pub peer: (Ipv4Addr, u16),
+    /// The home agent's side.
+    pub local: (Ipv4Addr, u16),
+}
+
+/// A packet as a forwarder hands it over.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'p> {
+    /// From the IPv6 header on.
+    pub packet: &'p [u8],
+    /// Set when it came in UDP.
+    pub outer: Option<UdpOuter>,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub enum Received {
+    /// A Binding Update: ask for the policy of its home address, then [`Update::judge`].
+    Update(Box<Update>),
+    /// To send, within the [`crate::ErrorBudget`].
+    Reply(Reply),
+    /// Nothing to do.
+    Drop(DropReason),
+}
+
+/// A packet to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reply {
+    /// From the IPv6 header on.
+    pub packet: Vec<u8>,
+    /// Send it in UDP between these.
+    pub outer: Option<UdpOuter>,
+    /// What it is.
+    pub kind: ReplyKind,
+}
+
+/// Kind of a reply, for counters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplyKind {
+    /// Binding Acknowledgement with this status.
+    Acknowledgement(Status),
+    /// Binding Error, in answer to what is counted under this reason.
+    BindingError(Malformed),
+    /// ICMPv6 Parameter Problem, in answer to what is counted under this reason.
+    ParameterProblem(Malformed),
+}
+
+/// Octets of the offending packet that an ICMPv6 error quotes: it stays within 1280 octets in all
+/// (RFC 4443 §2.4).
+const INVOKING_LEN_MAX: usize = 1280 - 40 - 8;
+
+/// Reads a punted packet: steps 2 to 6 of the pipeline.
+#[must_use]
+pub fn receive(arrival: Arrival<'_>) -> Received {
+    let walk = match walk(arrival.packet) {
+        Ok(walk) => walk,
+        Err(malformed) => return refuse(arrival, None, malformed),
+    };
+    match walk.upper {
+        protocol::MOBILITY => {}
+        protocol::ESP => return Received::Drop(DropReason::EspUnsupported),
+        protocol::ICMPV6 => return Received::Drop(DropReason::DiscoveryUnsupported),
+        _ => return Received::Drop(DropReason::NotSignalling),
+    }
+    if walk.routing_home_address.is_some() {
+        return Received::Drop(DropReason::ForeignRoutingHeader);
+    }
+    let pseudo = PseudoHeader::mobility(walk.pseudo_source(), walk.pseudo_destination());
+    match Message::parse(walk.payload, pseudo) {
+        Ok(Message::BindingUpdate(message)) => match check_update(&walk, &message, arrival.outer) {
+            Ok(()) => Received::Update(Box::new(Update::new(&walk, message, arrival.outer))),
+            Err(reason) => Received::Drop(reason),
+        },
+        // RFC 5847 speaks of gateways and anchors of Proxy Mobile IPv6; between mobile node and home
+        // agent it is not defined, so the message is as good as unknown.
+        Ok(Message::Heartbeat(heartbeat)) => {
+            let mh_type = Message::Heartbeat(heartbeat).mh_type();
+            refuse(arrival, Some(&walk), Malformed::UnknownType { mh_type })
+        }
+        Ok(
+            Message::BindingRefreshRequest(_)
+            | Message::HomeTestInit(_)
+            | Message::CareOfTestInit(_)
+            | Message::HomeTest(_)
+            | Message::CareOfTest(_)
+            | Message::BindingAcknowledgement(_)
+            | Message::BindingError(_)
+            | Message::HomeAgentSwitch(_)
+            | Message::BindingRevocation(_),
+        ) => Received::Drop(DropReason::NotForHomeAgent),
+        Err(malformed) => refuse(arrival, Some(&walk), malformed),
+    }
+}
+
+/// RFC 6275 §9.5.1, as far as it needs no state.
+fn check_update(
+    walk: &Walk<'_>,
+    message: &BindingUpdate<'_>,
+    outer: Option<UdpOuter>,
+) -> Result<(), DropReason> {
+    let home_address = walk.pseudo_source();
+    if !is_unicast_v6(walk.header.source) {
+        return Err(DropReason::SourceNotUnicast);
+    }
+    if !is_unicast_routable_v6(home_address) {
+        return Err(DropReason::HomeAddressNotRoutable);
+    }
+    let is_home_registration = message.flags.contains(BuFlags::HOME_REGISTRATION);
+    let (mut has_bid, mut has_home_bid, mut alternate) = (false, false, None);
+    for option in message.options.iter() {
+        match option {
+            MobilityOption::NonceIndices { .. } if is_home_registration => {
+                return Err(DropReason::NonceIndices);
+            }
+            // RFC 5648 §4.4 has a status of its own for these.
+            MobilityOption::Malformed { kind, .. }
+                if kind == homeport_wire::options::kind::BINDING_IDENTIFIER =>
+            {
+                has_bid = true;
+            }
+            MobilityOption::Malformed { .. } => return Err(DropReason::MalformedOption),
+            MobilityOption::BindingIdentifier(bid) => {
+                has_bid = true;
+                has_home_bid |= bid.home;
+            }
+            MobilityOption::AlternateCareOf(address) => alternate = Some(address),
+            _ => {}
+        }
+    }
+    if message.lifetime.is_deregistration() || has_home_bid || outer.is_some() {
+        return Ok(());
+    }
+    if walk.home_address.is_none() && is_home_registration {
+        return Err(DropReason::HomeAddressOptionMissing);
+    }
+    if !has_bid && !is_unicast_routable_v6(alternate.unwrap_or(walk.header.source)) {
+        return Err(DropReason::CareOfNotRoutable);
+    }
+    Ok(())
+}
+
+/// Answers malformed octets as RFC 6275 §9.2 and RFC 8200 §4 want it.
+fn refuse(arrival: Arrival<'_>, walk: Option<&Walk<'_>>, malformed: Malformed) -> Received {
+    let silent = Received::Drop(DropReason::Malformed(malformed));
+    let Ok((header, _)) = homeport_wire::Ipv6Header::parse(arrival.packet) else {
+        return silent;
+    };
+    if !is_unicast_v6(header.source) || !is_unicast_v6(header.destination) {
+        return silent;
+    }
+    let (packet, kind) = match malformed.disposition() {
+        Disposition::Discard => return silent,
+        Disposition::BindingError { status } => {
+            let home_address = walk.and_then(|walk| walk.home_address).map(|o| o.address);
+            let packet = binding_error(header.destination, header.source, home_address, status);
+            (packet, ReplyKind::BindingError(malformed))
+        }
+        Disposition::ParameterProblem { pointer_from_mh } => {
+            let offset = walk.map_or(0, |walk| walk.upper_offset);
+            let pointer = offset.saturating_add(usize::from(pointer_from_mh));
+            let packet = parameter_problem(arrival.packet, header, 0, pointer);
+            (packet, ReplyKind::ParameterProblem(malformed))
+        }
+        Disposition::PacketProblem { code, pointer, .. } => {
+            let packet = parameter_problem(arrival.packet, header, code, pointer);
+            (packet, ReplyKind::ParameterProblem(malformed))
+        }
+    };
+    Received::Reply(Reply {
+        packet,
+        outer: arrival.outer,
+        kind,
+    })
+}
+
+/// RFC 6275 §9.3.3: to where the packet came from, with the home address that it named.
+fn binding_error(
+    from: Ipv6Addr,
+    to: Ipv6Addr,
+    home_address: Option<Ipv6Addr>,
+    status: BindingErrorStatus,
+) -> Vec<u8> {
+    let message = Message::BindingError(BindingError {
+        status,
+        home_address: home_address.unwrap_or(Ipv6Addr::UNSPECIFIED),
+        options: Options::EMPTY,
+    });
+    mobility_packet(from, to, None, None, &message.emit(from, to))
+}
+
+fn parameter_problem(
+    packet: &[u8],
+    header: homeport_wire::Ipv6Header,
+    code: u8,
+    pointer: usize,
+) -> Vec<u8> {
+    let invoking = packet.get(..INVOKING_LEN_MAX).unwrap_or(packet);
+    let pointer = u32::try_from(pointer).unwrap_or(u32::MAX);
+    let (from, to) = (header.destination, header.source);
+    let message = Icmpv6::ParameterProblem {
+        code,
+        pointer,
+        invoking,
+    }
+    .emit(from, to);
+    PacketBuilder::new(from, to).build(protocol::ICMPV6, &message)
+}

@@ -1,0 +1,424 @@
+//! Packets in, packets out, with a binding cache between: the test vectors in their order, and what
+//! gets no answer. The vectors were made from the RFCs by an independent generator (`tests/golden`).
+
+extern crate std;
+
+use alloc::string::{String, ToString as _};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use homeport_binding::{
+    Authentication, Batch, BindingCache, Command, HomePrefix, Ipv6Prefix, Key, LogTime, Outcome,
+    Subscriber,
+};
+use homeport_wire::{
+    BindingUpdate, BuFlags, Lifetime, Message, MobilityOption, PseudoHeader, Sequence, Status,
+    mobility_packet, walk, with_checksum_zeroed,
+};
+use proptest::prelude::*;
+
+use crate::*;
+
+const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);
+const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1);
+const COA1: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 0x11);
+
+struct Vectors(serde_json::Value);
+
+impl Vectors {
+    fn load() -> Self {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../../tests/golden/vectors/vectors.json"
+        );
+        Self(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
+    }
+
+    fn packet(&self, id: &str) -> Vec<u8> {
+        let vectors = self.0.as_array().unwrap();
+        let vector = vectors.iter().find(|vector| vector["id"] == id).unwrap();
+        let hex: Vec<u8> = vector["packet"].as_str().unwrap().bytes().collect();
+        let octet =
+            |pair: &[u8]| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap();
+        hex.chunks(2).map(octet).collect()
+    }
+}
+
+/// A front-end and a store in one.
+struct Lab {
+    cache: BindingCache,
+    at: LogTime,
+    requests: u8,
+}
+
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Answered(Reply),
+    Refused(Reply),
+    Replied(Reply),
+    Dropped(String),
+}
+
+impl Lab {
+    fn new(authentication: Authentication) -> Self {
+        let prefix = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0), 64).unwrap();
+        let home_prefix = HomePrefix::new(prefix, AGENT, authentication);
+        // V14 carries an NTP timestamp: our clock stands at the same second.
+        let at = LogTime((0xecf4_9240_u64 - 2_208_988_800) * 1000);
+        let mut lab = Self {
+            cache: BindingCache::default(),
+            at,
+            requests: 0,
+        };
+        lab.run(Command::PutHomePrefix {
+            home_prefix,
+            must_not_exist: true,
+        });
+        lab
+    }
+
+    fn authenticated() -> Self {
+        let mut lab = Self::new(Authentication::MnHa);
+        let key: [u8; 16] = core::array::from_fn(|at| 0x10 + u8::try_from(at).unwrap());
+        let subscriber = Subscriber {
+            home_address: HOME,
+            nai: "mn1@example.com".to_string(),
+            mn_ha: Some((0x100, Key(key))),
+            message_id_required: false,
+            multiple_care_of_allowed: None,
+            bulk_allowed: None,
+            bindings_per_home_address_max: None,
+        };
+        lab.run(Command::PutSubscriber {
+            subscriber,
+            must_not_exist: true,
+        });
+        lab
+    }
+
+    fn run(&mut self, command: Command) -> homeport_binding::Verdict {
+        let batch = Batch {
+            at: self.at,
+            commands: vec![command],
+        };
+        self.cache
+            .apply(self.cache.revision() + 1, batch)
+            .pop()
+            .unwrap()
+    }
+
+    fn send(&mut self, packet: &[u8], outer: Option<UdpOuter>) -> Seen {
+        let update = match receive(Arrival { packet, outer }) {
+            Received::Update(update) => update,
+            Received::Reply(reply) => return Seen::Replied(reply),
+            Received::Drop(reason) => return Seen::Dropped(reason.name().to_string()),
+        };
+        let policy = self
+            .cache
+            .policy(update.home_address(), update.home_agent());
+        let proposal = match update.judge(&policy) {
+            Judged::Propose(proposal) => proposal,
+            Judged::Answer(reply) => return Seen::Refused(reply),
+            Judged::Drop(reason) => return Seen::Dropped(reason.name().to_string()),
+        };
+        self.requests += 1;
+        let registration = proposal.registration([self.requests; 16]);
+        let verdict = self.run(Command::Register(registration));
+        assert_ne!(verdict.outcome, Outcome::StalePolicy);
+        match proposal.conclude(&verdict) {
+            Concluded::Reply(reply, revision) => {
+                assert_eq!(revision, self.cache.revision());
+                Seen::Answered(reply)
+            }
+            Concluded::Drop(reason) => Seen::Dropped(reason.name().to_string()),
+            Concluded::CheckAgain(_) => panic!("nothing has changed"),
+        }
+    }
+
+    fn answer(&mut self, packet: &[u8], outer: Option<UdpOuter>) -> Reply {
+        match self.send(packet, outer) {
+            Seen::Answered(reply) => reply,
+            other => panic!("no answer from the store but {other:?}"),
+        }
+    }
+
+    fn drops(&mut self, packet: &[u8]) -> String {
+        match self.send(packet, None) {
+            Seen::Dropped(reason) => reason,
+            other => panic!("not dropped but {other:?}"),
+        }
+    }
+}
+
+/// The vectors have K set where a key management moves with the mobile node; without one K is clear.
+fn without_k(packet: &[u8]) -> Vec<u8> {
+    let seen = walk(packet).unwrap();
+    let pseudo = PseudoHeader::mobility(seen.pseudo_source(), seen.pseudo_destination());
+    let Message::BindingAcknowledgement(mut message) =
+        Message::parse(seen.payload, pseudo).unwrap()
+    else {
+        panic!("no acknowledgement");
+    };
+    message.flags = homeport_wire::BaFlags(message.flags.0 & 0x7f);
+    let message = Message::BindingAcknowledgement(message);
+    let mh = message.emit(seen.pseudo_source(), seen.pseudo_destination());
+    [&packet[..seen.upper_offset], &mh].concat()
+}
+
+#[test]
+fn vectors_in_order() {
+    let vectors = Vectors::load();
+    let mut lab = Lab::new(Authentication::None);
+    for (update, answer) in [
+        ("V01", "V02"),
+        ("V03", "V04"),
+        ("V05", "V06"),
+        ("V08", "V09"),
+        ("V10", "V11"),
+    ] {
+        let reply = lab.answer(&vectors.packet(update), None);
+        assert_eq!(
+            reply.packet,
+            without_k(&vectors.packet(answer)),
+            "{update} -> {answer}"
+        );
+        assert_eq!(reply.outer, None);
+    }
+}
+
+#[test]
+fn authenticated_vector() {
+    let vectors = Vectors::load();
+    let mut lab = Lab::authenticated();
+    assert_eq!(
+        lab.answer(&vectors.packet("V14"), None).packet,
+        vectors.packet("V15")
+    );
+    let Seen::Answered(replayed) = lab.send(&vectors.packet("V14"), None) else {
+        panic!("no answer to a replay");
+    };
+    assert_eq!(
+        replayed.kind,
+        ReplyKind::Acknowledgement(Status::ID_MISMATCH)
+    );
+}
+
+#[test]
+fn authentication_refuses_and_changes_nothing() {
+    let vectors = Vectors::load();
+    let mut lab = Lab::authenticated();
+    assert_eq!(lab.drops(&vectors.packet("V01")), "authentication_missing");
+    let good = vectors.packet("V14");
+    let seen = walk(&good).unwrap();
+    let offset = seen.upper_offset;
+    let forged = |at: usize, octet: u8| {
+        let mut mh = with_checksum_zeroed(&good[offset..]);
+        mh[at] ^= octet;
+        let pseudo = PseudoHeader::mobility(HOME, AGENT);
+        let sum = homeport_wire::checksum(pseudo, &mh).to_be_bytes();
+        mh[4..6].copy_from_slice(&sum);
+        [&good[..offset], &mh].concat()
+    };
+    let last = good.len() - offset - 1;
+    for at in [7, 10, 30, last] {
+        let Seen::Refused(reply) = lab.send(&forged(at, 1), None) else {
+            panic!("octet {at} is not covered");
+        };
+        assert_eq!(reply.kind, ReplyKind::Acknowledgement(Status::AUTH_FAIL));
+    }
+    assert_eq!(
+        lab.drops(&forged(45, 1)),
+        "no_security_association",
+        "another identity"
+    );
+    assert_eq!(
+        lab.drops(&forged(75, 1)),
+        "no_security_association",
+        "another SPI"
+    );
+    assert_eq!(lab.cache.home_address_count(), 0);
+    let reply = lab.answer(&good, None);
+    assert_eq!(reply.kind, ReplyKind::Acknowledgement(Status::ACCEPTED));
+}
+
+fn update(flags: u16, lifetime: u16, options: &[MobilityOption<'_>]) -> Vec<u8> {
+    let mut builder = BindingUpdate::builder();
+    for option in options {
+        builder.push(option);
+    }
+    let message = Message::BindingUpdate(BindingUpdate {
+        sequence: Sequence(1),
+        flags: BuFlags(flags),
+        lifetime: Lifetime(lifetime),
+        options: builder.finish(),
+    });
+    message.emit(HOME, AGENT)
+}
+
+fn away(mh: &[u8]) -> Vec<u8> {
+    mobility_packet(COA1, AGENT, Some(HOME), None, mh)
+}
+
+#[test]
+fn what_gets_no_answer() {
+    let plain = update(0xc000, 10, &[]);
+    let link_local: Ipv6Addr = "fe80::1".parse().unwrap();
+    let multicast: Ipv6Addr = "ff02::1".parse().unwrap();
+    let nonces = update(
+        0xc000,
+        10,
+        &[MobilityOption::NonceIndices {
+            home: 1,
+            care_of: 2,
+        }],
+    );
+    let alternate = update(0xc000, 10, &[MobilityOption::AlternateCareOf(link_local)]);
+    let truncated = away(&plain);
+    let mut bad_checksum = away(&plain);
+    let at = bad_checksum.len() - plain.len() + 4;
+    bad_checksum[at] ^= 1;
+    let from = |source, home: Option<Ipv6Addr>| {
+        let mh = Message::parse(&plain, PseudoHeader::mobility(HOME, AGENT)).unwrap();
+        let mh = mh.emit(home.unwrap_or(source), AGENT);
+        mobility_packet(source, AGENT, home, None, &mh)
+    };
+    let rows = [
+        (truncated[..truncated.len() - 1].to_vec(), "truncated"),
+        (bad_checksum, "checksum"),
+        (away(&nonces), "nonce_indices"),
+        (away(&alternate), "care_of_not_routable"),
+        (from(multicast, Some(HOME)), "source_not_unicast"),
+        (from(COA1, Some(link_local)), "home_address_not_routable"),
+        (from(COA1, Some(multicast)), "home_address_not_routable"),
+        (from(HOME, None), "home_address_option_missing"),
+        (from(link_local, Some(HOME)), "care_of_not_routable"),
+        (away(&update(0x0000, 10, &[])), "correspondent_unsupported"),
+    ];
+    for (packet, reason) in rows {
+        let mut lab = Lab::new(Authentication::None);
+        assert_eq!(lab.drops(&packet), reason);
+        assert_eq!(lab.cache.home_address_count(), 0);
+    }
+}
+
+#[test]
+fn refusals_without_state() {
+    let rows = [(0xc200, 152), (0x8000, 128), (0x8400, 140)];
+    for (flags, status) in rows {
+        let mut lab = Lab::new(Authentication::None);
+        let Seen::Refused(reply) = lab.send(&away(&update(flags, 10, &[])), None) else {
+            panic!("not refused");
+        };
+        assert_eq!(reply.kind, ReplyKind::Acknowledgement(Status(status)));
+    }
+}
+
+/// RFC 6275 §9.2: each malformation with what is sent to whom.
+#[test]
+fn malformations_that_are_answered() {
+    let mut lab = Lab::new(Authentication::None);
+    let good = update(0xc000, 10, &[]);
+    let recheck = |mut mh: Vec<u8>| {
+        mh[4..6].fill(0);
+        let sum = homeport_wire::checksum(PseudoHeader::mobility(HOME, AGENT), &mh);
+        mh[4..6].copy_from_slice(&sum.to_be_bytes());
+        away(&mh)
+    };
+    let mut unknown = good.clone();
+    unknown[2] = 0xff;
+    let Seen::Replied(reply) = lab.send(&recheck(unknown), None) else {
+        panic!("no reply")
+    };
+    let seen = walk(&reply.packet).unwrap();
+    assert_eq!((seen.header.source, seen.header.destination), (AGENT, COA1));
+    let pseudo = PseudoHeader::mobility(AGENT, COA1);
+    let Ok(Message::BindingError(error)) = Message::parse(seen.payload, pseudo) else {
+        panic!("no Binding Error");
+    };
+    assert_eq!((error.status.0, error.home_address), (2, HOME));
+    for (at, octet, pointer) in [(0, 58, 64), (1, 0, 65)] {
+        let mut mh = good.clone();
+        mh[at] = octet;
+        if at == 1 {
+            mh.truncate(8);
+        }
+        let packet = recheck(mh);
+        let Seen::Replied(reply) = lab.send(&packet, None) else {
+            panic!("no reply")
+        };
+        let seen = walk(&reply.packet).unwrap();
+        assert_eq!(seen.header.destination, COA1);
+        let icmp = homeport_wire::Icmpv6::parse(seen.payload, seen.pseudo_header()).unwrap();
+        let expected = homeport_wire::Icmpv6::ParameterProblem {
+            code: 0,
+            pointer,
+            invoking: &packet,
+        };
+        assert_eq!(icmp, expected);
+    }
+    assert_eq!(lab.cache.home_address_count(), 0);
+}
+
+#[test]
+fn answers_in_udp_go_back_to_where_the_update_came_from() {
+    let mut lab = Lab::new(Authentication::None);
+    let (peer, local) = (
+        (Ipv4Addr::new(203, 0, 113, 9), 40001),
+        (Ipv4Addr::new(198, 51, 100, 1), 4191),
+    );
+    let outer = Some(UdpOuter { peer, local });
+    let reply = lab.answer(&Vectors::load().packet("V16")[28..], outer);
+    assert_eq!(reply.outer, outer);
+    let seen = walk(&reply.packet).unwrap();
+    assert_eq!((seen.header.source, seen.header.destination), (AGENT, HOME));
+    assert_eq!(seen.routing_home_address, None);
+    let Ok(Message::BindingAcknowledgement(message)) =
+        Message::parse(seen.payload, PseudoHeader::mobility(AGENT, HOME))
+    else {
+        panic!("no acknowledgement");
+    };
+    assert_eq!(
+        (message.status.0, message.sequence.0, message.lifetime.0),
+        (0, 0x4001, 150)
+    );
+    let options: Vec<_> = message.options.iter().collect();
+    let nat = MobilityOption::NatDetection {
+        force_udp: false,
+        refresh_secs: 110,
+    };
+    assert_eq!(options.last(), Some(&nat));
+}
+
+#[test]
+fn error_budget() {
+    let mut budget = ErrorBudget::new(2);
+    assert!(budget.allow(0) && budget.allow(0));
+    assert!(!budget.allow(499));
+    assert!(budget.allow(500));
+    assert!(!budget.allow(500));
+    assert!(budget.allow(60_000) && budget.allow(60_000) && !budget.allow(60_000));
+}
+
+proptest! {
+    /// No octets make the front-end panic or change the store without authentication.
+    #[test]
+    fn damaged_packets_register_nothing(
+        which in 0_usize..4,
+        edits in prop::collection::vec((0_usize..200, any::<u8>()), 1..6),
+        cut in 0_usize..200,
+    ) {
+        let packet = Vectors::load().packet(["V01", "V12", "V14", "V18"][which]);
+        let mut damaged = packet.clone();
+        for (at, octet) in edits {
+            let len = damaged.len();
+            damaged[at % len] = octet;
+        }
+        damaged.truncate(damaged.len().saturating_sub(cut % 60));
+        let mut lab = Lab::authenticated();
+        if damaged != packet {
+            let _outcome = lab.send(&damaged, None);
+            prop_assert_eq!(lab.cache.home_address_count(), 0);
+        }
+    }
+}

@@ -1,0 +1,363 @@
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use homeport_binding::{
+    Answer, Authentication, BidRequest, Key, NatDetection, Outcome, Policy, Registration,
+    RequestId, Verdict, WireSource, limits,
+};
+use homeport_wire::{
+    Bid, BidCareOf, BidOption, BidPriority, BindingUpdate, BuFlags, Lifetime, MobilityOption,
+    Status, Walk,
+};
+
+use crate::acknowledge;
+use crate::authenticate::{MN_HA_AUTHENTICATOR_LEN, mapped, verify};
+use crate::drop_reason::DropReason;
+use crate::receive::{Reply, UdpOuter};
+
+/// MN-HA subtype of the authentication option (RFC 4285 §5.1).
+pub(crate) const MN_HA: u8 = 1;
+/// NAI subtype of the Mobile Node Identifier option (RFC 4283 §3.1).
+const NAI: u8 = 1;
+
+/// A Binding Update that is well formed.
+#[derive(Debug)]
+pub struct Update {
+    pub(crate) home_address: Ipv6Addr,
+    pub(crate) home_agent: Ipv6Addr,
+    /// IPv6 source on the wire.
+    pub(crate) source: Ipv6Addr,
+    /// The home address stands in a Home Address option.
+    pub(crate) has_home_address_option: bool,
+    pub(crate) outer: Option<UdpOuter>,
+    pub(crate) message: BindingUpdate<'static>,
+    /// The Mobility Header as received: the authenticator covers its octets.
+    octets: Vec<u8>,
+}
+
+/// What authentication gave.
+#[derive(Debug)]
+pub enum Judged {
+    /// To the store.
+    Propose(Box<Proposal>),
+    /// Refused; nothing is asked of the store.
+    Answer(Reply),
+    /// No answer.
+    Drop(DropReason),
+}
+
+/// An authentic Binding Update on its way to the store.
+#[derive(Debug)]
+pub struct Proposal {
+    update: Update,
+    policy_revisions: (u64, u64),
+    pub(crate) association: Option<Association>,
+}
+
+/// With what the answer is authenticated.
+#[derive(Clone, Debug)]
+pub(crate) struct Association {
+    pub(crate) spi: u32,
+    pub(crate) key: Key,
+    /// The care-of address that the authenticator covers.
+    pub(crate) care_of: Ipv6Addr,
+}
+
+/// What the verdict asks for.
+#[derive(Debug)]
+pub enum Concluded {
+    /// To send, once the forwarder's table has reached this revision.
+    Reply(Reply, u64),
+    /// No answer.
+    Drop(DropReason),
+    /// The policy has changed: look it up and judge again.
+    CheckAgain(Update),
+}
+
+impl Update {
+    pub(crate) fn new(
+        walk: &Walk<'_>,
+        message: BindingUpdate<'_>,
+        outer: Option<UdpOuter>,
+    ) -> Self {
+        let BindingUpdate {
+            sequence,
+            flags,
+            lifetime,
+            options,
+        } = message;
+        let options = options.into_owned();
+        Self {
+            home_address: walk.pseudo_source(),
+            home_agent: walk.header.destination,
+            source: walk.header.source,
+            has_home_address_option: walk.home_address.is_some(),
+            outer,
+            message: BindingUpdate {
+                sequence,
+                flags,
+                lifetime,
+                options,
+            },
+            octets: Vec::from(walk.payload),
+        }
+    }
+
+    /// Whose policy decides.
+    #[must_use]
+    pub const fn home_address(&self) -> Ipv6Addr {
+        self.home_address
+    }
+
+    /// To whom it was sent.
+    #[must_use]
+    pub const fn home_agent(&self) -> Ipv6Addr {
+        self.home_agent
+    }
+
+    /// Steps 7 to 9 of the pipeline.
+    #[must_use]
+    pub fn judge(self, policy: &Policy) -> Judged {
+        let Some(prefix) = policy.home_prefix.as_ref() else {
+            return Judged::Drop(DropReason::HomeAgentNotServed);
+        };
+        let authenticated = match prefix.record.authentication {
+            Authentication::None => Ok(None),
+            Authentication::MnHa => self.authenticate(policy).map(Some),
+        };
+        let association = match authenticated {
+            Ok(association) => association,
+            Err(Unauthentic::Drop(reason)) => return Judged::Drop(reason),
+            Err(Unauthentic::Refuse(status, association)) => {
+                let association = Some(&association);
+                return Judged::Answer(acknowledge::refusal(&self, association, status));
+            }
+        };
+        let flags = self.message.flags;
+        let refused = if flags.contains(BuFlags::PROXY) {
+            Some(Status::PROXY_REGISTRATION_NOT_ENABLED)
+        } else if flags.contains(BuFlags::HOME_REGISTRATION) {
+            None
+        } else if flags.contains(BuFlags::MOBILE_ROUTER) {
+            Some(Status::MOBILE_ROUTER_NOT_PERMITTED)
+        } else if flags.contains(BuFlags::ACKNOWLEDGE) {
+            // The correspondent node's part is not played here (RFC 6275 §9.5.1).
+            Some(Status::REASON_UNSPECIFIED)
+        } else {
+            return Judged::Drop(DropReason::CorrespondentUnsupported);
+        };
+        if let Some(status) = refused {
+            return Judged::Answer(acknowledge::refusal(&self, association.as_ref(), status));
+        }
+        let policy_revisions = policy.revisions();
+        Judged::Propose(Box::new(Proposal {
+            update: self,
+            policy_revisions,
+            association,
+        }))
+    }
+
+    /// RFC 4285 §5: the MN-HA option, the identity and the presence of MESG-ID.
+    fn authenticate(&self, policy: &Policy) -> Result<Association, Unauthentic> {
+        let subscriber = policy
+            .subscriber
+            .as_ref()
+            .map(|subscriber| &subscriber.record);
+        let options = &self.message.options;
+        let presented = options.iter().find_map(|option| match option {
+            MobilityOption::Authentication {
+                subtype: MN_HA,
+                spi,
+                data,
+            } => Some((spi, data.len())),
+            _ => None,
+        });
+        let Some((spi, data_len)) = presented else {
+            return Err(Unauthentic::Drop(DropReason::AuthenticationMissing));
+        };
+        let identity = options.iter().find_map(|option| match option {
+            MobilityOption::MobileNodeIdentifier {
+                subtype: NAI,
+                identifier,
+            } => Some(identifier),
+            _ => None,
+        });
+        let key = subscriber
+            .filter(|s| identity.is_none_or(|nai| s.nai.is_empty() || nai == s.nai.as_bytes()))
+            .and_then(|subscriber| subscriber.mn_ha.as_ref())
+            .filter(|(known, _)| *known == spi)
+            .map(|(_, key)| key.clone());
+        let Some(key) = key else {
+            return Err(Unauthentic::Drop(DropReason::NoSecurityAssociation));
+        };
+        let covered = options.authenticator_len() == Some(MN_HA_AUTHENTICATOR_LEN);
+        if data_len != MN_HA_AUTHENTICATOR_LEN || !covered {
+            return Err(Unauthentic::Drop(DropReason::AuthenticationNotLast));
+        }
+        let verified = verify(&key, self.wire_addresses(), self.home_address, &self.octets);
+        let care_of = verified.unwrap_or_else(|| self.wire_address());
+        let association = Association { spi, key, care_of };
+        if verified.is_none() {
+            return Err(Unauthentic::Refuse(Status::AUTH_FAIL, association));
+        }
+        let is_required = subscriber.is_some_and(|subscriber| subscriber.message_id_required);
+        if is_required && self.message_id().is_none() {
+            return Err(Unauthentic::Refuse(Status::MESG_ID_REQUIRED, association));
+        }
+        Ok(association)
+    }
+
+    /// The mobile node's address on the wire, which the authenticator covers. Over UDP that is the
+    /// announced IPv4 care-of address; a Binding Update that announces none is taken to come from
+    /// its outer source.
+    fn wire_addresses(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
+        let over_udp = self.outer.is_some();
+        let announced = self.announced().filter(move |_| over_udp).map(mapped);
+        core::iter::once(self.wire_address()).chain(announced)
+    }
+
+    /// IPv4 care-of addresses that the mobile node names.
+    fn announced(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.message
+            .options
+            .iter()
+            .filter_map(|option| match option {
+                MobilityOption::BindingIdentifier(BidOption {
+                    care_of: BidCareOf::V4(address),
+                    ..
+                })
+                | MobilityOption::Ipv4CareOf(address) => Some(address),
+                _ => None,
+            })
+    }
+
+    fn wire_address(&self) -> Ipv6Addr {
+        self.outer.map_or(self.source, |outer| mapped(outer.peer.0))
+    }
+
+    pub(crate) fn message_id(&self) -> Option<u64> {
+        self.message.options.iter().find_map(|option| match option {
+            MobilityOption::MessageId { timestamp } => Some(timestamp),
+            _ => None,
+        })
+    }
+
+    /// The BID options in their order, the unreadable ones too.
+    pub(crate) fn bids(&self) -> impl Iterator<Item = BidRequest> + '_ {
+        self.message
+            .options
+            .iter()
+            .filter_map(|option| match option {
+                MobilityOption::BindingIdentifier(option) => Some(BidRequest {
+                    bid: Some(option.bid),
+                    home: option.home,
+                    priority: option.priority,
+                    care_of: option.care_of,
+                    malformed: false,
+                }),
+                MobilityOption::Malformed { kind, data }
+                    if kind == homeport_wire::options::kind::BINDING_IDENTIFIER =>
+                {
+                    Some(malformed_bid(data))
+                }
+                _ => None,
+            })
+    }
+}
+
+/// What can be read of a BID option with an impossible length: the answer names it all the same.
+fn malformed_bid(data: &[u8]) -> BidRequest {
+    let (home, priority) = match data.get(3) {
+        Some(octet) => (octet & 0x80 != 0, BidPriority::new(*octet)),
+        None => (false, BidPriority::UNSET),
+    };
+    BidRequest {
+        bid: data
+            .first_chunk::<2>()
+            .map(|bid| Bid(u16::from_be_bytes(*bid))),
+        home,
+        priority,
+        care_of: BidCareOf::Absent,
+        malformed: true,
+    }
+}
+
+enum Unauthentic {
+    Drop(DropReason),
+    Refuse(Status, Association),
+}
+
+impl Proposal {
+    /// The command for the store. The same `request_id` must be used when it is sent again.
+    #[must_use]
+    pub fn registration(&self, request_id: RequestId) -> Registration {
+        let update = &self.update;
+        let mut registration = Registration {
+            request_id,
+            home_address: update.home_address,
+            home_agent: update.home_agent,
+            source: match update.outer {
+                Some(UdpOuter {
+                    peer: (address, port),
+                    ..
+                }) => WireSource::Udp(address, port),
+                None => WireSource::Ipv6(update.source),
+            },
+            sequence: update.message.sequence,
+            lifetime: update.message.lifetime,
+            flags: update.message.flags,
+            alternate_care_of: None,
+            ipv4_care_of: None,
+            bids: update.bids().collect(),
+            link_layer_address: Vec::new(),
+            message_id: update.message_id(),
+            policy_revisions: self.policy_revisions,
+        };
+        for option in update.message.options.iter() {
+            match option {
+                MobilityOption::AlternateCareOf(address) => {
+                    registration.alternate_care_of = Some(address);
+                }
+                MobilityOption::Ipv4CareOf(address) => registration.ipv4_care_of = Some(address),
+                MobilityOption::LinkLayerAddress { address, .. }
+                    if address.len() <= limits::LINK_LAYER_ADDRESS_LEN_MAX =>
+                {
+                    registration.link_layer_address = Vec::from(address);
+                }
+                _ => {}
+            }
+        }
+        registration
+    }
+
+    /// Makes the answer from the verdict.
+    #[must_use]
+    pub fn conclude(self, verdict: &Verdict) -> Concluded {
+        match &verdict.outcome {
+            Outcome::Answer(answer) => {
+                let reply = acknowledge::answer(&self.update, self.association.as_ref(), answer);
+                Concluded::Reply(reply, verdict.revision)
+            }
+            Outcome::Silent(silence) => Concluded::Drop(DropReason::Store(*silence)),
+            // A registration never gets an operator's outcome; if it did, checking again is safe.
+            Outcome::StalePolicy | Outcome::Done | Outcome::Refused(_) => {
+                Concluded::CheckAgain(self.update)
+            }
+        }
+    }
+}
+
+/// A refusal that needs no state.
+pub(crate) fn refused(update: &Update, status: Status) -> Answer {
+    Answer {
+        status,
+        bid_statuses: Vec::new(),
+        lifetime: Lifetime::DEREGISTER,
+        sequence: update.message.sequence,
+        nat_detection: update
+            .outer
+            .map(|outer| NatDetection::observed(outer.peer.0, update.announced().next())),
+        ntp_secs: None,
+    }
+}

@@ -1,2 +1,77 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: the menu of what is done to this tree. Every task checks or measures something, prints
+//! what it found, writes it as JSON when asked, and exits non-zero when something failed.
+
+mod chart;
+mod layers;
+mod packages;
+mod report;
+mod suite;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::report::Report;
+
+/// Tasks of the Homeport tree.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", version)]
+struct Arguments {
+    /// Write the counts and figures as JSON to this file.
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Lint the Helm chart and render it with each set of example values.
+    Chart,
+    /// Check which crate depends on which: core <- shell <- role <- app.
+    Layers,
+    /// Install the Debian packages that the tests need, or say which they are.
+    Packages,
+    /// Run every test: unit, property, integration, and documentation.
+    Test,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(report) if report.failed == 0 => ExitCode::SUCCESS,
+        Ok(report) => {
+            eprintln!("{} failed", report.failed);
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<Report> {
+    let root = workspace_root()?;
+    let report = match arguments.task {
+        Task::Chart => chart::check(&root)?,
+        Task::Layers => layers::check(&root)?,
+        Task::Packages => packages::install()?,
+        Task::Test => suite::run(&root)?,
+    };
+    if let Some(file) = &arguments.json {
+        report.write(file)?;
+    }
+    Ok(report)
+}
+
+/// The top of the tree, wherever the task was started from.
+fn workspace_root() -> anyhow::Result<PathBuf> {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    here.ancestors()
+        .nth(3)
+        .map(PathBuf::from)
+        .context("xtask is not in crates/dev/xtask")
+}

@@ -87,8 +87,8 @@ pub use mobility::{
     with_checksum_zeroed,
 };
 pub use options::{
-    BidCareOf, BidOption, FlowIdentification, FlowIds, FlowSubOption, MobilityOption, Options,
-    OptionsBuilder, Refusal, TrafficSelector,
+    BidCareOf, BidOption, BinarySelector, FlowIdentification, FlowIds, FlowSubOption,
+    MobilityOption, Options, OptionsBuilder, Refusal, Selector, SelectorRefusal, TrafficSelector,
 };
 pub use reader::Reader;
 pub use types::{BaFlags, Bid, BidPriority, BuFlags, Lifetime, Sequence, Status};

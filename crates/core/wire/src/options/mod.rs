@@ -4,6 +4,7 @@ mod bid;
 mod builder;
 mod flow;
 mod option;
+mod selector;
 
 use alloc::borrow::Cow;
 use core::fmt;
@@ -13,6 +14,7 @@ pub(crate) use builder::pad;
 pub use builder::{OptionsBuilder, Refusal};
 pub use flow::{FlowIdentification, FlowIds, FlowSubOption, TrafficSelector};
 pub use option::{MobilityOption, kind};
+pub use selector::{BinarySelector, Selector, SelectorRefusal};
 
 use crate::error::Malformed;
 use crate::limits::MOBILITY_OPTIONS_MAX;
@@ -35,11 +37,14 @@ impl<'p> Options<'p> {
         let mut reader = Reader::new(area);
         let mut count = 0_usize;
         loop {
-            let begin = at.saturating_add(reader.at());
             match next_option(&mut reader) {
                 Ok(Some(_)) => count = count.saturating_add(1),
                 Ok(None) => break,
-                Err(_) => return Err(Malformed::OptionOverrun { at: begin }),
+                Err(Overrun(begin)) => {
+                    return Err(Malformed::OptionOverrun {
+                        at: at.saturating_add(begin),
+                    });
+                }
             }
             if count > MOBILITY_OPTIONS_MAX {
                 return Err(Malformed::TooManyOptions);
@@ -150,16 +155,22 @@ impl fmt::Debug for Options<'_> {
 /// An option as octets: place of its type, type, data.
 type RawOption<'p> = (usize, u8, &'p [u8]);
 
+/// Where the option begins that runs past the end of its area.
+struct Overrun(usize);
+
 /// The next option that is not padding; `None` at the end.
-fn next_option<'p>(reader: &mut Reader<'p>) -> Result<Option<RawOption<'p>>, Malformed> {
+fn next_option<'p>(reader: &mut Reader<'p>) -> Result<Option<RawOption<'p>>, Overrun> {
     while !reader.is_empty() {
         let at = reader.at();
-        let kind = reader.u8("option type")?;
+        let overrun = |_| Overrun(at);
+        let kind = reader.u8("option type").map_err(overrun)?;
         if kind == kind::PAD1 {
             continue;
         }
-        let len = reader.u8("option length")?;
-        let data = reader.slice(usize::from(len), "option data")?;
+        let len = reader.u8("option length").map_err(overrun)?;
+        let data = reader
+            .slice(usize::from(len), "option data")
+            .map_err(overrun)?;
         if kind != kind::PADN {
             return Ok(Some((at, kind, data)));
         }

@@ -1,0 +1,341 @@
+//! The walk over extension headers: what honest stacks send, and what must be refused.
+
+use homeport_wire::{
+    Disposition, Malformed, PacketBuilder, PseudoHeader, Walk, limits, protocol, walk,
+};
+
+use crate::support::{CARE_OF_1, HOME, HOME_AGENT, hex, unhex, vector, vectors};
+
+/// An IPv6 packet from the first care-of address to the home agent with these octets behind the header.
+fn packet(next_header: u8, rest: &[u8]) -> Vec<u8> {
+    PacketBuilder::new(CARE_OF_1, HOME_AGENT).build(next_header, rest)
+}
+
+fn home_hex() -> String {
+    hex(&HOME.octets())
+}
+
+/// `walk` on a packet that is given as next header and hexadecimal rest; `HOME` stands for the address.
+fn walked(next_header: u8, rest: &str) -> Result<(u8, usize, usize), Malformed> {
+    let rest = unhex(&rest.replace("HOME", &home_hex()));
+    let packet = packet(next_header, &rest);
+    walk(&packet).map(|found| (found.upper, found.upper_offset, found.next_header_offset))
+}
+
+#[test]
+fn layouts_of_the_home_address_option() {
+    // Destination Options as different stacks pad them; the option at each offset.
+    for (name, rest, offset) in [
+        (
+            "PadN of four octets in front, as the vectors",
+            "3b02 01020000 c910HOME",
+            46,
+        ),
+        ("four Pad1 in front", "3b02 00000000 c910HOME", 46),
+        (
+            "option first, PadN behind, unaligned",
+            "3b02 c910HOME 01020000",
+            42,
+        ),
+        (
+            "an option to be skipped in front",
+            "3b02 1e020000 c910HOME",
+            46,
+        ),
+        (
+            "a longer header",
+            "3b03 01020000 c910HOME 0106000000000000",
+            46,
+        ),
+        ("no padding at all between", "3b02 0100 0100 c910HOME", 46),
+    ] {
+        let octets = packet(60, &unhex(&rest.replace("HOME", &home_hex())));
+        let found = walk(&octets).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let option = found.home_address.unwrap();
+        assert_eq!((option.address, option.offset), (HOME, offset), "{name}");
+        assert_eq!(octets[offset], 0xc9, "{name}");
+        assert_eq!(found.upper, protocol::NO_NEXT, "{name}");
+        assert_eq!(found.pseudo_source(), HOME, "{name}");
+        assert_eq!(found.pseudo_destination(), HOME_AGENT, "{name}");
+    }
+}
+
+#[test]
+fn chains() {
+    // Hop-by-Hop first, then routing, then the Home Address option, in any number and order after.
+    for (name, next_header, rest, expected) in [
+        ("nothing between", 135, "", (135, 40, 6)),
+        (
+            "router alert in front",
+            0,
+            "8700 05020000 0100",
+            (135, 48, 40),
+        ),
+        (
+            "hop-by-hop, then home address",
+            0,
+            "3c00 05020000 0100 8702 01020000 c910HOME",
+            (135, 72, 48),
+        ),
+        (
+            "routing, then home address",
+            43,
+            "3c02 0201 00000000 HOME 8702 01020000 c910HOME",
+            (135, 88, 64),
+        ),
+        (
+            "home address, then routing",
+            60,
+            "2b02 01020000 c910HOME 8702 0201 00000000 HOME",
+            (135, 88, 64),
+        ),
+        (
+            "two destination options headers",
+            60,
+            "3c00 010400000000 8702 01020000 c910HOME",
+            (135, 72, 48),
+        ),
+        (
+            "fragment ends the walk",
+            60,
+            "2c02 01020000 c910HOME 8700000000000001",
+            (44, 64, 40),
+        ),
+        (
+            "ESP ends the walk",
+            60,
+            "3202 01020000 c910HOME 0000c001",
+            (50, 64, 40),
+        ),
+        ("AH ends the walk", 51, "8704", (51, 40, 6)),
+        (
+            "an unknown protocol is an upper layer",
+            253,
+            "",
+            (253, 40, 6),
+        ),
+        (
+            "a consumed routing header of another type",
+            43,
+            "3b00 0000 00000000",
+            (59, 48, 40),
+        ),
+        (
+            "a type 2 header without segments left",
+            43,
+            "3b02 0200 00000000 HOME",
+            (59, 64, 40),
+        ),
+    ] {
+        assert_eq!(walked(next_header, rest), Ok(expected), "{name}");
+    }
+}
+
+#[test]
+fn addresses_of_the_checksum() {
+    let octets = packet(
+        43,
+        &unhex(&"8702 0201 00000000 HOME".replace("HOME", &home_hex())),
+    );
+    let found = walk(&octets).unwrap();
+    assert_eq!(found.routing_home_address, Some(HOME));
+    assert_eq!(
+        found.pseudo_header(),
+        PseudoHeader::mobility(CARE_OF_1, HOME)
+    );
+    let octets = packet(
+        43,
+        &unhex(&"8702 0200 00000000 HOME".replace("HOME", &home_hex())),
+    );
+    assert_eq!(walk(&octets).unwrap().routing_home_address, None);
+}
+
+#[test]
+fn refusals() {
+    let discard = Disposition::Discard;
+    let problem = |code, pointer| Disposition::PacketProblem {
+        code,
+        pointer,
+        even_to_multicast: false,
+    };
+    for (name, next_header, rest, malformed, disposition) in [
+        (
+            "second home address in one header",
+            60,
+            "3b05 01020000 c910HOME c910HOME 010400000000",
+            Malformed::SecondHomeAddress { at: 64 },
+            discard,
+        ),
+        (
+            "second home address that its header cuts off",
+            60,
+            "3b04 01020000 c910HOME c910HOME",
+            Malformed::OptionOverrun { at: 64 },
+            discard,
+        ),
+        (
+            "second home address in another header",
+            60,
+            "3c02 01020000 c910HOME 3b02 01020000 c910HOME",
+            Malformed::SecondHomeAddress { at: 70 },
+            discard,
+        ),
+        (
+            "home address too short",
+            60,
+            "3b00 c904 00000000",
+            Malformed::HomeAddressLength { at: 42 },
+            discard,
+        ),
+        (
+            "option behind the end of its header",
+            60,
+            "3b00 01020000 0105",
+            Malformed::OptionOverrun { at: 46 },
+            discard,
+        ),
+        (
+            "option type without a length",
+            60,
+            "3b00 0102 0000 00 1e",
+            Malformed::OptionOverrun { at: 47 },
+            discard,
+        ),
+        (
+            "header behind the end of the packet",
+            60,
+            "3b01 010400000000",
+            Malformed::Truncated {
+                field: "extension header",
+                at: 42,
+            },
+            discard,
+        ),
+        (
+            "unknown option, drop in silence",
+            60,
+            "3b00 5e020000 0100",
+            Malformed::UnknownOption { kind: 0x5e, at: 42 },
+            discard,
+        ),
+        (
+            "unknown option, complain",
+            60,
+            "3b00 0100 9e020000",
+            Malformed::UnknownOption { kind: 0x9e, at: 44 },
+            Disposition::PacketProblem {
+                code: 2,
+                pointer: 44,
+                even_to_multicast: true,
+            },
+        ),
+        (
+            "unknown option, complain unless multicast",
+            60,
+            "3b00 de020000 0100",
+            Malformed::UnknownOption { kind: 0xde, at: 42 },
+            problem(2, 42),
+        ),
+        (
+            "home address as a hop-by-hop option",
+            0,
+            "3b02 01020000 c910HOME",
+            Malformed::UnknownOption { kind: 0xc9, at: 46 },
+            problem(2, 46),
+        ),
+        (
+            "hop-by-hop in second place",
+            60,
+            "0000 010400000000 3b00 010400000000",
+            Malformed::HopByHopNotFirst { at: 40 },
+            problem(1, 40),
+        ),
+        (
+            "source routing of old",
+            43,
+            "3b02 0001 00000000 HOME",
+            Malformed::RoutingHeader { at: 42 },
+            problem(0, 42),
+        ),
+        (
+            "two segments left",
+            43,
+            "3b02 0202 00000000 HOME",
+            Malformed::RoutingHeader { at: 43 },
+            problem(0, 43),
+        ),
+        (
+            "type 2 of another length",
+            43,
+            "3b00 0201 00000000",
+            Malformed::RoutingHeader { at: 41 },
+            problem(0, 41),
+        ),
+        (
+            "second type 2 header",
+            43,
+            "2b02 0201 00000000 HOME 3b02 0201 00000000 HOME",
+            Malformed::RoutingHeader { at: 66 },
+            problem(0, 66),
+        ),
+    ] {
+        assert_eq!(walked(next_header, rest), Err(malformed), "{name}");
+        assert_eq!(malformed.disposition(), disposition, "{name}");
+    }
+}
+
+#[test]
+fn headers_and_options_are_bounded() {
+    let chain = |count: usize| {
+        let mut rest = [60, 0, 1, 4, 0, 0, 0, 0].repeat(count);
+        let last = rest.len() - 8;
+        rest[last] = protocol::NO_NEXT;
+        packet(60, &rest)
+    };
+    assert!(walk(&chain(limits::EXTENSION_HEADERS_MAX)).is_ok());
+    let refused = walk(&chain(limits::EXTENSION_HEADERS_MAX + 1)).unwrap_err();
+    assert_eq!(refused, Malformed::TooManyExtensionHeaders);
+
+    // Options of two octets without data, which may be skipped.
+    let options = |count: usize| {
+        let mut rest = vec![59, 0];
+        rest.extend([0x1e, 0].repeat(count));
+        rest.resize(rest.len().next_multiple_of(8), 0);
+        rest[1] = u8::try_from(rest.len() / 8 - 1).unwrap();
+        packet(60, &rest)
+    };
+    assert!(walk(&options(limits::HEADER_OPTIONS_MAX)).is_ok());
+    let refused = walk(&options(limits::HEADER_OPTIONS_MAX + 1)).unwrap_err();
+    assert_eq!(refused, Malformed::TooManyOptions);
+}
+
+#[test]
+fn the_ipv6_header_itself() {
+    let packet = vector("V01").packet;
+    let mut other = packet.clone();
+    other[0] = 0x50;
+    assert_eq!(walk(&other), Err(Malformed::Version { value: 5 }));
+    // Octets behind the Payload Length are not of the packet: Ethernet pads short frames.
+    let mut padded = packet.clone();
+    padded.extend_from_slice(&[0xa5; 7]);
+    assert_eq!(walk(&padded), walk(&packet));
+}
+
+#[test]
+fn offsets_point_into_the_packet() {
+    let ipv6 = |packet: &[u8]| packet[0] >> 4 == 6;
+    for vector in vectors().iter().filter(|vector| ipv6(&vector.packet)) {
+        let found: Walk<'_> = walk(&vector.packet).unwrap();
+        assert_eq!(
+            &vector.packet[found.upper_offset..],
+            found.payload,
+            "{}",
+            vector.id
+        );
+        assert_eq!(
+            vector.packet[found.next_header_offset], found.upper,
+            "{}",
+            vector.id
+        );
+    }
+}

@@ -1,1 +1,87 @@
-//! Placeholder.
+//! Forwarding decisions of the home agent: a packet goes in, what is to be done with it comes out.
+//!
+//! What it is: the packet half of a home agent (RFC 6275 §10.4, RFC 5648 §6.5, RFC 5555 §4.1) over
+//! a table of bindings that somebody else keeps up to date. It intercepts packets for home
+//! addresses and tunnels them, takes reverse-tunnelled packets only from care-of addresses that are
+//! bound, answers what a host and a router must answer (RFC 4443), and hands signalling on
+//! ("punt"). What it is not: it does no input and output, reads no clock, and never decides a
+//! registration.
+//!
+//! The same packets at the same times over the same table give the same actions, on every machine:
+//! the crate is `no_std`, its hashers are fixed, its rate limits are driven by the caller's clock.
+//!
+//! Depends on `homeport-wire` and `hashbrown`.
+//!
+//! ```
+//! use homeport_forwarding::{
+//!     Action, CareOf, Config, Forwarding, ForwardingBinding, HomeEntry, HomePrefix, Ingress,
+//!     Millis,
+//! };
+//! use homeport_wire::{Bid, BidPriority, PacketBuilder, protocol};
+//!
+//! let agent = "2001:db8:0:1::1".parse()?;
+//! let home = "2001:db8:0:1::100".parse()?;
+//! let mut forwarding = Forwarding::new(Config::default());
+//! forwarding.table_mut().set_prefix(HomePrefix {
+//!     prefix: "2001:db8:0:1::".parse()?,
+//!     prefix_len: 64,
+//!     home_agent: agent,
+//!     home_agent_v4: None,
+//! });
+//! let binding = ForwardingBinding {
+//!     bid: Some(Bid(1)),
+//!     care_of: CareOf::V6("2001:db8:a::11".parse()?),
+//!     priority: BidPriority::UNSET,
+//!     verified: 1,
+//!     ends: Millis(60_000),
+//!     home: false,
+//! };
+//! let entry = HomeEntry { home_agent: agent, home_agent_v4: None, bindings: vec![binding] };
+//! forwarding.table_mut().set_home(home, Some(entry)).unwrap();
+//!
+//! let packet = PacketBuilder::new("2001:db8:f::99".parse()?, home).build(protocol::NO_NEXT, &[]);
+//! let actions = forwarding.handle(Millis(0), Ingress::Ip(&packet));
+//! assert!(matches!(actions.as_slice(), [Action::SendIpv6(outer)] if outer.len() == 80));
+//! # Ok::<(), core::net::AddrParseError>(())
+//! ```
+
+#![no_std]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
+
+extern crate alloc;
+
+mod action;
+mod answer;
+mod downlink;
+mod ecn;
+mod flow;
+mod forwarding;
+mod hash;
+pub mod limits;
+mod local;
+mod path_mtu;
+mod rate;
+mod reason;
+mod relay;
+mod table;
+mod uplink;
+
+#[cfg(test)]
+mod tests;
+
+pub use action::{Action, Ingress, Punt, UdpOuter};
+pub use forwarding::{Config, Forwarding};
+pub use rate::Rate;
+pub use reason::DropReason;
+pub use table::{CareOf, ForwardingBinding, HomeEntry, HomePrefix, Millis, Table, TableFull};

@@ -1,0 +1,83 @@
+//! What comes in and what is to be done.
+
+use alloc::vec::Vec;
+use core::net::SocketAddrV4;
+
+use crate::reason::DropReason;
+
+/// A packet as it arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ingress<'p> {
+    /// A whole IPv6 or IPv4 packet, from its header on.
+    Ip(&'p [u8]),
+    /// The payload of a datagram that a socket received.
+    Udp {
+        /// The mobile node's side.
+        peer: SocketAddrV4,
+        /// The home agent's side.
+        local: SocketAddrV4,
+        /// What the datagram carried.
+        payload: &'p [u8],
+    },
+}
+
+/// The IPv4 and UDP end points of an encapsulated packet (RFC 5555 §4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct UdpOuter {
+    /// The mobile node's side.
+    pub peer: SocketAddrV4,
+    /// The home agent's side.
+    pub local: SocketAddrV4,
+}
+
+/// Signalling for a front-end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Punt {
+    /// Present when the packet came in UDP.
+    pub outer: Option<UdpOuter>,
+    /// It came out of an IPv6 tunnel from a bound care-of address, and the answer goes into one: to
+    /// be kept for [`crate::Forwarding::answer`].
+    pub tunnelled: bool,
+    /// The IPv6 packet, from its header on.
+    pub packet: Vec<u8>,
+}
+
+/// What is to be done. One packet can cause several.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Hand it to a signalling front-end.
+    Punt(Punt),
+    /// Send this IPv6 packet towards its destination.
+    SendIpv6(Vec<u8>),
+    /// Send this IPv6 packet to its destination on the home link itself: it is for a home address
+    /// whose owner is at home, and routing it like any other packet would bring it back here.
+    DeliverOnLink(Vec<u8>),
+    /// Send this in a UDP datagram.
+    SendUdp {
+        /// The mobile node's side.
+        peer: SocketAddrV4,
+        /// The home agent's side.
+        local: SocketAddrV4,
+        /// DSCP and ECN of the outer header, where the sender can set it.
+        dscp_ecn: u8,
+        /// What the datagram carries.
+        payload: Vec<u8>,
+    },
+    /// Count it. With [`DropReason::ErrorRateLimited`] it was an answer that was not sent, else the
+    /// packet that came in.
+    Drop(DropReason),
+}
+
+impl Action {
+    /// A word out of a closed set, for counters.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Punt(_) => "punt",
+            Self::SendIpv6(_) => "send_ipv6",
+            Self::DeliverOnLink(_) => "deliver_on_link",
+            Self::SendUdp { .. } => "send_udp",
+            Self::Drop(_) => "drop",
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! To the home agent itself: signalling is handed on, a host's duties are done here.
+
+use alloc::vec::Vec;
+use core::net::Ipv6Addr;
+
+use homeport_wire::{
+    BindingError, BindingErrorStatus, Disposition, Icmpv6, Malformed, Message, Options,
+    PacketBuilder, Walk, is_unicast_routable_v6, mobility_packet, protocol, walk,
+};
+
+use crate::action::{Action, Punt};
+use crate::answer::ErrorMessage;
+use crate::forwarding::{Forwarding, Packet, Via};
+use crate::reason::DropReason;
+use crate::table::{CareOf, Millis};
+
+/// RFC 4443 §3.4: the code of an unrecognized Next Header.
+const UNRECOGNIZED_NEXT_HEADER: u8 = 1;
+/// RFC 4443 §3.1: the code of a port on which nothing listens.
+const PORT_UNREACHABLE: u8 = 4;
+
+impl Forwarding {
+    /// A packet for `agent`, by its own or by an anycast address.
+    pub(crate) fn local(
+        &mut self,
+        now: Millis,
+        agent: Ipv6Addr,
+        packet: Packet<'_>,
+        via: Via,
+        out: &mut Vec<Action>,
+    ) {
+        let walk = match walk(packet.octets) {
+            Ok(walk) => walk,
+            Err(malformed) => return self.refuse_malformed(now, agent, packet, malformed, out),
+        };
+        if walk.routing_home_address.is_some() {
+            // RFC 6275 §6.4.1: the address in it must be a home address of the receiver.
+            return out.push(Action::Drop(DropReason::HomeAddressRouting));
+        }
+        match walk.upper {
+            protocol::MOBILITY | protocol::ESP => return punt(packet, via, out),
+            protocol::FRAGMENT => return out.push(Action::Drop(DropReason::Ipv6Fragment)),
+            // RFC 6275 §9.3.1: no look at the bindings for what IPsec protects.
+            protocol::AH => {}
+            _ => {
+                if !self.home_address_verified(now, agent, &walk, out) {
+                    return;
+                }
+            }
+        }
+        self.upper_layer(now, agent, packet, &walk, via, out);
+    }
+
+    fn upper_layer(
+        &mut self,
+        now: Millis,
+        agent: Ipv6Addr,
+        packet: Packet<'_>,
+        walk: &Walk<'_>,
+        via: Via,
+        out: &mut Vec<Action>,
+    ) {
+        match walk.upper {
+            protocol::IPV6 => self.decapsulate(now, walk, via, out),
+            protocol::IPV4 => out.push(Action::Drop(DropReason::Ipv4InTunnel)),
+            protocol::ICMPV6 => self.icmpv6(now, agent, packet, walk, via, out),
+            protocol::NO_NEXT => out.push(Action::Drop(DropReason::NoNextHeader)),
+            protocol::TCP | protocol::UDP => {
+                let error = ErrorMessage::Unreachable {
+                    code: PORT_UNREACHABLE,
+                };
+                self.refuse(now, agent, packet, DropReason::NoListener, error, out);
+            }
+            _ => {
+                let error = ErrorMessage::ParameterProblem {
+                    code: UNRECOGNIZED_NEXT_HEADER,
+                    pointer: u32::try_from(walk.next_header_offset).unwrap_or(u32::MAX),
+                };
+                self.refuse(now, agent, packet, DropReason::UnknownProtocol, error, out);
+            }
+        }
+    }
+
+    /// RFC 6275 §9.3.1, RFC 5648 §6.5: a Home Address option is believed when the packet's source
+    /// is one of the care-of addresses bound to it. Else a Binding Error goes to that source.
+    fn home_address_verified(
+        &mut self,
+        now: Millis,
+        agent: Ipv6Addr,
+        walk: &Walk<'_>,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(option) = walk.home_address else {
+            return true;
+        };
+        if !is_unicast_routable_v6(option.address) {
+            out.push(Action::Drop(DropReason::HomeAddressUnroutable));
+            return false;
+        }
+        let source = walk.header.source;
+        let home = self.table.home(option.address);
+        if home.is_some_and(|home| home.bound(now, CareOf::V6(source)).is_some()) {
+            return true;
+        }
+        out.push(Action::Drop(DropReason::HomeAddressNotBound));
+        if !self.errors.allow(now, source) {
+            out.push(Action::Drop(DropReason::ErrorRateLimited));
+            return false;
+        }
+        let error = Message::BindingError(BindingError {
+            status: BindingErrorStatus::UNKNOWN_BINDING,
+            home_address: option.address,
+            options: Options::EMPTY,
+        });
+        let octets = mobility_packet(agent, source, None, None, &error.emit(agent, source));
+        self.originate(now, &octets, out);
+        false
+    }
+
+    fn icmpv6(
+        &mut self,
+        now: Millis,
+        agent: Ipv6Addr,
+        packet: Packet<'_>,
+        walk: &Walk<'_>,
+        via: Via,
+        out: &mut Vec<Action>,
+    ) {
+        let message = match Icmpv6::parse(walk.payload, walk.pseudo_header()) {
+            Ok(message) => message,
+            Err(malformed) => return out.push(Action::Drop(malformed.into())),
+        };
+        match message {
+            Icmpv6::EchoRequest {
+                identifier,
+                sequence,
+                data,
+            } => {
+                let reply = Icmpv6::EchoReply {
+                    identifier,
+                    sequence,
+                    data,
+                };
+                self.echo_reply(now, agent, walk, &reply, out);
+            }
+            Icmpv6::HomeAgentAddressDiscoveryRequest { .. }
+            | Icmpv6::MobilePrefixSolicitation { .. } => punt(packet, via, out),
+            Icmpv6::DestinationUnreachable { invoking, .. }
+            | Icmpv6::TimeExceeded { invoking, .. }
+            | Icmpv6::ParameterProblem { invoking, .. } => {
+                self.relay(now, None, invoking, out);
+            }
+            Icmpv6::PacketTooBig { mtu, invoking } => self.relay(now, Some(mtu), invoking, out),
+            Icmpv6::EchoReply { .. }
+            | Icmpv6::HomeAgentAddressDiscoveryReply { .. }
+            | Icmpv6::MobilePrefixAdvertisement { .. }
+            | Icmpv6::Other { .. } => out.push(Action::Drop(DropReason::Icmpv6Ignored)),
+        }
+    }
+
+    /// RFC 4443 §4.2. To a mobile node that named its home address the reply takes the way of RFC
+    /// 6275 §9.3.2: straight to the care-of address, the home address in a type 2 routing header.
+    fn echo_reply(
+        &mut self,
+        now: Millis,
+        agent: Ipv6Addr,
+        walk: &Walk<'_>,
+        reply: &Icmpv6<'_>,
+        out: &mut Vec<Action>,
+    ) {
+        let home_address = walk.home_address.map(|option| option.address);
+        let octets = PacketBuilder::new(agent, walk.header.source)
+            .routing_home_address(home_address)
+            .build(protocol::ICMPV6, &reply.emit(agent, walk.pseudo_source()));
+        if octets.is_empty() {
+            // The routing header has made it longer than IPv6 allows.
+            return out.push(Action::Drop(DropReason::TooLong));
+        }
+        self.originate(now, &octets, out);
+    }
+
+    fn refuse_malformed(
+        &mut self,
+        now: Millis,
+        agent: Ipv6Addr,
+        packet: Packet<'_>,
+        malformed: Malformed,
+        out: &mut Vec<Action>,
+    ) {
+        match malformed.disposition() {
+            Disposition::PacketProblem { code, pointer, .. } => {
+                let pointer = u32::try_from(pointer).unwrap_or(u32::MAX);
+                let error = ErrorMessage::ParameterProblem { code, pointer };
+                self.refuse(now, agent, packet, malformed.into(), error, out);
+            }
+            Disposition::Discard
+            | Disposition::ParameterProblem { .. }
+            | Disposition::BindingError { .. } => out.push(Action::Drop(malformed.into())),
+        }
+    }
+}
+
+fn punt(packet: Packet<'_>, via: Via, out: &mut Vec<Action>) {
+    let (outer, tunnelled) = match via {
+        Via::Link => (None, false),
+        Via::Tunnel => (None, true),
+        Via::Udp(outer) => (Some(outer), false),
+    };
+    out.push(Action::Punt(Punt {
+        outer,
+        tunnelled,
+        packet: packet.octets.to_vec(),
+    }));
+}

@@ -1,0 +1,160 @@
+//! Limits on the errors that are sent (RFC 4443 §2.4 (f), RFC 6275 §9.3.3): token buckets driven by
+//! the caller's clock.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::Ipv6Addr;
+
+use crate::hash::Mix;
+use crate::limits::ERROR_BUCKETS;
+use crate::table::Millis;
+
+/// Tokens are counted in thousandths, so that a rate per second is a refill per millisecond.
+const TOKEN: u64 = 1000;
+/// Seed of the spread over buckets.
+const SEED: u64 = 0x7261_7465;
+
+/// A steady rate and the burst that a quiet time allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// Tokens per second.
+    pub per_sec: u32,
+    /// Tokens that a full bucket holds.
+    pub burst: u32,
+}
+
+impl Rate {
+    fn capacity(self) -> u64 {
+        u64::from(self.burst).saturating_mul(TOKEN)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    tokens: u64,
+    at: Millis,
+}
+
+impl Bucket {
+    fn full(rate: Rate) -> Self {
+        Self {
+            tokens: rate.capacity(),
+            at: Millis(0),
+        }
+    }
+
+    /// Refills for the time that went by; true when a token is there.
+    fn refill(&mut self, now: Millis, rate: Rate) -> bool {
+        let elapsed_ms = now.0.saturating_sub(self.at.0);
+        let refilled = self
+            .tokens
+            .saturating_add(elapsed_ms.saturating_mul(rate.per_sec.into()));
+        self.tokens = refilled.min(rate.capacity());
+        self.at = self.at.max(now);
+        self.tokens >= TOKEN
+    }
+
+    fn take(&mut self) {
+        self.tokens = self.tokens.saturating_sub(TOKEN);
+    }
+}
+
+/// Says whether one more error may be sent.
+#[derive(Debug)]
+pub(crate) struct ErrorLimit {
+    per_network: Rate,
+    overall: Rate,
+    networks: Vec<Bucket>,
+    all: Bucket,
+}
+
+impl ErrorLimit {
+    pub(crate) fn new(per_network: Rate, overall: Rate) -> Self {
+        Self {
+            per_network,
+            overall,
+            networks: vec![Bucket::full(per_network); ERROR_BUCKETS],
+            all: Bucket::full(overall),
+        }
+    }
+
+    /// Takes a token for an error to `to`. Receivers share a bucket by /64 network, because one
+    /// host can have as many source addresses in its network as it likes.
+    pub(crate) fn allow(&mut self, now: Millis, to: Ipv6Addr) -> bool {
+        let network = Ipv6Addr::from_bits(to.to_bits() >> 64 << 64);
+        let hash = Mix::new(SEED).v6(network).finish();
+        let buckets = u64::try_from(self.networks.len()).unwrap_or(1).max(1);
+        let index = usize::try_from(hash.checked_rem(buckets).unwrap_or(0)).unwrap_or(0);
+        let Some(bucket) = self.networks.get_mut(index) else {
+            return false;
+        };
+        let allowed = bucket.refill(now, self.per_network) & self.all.refill(now, self.overall);
+        if allowed {
+            bucket.take();
+            self.all.take();
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit() -> ErrorLimit {
+        ErrorLimit::new(
+            Rate {
+                per_sec: 10,
+                burst: 3,
+            },
+            Rate {
+                per_sec: 100,
+                burst: 5,
+            },
+        )
+    }
+
+    #[test]
+    fn a_network_gets_its_burst_then_its_rate() {
+        let mut limit = limit();
+        let to = |host: u16| Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, host);
+        let sent = (0..10)
+            .filter(|host| limit.allow(Millis(5), to(*host)))
+            .count();
+        assert_eq!(sent, 3, "other addresses of the network do not help");
+        assert!(
+            !limit.allow(Millis(104), to(1)),
+            "99 ms give less than one token at 10 per second"
+        );
+        assert!(limit.allow(Millis(105), to(1)));
+        assert!(!limit.allow(Millis(105), to(1)));
+        assert_eq!(
+            (0..10)
+                .filter(|_| limit.allow(Millis(60_000), to(1)))
+                .count(),
+            3
+        );
+    }
+
+    #[test]
+    fn all_networks_together_have_a_limit_too() {
+        let mut limit = limit();
+        let to = |network: u16| Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, 1);
+        let sent = (0..500)
+            .filter(|network| limit.allow(Millis(5), to(*network)))
+            .count();
+        assert_eq!(sent, 5);
+    }
+
+    #[test]
+    fn time_that_runs_back_refills_nothing() {
+        let mut limit = limit();
+        let to = Ipv6Addr::LOCALHOST;
+        assert_eq!(
+            (0..10).filter(|_| limit.allow(Millis(10_000), to)).count(),
+            3
+        );
+        assert!(!limit.allow(Millis(1), to));
+        assert!(!limit.allow(Millis(10_000), to));
+    }
+}

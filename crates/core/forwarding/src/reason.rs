@@ -1,0 +1,149 @@
+//! Why packets are dropped.
+
+use homeport_wire::Malformed;
+
+/// Why a packet, or an answer to one, was not sent on. Each has its own counter in the shell.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DropReason {
+    /// The octets are not a packet, or carry what must not be skipped.
+    Malformed(Malformed),
+
+    // What came in IPv4.
+    /// An IPv4 packet for an address that is not a home agent's.
+    Ipv4NotServed,
+    /// A fragment of an IPv4 packet: the envelope is not put together here.
+    Ipv4Fragment,
+    /// An IPv4 packet that is not UDP.
+    Ipv4Protocol,
+    /// A datagram for another port than that of RFC 5555.
+    UdpPort,
+    /// A datagram without payload, or with the one octet of RFC 3948 §2.3: keeps a mapping alive.
+    Keepalive,
+    /// The TLV header of RFC 5845, which is never negotiated here.
+    TlvHeader,
+    /// An IPv4 packet in the datagram: IPv4 home addresses are not served.
+    Ipv4InUdp,
+    /// Octets in the datagram that begin like nothing known.
+    UnknownUdpPayload,
+
+    // Addresses that rule a packet out.
+    /// The source cannot be that of a packet that was routed here (RFC 4291 §2.5.2, §2.5.6, §2.7).
+    UnroutableSource,
+    /// The source is a home agent's address: it was sent from here and came back.
+    OwnSource,
+    /// To a multicast group (RFC 6275 §10.4.2).
+    MulticastDestination,
+    /// To a link-local address: never tunnelled (RFC 6275 §10.4.2).
+    LinkLocalDestination,
+    /// To an address of this node or of no node.
+    UnroutableDestination,
+    /// To an address that lies in no home prefix.
+    NotServed,
+
+    // Towards a home address.
+    /// In a home prefix, but no binding is in force.
+    NotBound,
+    /// The hop limit has run out.
+    HopLimitExceeded,
+    /// Larger than the tunnel takes.
+    PacketTooBig,
+    /// The care-of address is itself served here: the packet would come back for ever.
+    TunnelLoop,
+    /// An IPv4 care-of address, but the home agent has no IPv4 address.
+    NoHomeAgentIpv4,
+    /// With the outer header the packet would be longer than IP allows.
+    TooLong,
+
+    // Out of a tunnel.
+    /// The outer source is no care-of address of the inner source (RFC 6275 §10.4.5).
+    TunnelSourceNotBound,
+    /// A tunnel inside a tunnel, ending here.
+    NestedTunnel,
+    /// IPv4 in IPv6: IPv4 home addresses are not served.
+    Ipv4InTunnel,
+    /// Congestion was marked on the way, and the transport cannot see the mark (RFC 6040 §4.2).
+    CongestionMarkLost,
+
+    // To the home agent itself.
+    /// A fragment: packets for the home agent are not put together here.
+    Ipv6Fragment,
+    /// A Home Address option with an address that cannot be a home address (RFC 6275 §9.3.1).
+    HomeAddressUnroutable,
+    /// A Home Address option without a binding for the source (RFC 6275 §9.3.1).
+    HomeAddressNotBound,
+    /// A type 2 routing header: a home agent is at nobody's home address (RFC 6275 §6.4.1).
+    HomeAddressRouting,
+    /// An upper-layer protocol that this node does not speak.
+    UnknownProtocol,
+    /// A transport port on which nothing listens.
+    NoListener,
+    /// A packet without upper layer.
+    NoNextHeader,
+    /// An ICMPv6 message that is not for a home agent.
+    Icmpv6Ignored,
+    /// An ICMPv6 error that quotes no packet tunnelled from here.
+    Icmpv6Unrelated,
+    /// An ICMPv6 error about a tunnelled packet, whose source was told what concerns it.
+    Icmpv6Relayed,
+    /// A Packet Too Big about a tunnelled packet that its source could not have sent smaller.
+    PathMtuLearned,
+
+    // Answers.
+    /// The limit on errors held an answer back (RFC 4443 §2.4 (f)).
+    ErrorRateLimited,
+    /// A front-end's answer is not an IPv6 packet from a home agent's address.
+    AnswerRefused,
+}
+
+impl DropReason {
+    /// A word out of a closed set, for counters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed(malformed) => malformed.reason(),
+            Self::Ipv4NotServed => "ipv4_not_served",
+            Self::Ipv4Fragment => "ipv4_fragment",
+            Self::Ipv4Protocol => "ipv4_protocol",
+            Self::UdpPort => "udp_port",
+            Self::Keepalive => "keepalive",
+            Self::TlvHeader => "tlv_header",
+            Self::Ipv4InUdp => "ipv4_in_udp",
+            Self::UnknownUdpPayload => "unknown_udp_payload",
+            Self::UnroutableSource => "unroutable_source",
+            Self::OwnSource => "own_source",
+            Self::MulticastDestination => "multicast_destination",
+            Self::LinkLocalDestination => "link_local_destination",
+            Self::UnroutableDestination => "unroutable_destination",
+            Self::NotServed => "not_served",
+            Self::NotBound => "not_bound",
+            Self::HopLimitExceeded => "hop_limit_exceeded",
+            Self::PacketTooBig => "packet_too_big",
+            Self::TunnelLoop => "tunnel_loop",
+            Self::NoHomeAgentIpv4 => "no_home_agent_ipv4",
+            Self::TooLong => "too_long",
+            Self::TunnelSourceNotBound => "tunnel_source_not_bound",
+            Self::NestedTunnel => "nested_tunnel",
+            Self::Ipv4InTunnel => "ipv4_in_tunnel",
+            Self::CongestionMarkLost => "congestion_mark_lost",
+            Self::Ipv6Fragment => "ipv6_fragment",
+            Self::HomeAddressUnroutable => "home_address_unroutable",
+            Self::HomeAddressNotBound => "home_address_not_bound",
+            Self::HomeAddressRouting => "home_address_routing",
+            Self::UnknownProtocol => "unknown_protocol",
+            Self::NoListener => "no_listener",
+            Self::NoNextHeader => "no_next_header",
+            Self::Icmpv6Ignored => "icmpv6_ignored",
+            Self::Icmpv6Unrelated => "icmpv6_unrelated",
+            Self::Icmpv6Relayed => "icmpv6_relayed",
+            Self::PathMtuLearned => "path_mtu_learned",
+            Self::ErrorRateLimited => "error_rate_limited",
+            Self::AnswerRefused => "answer_refused",
+        }
+    }
+}
+
+impl From<Malformed> for DropReason {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}

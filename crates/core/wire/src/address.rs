@@ -14,14 +14,16 @@ pub fn is_unicast_routable_v6(address: Ipv6Addr) -> bool {
         || address.to_ipv4_mapped().is_some())
 }
 
-/// A unicast address in the widest sense (RFC 6275 §9.5.1, first check): not unspecified, not multicast.
+/// A unicast address in the widest sense (RFC 6275 §9.5.1, first check): not unspecified, not
+/// multicast.
 #[must_use]
 pub fn is_unicast_v6(address: Ipv6Addr) -> bool {
     !(address.is_unspecified() || address.is_multicast())
 }
 
 /// An IPv4 address that may be a care-of address: not in 0/8, 127/8, 169.254/16, 224/4 or 240/4.
-/// Private addresses (RFC 1918) are legal: the mobile node may sit behind a translator (RFC 5555 §4.1).
+/// Private addresses (RFC 1918) are legal: the mobile node may sit behind a translator (RFC 5555
+/// §4.1).
 #[must_use]
 pub fn is_unicast_routable_v4(address: Ipv4Addr) -> bool {
     let [first, ..] = address.octets();

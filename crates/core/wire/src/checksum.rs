@@ -53,8 +53,8 @@ impl Sum {
 
 /// The IPv6 pseudo-header of RFC 8200 §8.1 without the length, which the covered octets give.
 ///
-/// Source and destination are the end points of the exchange: the home address where the packet has a
-/// Home Address option or a type 2 routing header (RFC 6275 §6.1.1, §6.3, §6.4).
+/// Source and destination are the end points of the exchange: the home address where the packet has
+/// a Home Address option or a type 2 routing header (RFC 6275 §6.1.1, §6.3, §6.4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PseudoHeader {
     /// Home Address option, else IPv6 source.
@@ -101,8 +101,8 @@ impl PseudoHeader {
     }
 }
 
-/// The checksum of `octets` under `pseudo`: the value to transmit when the checksum field in `octets` is
-/// zero, and zero when the field holds a correct checksum.
+/// The checksum of `octets` under `pseudo`: the value to transmit when the checksum field in
+/// `octets` is zero, and zero when the field holds a correct checksum.
 #[must_use]
 pub fn checksum(pseudo: PseudoHeader, octets: &[u8]) -> u16 {
     let len = u32::try_from(octets.len()).unwrap_or(u32::MAX);

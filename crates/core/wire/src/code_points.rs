@@ -128,7 +128,8 @@ code_points! {
         /// Not a unicast address.
         INVALID_ADDRESS = 131, "invalid IPv4 address";
         /// No address can be assigned.
-        DYNAMIC_ASSIGNMENT_NOT_AVAILABLE = 132, "dynamic IPv4 home address assignment not available";
+        DYNAMIC_ASSIGNMENT_NOT_AVAILABLE = 132,
+            "dynamic IPv4 home address assignment not available";
         /// No prefix may be assigned.
         PREFIX_NOT_AUTHORIZED = 133, "prefix allocation unauthorized";
     }

@@ -101,7 +101,8 @@ pub enum Malformed {
         /// The Option Type field.
         at: usize,
     },
-    /// A routing header that this node cannot process, with segments left (RFC 8200 §4.4, RFC 6275 §6.4).
+    /// A routing header that this node cannot process, with segments left (RFC 8200 §4.4, RFC 6275
+    /// §6.4).
     #[error("routing header refused at octet {at}")]
     RoutingHeader {
         /// The field to complain about.

@@ -29,8 +29,8 @@ pub struct Walk<'p> {
     pub home_address: Option<HomeAddressOption>,
     /// Home address of a type 2 routing header with one segment left.
     pub routing_home_address: Option<Ipv6Addr>,
-    /// Protocol of `payload`: the first header that is not Hop-by-Hop Options, Destination Options or
-    /// Routing. Fragment, ESP and AH end the walk too.
+    /// Protocol of `payload`: the first header that is not Hop-by-Hop Options, Destination Options
+    /// or Routing. Fragment, ESP and AH end the walk too.
     pub upper: u8,
     /// Where `payload` begins, from the start of the IPv6 packet.
     pub upper_offset: usize,
@@ -71,9 +71,9 @@ const NEXT_HEADER_OFFSET: usize = 6;
 const PAD1: u8 = 0;
 const PADN: u8 = 1;
 
-/// Walks from the IPv6 header to the upper layer. Tolerant about what honest stacks do: any
-/// padding around the Home Address option, other options that may be skipped, headers in another order
-/// than recommended.
+/// Walks from the IPv6 header to the upper layer. Tolerant about what honest stacks do: any padding
+/// around the Home Address option, other options that may be skipped, headers in another order than
+/// recommended.
 pub fn walk(packet: &[u8]) -> Result<Walk<'_>, Malformed> {
     let (header, payload) = Ipv6Header::parse(packet)?;
     let mut walk = Walk {
@@ -181,8 +181,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// RFC 8200 §4.4: without segments left any routing header is skipped; with some, only type 2 as
-    /// RFC 6275 §6.4.1 draws it is known: Hdr Ext Len 2, one segment left, at most one such header.
+    /// RFC 8200 §4.4: without segments left any routing header is skipped; with some, only type 2
+    /// as RFC 6275 §6.4.1 draws it is known: Hdr Ext Len 2, one segment left, at most one such
+    /// header.
     fn routing(
         &mut self,
         ext_len: usize,

@@ -1,5 +1,5 @@
-//! The ICMPv6 messages of Mobile IPv6 (RFC 6275 §6.5 to §6.8, RFC 3963 §7), and the errors and echo of
-//! RFC 4443 that a home agent sends, receives and relays.
+//! The ICMPv6 messages of Mobile IPv6 (RFC 6275 §6.5 to §6.8, RFC 3963 §7), and the errors and echo
+//! of RFC 4443 that a home agent sends, receives and relays.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -224,8 +224,8 @@ fn neighbour_option(kind: u8, data: &[u8]) -> NeighbourOption<'_> {
 ///  0: type | code | checksum | body
 /// ```
 ///
-/// The code is dropped where RFC 4443 and RFC 6275 define only zero, and the unused words of the error
-/// messages are dropped.
+/// The code is dropped where RFC 4443 and RFC 6275 define only zero, and the unused words of the
+/// error messages are dropped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Icmpv6<'p> {
     /// Type 1.
@@ -387,8 +387,8 @@ impl<'p> Icmpv6<'p> {
         })
     }
 
-    /// The octets, checksum filled in, for the end points of the pseudo-header. Errors carry as much of the
-    /// packet in question as fits into 1280 octets (RFC 4443 §2.4 (c)).
+    /// The octets, checksum filled in, for the end points of the pseudo-header. Errors carry as
+    /// much of the packet in question as fits into 1280 octets (RFC 4443 §2.4 (c)).
     #[must_use]
     pub fn emit(&self, source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
         let (kind, code) = self.kind_and_code();

@@ -42,8 +42,8 @@ impl Ipv4Header {
     pub const DONT_FRAGMENT: u16 = 0x4000;
     const CHECKSUM_OFFSET: usize = 10;
 
-    /// Splits a packet into header and payload; the payload is cut to the Total Length. A wrong header
-    /// checksum is an error.
+    /// Splits a packet into header and payload; the payload is cut to the Total Length. A wrong
+    /// header checksum is an error.
     pub fn parse(packet: &[u8]) -> Result<(Self, &[u8]), Malformed> {
         let mut reader = Reader::new(packet);
         let first = reader.u8("IPv4 version")?;

@@ -169,8 +169,8 @@ impl PacketBuilder {
         self
     }
 
-    /// The packet around `payload`, whose protocol is `upper`. More than 65,535 octets do not fit into an
-    /// IPv6 packet: the answer then is empty.
+    /// The packet around `payload`, whose protocol is `upper`. More than 65,535 octets do not fit
+    /// into an IPv6 packet: the answer then is empty.
     #[must_use]
     pub fn build(self, upper: u8, payload: &[u8]) -> Vec<u8> {
         // Order of RFC 6275 §6.3: the routing header comes before the Home Address option.

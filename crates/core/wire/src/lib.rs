@@ -2,23 +2,26 @@
 //!
 //! What it is: total parsers and exact emitters for the Mobility Header (RFC 6275 §6.1) with its
 //! options (RFC 6275 §6.2, 5648, 3963, 4285, 5555, 5846, 6089), for the IPv6 extension headers that
-//! Mobile IPv6 adds (RFC 6275 §6.3, §6.4), for the ICMPv6 messages of RFC 6275 §6.5 to §6.8 and for the
-//! IPv4 and UDP envelope of RFC 5555. What it is not: it does not judge. Whether an address may be a
-//! care-of address, whether a sequence number is new, whether a flag is allowed: that is for the callers.
+//! Mobile IPv6 adds (RFC 6275 §6.3, §6.4), for the ICMPv6 messages of RFC 6275 §6.5 to §6.8 and for
+//! the IPv4 and UDP envelope of RFC 5555. What it is not: it does not judge. Whether an address may
+//! be a care-of address, whether a sequence number is new, whether a flag is allowed: that is for
+//! the callers.
 //!
 //! Rules that hold for every type here:
 //!
 //! * Parsing returns for all octets, in bounded time: see [`limits`].
-//! * Emitting is the inverse of parsing. Options are kept as the octets they were, so order, duplicates
-//!   and unknown types survive. Only reserved fields of the fixed parts and the checksum are written
-//!   anew: reserved as zero, checksum as computed. Each type says which reserved fields it drops.
+//! * Emitting is the inverse of parsing. Options are kept as the octets they were, so order,
+//!   duplicates and unknown types survive. Only reserved fields of the fixed parts and the checksum
+//!   are written anew: reserved as zero, checksum as computed. Each type says which reserved fields
+//!   it drops.
 //! * Checksums are never optional: whoever parses or emits has the addresses of the pseudo-header.
 //!
 //! Depends on nothing but `core`, `alloc` and `thiserror`.
 //!
 //! ```
 //! use homeport_wire::{
-//!     Bid, BidOption, BindingUpdate, BuFlags, Lifetime, Message, MobilityOption, PseudoHeader, Sequence,
+//!     Bid, BidOption, BindingUpdate, BuFlags, Lifetime, Message, MobilityOption, PseudoHeader,
+//!     Sequence,
 //! };
 //! let home = "2001:db8:0:1::100".parse()?;
 //! let agent = "2001:db8:0:1::1".parse()?;

@@ -5,7 +5,8 @@ use core::time::Duration;
 
 /// Binding identifier, RFC 5648 §4.3: names one care-of address of a home address.
 ///
-/// Range 1..=65535. Zero is reserved, but must still be parsed and echoed, so it can be represented.
+/// Range 1..=65535. Zero is reserved, but must still be parsed and echoed, so it can be
+/// represented.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Bid(pub u16);
 
@@ -20,7 +21,8 @@ impl fmt::Display for Bid {
     }
 }
 
-/// BID-PRI of RFC 6089 §4.1, seven bits: 1..=127, lower is preferred, 0 means "not set" (plain RFC 5648).
+/// BID-PRI of RFC 6089 §4.1, seven bits: 1..=127, lower is preferred, 0 means "not set" (plain RFC
+/// 5648).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct BidPriority(u8);
 
@@ -156,10 +158,17 @@ code_points! {
         ACCEPTED = 0, "accepted";
         /// Accepted, the mobile node should ask for prefixes.
         PREFIX_DISCOVERY_NECESSARY = 1, "accepted, prefix discovery necessary";
+        /// RFC 5845: the GRE key option is not required.
+        GRE_KEY_OPTION_NOT_REQUIRED = 2, "GRE_KEY_OPTION_NOT_REQUIRED";
+        /// RFC 5845: GRE, but no TLV header.
+        GRE_TUNNELING_BUT_TLV_HEADER_NOT_SUPPORTED = 3,
+            "GRE_TUNNELING_BUT_TLV_HEADER_NOT_SUPPORTED";
         /// RFC 5648: some of the bindings of a bulk registration failed.
         MCOA_NOTCOMPLETE = 4, "MCOA NOTCOMPLETE";
         /// RFC 5648: home binding accepted, the node must not run Neighbour Discovery.
         MCOA_RETURNHOME_WO_NDP = 5, "MCOA RETURNHOME WO/NDP";
+        /// RFC 6058: PBU_ACCEPTED_TB_IGNORED_SETTINGSMISMATCH.
+        PBU_ACCEPTED_TB_IGNORED = 6, "PBU_ACCEPTED_TB_IGNORED_SETTINGSMISMATCH";
         /// Reason unspecified.
         REASON_UNSPECIFIED = 128, "reason unspecified";
         /// Administratively prohibited.
@@ -192,14 +201,47 @@ code_points! {
         NOT_AUTHORIZED_FOR_PREFIX = 142, "not authorized for prefix";
         /// RFC 3963: forwarding setup failed.
         FORWARDING_SETUP_FAILED = 143, "forwarding setup failed";
-        /// RFC 4285: identity or timestamp mismatch. RFC 5555 uses the same value for another matter.
+        /// RFC 4285: identity or timestamp mismatch. RFC 5555 uses the same value for another
+        /// matter.
         ID_MISMATCH = 144, "MIPV6-ID-MISMATCH";
         /// RFC 4285: MESG-ID option required.
         MESG_ID_REQUIRED = 145, "MIPV6-MESG-ID-REQD";
         /// RFC 4285: authentication failed.
         AUTH_FAIL = 146, "MIPV6-AUTH-FAIL";
+        /// RFC 4866: permanent home keygen token unavailable.
+        PERMANENT_HOME_KEYGEN_TOKEN_UNAVAILABLE = 147, "permanent home keygen token unavailable";
+        /// RFC 4866: CGA and signature verification failed.
+        CGA_AND_SIGNATURE_FAILED = 148, "CGA and signature verification failed";
+        /// RFC 4866: permanent home keygen token exists.
+        PERMANENT_HOME_KEYGEN_TOKEN_EXISTS = 149, "permanent home keygen token exists";
+        /// RFC 4866: non-null home nonce index expected.
+        NON_NULL_HOME_NONCE_INDEX_EXPECTED = 150, "non-null home nonce index expected";
+        /// RFC 5149: service authorization failed.
+        SERVICE_AUTHORIZATION_FAILED = 151, "SERVICE_AUTHORIZATION_FAILED";
         /// RFC 5213: proxy registration not enabled.
         PROXY_REGISTRATION_NOT_ENABLED = 152, "PROXY_REG_NOT_ENABLED";
+        /// RFC 5213: not LMA for this mobile node.
+        NOT_LMA_FOR_THIS_MOBILE_NODE = 153, "NOT_LMA_FOR_THIS_MOBILE_NODE";
+        /// RFC 5213: MAG not authorized for proxy registration.
+        MAG_NOT_AUTHORIZED_FOR_PROXY_REG = 154, "MAG_NOT_AUTHORIZED_FOR_PROXY_REG";
+        /// RFC 5213: not authorized for home network prefix.
+        NOT_AUTHORIZED_FOR_HOME_NETWORK_PREFIX = 155, "NOT_AUTHORIZED_FOR_HOME_NETWORK_PREFIX";
+        /// RFC 5213: timestamp mismatch.
+        TIMESTAMP_MISMATCH = 156, "TIMESTAMP_MISMATCH";
+        /// RFC 5213: timestamp lower than the previous one.
+        TIMESTAMP_LOWER_THAN_PREV_ACCEPTED = 157, "TIMESTAMP_LOWER_THAN_PREV_ACCEPTED";
+        /// RFC 5213: missing home network prefix option.
+        MISSING_HOME_NETWORK_PREFIX_OPTION = 158, "MISSING_HOME_NETWORK_PREFIX_OPTION";
+        /// RFC 5213: BCE PBU prefix set do not match.
+        BCE_PBU_PREFIX_SET_DO_NOT_MATCH = 159, "BCE_PBU_PREFIX_SET_DO_NOT_MATCH";
+        /// RFC 5213: missing MN identifier option.
+        MISSING_MN_IDENTIFIER_OPTION = 160, "MISSING_MN_IDENTIFIER_OPTION";
+        /// RFC 5213: missing handoff indicator option.
+        MISSING_HANDOFF_INDICATOR_OPTION = 161, "MISSING_HANDOFF_INDICATOR_OPTION";
+        /// RFC 5213: missing access technology type option.
+        MISSING_ACCESS_TECH_TYPE_OPTION = 162, "MISSING_ACCESS_TECH_TYPE_OPTION";
+        /// RFC 5845: GRE key option required.
+        GRE_KEY_OPTION_REQUIRED = 163, "GRE_KEY_OPTION_REQUIRED";
         /// RFC 5648: malformed Binding Identifier option.
         MCOA_MALFORMED = 164, "MCOA MALFORMED";
         /// RFC 5648: a binding without BID exists and O is not set.
@@ -213,8 +255,29 @@ code_points! {
         /// RFC 5648: simultaneous home and foreign bindings are not allowed.
         MCOA_SIMULTANEOUS_HOME_AND_FOREIGN_PROHIBITED = 169,
             "MCOA SIMULTANEOUS HOME AND FOREIGN PROHIBITED";
+        /// RFC 5844: not authorized for IPv4 mobility service.
+        NOT_AUTHORIZED_FOR_IPV4_MOBILITY_SERVICE = 170, "NOT_AUTHORIZED_FOR_IPV4_MOBILITY_SERVICE";
+        /// RFC 5844: not authorized for IPv4 home address.
+        NOT_AUTHORIZED_FOR_IPV4_HOME_ADDRESS = 171, "NOT_AUTHORIZED_FOR_IPV4_HOME_ADDRESS";
+        /// RFC 5844: not authorized for IPv6 mobility service.
+        NOT_AUTHORIZED_FOR_IPV6_MOBILITY_SERVICE = 172, "NOT_AUTHORIZED_FOR_IPV6_MOBILITY_SERVICE";
+        /// RFC 5844: multiple IPv4 home address assignment not supported.
+        MULTIPLE_IPV4_HOME_ADDRESS_ASSIGNMENT_NOT_SUPPORTED = 173,
+            "MULTIPLE_IPV4_HOME_ADDRESS_ASSIGNMENT_NOT_SUPPORTED";
         /// RFC 6275: invalid care-of address.
         INVALID_CARE_OF_ADDRESS = 174, "invalid care-of address";
+        /// RFC 6602: invalid mobile node group identifier.
+        INVALID_MOBILE_NODE_GROUP_IDENTIFIER = 175, "INVALID_MOBILE_NODE_GROUP_IDENTIFIER";
+        /// RFC 6618: reinit SA with HAC.
+        REINIT_SA_WITH_HAC = 176, "REINIT_SA_WITH_HAC";
+        /// RFC 7148: not authorized for delegated MNP.
+        NOT_AUTHORIZED_FOR_DELEGATED_MNP = 177, "NOT_AUTHORIZED_FOR_DELEGATED_MNP";
+        /// RFC 7148: requested DMNP in use.
+        REQUESTED_DMNP_IN_USE = 178, "REQUESTED_DMNP_IN_USE";
+        /// RFC 7222: cannot meet QoS service request.
+        CANNOT_MEET_QOS_SERVICE_REQUEST = 179, "CANNOT_MEET_QOS_SERVICE_REQUEST";
+        /// RFC 8278: cannot support multipath binding.
+        CANNOT_SUPPORT_MULTIPATH_BINDING = 180, "CANNOT_SUPPORT_MULTIPATH_BINDING";
     }
 }
 
@@ -261,7 +324,8 @@ impl BuFlags {
     }
 }
 
-/// Flags of a Binding Acknowledgement: eight bits at offset 7 of the Mobility Header (RFC 6275 §6.1.8).
+/// Flags of a Binding Acknowledgement: eight bits at offset 7 of the Mobility Header (RFC 6275
+/// §6.1.8).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct BaFlags(pub u8);
 

@@ -31,7 +31,8 @@ impl UdpHeader {
     pub const LEN: usize = 8;
     const CHECKSUM_OFFSET: usize = 6;
 
-    /// Splits a datagram carried by IPv4 into header and payload. Checksum zero means that there is none.
+    /// Splits a datagram carried by IPv4 into header and payload. Checksum zero means that there is
+    /// none.
     pub fn parse_v4(
         datagram: &[u8],
         source: Ipv4Addr,
@@ -147,8 +148,8 @@ const fn not_zero(sum: u16) -> u16 {
 /// Time to live of what this node originates.
 const TTL: u8 = 64;
 
-/// A complete IPv4 packet with one UDP datagram: the envelope of RFC 5555 §4.1. Identification 1, time to
-/// live 64. Empty when the payload does not fit.
+/// A complete IPv4 packet with one UDP datagram: the envelope of RFC 5555 §4.1. Identification 1,
+/// time to live 64. Empty when the payload does not fit.
 #[must_use]
 pub fn udp_v4_packet(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
     let (source, source_port) = src;

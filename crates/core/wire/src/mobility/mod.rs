@@ -70,8 +70,8 @@ impl<'p> Message<'p> {
     /// counts: length, checksum, MH Type, Payload Proto, Header Len, octets behind, options.
     ///
     /// Octets behind the message stand after Payload Proto and Header Len, because a piggybacked
-    /// payload or a Header Len that is too small must be answered. In these cases senders differ in how
-    /// far their checksum reaches, so either reach will do: the message is refused anyway.
+    /// payload or a Header Len that is too small must be answered. In these cases senders differ in
+    /// how far their checksum reaches, so either reach will do: the message is refused anyway.
     pub fn parse(octets: &'p [u8], pseudo: PseudoHeader) -> Result<Self, Malformed> {
         let pseudo = pseudo.with_protocol(protocol::MOBILITY);
         let mut head = Reader::new(octets);
@@ -129,12 +129,12 @@ impl<'p> Message<'p> {
         }
     }
 
-    /// The octets, padded to a multiple of eight, checksum filled in. `source` and `destination` are those of
-    /// the pseudo-header: the home address, where the packet will have a Home Address option or a
-    /// type 2 routing header.
+    /// The octets, padded to a multiple of eight, checksum filled in. `source` and `destination`
+    /// are those of the pseudo-header: the home address, where the packet will have a Home Address
+    /// option or a type 2 routing header.
     ///
-    /// Options that do not fit behind the fixed part are cut off at the end. That cannot happen to what
-    /// was parsed or was composed by the builder for this message.
+    /// Options that do not fit behind the fixed part are cut off at the end. That cannot happen to
+    /// what was parsed or was composed by the builder for this message.
     #[must_use]
     pub fn emit(&self, source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
         let mut octets = self.emit_unchecked();
@@ -267,8 +267,8 @@ impl<'p> Message<'p> {
     }
 }
 
-/// The smallest Header Len of a type (RFC 6275 §6.1, RFC 5142 §3, RFC 5847 §3.3, RFC 5846 §5); `None` for
-/// an unknown type.
+/// The smallest Header Len of a type (RFC 6275 §6.1, RFC 5142 §3, RFC 5847 §3.3, RFC 5846 §5);
+/// `None` for an unknown type.
 fn header_len_min(mh_type: MhType, message: &[u8]) -> Option<usize> {
     Some(match mh_type {
         MhType::BINDING_REFRESH_REQUEST => 0,
@@ -288,8 +288,8 @@ fn header_len_min(mh_type: MhType, message: &[u8]) -> Option<usize> {
 }
 
 /// Received octets of a Mobility Header with the checksum field zeroed, everything else untouched:
-/// what the sender's authenticator covers (RFC 4285 §5.1, RFC 6275 §6.2.7), after the caller has cut it
-/// at the end of the SPI or before the authenticator.
+/// what the sender's authenticator covers (RFC 4285 §5.1, RFC 6275 §6.2.7), after the caller has
+/// cut it at the end of the SPI or before the authenticator.
 #[must_use]
 pub fn with_checksum_zeroed(mh: &[u8]) -> Vec<u8> {
     let mut octets = Vec::from(mh);

@@ -28,7 +28,8 @@ pub enum BidCareOf {
 pub struct BidOption {
     /// Which binding.
     pub bid: Bid,
-    /// Zero in a Binding Update; in an acknowledgement non-zero overrides the status of the message.
+    /// Zero in a Binding Update; in an acknowledgement non-zero overrides the status of the
+    /// message.
     pub status: Status,
     /// H: simultaneous home and foreign binding.
     pub home: bool,
@@ -87,8 +88,8 @@ impl BidOption {
         Self { priority, ..self }
     }
 
-    /// The form of this option for a Binding Acknowledgement: BID, H and BID-PRI copied, the address
-    /// dropped (erratum 1904 of RFC 5648).
+    /// The form of this option for a Binding Acknowledgement: BID, H and BID-PRI copied, the
+    /// address dropped (erratum 1904 of RFC 5648).
     #[must_use]
     pub const fn acknowledged(self, status: Status) -> Self {
         Self {

@@ -1,4 +1,5 @@
-//! Composes an option area: alignment and padding of RFC 6275 §6.2 and of each option's own section.
+//! Composes an option area: alignment and padding of RFC 6275 §6.2 and of each option's own
+//! section.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,8 +19,8 @@ pub enum Refusal {
     /// More than 255 octets of data.
     #[error("option data too long")]
     TooLong,
-    /// The Mobility Header would become longer than its length field can say, or hold more options than
-    /// [`crate::limits`] allow.
+    /// The Mobility Header would become longer than its length field can say, or hold more options
+    /// than [`crate::limits`] allow.
     #[error("no room in the mobility header")]
     HeaderFull,
     /// Nothing may follow an authenticator but another one (RFC 4285 §5, RFC 6275 §6.2.7).
@@ -31,9 +32,9 @@ pub enum Refusal {
     NotRepresentable,
 }
 
-/// Writes options with the alignment of each, minimal padding between them and padding to a multiple of
-/// eight octets at the end. An option that cannot be written is left out and remembered: see
-/// [`OptionsBuilder::refusal`].
+/// Writes options with the alignment of each, minimal padding between them and padding to a
+/// multiple of eight octets at the end. An option that cannot be written is left out and
+/// remembered: see [`OptionsBuilder::refusal`].
 #[derive(Clone, Debug)]
 pub struct OptionsBuilder {
     first_offset: usize,
@@ -43,7 +44,8 @@ pub struct OptionsBuilder {
     refusal: Option<Refusal>,
 }
 
-/// Where an option may begin, as `8n+remainder`, `4n+remainder`...: `mask` is the modulus minus one.
+/// Where an option may begin, as `8n+remainder`, `4n+remainder`...: `mask` is the modulus minus
+/// one.
 #[derive(Clone, Copy)]
 struct Alignment {
     mask: usize,
@@ -222,8 +224,8 @@ impl OptionsBuilder {
         Ok(())
     }
 
-    /// Reserves an authentication option of RFC 4285 with `data_len` zero octets, to be filled in by
-    /// [`Options::with_authenticator`].
+    /// Reserves an authentication option of RFC 4285 with `data_len` zero octets, to be filled in
+    /// by [`Options::with_authenticator`].
     pub fn push_authentication(&mut self, subtype: u8, spi: u32, data_len: usize) -> &mut Self {
         // What is longer than any option is refused all the same.
         let data = vec![0; data_len.min(OPTION_DATA_OCTETS_MAX)];

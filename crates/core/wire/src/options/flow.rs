@@ -61,8 +61,8 @@ impl<'p> FlowIdentification<'p> {
         core::iter::from_fn(move || next_sub_option(&mut reader).ok().flatten())
     }
 
-    /// False when a sub-option overruns the area, or a binding reference or traffic selector is too short
-    /// or comes twice (RFC 6089 §4.2.1.3, §4.2.1.4: at most one of each).
+    /// False when a sub-option overruns the area, or a binding reference or traffic selector is too
+    /// short or comes twice (RFC 6089 §4.2.1.3, §4.2.1.4: at most one of each).
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
         let mut reader = Reader::new(self.sub_options);
@@ -166,8 +166,8 @@ fn sub_option(kind: u8, data: &[u8]) -> FlowSubOption<'_> {
     known.unwrap_or(FlowSubOption::Malformed { kind, data })
 }
 
-/// A list of 16-bit identifiers as it stands in an option: FIDs of a Flow Summary, BIDs of a binding
-/// reference.
+/// A list of 16-bit identifiers as it stands in an option: FIDs of a Flow Summary, BIDs of a
+/// binding reference.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FlowIds<'p>(&'p [[u8; 2]]);
 
@@ -208,8 +208,8 @@ impl TrafficSelector<'_> {
     /// TS Format of a binary selector for IPv6 (RFC 6088 §3.2).
     pub const IPV6_BINARY: u8 = 2;
 
-    /// Octets that the place of the whole sub-option must be a multiple of, so that the fields inside
-    /// are aligned (RFC 6088 §3.1, §3.2): 1, 2, 4 or 8, by the widest field present.
+    /// Octets that the place of the whole sub-option must be a multiple of, so that the fields
+    /// inside are aligned (RFC 6088 §3.1, §3.2): 1, 2, 4 or 8, by the widest field present.
     pub(super) fn alignment(&self) -> usize {
         let flags = self
             .octets

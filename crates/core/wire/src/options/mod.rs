@@ -23,8 +23,8 @@ use crate::reader::Reader;
 /// The option area of a message: checked once that no option overruns it, then kept as octets, so
 /// that order, duplicates, padding and unknown options survive.
 ///
-/// Two areas are equal when they hold the same octets up to the end of the last option: padding behind
-/// it belongs to the length of the header, which is rounded up to eight octets.
+/// Two areas are equal when they hold the same octets up to the end of the last option: padding
+/// behind it belongs to the length of the header, which is rounded up to eight octets.
 #[derive(Clone, Default)]
 pub struct Options<'p>(Cow<'p, [u8]>);
 
@@ -74,7 +74,8 @@ impl<'p> Options<'p> {
     pub fn entries(&self) -> impl Iterator<Item = (usize, MobilityOption<'_>)> + '_ {
         let mut reader = Reader::new(&self.0);
         core::iter::from_fn(move || {
-            // The area was checked when it was built: an error cannot come up, and would end the walk.
+            // The area was checked when it was built: an error cannot come up, and would end the
+            // walk.
             let (at, kind, data) = next_option(&mut reader).ok().flatten()?;
             Some((at, MobilityOption::decode(kind, data)))
         })
@@ -87,8 +88,8 @@ impl<'p> Options<'p> {
     }
 
     /// The same with the last octets of the authenticator at the end of the area (RFC 4285 §5, RFC
-    /// 6275 §6.2.7) replaced by `authenticator`. Without such an option at the very end, or with one
-    /// shorter than `authenticator`, nothing is replaced.
+    /// 6275 §6.2.7) replaced by `authenticator`. Without such an option at the very end, or with
+    /// one shorter than `authenticator`, nothing is replaced.
     #[must_use]
     pub fn with_authenticator(self, authenticator: &[u8]) -> Options<'static> {
         let room = self.authenticator_len().unwrap_or(0);

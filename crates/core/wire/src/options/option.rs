@@ -53,7 +53,8 @@ pub mod kind {
     pub const FLOW_IDENTIFICATION: u8 = 45;
 }
 
-/// A mobility option. Reserved fields inside are not kept here: [`super::Options::octets`] has them.
+/// A mobility option. Reserved fields inside are not kept here: [`super::Options::octets`] has
+/// them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum MobilityOption<'p> {
     /// When the mobile node should refresh its binding.

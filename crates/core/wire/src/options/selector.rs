@@ -22,7 +22,8 @@ pub enum SelectorRefusal {
 /// matches anything; a start without an end is the range of one value.
 ///
 /// ```text
-///  0: flags, one bit for each field in this order, from the highest | the fields present, unaligned
+///  0: flags, start and end bit of each field in this order, from the highest
+///  4: the fields present, unaligned
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Selector<A> {

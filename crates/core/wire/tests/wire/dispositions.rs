@@ -17,76 +17,58 @@ fn verdict(hex: &str) -> Malformed {
 
 #[test]
 fn each_malformation_has_its_disposition() {
-    let unrecognized = BindingErrorStatus::UNRECOGNIZED_MH_TYPE;
-    let cases = [
+    let unknown = |mh_type| Malformed::UnknownType { mh_type };
+    let short = |mh_type, value| Malformed::HeaderLen { mh_type, value };
+    let overrun = |at| Malformed::OptionOverrun { at };
+    let piggybacked = Malformed::PayloadProto { value: 58 };
+    let one_of_two = "3b020c000000 020020010db8000000010000000000000002";
+    let binding_error = Disposition::BindingError {
+        status: BindingErrorStatus::UNRECOGNIZED_MH_TYPE,
+    };
+    let at_proto = Disposition::ParameterProblem { pointer_from_mh: 0 };
+    let at_header_len = Disposition::ParameterProblem { pointer_from_mh: 1 };
+    let discard = Disposition::Discard;
+    // MH type 255; a fast handover message, registered but not ours; ICMPv6 behind the message; a
+    // Binding Update with Header Len 0 and the octets of Header Len 1; a switch to two home agents
+    // with one address; octets behind; an option longer than the header; an option type without
+    // length; a Binding Revocation of an unknown kind.
+    for (octets, malformed, disposition) in [
         (
-            "MH type 255",
             "3b01ff000000 00000000000000000000",
-            Malformed::UnknownType { mh_type: 255 },
-            Disposition::BindingError {
-                status: unrecognized,
-            },
+            unknown(255),
+            binding_error,
         ),
         (
-            "fast handover, a registered type that is not ours",
             "3b0108000000 00000000000000000000",
-            Malformed::UnknownType { mh_type: 8 },
-            Disposition::BindingError {
-                status: unrecognized,
-            },
+            unknown(8),
+            binding_error,
         ),
         (
-            "ICMPv6 piggybacked",
             "3a0105000000 00010000000001020000 8000000000000000",
-            Malformed::PayloadProto { value: 58 },
-            Disposition::ParameterProblem { pointer_from_mh: 0 },
+            piggybacked,
+            at_proto,
         ),
         (
-            "Binding Update with Header Len 0, and the octets of Header Len 1",
             "3b0005000000 00010000000001020000",
-            Malformed::HeaderLen {
-                mh_type: 5,
-                value: 0,
-            },
-            Disposition::ParameterProblem { pointer_from_mh: 1 },
+            short(5, 0),
+            at_header_len,
         ),
+        (one_of_two, short(12, 2), at_header_len),
         (
-            "octets behind the message",
-            "3b0105000000 00010000000001020000 0000000000000000",
+            "3b0105000000 00010000000001020000 00",
             Malformed::TrailingOctets,
-            Disposition::Discard,
+            discard,
         ),
+        ("3b0105000000 00010000000001030000", overrun(12), discard),
+        ("3b0105000000 00010000000001010023", overrun(15), discard),
         (
-            "option longer than the header",
-            "3b0105000000 00010000000001030000",
-            Malformed::OptionOverrun { at: 12 },
-            Disposition::Discard,
-        ),
-        (
-            "option type without a length",
-            "3b0105000000 00010000000001010023",
-            Malformed::OptionOverrun { at: 15 },
-            Disposition::Discard,
-        ),
-        (
-            "Binding Revocation of an unknown kind",
             "3b0110000000 03010042000001020000",
             Malformed::RevocationType { value: 3 },
-            Disposition::Discard,
+            discard,
         ),
-        (
-            "switch to two home agents, one address",
-            "3b020c000000 020020010db8000000010000000000000002",
-            Malformed::HeaderLen {
-                mh_type: 12,
-                value: 2,
-            },
-            Disposition::ParameterProblem { pointer_from_mh: 1 },
-        ),
-    ];
-    for (name, octets, malformed, disposition) in cases {
-        assert_eq!(verdict(octets), malformed, "{name}");
-        assert_eq!(malformed.disposition(), disposition, "{name}");
+    ] {
+        assert_eq!(verdict(octets), malformed, "{octets}");
+        assert_eq!(malformed.disposition(), disposition, "{octets}");
     }
 }
 
@@ -149,7 +131,8 @@ fn a_wrong_checksum_is_dropped_in_silence_whatever_else_is_wrong() {
                 mh[at] ^= 1 << bit;
             }
         }
-        // Other addresses than those in the packet, as when the care-of address is taken for the source.
+        // Other addresses than those in the packet, as when the care-of address is taken for the
+        // source.
         let elsewhere = PseudoHeader {
             source: "2001:db8:dead::1".parse().unwrap(),
             ..pseudo
@@ -282,7 +265,8 @@ fn a_checksum_over_the_declared_length_or_over_all_octets_gets_its_answer() {
 
 #[test]
 fn reserved_octets_do_not_count_and_are_written_as_zero() {
-    // RFC 6275 §6.1: ignored by the receiver. Octet 3 of every message; octets 6, 7 of the requests.
+    // RFC 6275 §6.1: ignored by the receiver. Octet 3 of every message; octets 6, 7 of the
+    // requests.
     for (hex, zeroed) in [
         (
             "3b01057700000001c000000f01020000",

@@ -6,7 +6,8 @@ use homeport_wire::{
 
 use crate::support::{CARE_OF_1, HOME, HOME_AGENT, hex, unhex, vector, vectors};
 
-/// An IPv6 packet from the first care-of address to the home agent with these octets behind the header.
+/// An IPv6 packet from the first care-of address to the home agent with these octets behind the
+/// header.
 fn packet(next_header: u8, rest: &[u8]) -> Vec<u8> {
     PacketBuilder::new(CARE_OF_1, HOME_AGENT).build(next_header, rest)
 }
@@ -15,7 +16,8 @@ fn home_hex() -> String {
     hex(&HOME.octets())
 }
 
-/// `walk` on a packet that is given as next header and hexadecimal rest; `HOME` stands for the address.
+/// `walk` on a packet that is given as next header and hexadecimal rest; `HOME` stands for the
+/// address.
 fn walked(next_header: u8, rest: &str) -> Result<(u8, usize, usize), Malformed> {
     let rest = unhex(&rest.replace("HOME", &home_hex()));
     let packet = packet(next_header, &rest);
@@ -150,138 +152,160 @@ fn addresses_of_the_checksum() {
     assert_eq!(walk(&octets).unwrap().routing_home_address, None);
 }
 
-#[test]
-fn refusals() {
-    let discard = Disposition::Discard;
-    let problem = |code, pointer| Disposition::PacketProblem {
+/// Name, next header, rest of the packet, what is wrong.
+type Refusal = (&'static str, u8, &'static str, Malformed);
+
+fn refused(cases: &[Refusal], disposition: Disposition) {
+    for (name, next_header, rest, malformed) in cases {
+        assert_eq!(walked(*next_header, rest), Err(*malformed), "{name}");
+        assert_eq!(malformed.disposition(), disposition, "{name}");
+    }
+}
+
+/// Answered with this code and pointer, unless the packet went to a multicast address.
+fn answered(case: Refusal, code: u8, pointer: usize) {
+    let even_to_multicast = false;
+    let problem = Disposition::PacketProblem {
         code,
         pointer,
-        even_to_multicast: false,
+        even_to_multicast,
     };
-    for (name, next_header, rest, malformed, disposition) in [
+    refused(&[case], problem);
+}
+
+#[test]
+fn what_is_dropped_in_silence() {
+    let second = |at| Malformed::SecondHomeAddress { at };
+    let overrun = |at| Malformed::OptionOverrun { at };
+    let truncated = Malformed::Truncated {
+        field: "extension header",
+        at: 42,
+    };
+    let short = Malformed::HomeAddressLength { at: 42 };
+    let unknown = Malformed::UnknownOption { kind: 0x5e, at: 42 };
+    let two_headers = "3c02 01020000 c910HOME 3b02 01020000 c910HOME";
+    let one_header = "3b05 01020000 c910HOME c910HOME 010400000000";
+    let cut_off = "3b04 01020000 c910HOME c910HOME";
+    let cases = [
         (
             "second home address in one header",
             60,
-            "3b05 01020000 c910HOME c910HOME 010400000000",
-            Malformed::SecondHomeAddress { at: 64 },
-            discard,
-        ),
-        (
-            "second home address that its header cuts off",
-            60,
-            "3b04 01020000 c910HOME c910HOME",
-            Malformed::OptionOverrun { at: 64 },
-            discard,
+            one_header,
+            second(64),
         ),
         (
             "second home address in another header",
             60,
-            "3c02 01020000 c910HOME 3b02 01020000 c910HOME",
-            Malformed::SecondHomeAddress { at: 70 },
-            discard,
+            two_headers,
+            second(70),
         ),
         (
-            "home address too short",
+            "second home address that its header cuts off",
             60,
-            "3b00 c904 00000000",
-            Malformed::HomeAddressLength { at: 42 },
-            discard,
+            cut_off,
+            overrun(64),
         ),
+        ("home address too short", 60, "3b00 c904 00000000", short),
         (
             "option behind the end of its header",
             60,
             "3b00 01020000 0105",
-            Malformed::OptionOverrun { at: 46 },
-            discard,
+            overrun(46),
         ),
         (
             "option type without a length",
             60,
             "3b00 0102 0000 00 1e",
-            Malformed::OptionOverrun { at: 47 },
-            discard,
+            overrun(47),
         ),
         (
             "header behind the end of the packet",
             60,
             "3b01 010400000000",
-            Malformed::Truncated {
-                field: "extension header",
-                at: 42,
-            },
-            discard,
+            truncated,
         ),
         (
-            "unknown option, drop in silence",
+            "unknown option with action 01",
             60,
             "3b00 5e020000 0100",
-            Malformed::UnknownOption { kind: 0x5e, at: 42 },
-            discard,
+            unknown,
         ),
+    ];
+    refused(&cases, Disposition::Discard);
+}
+
+#[test]
+fn what_is_answered_with_a_parameter_problem() {
+    let unknown = |kind, at| Malformed::UnknownOption { kind, at };
+    let routing = |at| Malformed::RoutingHeader { at };
+    let late = Malformed::HopByHopNotFirst { at: 40 };
+    let in_hop_by_hop = "3b02 01020000 c910HOME";
+    let second = "2b02 0201 00000000 HOME 3b02 0201 00000000 HOME";
+    answered(
+        ("action 11", 60, "3b00 de020000 0100", unknown(0xde, 42)),
+        2,
+        42,
+    );
+    answered(
         (
-            "unknown option, complain",
-            60,
-            "3b00 0100 9e020000",
-            Malformed::UnknownOption { kind: 0x9e, at: 44 },
-            Disposition::PacketProblem {
-                code: 2,
-                pointer: 44,
-                even_to_multicast: true,
-            },
-        ),
-        (
-            "unknown option, complain unless multicast",
-            60,
-            "3b00 de020000 0100",
-            Malformed::UnknownOption { kind: 0xde, at: 42 },
-            problem(2, 42),
-        ),
-        (
-            "home address as a hop-by-hop option",
+            "home address, hop by hop",
             0,
-            "3b02 01020000 c910HOME",
-            Malformed::UnknownOption { kind: 0xc9, at: 46 },
-            problem(2, 46),
+            in_hop_by_hop,
+            unknown(0xc9, 46),
         ),
+        2,
+        46,
+    );
+    answered(
         (
-            "hop-by-hop in second place",
+            "hop-by-hop later",
             60,
             "0000 010400000000 3b00 010400000000",
-            Malformed::HopByHopNotFirst { at: 40 },
-            problem(1, 40),
+            late,
         ),
+        1,
+        40,
+    );
+    answered(
         (
             "source routing of old",
             43,
             "3b02 0001 00000000 HOME",
-            Malformed::RoutingHeader { at: 42 },
-            problem(0, 42),
+            routing(42),
         ),
+        0,
+        42,
+    );
+    answered(
         (
             "two segments left",
             43,
             "3b02 0202 00000000 HOME",
-            Malformed::RoutingHeader { at: 43 },
-            problem(0, 43),
+            routing(43),
         ),
+        0,
+        43,
+    );
+    answered(
         (
             "type 2 of another length",
             43,
             "3b00 0201 00000000",
-            Malformed::RoutingHeader { at: 41 },
-            problem(0, 41),
+            routing(41),
         ),
-        (
-            "second type 2 header",
-            43,
-            "2b02 0201 00000000 HOME 3b02 0201 00000000 HOME",
-            Malformed::RoutingHeader { at: 66 },
-            problem(0, 66),
-        ),
-    ] {
-        assert_eq!(walked(next_header, rest), Err(malformed), "{name}");
-        assert_eq!(malformed.disposition(), disposition, "{name}");
-    }
+        0,
+        41,
+    );
+    answered(("second type 2 header", 43, second, routing(66)), 0, 66);
+    let to_multicast_too = Disposition::PacketProblem {
+        code: 2,
+        pointer: 44,
+        even_to_multicast: true,
+    };
+    refused(
+        &[("action 10", 60, "3b00 0100 9e020000", unknown(0x9e, 44))],
+        to_multicast_too,
+    );
 }
 
 #[test]

@@ -358,8 +358,16 @@ fn binary_selector() -> BoxedStrategy<BinarySelector> {
     .boxed()
 }
 
+fn config() -> ProptestConfig {
+    // Failures print their input; a file beside the source would only go stale.
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(2048)
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
+    #![proptest_config(config())]
 
     /// Law 1 on noise.
     #[test]
@@ -425,7 +433,10 @@ proptest! {
 
     /// Law 4: exactly as many octets as announced, and what was there before stays.
     #[test]
-    fn emitting_writes_what_it_announces(message in message(), fields in any::<(u8, u32, u16, u8, u8)>()) {
+    fn emitting_writes_what_it_announces(
+        message in message(),
+        fields in any::<(u8, u32, u16, u8, u8)>(),
+    ) {
         prop_assert_eq!(message.emit(HOME, HOME_AGENT).len(), message.wire_len());
         prop_assert_eq!(message.wire_len() % 8, 0);
         let (traffic_class, flow_label, payload_len, next_header, hop_limit) = fields;

@@ -10,6 +10,7 @@ mod compose;
 mod dispositions;
 mod envelope;
 mod extension_headers;
+mod flows;
 mod golden;
 mod icmpv6;
 mod laws;

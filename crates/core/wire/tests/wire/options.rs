@@ -1,10 +1,11 @@
-//! Options: lengths, alignment, refusals of the builder, sub-options and selectors of flows.
+//! Options: lengths, alignment, refusals of the builder, authenticators.
+
+use std::net::Ipv4Addr;
 
 use homeport_wire::options::kind;
 use homeport_wire::{
-    Bid, BidCareOf, BidOption, BidPriority, BinarySelector, BindingUpdate, FlowIdentification,
-    FlowIds, FlowStatus, FlowSubOption, Lifetime, MobilityOption, Options, OptionsBuilder, Refusal,
-    Selector, SelectorRefusal, Status, TrafficSelector, limits,
+    Bid, BidCareOf, BidOption, BidPriority, BindingUpdate, Lifetime, MobilityOption, Options,
+    OptionsBuilder, Refusal, Status, limits,
 };
 
 use crate::support::{CARE_OF_1, hex, unhex};
@@ -89,30 +90,31 @@ fn options_with_one_length_take_no_other() {
     );
 }
 
-#[test]
-fn each_option_stands_at_its_alignment() {
-    let address = "192.0.2.1".parse().unwrap();
-    // Modulus and remainder of the place of the Option Type in the Mobility Header.
-    let cases = [
+/// Every kind of option with modulus and remainder of the place of its Option Type.
+fn places() -> Vec<(MobilityOption<'static>, usize, usize)> {
+    use MobilityOption as Option;
+    let address = Ipv4Addr::new(192, 0, 2, 1);
+    let (prefix_len, prefix_wanted) = (32, true);
+    vec![
         (
-            MobilityOption::BindingRefreshAdvice {
+            Option::BindingRefreshAdvice {
                 interval: Lifetime(1),
             },
             2,
             0,
         ),
-        (MobilityOption::AlternateCareOf(CARE_OF_1), 8, 6),
+        (Option::AlternateCareOf(CARE_OF_1), 8, 6),
         (
-            MobilityOption::NonceIndices {
+            Option::NonceIndices {
                 home: 1,
                 care_of: 2,
             },
             2,
             0,
         ),
-        (MobilityOption::BindingAuthorizationData([7; 12]), 8, 2),
+        (Option::BindingAuthorizationData([7; 12]), 8, 2),
         (
-            MobilityOption::MobileNetworkPrefix {
+            Option::MobileNetworkPrefix {
                 length: 56,
                 prefix: CARE_OF_1,
             },
@@ -120,7 +122,7 @@ fn each_option_stands_at_its_alignment() {
             4,
         ),
         (
-            MobilityOption::Authentication {
+            Option::Authentication {
                 subtype: 1,
                 spi: 256,
                 data: &[7; 12],
@@ -128,9 +130,9 @@ fn each_option_stands_at_its_alignment() {
             8,
             5,
         ),
-        (MobilityOption::MessageId { timestamp: 1 }, 8, 2),
+        (Option::MessageId { timestamp: 1 }, 8, 2),
         (
-            MobilityOption::VendorSpecific {
+            Option::VendorSpecific {
                 vendor: 1,
                 subtype: 2,
                 data: &[3],
@@ -138,51 +140,47 @@ fn each_option_stands_at_its_alignment() {
             4,
             2,
         ),
-        (MobilityOption::RestartCounter(1), 4, 2),
+        (Option::RestartCounter(1), 4, 2),
         (
-            MobilityOption::Ipv4HomeAddress {
-                prefix_len: 32,
-                prefix_wanted: true,
+            Option::Ipv4HomeAddress {
+                prefix_len,
+                prefix_wanted,
                 address,
             },
             4,
             0,
         ),
         (
-            MobilityOption::Ipv4AddressAck {
+            Option::Ipv4AddressAck {
                 status: 0,
-                prefix_len: 32,
+                prefix_len,
                 address,
             },
             4,
             0,
         ),
         (
-            MobilityOption::NatDetection {
+            Option::NatDetection {
                 force_udp: true,
                 refresh_secs: 110,
             },
             4,
             0,
         ),
-        (MobilityOption::Ipv4CareOf(address), 4, 0),
+        (Option::Ipv4CareOf(address), 4, 0),
+        (Option::BindingIdentifier(BidOption::refresh(Bid(1))), 2, 0),
         (
-            MobilityOption::BindingIdentifier(BidOption::refresh(Bid(1))),
-            2,
-            0,
-        ),
-        (
-            MobilityOption::BindingIdentifier(BidOption::v4(Bid(1), address)),
+            Option::BindingIdentifier(BidOption::v4(Bid(1), address)),
             8,
             2,
         ),
         (
-            MobilityOption::BindingIdentifier(BidOption::v6(Bid(1), CARE_OF_1)),
+            Option::BindingIdentifier(BidOption::v6(Bid(1), CARE_OF_1)),
             8,
             2,
         ),
         (
-            MobilityOption::LinkLayerAddress {
+            Option::LinkLayerAddress {
                 code: 2,
                 address: &[1; 6],
             },
@@ -190,39 +188,45 @@ fn each_option_stands_at_its_alignment() {
             0,
         ),
         (
-            MobilityOption::MobileNodeIdentifier {
+            Option::MobileNodeIdentifier {
                 subtype: 1,
                 identifier: b"a@b",
             },
             1,
             0,
         ),
-    ];
-    for (option, modulus, remainder) in cases {
-        for first_offset in [8, 12, 16, 24] {
-            // Unknown options of growing length in front move the place.
-            for shift in 0..8 {
-                let filler = vec![0xee; shift];
-                let filler = MobilityOption::Unknown {
-                    kind: 200,
-                    data: &filler,
-                };
-                let mut builder = OptionsBuilder::new(first_offset);
-                builder.push(&filler).push(&option);
-                assert_eq!(builder.refusal(), None);
-                let options = builder.finish();
-                assert_eq!((first_offset + options.octets().len()) % 8, 0);
-                let entries: Vec<_> = options.entries().collect();
-                assert_eq!(entries[1].1, option);
-                let at = first_offset + entries[1].0;
-                assert_eq!(at % modulus, remainder, "{option:?} at {at}");
-                let padding = entries[1].0 - (shift + 2);
-                assert!(padding < modulus, "{option:?}: least padding");
-                if let MobilityOption::Authentication { .. }
-                | MobilityOption::BindingAuthorizationData(_) = option
-                {
-                    assert_eq!(options.authenticator_len(), Some(12), "nothing behind it");
-                }
+    ]
+}
+
+#[test]
+fn each_option_stands_at_its_alignment() {
+    // Unknown options of growing length in front move the place through all remainders.
+    for (option, modulus, remainder) in places() {
+        for (first_offset, shift) in [8, 12, 16, 24]
+            .into_iter()
+            .flat_map(|o| (0..8).map(move |s| (o, s)))
+        {
+            let filler = vec![0xee; shift];
+            let filler = MobilityOption::Unknown {
+                kind: 200,
+                data: &filler,
+            };
+            let mut builder = OptionsBuilder::new(first_offset);
+            builder.push(&filler).push(&option);
+            assert_eq!(builder.refusal(), None);
+            let options = builder.finish();
+            assert_eq!((first_offset + options.octets().len()) % 8, 0);
+            let entries: Vec<_> = options.entries().collect();
+            assert_eq!(entries[1].1, option);
+            let at = first_offset + entries[1].0;
+            assert_eq!(at % modulus, remainder, "{option:?} at {at}");
+            let padding = entries[1].0 - (shift + 2);
+            assert!(padding < modulus, "{option:?}: least padding");
+            if matches!(
+                option.kind(),
+                kind::AUTHENTICATION | kind::BINDING_AUTHORIZATION_DATA
+            ) {
+                assert_eq!(options.authenticator_len(), Some(12), "nothing behind it");
             }
         }
     }
@@ -251,53 +255,44 @@ fn padding_of_one_octet_is_pad1_and_of_more_padn() {
 
 #[test]
 fn the_builder_refuses_what_cannot_be_written() {
+    use MobilityOption::{Malformed, Unknown};
     let fill = vec![0; 256];
-    let address = "192.0.2.1".parse().unwrap();
+    let long_identifier = MobilityOption::MobileNodeIdentifier {
+        subtype: 1,
+        identifier: &fill[..255],
+    };
+    let (prefix_len, prefix_wanted, address) = (64, false, Ipv4Addr::UNSPECIFIED);
+    let long_prefix = MobilityOption::Ipv4HomeAddress {
+        prefix_len,
+        prefix_wanted,
+        address,
+    };
     for (option, refusal) in [
+        (long_identifier, Refusal::TooLong),
         (
-            MobilityOption::MobileNodeIdentifier {
-                subtype: 1,
-                identifier: &fill[..255],
-            },
-            Refusal::TooLong,
-        ),
-        (
-            MobilityOption::Unknown {
+            Unknown {
                 kind: 200,
                 data: &fill,
             },
             Refusal::TooLong,
         ),
+        (Unknown { kind: 0, data: &[] }, Refusal::NotRepresentable),
+        (Unknown { kind: 1, data: &[] }, Refusal::NotRepresentable),
         (
-            MobilityOption::Unknown { kind: 0, data: &[] },
-            Refusal::NotRepresentable,
-        ),
-        (
-            MobilityOption::Unknown { kind: 1, data: &[] },
-            Refusal::NotRepresentable,
-        ),
-        (
-            MobilityOption::Unknown {
+            Unknown {
                 kind: 35,
                 data: &[0; 4],
             },
             Refusal::NotRepresentable,
         ),
         (
-            MobilityOption::Malformed {
+            Malformed {
                 kind: 35,
                 data: &[0; 4],
             },
             Refusal::NotRepresentable,
         ),
-        (
-            MobilityOption::Ipv4HomeAddress {
-                prefix_len: 64,
-                prefix_wanted: false,
-                address,
-            },
-            Refusal::NotRepresentable,
-        ),
+        (long_prefix, Refusal::NotRepresentable),
     ] {
         let mut builder = BindingUpdate::builder();
         assert_eq!(builder.try_push(&option), Err(refusal), "{option:?}");
@@ -317,7 +312,7 @@ fn the_builder_refuses_what_cannot_be_written() {
     // A malformed option can be written on purpose.
     let mut builder = BindingUpdate::builder();
     assert_eq!(
-        builder.try_push(&MobilityOption::Malformed {
+        builder.try_push(&Malformed {
             kind: 35,
             data: &[0; 5]
         }),
@@ -416,222 +411,4 @@ fn equal_up_to_the_padding_at_the_end() {
             .is_empty()
     );
     assert!(!short.is_empty());
-}
-
-#[test]
-fn sub_options_of_a_flow() {
-    // Binding reference, Pad1, PadN of three octets, an action of RFC 7109, traffic selector.
-    let sub_options = unhex("0204 00020003 00 010100 0403010203 0306 0200 00000000");
-    let flow = FlowIdentification {
-        fid: 4,
-        priority: 10,
-        status: FlowStatus::ACCEPTED,
-        sub_options: &sub_options,
-    };
-    assert!(flow.is_well_formed());
-    assert_eq!(flow.bids().collect::<Vec<_>>(), [Bid(2), Bid(3)]);
-    let selector = flow.traffic_selector().unwrap();
-    assert_eq!((selector.format, selector.octets), (2, &[0, 0, 0, 0][..]));
-    let kinds: Vec<_> = flow.sub_options().collect();
-    assert_eq!(
-        kinds[1],
-        FlowSubOption::Unknown {
-            kind: 4,
-            data: &[1, 2, 3]
-        }
-    );
-    assert_eq!(kinds.len(), 3);
-
-    for (name, octets) in [
-        ("overrun", "0206 0002"),
-        ("type without length", "03"),
-        ("odd reference", "0203 000200"),
-        ("empty reference", "0200"),
-        ("selector without format", "0301 01"),
-        ("two references", "0202 0002 0202 0003"),
-        ("two selectors", "0302 0100 0302 0100"),
-    ] {
-        let sub_options = unhex(octets);
-        let malformed = FlowIdentification {
-            sub_options: &sub_options,
-            ..flow
-        };
-        assert!(!malformed.is_well_formed(), "{name}");
-        assert!(malformed.sub_options().count() <= 2, "{name}");
-    }
-    let empty = FlowIdentification {
-        sub_options: &[],
-        ..flow
-    };
-    assert!(empty.is_well_formed());
-    assert_eq!((empty.traffic_selector(), empty.bids().count()), (None, 0));
-    assert_eq!(FlowIds::from_octets(&[0, 5, 0]), None);
-}
-
-#[test]
-fn selectors_are_read_back() {
-    let everything = BinarySelector::Ipv6(Selector {
-        source: Some(CARE_OF_1..=CARE_OF_1),
-        destination: Some("2001:db8::".parse().unwrap()..="2001:db8::ff".parse().unwrap()),
-        spi: Some(1..=2),
-        flow_label: Some(3..=3),
-        source_port: Some(4..=5),
-        destination_port: Some(6..=6),
-        traffic_class: Some(0xb8..=0xbc),
-        protocol: Some(17..=17),
-    });
-    let ipv4 = BinarySelector::Ipv4(Selector {
-        source: Some("192.0.2.0".parse().unwrap()..="192.0.2.255".parse().unwrap()),
-        destination_port: Some(5060..=5061),
-        protocol: Some(6..=6),
-        ..Selector::ANY
-    });
-    // Flags by the letters of RFC 6088: A C D E F G I J K M N O, and A B I J M.
-    for (selector, format, flags) in [
-        (&everything, 2, 0b1011_1110_1110_1110_u32 << 16),
-        (&ipv4, 1, 0xc0c8_0000),
-    ] {
-        let octets = selector.octets();
-        assert_eq!(selector.format(), format);
-        assert_eq!(u32::from_be_bytes(octets[..4].try_into().unwrap()), flags);
-        let read = TrafficSelector {
-            format,
-            octets: &octets,
-        }
-        .decode();
-        assert_eq!(read.as_ref(), Ok(selector));
-        for len in 0..octets.len() {
-            let cut = TrafficSelector {
-                format,
-                octets: &octets[..len],
-            };
-            assert_eq!(
-                cut.decode(),
-                Err(SelectorRefusal::Malformed),
-                "cut to {len}"
-            );
-        }
-        let longer = [&octets[..], &[0]].concat();
-        let longer = TrafficSelector {
-            format,
-            octets: &longer,
-        };
-        assert_eq!(longer.decode(), Err(SelectorRefusal::Malformed));
-    }
-    // The golden selector of V18, by hand.
-    let golden = unhex("00220000 13c4 11");
-    let BinarySelector::Ipv6(read) = TrafficSelector {
-        format: 2,
-        octets: &golden,
-    }
-    .decode()
-    .unwrap() else {
-        panic!()
-    };
-    assert_eq!(
-        (read.destination_port, read.protocol),
-        (Some(5060..=5060), Some(17..=17))
-    );
-    // An end without a start; an unknown format; reserved bits that are set.
-    let end_only = unhex("00100000 13c4");
-    let refused = TrafficSelector {
-        format: 2,
-        octets: &end_only,
-    }
-    .decode();
-    assert_eq!(refused, Err(SelectorRefusal::Malformed));
-    let refused = TrafficSelector {
-        format: 3,
-        octets: &golden,
-    }
-    .decode();
-    assert_eq!(refused, Err(SelectorRefusal::UnknownFormat));
-    let reserved = unhex("0000ffff");
-    let read = TrafficSelector {
-        format: 2,
-        octets: &reserved,
-    }
-    .decode();
-    assert_eq!(read, Ok(BinarySelector::Ipv6(Selector::ANY)));
-}
-
-#[test]
-fn a_selector_stands_where_its_fields_are_aligned() {
-    for (selector, modulus) in [
-        (
-            BinarySelector::Ipv6(Selector {
-                protocol: Some(6..=6),
-                ..Selector::ANY
-            }),
-            1,
-        ),
-        (
-            BinarySelector::Ipv6(Selector {
-                source_port: Some(6..=6),
-                ..Selector::ANY
-            }),
-            2,
-        ),
-        (
-            BinarySelector::Ipv6(Selector {
-                flow_label: Some(6..=6),
-                ..Selector::ANY
-            }),
-            4,
-        ),
-        (
-            BinarySelector::Ipv6(Selector {
-                source: Some(CARE_OF_1..=CARE_OF_1),
-                ..Selector::ANY
-            }),
-            8,
-        ),
-        (
-            BinarySelector::Ipv4(Selector {
-                spi: Some(6..=6),
-                ..Selector::ANY
-            }),
-            4,
-        ),
-        (
-            BinarySelector::Ipv4(Selector {
-                destination_port: Some(6..=6),
-                ..Selector::ANY
-            }),
-            2,
-        ),
-    ] {
-        let octets = selector.octets();
-        let selector = TrafficSelector {
-            format: selector.format(),
-            octets: &octets,
-        };
-        for bids in [
-            &[][..],
-            &[Bid(1)],
-            &[Bid(1), Bid(2)],
-            &[Bid(1), Bid(2), Bid(3)],
-        ] {
-            for shift in 0..8 {
-                let filler = vec![0xee; shift];
-                let options = BindingUpdate::builder()
-                    .push(&MobilityOption::Unknown {
-                        kind: 200,
-                        data: &filler,
-                    })
-                    .push_flow(1, 2, FlowStatus::ACCEPTED, bids, Some(selector))
-                    .finish();
-                let (at, option) = options.entries().nth(1).unwrap();
-                let MobilityOption::FlowIdentification(flow) = option else {
-                    panic!()
-                };
-                assert!(flow.is_well_formed());
-                assert_eq!(flow.bids().collect::<Vec<_>>(), bids);
-                assert_eq!(flow.traffic_selector(), Some(selector));
-                // The sub-option ends the area: its head is four octets before the selector's.
-                let in_area = flow.sub_options.len() - selector.octets.len() - 4;
-                assert_eq!((12 + at + 8 + in_area) % modulus, 0);
-            }
-        }
-    }
 }

@@ -1,4 +1,5 @@
-//! Golden packets as tests need them: captures, named vectors, and frames taken apart by our parsers.
+//! Golden packets as tests need them: captures, named vectors, and frames taken apart by our
+//! parsers.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;

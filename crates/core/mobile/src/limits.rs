@@ -1,0 +1,46 @@
+//! Bounds on what the machine keeps and sends, and the reason of each.
+
+/// Care-of addresses of one node. RFC 5648 sets no limit; a host with more interfaces than this is not
+/// planned for, and one Mobility Header (2048 octets) holds 80 registering options at the most.
+pub const BINDINGS_MAX: usize = 64;
+
+/// Binding Identifier options that the node puts into one Binding Update: with 24 octets each and an
+/// authentication option behind them the packet still fits into 1280 octets, so it is never fragmented.
+pub const BULK_BINDINGS_MAX: usize = 40;
+
+/// Binding Updates remembered to match their acknowledgements. At ten updates a second it covers
+/// the 32 seconds after which a retransmission has replaced the oldest.
+pub const SENT_UPDATES_MAX: usize = 320;
+
+/// Commands that wait for an acknowledgement. The caller sees `Outcome::Busy` for one more.
+pub const REQUESTS_MAX: usize = 256;
+
+/// Times that an exchange is repeated at once because an acknowledgement asked for another form (other
+/// sequence number, overwrite, with care-of address). After these the retransmission timer decides, so that
+/// a confused home agent cannot keep the node busy.
+pub const INSTANT_RESENDS_MAX: u8 = 4;
+
+/// Home agents taken from one Home Agent Switch message.
+pub const SWITCH_ADDRESSES_MAX: usize = 16;
+
+/// INITIAL_BINDACK_TIMEOUT (RFC 6275 §12).
+pub const INITIAL_TIMEOUT_MS: u64 = 1_000;
+
+/// InitialBindackTimeoutFirstReg (RFC 6275 §13): a first registration waits for Duplicate Address
+/// Detection on the home link.
+pub const INITIAL_TIMEOUT_FIRST_MS: u64 = 1_500;
+
+/// MAX_BINDACK_TIMEOUT (RFC 6275 §12).
+pub const TIMEOUT_MS_MAX: u64 = 32_000;
+
+/// MAX_UPDATE_RATE (RFC 6275 §12), in messages a second to one peer.
+pub const UPDATES_PER_SECOND_MAX: u16 = 3;
+
+/// First pause after a refusal that may pass (128, 129, 130). Doubles with each further refusal.
+pub const BACK_OFF_INITIAL_MS: u64 = 10_000;
+
+/// Longest pause after refusals.
+pub const BACK_OFF_MS_MAX: u64 = 600_000;
+
+/// Octets of the MN-HA authenticator (RFC 4285 §5.1).
+pub const AUTHENTICATOR_OCTETS: usize = 12;

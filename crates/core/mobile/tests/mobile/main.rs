@@ -1,0 +1,14 @@
+//! The mobile node against a home agent that says what each test wants, on a clock that each test moves.
+
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+
+mod authentication;
+mod commands;
+mod flows;
+mod messages;
+mod properties;
+mod schedule;
+mod statuses;
+mod support;
+mod tunnel;
+mod vectors;

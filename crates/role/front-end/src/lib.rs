@@ -1,1 +1,128 @@
-//! Placeholder.
+//! The signalling front-end: packets of forwarders in, answers out. It holds nothing that cannot be
+//! lost: kill it anywhere and the mobile node's next retransmission succeeds through another.
+//!
+//! ```text
+//! forwarders --Punt--> punt (1 task a stream, n updates under way)
+//!                        |--> homeport-signalling: receive, judge, conclude (pure)
+//!                        |--> policies: bounded cache --LookUpPolicy--> store
+//!                        \--> store link (1 task): commands in order --Submit--> leader
+//! ```
+//!
+//! No rule of any protocol is decided here.
+
+pub mod limits;
+mod metrics;
+mod policies;
+mod punt;
+mod registrar;
+mod store_link;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeport_runtime::config::{OpsConfig, TelemetryConfig};
+use homeport_runtime::{Readiness, Shutdown, Task, ops};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+
+use crate::registrar::Registrar;
+
+/// Configuration of a front-end.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where forwarders connect.
+    pub listen: SocketAddr,
+    /// Store replicas, `host:port`.
+    pub stores: Vec<String>,
+    /// How long a Binding Update may take, in milliseconds; then nothing is answered and the mobile
+    /// node sends it again.
+    #[serde(default = "deadline_ms_default")]
+    pub deadline_ms: u64,
+    /// Logs and traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+    /// Metrics and health.
+    #[serde(default)]
+    pub ops: OpsConfig,
+}
+
+const fn deadline_ms_default() -> u64 {
+    1000
+}
+
+/// Why a front-end ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No store is configured, or one cannot be an address.
+    #[error("stores: {0}")]
+    Stores(String),
+    /// The address cannot be listened on.
+    #[error("listen: cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The operations port.
+    #[error(transparent)]
+    Ops(#[from] ops::OpsError),
+    /// The gRPC server failed.
+    #[error("the gRPC server has failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// Runs a front-end until `shutdown` begins.
+///
+/// # Errors
+/// When the configuration cannot work or an address cannot be listened on.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
+    let address = config.listen;
+    let stores = store_link::endpoints(&config.stores)?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Listen { address, source })?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+
+    let mut registry = homeport_runtime::metrics::registry();
+    let metrics = Arc::new(metrics::Metrics::register(&mut registry));
+    let readiness = Readiness::default();
+    let connected = readiness.latch("store");
+    let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
+
+    let (link, run_link) = store_link::start(stores.clone(), connected, metrics.clone());
+    let _link = Task::spawn("store link", run_link);
+    let policies = policies::Policies::new(&stores, link.leader());
+    let deadline = Duration::from_millis(config.deadline_ms);
+    let registrar = Arc::new(Registrar::new(link, policies, metrics, deadline));
+
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
+        .add_service(punt::service(registrar, shutdown.clone()))
+        .add_service(health_service);
+    tracing::info!(%address, "signalling front-end");
+    let ending = shutdown.clone();
+    let served = async move {
+        let stop = async move { ending.begun().await };
+        server.serve_with_incoming_shutdown(incoming, stop).await
+    };
+    tokio::select! {
+        served = served => served?,
+        () = drained(&shutdown) => {}
+    }
+    Ok(())
+}
+
+/// What is under way is finished, but streams of others do not hold up the end of this process.
+async fn drained(shutdown: &Shutdown) {
+    shutdown.begun().await;
+    tokio::time::sleep(limits::DRAIN_MAX).await;
+}

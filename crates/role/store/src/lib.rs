@@ -1,1 +1,233 @@
-//! Placeholder.
+//! One replica of the store: the binding cache under Raft, the services of front-ends, forwarders and
+//! operators.
+//!
+//! ```text
+//! front-ends --Submit--> submit (1 task a stream) --\
+//! operators --> admin ------------------------------+--> proposer (1x): batches --> raft (n entries in flight)
+//!                                 ticker (1x) ------/                                  |
+//! forwarders <--Watch-- feed (1 task a subscriber) <-- changes <-- Machine::apply <----/
+//! ```
+//!
+//! Every queue is bounded ([`limits`]). No rule of any protocol is decided here.
+
+mod admin;
+mod feed;
+pub mod limits;
+mod machine;
+mod metrics;
+mod proposer;
+mod submit;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeport_raft::{Node, RaftConfig};
+use homeport_runtime::config::{OpsConfig, TelemetryConfig, numbered};
+use homeport_runtime::{Readiness, Shutdown, Task, ops};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+
+use crate::machine::Machine;
+use crate::proposer::Proposer;
+
+/// Configuration of a replica.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Id of this replica, unique in the cluster for ever.
+    pub node_id: u64,
+    /// Name of the cluster; a disk of another cluster is refused.
+    pub cluster_name: String,
+    /// Log, snapshots and identity live here.
+    pub data_dir: PathBuf,
+    /// Address and port of all services of this replica.
+    pub listen: SocketAddr,
+    /// All replicas by id, `host:port`, this one included.
+    #[serde(deserialize_with = "numbered")]
+    pub peers: BTreeMap<u64, String>,
+    /// Timers of the consensus.
+    #[serde(default)]
+    pub raft: RaftTimers,
+    /// Logs and traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+    /// Metrics and health.
+    #[serde(default)]
+    pub ops: OpsConfig,
+}
+
+/// Timers of the consensus, in milliseconds. A dead leader is replaced after about the largest
+/// election timeout plus a random one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RaftTimers {
+    /// Between heartbeats of the leader.
+    pub heartbeat_ms: u64,
+    /// Shortest time without a leader before a replica stands for election.
+    pub election_timeout_min_ms: u64,
+    /// Longest such time; also the leader's lease.
+    pub election_timeout_max_ms: u64,
+}
+
+impl Default for RaftTimers {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 50,
+            election_timeout_min_ms: 150,
+            election_timeout_max_ms: 300,
+        }
+    }
+}
+
+/// Why a replica ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The replica could not start.
+    #[error("the store cannot start: {0}")]
+    Start(#[from] homeport_raft::StartError),
+    /// An address cannot be listened on.
+    #[error("listen: cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The operations port.
+    #[error(transparent)]
+    Ops(#[from] ops::OpsError),
+    /// The gRPC server failed.
+    #[error("the gRPC server has failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    /// Reflection could not be set up.
+    #[error("gRPC reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The replica must not go on.
+    #[error("the replica has stopped: {0}")]
+    Stopped(homeport_raft::StopReason),
+}
+
+/// What the services share.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub(crate) node: Node<Machine>,
+    pub(crate) proposer: Proposer,
+    pub(crate) metrics: Arc<metrics::Metrics>,
+    pub(crate) subscribers: feed::Subscribers,
+}
+
+/// Runs a replica until `shutdown` begins or it must not go on.
+///
+/// # Errors
+/// When it cannot start, or when its disk fails.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
+    let address = config.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Listen { address, source })?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+
+    let mut registry = homeport_runtime::metrics::registry();
+    let metrics = Arc::new(metrics::Metrics::register(&mut registry));
+    let readiness = Readiness::default();
+    let joined = readiness.latch("raft");
+    let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
+
+    let node = Node::start(raft_config(&config), Machine::default()).await?;
+    let (proposer, batches) = Proposer::new(node.clone(), metrics.clone());
+    let _proposer = Task::spawn("proposer", batches);
+    let _ticker = Task::spawn("ticker", proposer::tick(node.clone(), proposer.clone()));
+    let _observer = Task::spawn("observer", observe(node.clone(), metrics.clone(), joined));
+    let store = Store {
+        node: node.clone(),
+        proposer,
+        metrics,
+        subscribers: feed::Subscribers::default(),
+    };
+
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(homeport_api::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
+        .concurrency_limit_per_connection(limits::REQUESTS_PER_CONNECTION_MAX)
+        .add_routes(admin::routes(store.clone()))
+        .add_service(node.service())
+        .add_service(submit::service(store.clone()))
+        .add_service(feed::service(store, shutdown.clone()))
+        .add_service(health_service)
+        .add_service(reflection);
+    tracing::info!(node_id = config.node_id, %address, "store replica");
+
+    let ending = shutdown.clone();
+    let served = async move {
+        let stop = async move { ending.begun().await };
+        server.serve_with_incoming_shutdown(incoming, stop).await
+    };
+    tokio::select! {
+        served = served => served?,
+        reason = stopped(&node) => return Err(Error::Stopped(reason)),
+        () = drained(&shutdown) => tracing::info!("streams did not end in time, closing them"),
+    }
+    node.shutdown().await.map_err(Error::Stopped)
+}
+
+/// Returns when the replica must not go on.
+async fn stopped(node: &Node<Machine>) -> homeport_raft::StopReason {
+    let mut stopped = node.stopped();
+    match stopped.wait_for(Option::is_some).await {
+        Ok(reason) => reason.clone().unwrap_or(homeport_raft::StopReason::Broken),
+        Err(_closed) => homeport_raft::StopReason::Broken,
+    }
+}
+
+/// Long-lived streams of others do not hold up the end of this process.
+async fn drained(shutdown: &Shutdown) {
+    shutdown.begun().await;
+    tokio::time::sleep(limits::DRAIN_MAX).await;
+}
+
+fn raft_config(config: &Config) -> RaftConfig {
+    let mut raft = RaftConfig::new(
+        config.node_id,
+        &config.data_dir,
+        config.cluster_name.clone(),
+        config.peers.clone(),
+    );
+    raft.heartbeat_ms = config.raft.heartbeat_ms;
+    raft.election_timeout_ms_min = config.raft.election_timeout_min_ms;
+    raft.election_timeout_ms_max = config.raft.election_timeout_max_ms;
+    raft.propose_timeout = limits::PROPOSE_TIMEOUT;
+    raft
+}
+
+/// Keeps gauges and readiness up to date: ready once a leader is known and its log is applied.
+async fn observe(
+    node: Node<Machine>,
+    metrics: Arc<metrics::Metrics>,
+    joined: homeport_runtime::Latch,
+) {
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tick.tick().await;
+        let status = node.status();
+        joined.set(status.leader.is_some() && status.applied.is_some());
+        metrics.observe(&status);
+        let (homes, bindings) = node.read(|machine| {
+            (
+                machine.cache.home_address_count(),
+                machine.cache.binding_count(),
+            )
+        });
+        metrics.observe_state(homes, bindings);
+    }
+}

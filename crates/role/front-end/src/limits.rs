@@ -1,0 +1,36 @@
+//! Every bound of the front-end, with its reason.
+
+use std::time::Duration;
+
+/// Updates of one forwarder that are under way; the newest beyond is dropped and counted, and the
+/// mobile node sends it again.
+pub const UPDATES_PER_FORWARDER_MAX: usize = 2048;
+/// Answers that wait for one forwarder's stream.
+pub const ANSWERS_WAITING_MAX: usize = 256;
+/// Commands that wait for the store link.
+pub const COMMANDS_WAITING_MAX: usize = 8192;
+/// Commands sent to the store without a verdict yet.
+pub const COMMANDS_PENDING_MAX: usize = 16_384;
+/// Policies remembered: a cache that may be lost at any time.
+pub const POLICIES_MAX: usize = 65_536;
+/// A policy that refuses is looked up again at the earliest after this: a changed key must work soon,
+/// and forged packets must not become a storm of look-ups.
+pub const REFUSAL_LOOK_UP_INTERVAL: Duration = Duration::from_millis(500);
+/// Times that one Binding Update is judged again because its policy had changed.
+pub const JUDGEMENTS_MAX: usize = 3;
+/// Errors (ICMPv6, Binding Error) sent per second.
+pub const ERRORS_PER_SECOND_MAX: u32 = 100;
+/// Connecting to one replica may take that long, then the next is tried.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+/// A replica that has not answered a pending command for so long is left for the next one.
+pub const STALL_MAX: Duration = Duration::from_millis(400);
+/// Between two attempts to find the leader.
+pub const RETRY_PAUSE: Duration = Duration::from_millis(15);
+/// One look-up at one replica.
+pub const LOOK_UP_TIMEOUT: Duration = Duration::from_millis(250);
+/// Keepalive of HTTP/2: a vanished peer is noticed.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// After this a peer that does not answer is gone.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a shutdown waits for what is under way.
+pub const DRAIN_MAX: Duration = Duration::from_millis(1200);

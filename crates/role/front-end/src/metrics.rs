@@ -1,0 +1,81 @@
+use homeport_runtime::metrics::{ReasonCounter, Registry};
+use homeport_signalling::ReplyKind;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabel {
+    status: u8,
+}
+
+/// What a front-end counts.
+pub(crate) struct Metrics {
+    pub(crate) packets: Counter,
+    pub(crate) drops: ReasonCounter,
+    pub(crate) retries: ReasonCounter,
+    pub(crate) errors: ReasonCounter,
+    pub(crate) registration_seconds: Histogram,
+    acknowledgements: Family<StatusLabel, Counter>,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("signalling");
+        let metrics = Self {
+            packets: Counter::default(),
+            drops: ReasonCounter::register(
+                registry,
+                "drops",
+                "Packets without an answer, by reason",
+                &[],
+            ),
+            retries: ReasonCounter::register(
+                registry,
+                "store_retries",
+                "Commands sent to the store again, by reason",
+                &["reconnected", "stalled", "not_leader", "unknown"],
+            ),
+            errors: ReasonCounter::register(
+                registry,
+                "errors_sent",
+                "ICMPv6 errors and Binding Errors sent, by what caused them",
+                &["unknown_mh_type", "payload_proto", "header_len"],
+            ),
+            // From 0.2 ms to about 3 s.
+            registration_seconds: Histogram::new(exponential_buckets(0.0002, 2.0, 15)),
+            acknowledgements: Family::default(),
+        };
+        registry.register(
+            "packets",
+            "Packets from forwarders",
+            metrics.packets.clone(),
+        );
+        registry.register(
+            "registration_seconds",
+            "From a Binding Update's arrival to its acknowledgement",
+            metrics.registration_seconds.clone(),
+        );
+        registry.register(
+            "acknowledgements",
+            "Binding Acknowledgements, by status",
+            metrics.acknowledgements.clone(),
+        );
+        metrics
+    }
+
+    /// A reply that leaves.
+    pub(crate) fn count_reply(&self, kind: ReplyKind) {
+        match kind {
+            ReplyKind::Acknowledgement(status) => {
+                self.acknowledgements
+                    .get_or_create(&StatusLabel { status: status.0 })
+                    .inc();
+            }
+            ReplyKind::BindingError(cause) | ReplyKind::ParameterProblem(cause) => {
+                self.errors.count(cause.reason());
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One packet's way through the front-end: the pure steps of `homeport-signalling`, and the waiting
+//! between them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use homeport_binding::RequestId;
+use homeport_runtime::clock::Monotonic;
+use homeport_signalling::{
+    Arrival, Concluded, DropReason, ErrorBudget, Judged, Received, Reply, UdpOuter, Update, receive,
+};
+
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::policies::{Freshness, Policies};
+use crate::store_link::StoreLink;
+
+/// What all streams share.
+pub(crate) struct Registrar {
+    link: StoreLink,
+    policies: Policies,
+    pub(crate) metrics: Arc<Metrics>,
+    deadline: Duration,
+    errors: Mutex<ErrorBudget>,
+    clock: Monotonic,
+}
+
+/// A packet to send, once the forwarder's table has reached the revision.
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) revision: u64,
+}
+
+/// Why nothing is sent.
+enum Unanswered {
+    Drop(DropReason),
+    Late(&'static str),
+}
+
+impl Registrar {
+    pub(crate) fn new(
+        link: StoreLink,
+        policies: Policies,
+        metrics: Arc<Metrics>,
+        deadline: Duration,
+    ) -> Self {
+        let errors = Mutex::new(ErrorBudget::new(limits::ERRORS_PER_SECOND_MAX));
+        Self {
+            link,
+            policies,
+            metrics,
+            deadline,
+            errors,
+            clock: Monotonic::start(),
+        }
+    }
+
+    /// The answer to a packet, or `None` when there is none: the reason is counted.
+    pub(crate) async fn handle(&self, packet: &[u8], outer: Option<UdpOuter>) -> Option<Answer> {
+        self.metrics.packets.inc();
+        let started = Instant::now();
+        let reason = match receive(Arrival { packet, outer }) {
+            Received::Update(update) => match self.register(*update).await {
+                Ok(answer) => {
+                    self.metrics.count_reply(answer.reply.kind);
+                    let elapsed = started.elapsed().as_secs_f64();
+                    self.metrics.registration_seconds.observe(elapsed);
+                    return Some(answer);
+                }
+                Err(Unanswered::Drop(reason)) => reason.name(),
+                Err(Unanswered::Late(reason)) => reason,
+            },
+            Received::Reply(reply) if self.may_send_error() => {
+                self.metrics.count_reply(reply.kind);
+                return Some(Answer { reply, revision: 0 });
+            }
+            Received::Reply(_) => DropReason::ErrorRateLimited.name(),
+            Received::Drop(reason) => reason.name(),
+        };
+        tracing::debug!(reason, "packet dropped");
+        self.metrics.drops.count(reason);
+        None
+    }
+
+    async fn register(&self, update: Update) -> Result<Answer, Unanswered> {
+        match tokio::time::timeout(self.deadline, self.register_in_time(update)).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(Unanswered::Late("store_timeout")),
+        }
+    }
+
+    async fn register_in_time(&self, mut update: Update) -> Result<Answer, Unanswered> {
+        let mut freshness = Freshness::Cached;
+        for _ in 0..limits::JUDGEMENTS_MAX {
+            let (home_address, home_agent) = (update.home_address(), update.home_agent());
+            let policy = self
+                .policies
+                .look_up(home_address, home_agent, freshness)
+                .await
+                .ok_or(Unanswered::Late("store_unreachable"))?;
+            let proposal = match update.judge(&policy) {
+                Judged::Propose(proposal) => proposal,
+                Judged::Answer(reply) => {
+                    self.policies.doubt(home_address, home_agent);
+                    return Ok(Answer { reply, revision: 0 });
+                }
+                Judged::Drop(reason) => {
+                    self.policies.doubt(home_address, home_agent);
+                    return Err(Unanswered::Drop(reason));
+                }
+            };
+            // The same for each attempt of the store link: applied once, whatever happens.
+            let request_id: RequestId = rand::random();
+            let registration = proposal.registration(request_id);
+            let verdict = self
+                .link
+                .submit(registration)
+                .await
+                .map_err(Unanswered::Late)?;
+            match proposal.conclude(&verdict) {
+                Concluded::Reply(reply, revision) => return Ok(Answer { reply, revision }),
+                Concluded::Drop(reason) => return Err(Unanswered::Drop(reason)),
+                Concluded::CheckAgain(again) => {
+                    update = again;
+                    freshness = Freshness::AtLeast(verdict.revision);
+                }
+            }
+        }
+        Err(Unanswered::Late("policy_unstable"))
+    }
+
+    fn may_send_error(&self) -> bool {
+        let now_ms = self.clock.now_ms();
+        self.errors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .allow(now_ms)
+    }
+}

@@ -1,0 +1,158 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use homeport_api::admin::home_prefixes_server::HomePrefixes;
+use homeport_api::admin::{self as api};
+use homeport_binding::{
+    Authentication, Command, HomePrefix, Ipv6Prefix, Revised, limits as binding_limits,
+};
+use ipnet::Ipv6Net;
+use tonic::{Code, Request, Response, Status};
+
+use super::{address, execute, field_error, invalid, page_after, page_size, read_barrier};
+use crate::Store;
+
+pub(crate) struct Service(pub(crate) Store);
+
+#[tonic::async_trait]
+impl HomePrefixes for Service {
+    async fn create_home_prefix(
+        &self,
+        request: Request<api::CreateHomePrefixRequest>,
+    ) -> Result<Response<api::HomePrefix>, Status> {
+        let message = request.into_inner().home_prefix;
+        let message = message.ok_or_else(|| invalid("home_prefix", "missing"))?;
+        let record = record_of(&message)?;
+        let command = Command::PutHomePrefix {
+            home_prefix: record.clone(),
+            must_not_exist: true,
+        };
+        let revision = execute(&self.0, command).await?;
+        Ok(Response::new(message_of(&Revised { record, revision })))
+    }
+
+    async fn get_home_prefix(
+        &self,
+        request: Request<api::GetHomePrefixRequest>,
+    ) -> Result<Response<api::HomePrefix>, Status> {
+        let prefix = prefix_of(&request.into_inner().prefix)?;
+        read_barrier(&self.0, false).await?;
+        let found = self
+            .0
+            .node
+            .read(|machine| machine.cache.home_prefix(prefix).map(message_of));
+        let missing = || {
+            field_error(
+                Code::NotFound,
+                "prefix",
+                &format!("no home prefix {prefix}"),
+            )
+        };
+        found.map(Response::new).ok_or_else(missing)
+    }
+
+    async fn list_home_prefixes(
+        &self,
+        request: Request<api::ListHomePrefixesRequest>,
+    ) -> Result<Response<api::ListHomePrefixesResponse>, Status> {
+        let request = request.into_inner();
+        let size = page_size(request.page_size)?;
+        let after: Option<Ipv6Net> = page_after(&request.page_token)?;
+        let after = after.and_then(|net| Ipv6Prefix::new(net.network(), net.prefix_len()));
+        read_barrier(&self.0, false).await?;
+        let (home_prefixes, more) = self.0.node.read(|machine| {
+            let mut rest = machine.cache.home_prefixes_after(after);
+            let page: Vec<_> = rest.by_ref().take(size).map(message_of).collect();
+            (page, rest.next().is_some())
+        });
+        let last = home_prefixes.last().filter(|_| more);
+        let next_page_token = last.map(|last| last.prefix.clone()).unwrap_or_default();
+        Ok(Response::new(api::ListHomePrefixesResponse {
+            home_prefixes,
+            next_page_token,
+        }))
+    }
+
+    async fn delete_home_prefix(
+        &self,
+        request: Request<api::DeleteHomePrefixRequest>,
+    ) -> Result<Response<api::DeleteHomePrefixResponse>, Status> {
+        let prefix = prefix_of(&request.into_inner().prefix)?;
+        execute(&self.0, Command::DeleteHomePrefix(prefix)).await?;
+        Ok(Response::new(api::DeleteHomePrefixResponse {}))
+    }
+}
+
+fn prefix_of(text: &str) -> Result<Ipv6Prefix, Status> {
+    let expected = "an IPv6 prefix with host bits zero, like 2001:db8:0:1::/64";
+    let wrong = || invalid("prefix", &format!("{text:?} is not {expected}"));
+    let net: Ipv6Net = text.parse().map_err(|_| wrong())?;
+    Ipv6Prefix::new(net.addr(), net.prefix_len()).ok_or_else(wrong)
+}
+
+fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
+    let authentication = match message.authentication() {
+        api::Authentication::None => Authentication::None,
+        api::Authentication::MnHa => Authentication::MnHa,
+        api::Authentication::Unspecified => {
+            return Err(invalid(
+                "authentication",
+                "choose AUTHENTICATION_MN_HA, or AUTHENTICATION_NONE for a laboratory",
+            ));
+        }
+    };
+    let home_agent: Ipv6Addr = address(&message.home_agent, "home_agent", "2001:db8:0:1::1")?;
+    let home_agent_ipv4: Option<Ipv4Addr> = if message.home_agent_ipv4.is_empty() {
+        None
+    } else {
+        Some(address(
+            &message.home_agent_ipv4,
+            "home_agent_ipv4",
+            "198.51.100.1",
+        )?)
+    };
+    let defaults = HomePrefix::new(prefix_of(&message.prefix)?, home_agent, authentication);
+    let bindings_max = match message.bindings_per_home_address_max {
+        0 => binding_limits::BINDINGS_PER_HOME_ADDRESS_DEFAULT,
+        max => u8::try_from(max)
+            .map_err(|_| invalid("bindings_per_home_address_max", "not in 1..=64"))?,
+    };
+    Ok(HomePrefix {
+        home_agent_ipv4,
+        multiple_care_of_allowed: message.multiple_care_of_allowed.unwrap_or(true),
+        bulk_allowed: message.bulk_allowed.unwrap_or(true),
+        home_and_foreign_allowed: message.home_and_foreign_allowed.unwrap_or(true),
+        bindings_per_home_address_max: bindings_max,
+        lifetime_max_secs: match message.lifetime_max_secs {
+            0 => binding_limits::LIFETIME_SECS_DEFAULT,
+            secs => secs,
+        },
+        only_router: message.only_router,
+        loopback_care_of_allowed: message.loopback_care_of_allowed,
+        ..defaults
+    })
+}
+
+fn message_of(revised: &Revised<HomePrefix>) -> api::HomePrefix {
+    let record = &revised.record;
+    api::HomePrefix {
+        prefix: record.prefix.to_string(),
+        home_agent: record.home_agent.to_string(),
+        home_agent_ipv4: record
+            .home_agent_ipv4
+            .map(|a| a.to_string())
+            .unwrap_or_default(),
+        authentication: match record.authentication {
+            Authentication::None => api::Authentication::None,
+            Authentication::MnHa => api::Authentication::MnHa,
+        }
+        .into(),
+        multiple_care_of_allowed: Some(record.multiple_care_of_allowed),
+        bulk_allowed: Some(record.bulk_allowed),
+        home_and_foreign_allowed: Some(record.home_and_foreign_allowed),
+        bindings_per_home_address_max: record.bindings_per_home_address_max.into(),
+        lifetime_max_secs: record.lifetime_max_secs,
+        only_router: record.only_router,
+        loopback_care_of_allowed: record.loopback_care_of_allowed,
+        revision: revised.revision,
+    }
+}

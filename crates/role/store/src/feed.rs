@@ -1,0 +1,301 @@
+//! The binding feed: any replica serves it, from its own state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use homeport_api::convert::{home_message, ipv6_octets};
+use homeport_api::feed::binding_feed_server::{BindingFeed, BindingFeedServer};
+use homeport_api::feed::{HomeChange, HomePrefixChange, WatchRequest, WatchResponse};
+use homeport_binding::{Change, Home};
+use homeport_runtime::{Shutdown, Task, clock};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::machine::Machine;
+use crate::{Store, limits};
+
+pub(crate) fn service(store: Store, shutdown: Shutdown) -> BindingFeedServer<Feed> {
+    BindingFeedServer::new(Feed { store, shutdown })
+}
+
+pub(crate) struct Feed {
+    store: Store,
+    shutdown: Shutdown,
+}
+
+/// Who watches, with the last revision sent to each.
+#[derive(Clone, Default)]
+pub(crate) struct Subscribers(Arc<Mutex<BTreeMap<u64, (String, u64)>>>);
+
+impl Subscribers {
+    pub(crate) fn list(&self) -> Vec<(String, u64)> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, (String, u64)>> {
+        // The map is whole after any panic: each change is one call.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, name: String) -> Option<Subscription> {
+        let mut map = self.lock();
+        if map.len() >= limits::FEED_SUBSCRIBERS_MAX {
+            return None;
+        }
+        let id = map.last_key_value().map_or(0, |(id, _)| id.wrapping_add(1));
+        map.insert(id, (name, 0));
+        Some(Subscription {
+            id,
+            subscribers: self.clone(),
+        })
+    }
+}
+
+/// Ends with the stream.
+struct Subscription {
+    id: u64,
+    subscribers: Subscribers,
+}
+
+impl Subscription {
+    fn sent(&self, revision: u64) {
+        if let Some((_, sent)) = self.subscribers.lock().get_mut(&self.id) {
+            *sent = revision;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.subscribers.lock().remove(&self.id);
+    }
+}
+
+#[tonic::async_trait]
+impl BindingFeed for Feed {
+    type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        let name: String = request
+            .subscriber
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(limits::SUBSCRIBER_NAME_LEN_MAX)
+            .collect();
+        let subscription = self.store.subscribers.add(name).ok_or_else(|| {
+            let max = limits::FEED_SUBSCRIBERS_MAX;
+            Status::resource_exhausted(format!("this replica has {max} subscribers, the limit"))
+        })?;
+        let (out, messages) = mpsc::channel(limits::FEED_MESSAGES_WAITING_MAX);
+        let watcher = Watcher {
+            store: self.store.clone(),
+            out,
+            subscription,
+        };
+        let (after, shutdown) = (request.after_revision, self.shutdown.clone());
+        let task = Task::spawn("feed", async move {
+            tokio::select! {
+                _gone = watcher.run(after) => {}
+                () = shutdown.begun() => {}
+            }
+        });
+        // The task ends with the stream: it is dropped with it.
+        let stream = ReceiverStream::new(messages).map(move |message| {
+            let _alive = &task;
+            Ok(message)
+        });
+        Ok(Response::new(stream.boxed()))
+    }
+}
+
+/// The subscriber went away.
+struct Gone;
+
+struct Watcher {
+    store: Store,
+    out: mpsc::Sender<WatchResponse>,
+    subscription: Subscription,
+}
+
+impl Watcher {
+    async fn run(self, after: u64) -> Result<(), Gone> {
+        let mut applied = self.store.node.applied();
+        let mut revision = after;
+        // An empty cache has revision 0, so 0 means "nothing yet" and asks for a snapshot.
+        if revision == 0 {
+            revision = self.snapshot().await?;
+        }
+        loop {
+            applied.borrow_and_update();
+            revision = match self.store.node.read(|machine| missed(machine, revision)) {
+                Missed::Whole(message) => {
+                    let revision = message.revision;
+                    self.send(WatchResponse {
+                        log_time_ms: self.now().log_time_ms,
+                        ..message
+                    })
+                    .await?;
+                    self.subscription.sent(revision);
+                    wait(&mut applied).await?;
+                    revision
+                }
+                Missed::Much(changes, reached) => self.send_pages(changes, reached).await?,
+                Missed::Unknown => self.snapshot().await?,
+            };
+        }
+    }
+
+    /// Each page is the latest state of its home addresses, so it may be newer than `reached`: what
+    /// changed meanwhile follows, and only then is the subscriber's state that of one revision.
+    async fn send_pages(&self, changes: BTreeSet<Change>, reached: u64) -> Result<u64, Gone> {
+        let changes: Vec<Change> = changes.into_iter().collect();
+        for page in changes.chunks(limits::HOMES_PER_FEED_MESSAGE_MAX) {
+            let message = self.store.node.read(|machine| page_of(machine, page));
+            let log_time_ms = self.now().log_time_ms;
+            self.send(WatchResponse {
+                log_time_ms,
+                ..message
+            })
+            .await?;
+        }
+        Ok(reached)
+    }
+
+    /// The whole state in pages, while writes go on: each page is the latest state of its home
+    /// addresses, and what changed meanwhile follows.
+    async fn snapshot(&self) -> Result<u64, Gone> {
+        self.store.metrics.feed_snapshots.inc();
+        let (revision, prefixes) = self.store.node.read(|machine| {
+            let prefixes = machine.cache.home_prefixes_after(None);
+            let prefixes = prefixes.map(|prefix| Change::HomePrefix(prefix.record.prefix));
+            (machine.cache.revision(), prefixes.collect::<Vec<_>>())
+        });
+        let begin = self.store.node.read(|machine| page_of(machine, &prefixes));
+        let log_time_ms = self.now().log_time_ms;
+        self.send(WatchResponse {
+            snapshot_begin: true,
+            log_time_ms,
+            ..begin
+        })
+        .await?;
+        let mut after = None;
+        loop {
+            let homes = self.store.node.read(|machine| homes_page(machine, after));
+            let Some((last, _)) = homes.last() else { break };
+            after = Some(*last);
+            let homes = homes
+                .into_iter()
+                .map(|(address, home)| home_change(address, Some(home)));
+            self.send(WatchResponse {
+                homes: homes.collect(),
+                ..self.now()
+            })
+            .await?;
+        }
+        self.send(WatchResponse {
+            snapshot_end: true,
+            ..self.now()
+        })
+        .await?;
+        Ok(revision)
+    }
+
+    /// An empty message with the store's time. The replica's clock stands in for a log that is quiet.
+    fn now(&self) -> WatchResponse {
+        let log_time = self.store.node.read(|machine| machine.cache.now());
+        WatchResponse {
+            log_time_ms: log_time.0.max(clock::unix_ms()),
+            ..WatchResponse::default()
+        }
+    }
+
+    async fn send(&self, message: WatchResponse) -> Result<(), Gone> {
+        self.store.metrics.feed_messages.inc();
+        self.out.send(message).await.map_err(|_closed| Gone)
+    }
+}
+
+/// Until something is applied, at most the progress interval.
+async fn wait(applied: &mut watch::Receiver<u64>) -> Result<(), Gone> {
+    match tokio::time::timeout(limits::FEED_PROGRESS_INTERVAL, applied.changed()).await {
+        Ok(Ok(())) | Err(_) => Ok(()),
+        // The node has stopped: so does its feed.
+        Ok(Err(_)) => Err(Gone),
+    }
+}
+
+/// What a subscriber has missed.
+enum Missed {
+    /// All of it, with its revision.
+    Whole(WatchResponse),
+    /// More than one message holds.
+    Much(BTreeSet<Change>, u64),
+    /// The changes since then are forgotten.
+    Unknown,
+}
+
+fn missed(machine: &Machine, revision: u64) -> Missed {
+    let reached = machine.cache.revision();
+    let Some(changes) = machine.changes_after(revision) else {
+        return Missed::Unknown;
+    };
+    if changes.len() > limits::HOMES_PER_FEED_MESSAGE_MAX {
+        return Missed::Much(changes, reached);
+    }
+    let changes: Vec<Change> = changes.into_iter().collect();
+    Missed::Whole(WatchResponse {
+        revision: reached,
+        ..page_of(machine, &changes)
+    })
+}
+
+fn page_of(machine: &Machine, page: &[Change]) -> WatchResponse {
+    let mut message = WatchResponse::default();
+    for change in page {
+        match *change {
+            Change::HomePrefix(prefix) => message.home_prefixes.push(HomePrefixChange {
+                prefix: ipv6_octets(prefix.address()),
+                prefix_len: prefix.len().into(),
+                home_prefix: machine.cache.home_prefix(prefix).cloned().map(Into::into),
+            }),
+            Change::Home(address) => {
+                let home = machine
+                    .cache
+                    .home(address)
+                    .filter(|home| !home.bindings.is_empty());
+                message.homes.push(home_change(address, home.cloned()));
+            }
+        }
+    }
+    message
+}
+
+fn homes_page(machine: &Machine, after: Option<Ipv6Addr>) -> Vec<(Ipv6Addr, Home)> {
+    machine
+        .cache
+        .homes_after(after)
+        .filter(|(_, home)| !home.bindings.is_empty())
+        .take(limits::HOMES_PER_FEED_MESSAGE_MAX)
+        .map(|(address, home)| (address, home.clone()))
+        .collect()
+}
+
+/// Forwarders have no use for remembered verdicts.
+fn home_change(address: Ipv6Addr, home: Option<Home>) -> HomeChange {
+    let home = home.map(|mut home| {
+        home.remembered.clear();
+        home_message(address, home)
+    });
+    HomeChange {
+        home_address: ipv6_octets(address),
+        home,
+    }
+}

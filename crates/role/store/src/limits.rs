@@ -1,0 +1,46 @@
+//! Every bound of the store role, with its reason.
+
+use std::time::Duration;
+
+/// Commands that wait for the proposer; one more is answered "overloaded", and the mobile node sends
+/// its Binding Update again.
+pub const COMMANDS_WAITING_MAX: usize = 16_384;
+/// Commands in one log entry: one fsync serves them all.
+pub const COMMANDS_PER_ENTRY_MAX: usize = 512;
+/// Entries on their way at once: the next ones are gathered meanwhile.
+pub const ENTRIES_IN_FLIGHT_MAX: usize = 8;
+/// Verdicts of one stream that wait for its reader.
+pub const VERDICTS_WAITING_MAX: usize = 1024;
+/// Commands of one stream that are under way.
+pub const COMMANDS_PER_STREAM_MAX: usize = 4096;
+/// Feed messages of one subscriber on their way; what changes meanwhile is not queued but looked up
+/// when there is room.
+pub const FEED_MESSAGES_WAITING_MAX: usize = 4;
+/// Home addresses in one feed message.
+pub const HOMES_PER_FEED_MESSAGE_MAX: usize = 500;
+/// Changes remembered for subscribers that reconnect; older ones get a snapshot. About 32 octets each.
+pub const CHANGES_REMEMBERED_MAX: usize = 262_144;
+/// Subscribers of one replica's feed.
+pub const FEED_SUBSCRIBERS_MAX: usize = 1024;
+/// Characters of a subscriber's name.
+pub const SUBSCRIBER_NAME_LEN_MAX: usize = 64;
+/// A quiet feed proves its freshness that often.
+pub const FEED_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the leader looks whether something has expired.
+pub const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
+/// After this the outcome of an entry is unknown.
+pub const PROPOSE_TIMEOUT: Duration = Duration::from_millis(2_000);
+/// Records on one page of a list.
+pub const PAGE_SIZE_MAX: u32 = 1000;
+/// Records on a page when the caller does not say.
+pub const PAGE_SIZE_DEFAULT: u32 = 100;
+/// Octets of a snapshot chunk, below the limit of the log's own transport.
+pub const SNAPSHOT_CHUNK_OCTETS: usize = 512 * 1024;
+/// Requests that one connection may have under way.
+pub const REQUESTS_PER_CONNECTION_MAX: usize = 1024;
+/// Keepalive of HTTP/2: a vanished peer is noticed.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// After this a peer that does not answer is gone.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for streams to end.
+pub const DRAIN_MAX: Duration = Duration::from_millis(500);

@@ -1,0 +1,123 @@
+//! The binding cache as the replicated state machine, and the memory of what changed when.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::{Buf as _, Bytes};
+use homeport_api::convert;
+use homeport_binding::{BindingCache, Change, StateRecord};
+use homeport_raft::{FrozenState, SnapshotError, StateMachine};
+
+use crate::limits;
+
+/// What [`homeport_raft`] replicates.
+#[derive(Default)]
+pub(crate) struct Machine {
+    pub(crate) cache: BindingCache,
+    changes: Changes,
+}
+
+/// The newest changes by revision, oldest first. What a subscriber has missed is looked up here as a set
+/// of keys and sent as their latest state, so that a slow subscriber costs no memory of its own.
+#[derive(Default)]
+struct Changes {
+    recent: VecDeque<(u64, Change)>,
+    /// Changes up to here are no longer known.
+    forgotten: u64,
+}
+
+impl Changes {
+    fn extend(&mut self, revision: u64, changes: Vec<Change>) {
+        self.recent
+            .extend(changes.into_iter().map(|change| (revision, change)));
+        while self.recent.len() > limits::CHANGES_REMEMBERED_MAX {
+            if let Some((revision, _)) = self.recent.pop_front() {
+                self.forgotten = revision;
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// What changed after `revision`; `None` when that is no longer known.
+    pub(crate) fn changes_after(&self, revision: u64) -> Option<BTreeSet<Change>> {
+        if revision < self.changes.forgotten || revision > self.cache.revision() {
+            return None;
+        }
+        let recent = &self.changes.recent;
+        let from = recent.partition_point(|(at, _)| *at <= revision);
+        Some(recent.range(from..).map(|(_, change)| *change).collect())
+    }
+}
+
+impl StateMachine for Machine {
+    fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
+        let verdicts = match convert::decode_batch(command) {
+            Ok(batch) => self.cache.apply(index, batch),
+            // Only a newer version can have written it: every replica of this one does the same.
+            Err(error) => {
+                tracing::error!(index, %error, "a log entry of an unknown kind is passed over");
+                self.cache.advance(index);
+                Vec::new()
+            }
+        };
+        self.changes.extend(index, self.cache.take_changes());
+        convert::encode_verdicts(verdicts)
+    }
+
+    fn advance(&mut self, index: u64) {
+        self.cache.advance(index);
+    }
+
+    fn freeze(&self) -> Box<dyn FrozenState> {
+        Box::new(Frozen(self.cache.clone()))
+    }
+
+    fn restore(
+        &mut self,
+        index: u64,
+        chunks: &mut dyn Iterator<Item = Result<Bytes, SnapshotError>>,
+    ) -> Result<(), SnapshotError> {
+        let mut records = Vec::new();
+        for chunk in chunks {
+            let mut chunk = chunk?;
+            while chunk.has_remaining() {
+                let record = convert::decode_state_record(&mut chunk);
+                records.push(record.map_err(|error| SnapshotError::Content(error.to_string()))?);
+            }
+        }
+        let cache = BindingCache::from_records(records)
+            .map_err(|error| SnapshotError::Content(error.to_string()))?;
+        if cache.revision() > index {
+            let message = format!(
+                "state of revision {} at log index {index}",
+                cache.revision()
+            );
+            return Err(SnapshotError::Content(message));
+        }
+        self.cache = cache;
+        // Nobody can resume from before: what changed in between is not known here.
+        self.changes = Changes {
+            recent: VecDeque::new(),
+            forgotten: index,
+        };
+        Ok(())
+    }
+}
+
+struct Frozen(BindingCache);
+
+impl FrozenState for Frozen {
+    fn chunks(self: Box<Self>) -> Box<dyn Iterator<Item = Bytes> + Send> {
+        let records: Vec<StateRecord> = self.0.records().collect();
+        let mut records = records.into_iter().peekable();
+        Box::new(std::iter::from_fn(move || {
+            records.peek()?;
+            let mut chunk = Vec::new();
+            while chunk.len() < limits::SNAPSHOT_CHUNK_OCTETS {
+                let Some(record) = records.next() else { break };
+                convert::encode_state_record(record, &mut chunk);
+            }
+            Some(Bytes::from(chunk))
+        }))
+    }
+}

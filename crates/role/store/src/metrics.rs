@@ -1,0 +1,105 @@
+use std::sync::atomic::AtomicU64;
+
+use homeport_raft::{NodeStatus, Role};
+use homeport_runtime::metrics::{ReasonCounter, Registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+
+/// What a replica counts.
+pub(crate) struct Metrics {
+    pub(crate) outcomes: ReasonCounter,
+    pub(crate) commands: Counter,
+    pub(crate) entries: Counter,
+    pub(crate) commit_seconds: Histogram,
+    pub(crate) feed_messages: Counter,
+    pub(crate) feed_snapshots: Counter,
+    is_leader: Gauge,
+    term: Gauge<u64, AtomicU64>,
+    revision: Gauge<u64, AtomicU64>,
+    home_addresses: Gauge<u64, AtomicU64>,
+    bindings: Gauge<u64, AtomicU64>,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("store");
+        let metrics = Self {
+            outcomes: ReasonCounter::register(
+                registry,
+                "commands_refused",
+                "Commands that got no verdict, by reason",
+                &[
+                    "not_leader",
+                    "overloaded",
+                    "no_quorum",
+                    "unknown",
+                    "disk_full",
+                ],
+            ),
+            commands: Counter::default(),
+            entries: Counter::default(),
+            // From 0.2 ms to about 3 s.
+            commit_seconds: Histogram::new(exponential_buckets(0.0002, 2.0, 15)),
+            feed_messages: Counter::default(),
+            feed_snapshots: Counter::default(),
+            is_leader: Gauge::default(),
+            term: Gauge::default(),
+            revision: Gauge::default(),
+            home_addresses: Gauge::default(),
+            bindings: Gauge::default(),
+        };
+        registry.register(
+            "commands",
+            "Commands with a verdict",
+            metrics.commands.clone(),
+        );
+        registry.register(
+            "entries",
+            "Log entries proposed here",
+            metrics.entries.clone(),
+        );
+        registry.register(
+            "commit_seconds",
+            "From proposing an entry until it is applied",
+            metrics.commit_seconds.clone(),
+        );
+        registry.register(
+            "feed_messages",
+            "Feed messages sent",
+            metrics.feed_messages.clone(),
+        );
+        registry.register(
+            "feed_snapshots",
+            "Feed snapshots sent",
+            metrics.feed_snapshots.clone(),
+        );
+        registry.register("is_leader", "1 on the leader", metrics.is_leader.clone());
+        registry.register("term", "Raft term", metrics.term.clone());
+        registry.register(
+            "revision",
+            "Last log index applied",
+            metrics.revision.clone(),
+        );
+        registry.register(
+            "home_addresses",
+            "Home addresses known, tombstones included",
+            metrics.home_addresses.clone(),
+        );
+        registry.register("bindings", "Bindings", metrics.bindings.clone());
+        metrics
+    }
+
+    pub(crate) fn observe(&self, status: &NodeStatus) {
+        self.is_leader.set(i64::from(status.role == Role::Leader));
+        self.term.set(status.term);
+        self.revision.set(status.applied.unwrap_or(0));
+    }
+
+    pub(crate) fn observe_state(&self, home_addresses: usize, bindings: usize) {
+        self.home_addresses
+            .set(u64::try_from(home_addresses).unwrap_or(u64::MAX));
+        self.bindings
+            .set(u64::try_from(bindings).unwrap_or(u64::MAX));
+    }
+}

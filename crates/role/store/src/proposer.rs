@@ -1,0 +1,177 @@
+//! Gathers commands into log entries.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use homeport_api::convert;
+use homeport_binding::{Batch, Command, LogTime, Verdict};
+use homeport_raft::{Node, ProposeError, Role};
+use homeport_runtime::clock;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::limits;
+use crate::machine::Machine;
+use crate::metrics::Metrics;
+
+/// Hands commands to the task that makes entries of them.
+#[derive(Clone)]
+pub(crate) struct Proposer {
+    queue: mpsc::Sender<Pending>,
+}
+
+struct Pending {
+    command: Option<Command>,
+    verdict: oneshot::Sender<Result<Verdict, ProposeError>>,
+}
+
+impl Proposer {
+    /// The handle, and the task to run.
+    pub(crate) fn new(
+        node: Node<Machine>,
+        metrics: Arc<Metrics>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (queue, pending) = mpsc::channel(limits::COMMANDS_WAITING_MAX);
+        (Self { queue }, make_entries(node, metrics, pending))
+    }
+
+    /// Returns the verdict once the command is committed and applied. The command takes its place in
+    /// the order of commands before the first await.
+    pub(crate) async fn propose(&self, command: Command) -> Result<Verdict, ProposeError> {
+        self.enqueue(command)?
+            .await
+            .unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    /// Takes a place in the order; the receiver gives the verdict.
+    pub(crate) fn enqueue(
+        &self,
+        command: Command,
+    ) -> Result<oneshot::Receiver<Result<Verdict, ProposeError>>, ProposeError> {
+        let (verdict, receiver) = oneshot::channel();
+        let pending = Pending {
+            command: Some(command),
+            verdict,
+        };
+        self.queue
+            .try_send(pending)
+            .map_err(|_full| ProposeError::Overloaded)?;
+        Ok(receiver)
+    }
+
+    /// Proposes an entry without command, which moves the log's time and so works off what is due.
+    fn sweep(&self) {
+        let (verdict, _nobody_waits) = oneshot::channel();
+        if self
+            .queue
+            .try_send(Pending {
+                command: None,
+                verdict,
+            })
+            .is_err()
+        {
+            tracing::debug!("commands wait already, they move the time themselves");
+        }
+    }
+}
+
+async fn make_entries(
+    node: Node<Machine>,
+    metrics: Arc<Metrics>,
+    mut queue: mpsc::Receiver<Pending>,
+) {
+    let mut under_way = FuturesUnordered::new();
+    let mut gathered = Vec::new();
+    loop {
+        tokio::select! {
+            // Cancel-safe: what was received stands in `gathered`.
+            n = queue.recv_many(&mut gathered, limits::COMMANDS_PER_ENTRY_MAX),
+                if under_way.len() < limits::ENTRIES_IN_FLIGHT_MAX =>
+            {
+                if n == 0 {
+                    return;
+                }
+                let entry = std::mem::take(&mut gathered);
+                under_way.push(propose_entry(node.clone(), metrics.clone(), entry));
+            }
+            Some(()) = under_way.next(), if !under_way.is_empty() => {}
+        }
+    }
+}
+
+async fn propose_entry(node: Node<Machine>, metrics: Arc<Metrics>, entry: Vec<Pending>) {
+    // A sweep has no command, and nobody waits for it.
+    let (commands, waiting): (Vec<_>, Vec<_>) = entry
+        .into_iter()
+        .filter_map(|pending| Some((pending.command?, pending.verdict)))
+        .unzip();
+    let count = commands.len();
+    let batch = Batch {
+        at: LogTime(clock::unix_ms()),
+        commands,
+    };
+    let started = Instant::now();
+    let proposed = node.propose(convert::encode_batch(batch)).await;
+    let verdicts = proposed.and_then(|proposed| {
+        metrics.entries.inc();
+        metrics
+            .commit_seconds
+            .observe(started.elapsed().as_secs_f64());
+        convert::decode_verdicts(&proposed.reply).map_err(|error| {
+            tracing::error!(%error, "the state machine's own reply cannot be read");
+            ProposeError::Unknown
+        })
+    });
+    match verdicts {
+        Ok(verdicts) if verdicts.len() == count => {
+            metrics
+                .commands
+                .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+            for (waiting, verdict) in waiting.into_iter().zip(verdicts) {
+                // Who went away needs no verdict.
+                drop(waiting.send(Ok(verdict)));
+            }
+        }
+        Ok(_) => refuse(&metrics, waiting, &ProposeError::Unknown),
+        Err(error) => refuse(&metrics, waiting, &error),
+    }
+}
+
+fn refuse(
+    metrics: &Metrics,
+    waiting: Vec<oneshot::Sender<Result<Verdict, ProposeError>>>,
+    error: &ProposeError,
+) {
+    for waiting in waiting {
+        metrics.outcomes.count(reason(error));
+        drop(waiting.send(Err(error.clone())));
+    }
+}
+
+/// For counters.
+fn reason(error: &ProposeError) -> &'static str {
+    match error {
+        ProposeError::NotLeader { .. } => "not_leader",
+        ProposeError::TooLarge { .. } => "too_large",
+        ProposeError::Overloaded => "overloaded",
+        ProposeError::DiskFull => "disk_full",
+        ProposeError::NoQuorum => "no_quorum",
+        ProposeError::Unknown => "unknown",
+        ProposeError::Stopped(_) => "stopped",
+    }
+}
+
+/// On the leader, lets the log's time pass when something has come to its end.
+pub(crate) async fn tick(node: Node<Machine>, proposer: Proposer) {
+    let mut tick = tokio::time::interval(limits::EXPIRY_INTERVAL);
+    loop {
+        tick.tick().await;
+        let due = node
+            .read(|machine| machine.cache.next_deadline())
+            .is_some_and(|at| at <= LogTime(clock::unix_ms()));
+        if due && node.status().role == Role::Leader {
+            proposer.sweep();
+        }
+    }
+}

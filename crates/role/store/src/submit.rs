@@ -1,0 +1,132 @@
+//! Commands of signalling front-ends.
+
+use std::pin::Pin;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use homeport_api::convert::ipv6;
+use homeport_api::store::binding_store_server::{BindingStore, BindingStoreServer};
+use homeport_api::store::{
+    LookUpPolicyRequest, LookUpPolicyResponse, NotLeader, SubmitRequest, SubmitResponse,
+    submit_response,
+};
+use homeport_binding::{Command, Verdict};
+use homeport_raft::ProposeError;
+use tokio::sync::oneshot;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{Store, limits};
+
+pub(crate) fn service(store: Store) -> BindingStoreServer<Submit> {
+    BindingStoreServer::new(Submit(store))
+}
+
+pub(crate) struct Submit(Store);
+
+type Answered = oneshot::Receiver<Result<Verdict, ProposeError>>;
+
+#[tonic::async_trait]
+impl BindingStore for Submit {
+    type SubmitStream = BoxStream<'static, Result<SubmitResponse, Status>>;
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<SubmitRequest>>,
+    ) -> Result<Response<Self::SubmitStream>, Status> {
+        let store = self.0.clone();
+        // Commands take their places in the order in which they come; verdicts leave as they come.
+        let verdicts = request
+            .into_inner()
+            .map(move |request| enqueue(&store, request))
+            .buffer_unordered(limits::COMMANDS_PER_STREAM_MAX);
+        Ok(Response::new(verdicts.boxed()))
+    }
+
+    async fn look_up_policy(
+        &self,
+        request: Request<LookUpPolicyRequest>,
+    ) -> Result<Response<LookUpPolicyResponse>, Status> {
+        let request = request.into_inner();
+        let address = |octets: &[u8], field| {
+            ipv6(octets, field).map_err(|error| Status::invalid_argument(error.to_string()))
+        };
+        let home_address = address(&request.home_address, "home_address")?;
+        let home_agent = address(&request.home_agent, "home_agent")?;
+        if request.linearizable {
+            self.0
+                .node
+                .read_index()
+                .await
+                .map_err(|error| crate::admin::status_of(&error))?;
+        }
+        let response = self.0.node.read(|machine| {
+            let policy = machine.cache.policy(home_address, home_agent);
+            LookUpPolicyResponse {
+                home_prefix: policy.home_prefix.map(Into::into),
+                subscriber: policy.subscriber.map(Into::into),
+                revision: machine.cache.revision(),
+                home_address_served: policy.home_address_served,
+            }
+        });
+        Ok(Response::new(response))
+    }
+}
+
+type Pending = Pin<Box<dyn Future<Output = Result<SubmitResponse, Status>> + Send>>;
+
+/// Takes the command's place in the order now; the future only waits.
+fn enqueue(store: &Store, request: Result<SubmitRequest, Status>) -> Pending {
+    let request = match request {
+        Ok(request) => request,
+        Err(status) => return Box::pin(std::future::ready(Err(status))),
+    };
+    let ticket = request.ticket;
+    let queued = match command_of(request) {
+        Ok(command) => store.proposer.enqueue(command),
+        Err(invalid) => {
+            let result = Some(submit_response::Result::Invalid(invalid));
+            return Box::pin(std::future::ready(Ok(SubmitResponse { ticket, result })));
+        }
+    };
+    Box::pin(async move {
+        let outcome = match queued {
+            Ok(answered) => answer(answered).await,
+            Err(error) => Err(error),
+        };
+        Ok(SubmitResponse {
+            ticket,
+            result: Some(result_of(outcome)),
+        })
+    })
+}
+
+async fn answer(answered: Answered) -> Result<Verdict, ProposeError> {
+    answered.await.unwrap_or(Err(ProposeError::Unknown))
+}
+
+fn command_of(request: SubmitRequest) -> Result<Command, String> {
+    let command = request
+        .command
+        .ok_or_else(|| "command: expected a value".to_owned())?;
+    match Command::try_from(command).map_err(|error| error.to_string())? {
+        command @ Command::Register(_) => Ok(command),
+        _ => Err("command: front-ends send registrations only".to_owned()),
+    }
+}
+
+fn result_of(outcome: Result<Verdict, ProposeError>) -> submit_response::Result {
+    use submit_response::Result as Reply;
+    match outcome {
+        Ok(verdict) => Reply::Verdict(verdict.into()),
+        Err(ProposeError::NotLeader { leader }) => Reply::NotLeader(NotLeader {
+            leader: leader.map(|(_, address)| address).unwrap_or_default(),
+        }),
+        Err(error @ ProposeError::TooLarge { .. }) => Reply::Invalid(error.to_string()),
+        Err(error @ (ProposeError::Overloaded | ProposeError::DiskFull)) => {
+            Reply::Overloaded(error.to_string())
+        }
+        Err(
+            error @ (ProposeError::NoQuorum | ProposeError::Unknown | ProposeError::Stopped(_)),
+        ) => Reply::Unknown(error.to_string()),
+    }
+}

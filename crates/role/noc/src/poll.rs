@@ -1,0 +1,237 @@
+//! Asks every store at a fixed interval and puts their answers together.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use futures_util::future::join_all;
+use homeport_api::admin::GetStatusResponse;
+use homeport_runtime::{
+    Latch, clock,
+    metrics::{ReasonCounter, Registry},
+};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    limits::POLL_INTERVAL,
+    status::{FeedSubscriber, HomePrefix, Reached, Replica, Seen, Status, Totals},
+    stores::{Store, Stores},
+};
+
+const ANSWERED: &str = "answered";
+const UNREACHED: &str = "unreached";
+
+/// Only the newest status is kept, so a slow reader costs nothing.
+pub(crate) fn channel() -> (watch::Sender<Arc<Status>>, watch::Receiver<Arc<Status>>) {
+    watch::channel(Arc::new(Status::default()))
+}
+
+pub(crate) fn register(registry: &mut Registry) -> ReasonCounter {
+    let help = "Answers to status requests, one for each store and poll";
+    ReasonCounter::register(registry, "noc_store_polls", help, &[ANSWERED, UNREACHED])
+}
+
+/// Polls for ever. Ready after the first poll, whatever it found: a page that says that no store can be
+/// reached is what the operator needs then.
+pub(crate) async fn run(
+    stores: Arc<Stores>,
+    latest: watch::Sender<Arc<Status>>,
+    polls: ReasonCounter,
+    first_poll: Latch,
+) {
+    let mut ticks = interval(POLL_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        latest.send_replace(Arc::new(poll(&stores, &polls).await));
+        first_poll.open();
+    }
+}
+
+async fn poll(stores: &Stores, polls: &ReasonCounter) -> Status {
+    let asked = stores
+        .iter()
+        .map(async |store| (store, store.status().await));
+    let answers: Answers<'_> = join_all(asked).await;
+    for (_, answer) in &answers {
+        polls.count(if answer.is_ok() { ANSWERED } else { UNREACHED });
+    }
+    let mut status = of_answers(&answers);
+    if let Some((store, answer)) = source_of_lists(&answers, status.leader_id) {
+        status.totals = Some(Totals {
+            home_addresses: answer.home_addresses,
+            bindings: answer.bindings,
+        });
+        fill_lists(store, &mut status).await;
+    }
+    status.taken_ms = clock::unix_ms();
+    status
+}
+
+async fn fill_lists(store: &Store, status: &mut Status) {
+    let (prefixes, homes) = tokio::join!(store.home_prefixes(), store.homes(""));
+    let endpoint = &store.endpoint;
+    match prefixes {
+        Ok((prefixes, more)) => {
+            status.home_prefixes = prefixes.into_iter().map(HomePrefix::from).collect();
+            if more {
+                status
+                    .problems
+                    .push("there are more home prefixes than are shown".to_owned());
+            }
+        }
+        Err(error) => {
+            status
+                .problems
+                .push(format!("{endpoint} does not list home prefixes: {error}"));
+        }
+    }
+    match homes {
+        Ok(homes) => status.homes = homes,
+        Err(error) => status
+            .problems
+            .push(format!("{endpoint} does not list bindings: {error}")),
+    }
+}
+
+type Answers<'s> = Vec<(&'s Store, Result<GetStatusResponse, String>)>;
+
+/// The leader if it answered, else whoever has applied most.
+fn source_of_lists<'a>(
+    answers: &'a Answers<'a>,
+    leader_id: Option<u64>,
+) -> Option<(&'a Store, &'a GetStatusResponse)> {
+    let reached = answers
+        .iter()
+        .filter_map(|(store, answer)| Some((*store, answer.as_ref().ok()?)));
+    reached.max_by_key(|(_, answer)| (Some(answer.node_id) == leader_id, answer.applied_index))
+}
+
+fn of_answers(answers: &Answers<'_>) -> Status {
+    let reached: Vec<&GetStatusResponse> = answers
+        .iter()
+        .filter_map(|(_, answer)| answer.as_ref().ok())
+        .collect();
+    let mut status = Status {
+        term: reached.iter().map(|answer| answer.term).max(),
+        revision: reached.iter().map(|answer| answer.applied_index).max(),
+        replicas: replicas(answers, &reached),
+        feed_subscribers: feed_subscribers(&reached),
+        ..Status::default()
+    };
+    for (store, answer) in answers {
+        if let Err(error) = answer {
+            status
+                .problems
+                .push(format!("{} cannot be reached: {error}", store.endpoint));
+        }
+    }
+    let named: BTreeSet<u64> = reached
+        .iter()
+        .map(|answer| answer.leader_id)
+        .filter(|leader| *leader != 0)
+        .collect();
+    let mut leaders = named.iter();
+    match (leaders.next(), leaders.next()) {
+        (Some(only), None) => status.leader_id = Some(*only),
+        (None, _) if !reached.is_empty() => {
+            status
+                .problems
+                .push("no replica knows a leader: nothing can be registered".to_owned());
+        }
+        (None, _) => {}
+        (Some(_), Some(_)) => {
+            let named: Vec<String> = named.iter().map(u64::to_string).collect();
+            let problem = format!("replicas name different leaders: {}", named.join(", "));
+            status.problems.push(problem);
+        }
+    }
+    status
+}
+
+/// The configured stores in their order, then members that only others know of.
+fn replicas(answers: &Answers<'_>, reached: &[&GetStatusResponse]) -> Vec<Replica> {
+    let committed = reached
+        .iter()
+        .map(|answer| answer.committed_index)
+        .max()
+        .unwrap_or(0);
+    let members: Vec<_> = reached
+        .iter()
+        .max_by_key(|answer| answer.applied_index)
+        .map(|answer| answer.members.iter().collect())
+        .unwrap_or_default();
+    let mut replicas: Vec<Replica> = answers
+        .iter()
+        .map(|(store, answer)| {
+            let member = members.iter().find(|member| match answer {
+                Ok(answer) => member.node_id == answer.node_id,
+                Err(_) => member.address == store.endpoint,
+            });
+            let seen = match answer {
+                Ok(answer) => Seen::Reached(seen(answer, committed)),
+                Err(error) => Seen::Unreached {
+                    error: error.clone(),
+                },
+            };
+            let answered_id = answer.as_ref().ok().map(|answer| answer.node_id);
+            Replica {
+                endpoint: store.endpoint.clone(),
+                node_id: answered_id.or(member.map(|member| member.node_id)),
+                voter: member.map(|member| member.voter),
+                seen,
+            }
+        })
+        .collect();
+    for member in members {
+        if !replicas
+            .iter()
+            .any(|replica| replica.node_id == Some(member.node_id))
+        {
+            replicas.push(Replica {
+                endpoint: member.address.clone(),
+                node_id: Some(member.node_id),
+                voter: Some(member.voter),
+                seen: Seen::NotAsked,
+            });
+        }
+    }
+    replicas
+}
+
+fn seen(answer: &GetStatusResponse, committed: u64) -> Reached {
+    Reached {
+        role: answer.role.clone(),
+        term: answer.term,
+        leader_id: Some(answer.leader_id).filter(|leader| *leader != 0),
+        last_log_index: answer.last_log_index,
+        committed_index: answer.committed_index,
+        applied_index: answer.applied_index,
+        lag: committed.saturating_sub(answer.applied_index),
+        home_addresses: answer.home_addresses,
+        bindings: answer.bindings,
+        version: answer.version.clone(),
+    }
+}
+
+fn feed_subscribers(reached: &[&GetStatusResponse]) -> Vec<FeedSubscriber> {
+    let mut all: Vec<FeedSubscriber> = reached
+        .iter()
+        .flat_map(|answer| {
+            answer
+                .feed_subscribers
+                .iter()
+                .map(|subscriber| FeedSubscriber {
+                    name: subscriber.name.clone(),
+                    node_id: answer.node_id,
+                    sent_revision: subscriber.sent_revision,
+                    lag: answer
+                        .applied_index
+                        .saturating_sub(subscriber.sent_revision),
+                })
+        })
+        .collect();
+    all.sort_by(|a, b| (&a.name, a.node_id).cmp(&(&b.name, b.node_id)));
+    all
+}

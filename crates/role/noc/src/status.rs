@@ -1,0 +1,178 @@
+//! What is shown, as data: the page and `/api/status.json` are two renderings of it.
+
+use homeport_api::admin;
+use serde::Serialize;
+
+/// The cluster as the last poll saw it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Status {
+    /// When the poll ended, milliseconds since the Unix epoch; 0 before the first.
+    pub(crate) taken_ms: u64,
+    /// The leader, when all who know one name the same.
+    pub(crate) leader_id: Option<u64>,
+    /// The newest term that a replica is in.
+    pub(crate) term: Option<u64>,
+    /// The newest revision that a replica has applied.
+    pub(crate) revision: Option<u64>,
+    /// Counted by the replica that the lists are from.
+    pub(crate) totals: Option<Totals>,
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) feed_subscribers: Vec<FeedSubscriber>,
+    pub(crate) home_prefixes: Vec<HomePrefix>,
+    pub(crate) homes: Homes,
+    /// What does not work, in words.
+    pub(crate) problems: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Totals {
+    pub(crate) home_addresses: u64,
+    pub(crate) bindings: u64,
+}
+
+/// One store, configured here or named by another as a member.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Replica {
+    /// `host:port`
+    pub(crate) endpoint: String,
+    pub(crate) node_id: Option<u64>,
+    pub(crate) voter: Option<bool>,
+    #[serde(flatten)]
+    pub(crate) seen: Seen,
+}
+
+/// What is known of a replica.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(crate) enum Seen {
+    /// It answered.
+    Reached(Reached),
+    /// It did not.
+    Unreached { error: String },
+    /// Others say that it is a member, but it is not in this process's `stores`.
+    NotAsked,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Reached {
+    pub(crate) role: String,
+    pub(crate) term: u64,
+    pub(crate) leader_id: Option<u64>,
+    pub(crate) last_log_index: u64,
+    pub(crate) committed_index: u64,
+    pub(crate) applied_index: u64,
+    /// How far its applied revision is behind the newest commit that any replica knows of.
+    pub(crate) lag: u64,
+    pub(crate) home_addresses: u64,
+    pub(crate) bindings: u64,
+    pub(crate) version: String,
+}
+
+/// A forwarder or screen at a replica's feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct FeedSubscriber {
+    pub(crate) name: String,
+    /// The replica that feeds it.
+    pub(crate) node_id: u64,
+    pub(crate) sent_revision: u64,
+    /// How far it is behind that replica.
+    pub(crate) lag: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct HomePrefix {
+    pub(crate) prefix: String,
+    pub(crate) home_agent: String,
+    pub(crate) home_agent_ipv4: Option<String>,
+    pub(crate) authentication: &'static str,
+    pub(crate) multiple_care_of_allowed: bool,
+    pub(crate) bindings_per_home_address_max: u32,
+    pub(crate) lifetime_max_secs: u32,
+    pub(crate) revision: u64,
+}
+
+/// One page of home addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Homes {
+    pub(crate) rows: Vec<Home>,
+    /// Revision that the page is of, when a store gave one.
+    pub(crate) revision: Option<u64>,
+    /// Names the page after this one.
+    pub(crate) next_page_token: Option<String>,
+    /// The store that gave it.
+    pub(crate) endpoint: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Home {
+    pub(crate) home_address: String,
+    pub(crate) home_agent: String,
+    pub(crate) sequence: u32,
+    pub(crate) revision: u64,
+    pub(crate) bindings: Vec<Binding>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Binding {
+    /// Absent for a plain RFC 6275 binding.
+    pub(crate) bid: Option<u32>,
+    pub(crate) care_of_address: String,
+    /// For an IPv4 care-of address.
+    pub(crate) udp_port: Option<u32>,
+    pub(crate) behind_nat: bool,
+    /// BID-PRI, when it is set.
+    pub(crate) priority: Option<u32>,
+    /// A home binding: delivered on the home link.
+    pub(crate) home: bool,
+    pub(crate) remaining_secs: u32,
+    pub(crate) ends_ms: u64,
+    pub(crate) verified_ms: u64,
+}
+
+impl From<admin::HomePrefix> for HomePrefix {
+    fn from(prefix: admin::HomePrefix) -> Self {
+        let authentication = match prefix.authentication() {
+            admin::Authentication::Unspecified => "unspecified",
+            admin::Authentication::None => "none",
+            admin::Authentication::MnHa => "MN-HA (RFC 4285)",
+        };
+        Self {
+            authentication,
+            multiple_care_of_allowed: prefix.multiple_care_of_allowed.unwrap_or(true),
+            bindings_per_home_address_max: prefix.bindings_per_home_address_max,
+            lifetime_max_secs: prefix.lifetime_max_secs,
+            revision: prefix.revision,
+            home_agent_ipv4: Some(prefix.home_agent_ipv4).filter(|address| !address.is_empty()),
+            prefix: prefix.prefix,
+            home_agent: prefix.home_agent,
+        }
+    }
+}
+
+impl From<admin::HomeBindings> for Home {
+    fn from(home: admin::HomeBindings) -> Self {
+        Self {
+            home_address: home.home_address,
+            home_agent: home.home_agent,
+            sequence: home.sequence,
+            revision: home.revision,
+            bindings: home.bindings.into_iter().map(Binding::from).collect(),
+        }
+    }
+}
+
+impl From<admin::Binding> for Binding {
+    fn from(binding: admin::Binding) -> Self {
+        Self {
+            bid: binding.bid,
+            care_of_address: binding.care_of_address,
+            udp_port: Some(binding.udp_port).filter(|port| *port != 0),
+            behind_nat: binding.behind_nat,
+            priority: Some(binding.priority).filter(|priority| *priority != 0),
+            home: binding.home,
+            remaining_secs: binding.remaining_secs,
+            ends_ms: binding.ends_ms,
+            verified_ms: binding.verified_ms,
+        }
+    }
+}

@@ -150,10 +150,16 @@ impl MobileNode {
         }
         let bulk = self.settings.refresh.bulk;
         if bulk && self.mode == (Mode::Multiple { bulk: true }) {
-            // The others come along, so that all end together and one update serves them.
+            // The others come along, so that all end together and one update serves them; but not what
+            // is rather new.
             let along = self.entries.values().filter(|entry| {
-                entry.retry_at.is_none()
-                    && entry.binding.is_some()
+                let binding = entry.binding.as_ref();
+                let is_old = binding.is_some_and(|binding| {
+                    let wait_ms = binding.refresh_at.since(binding.sent_at);
+                    self.now.since(binding.sent_at) >= wait_ms / 2
+                });
+                is_old
+                    && entry.retry_at.is_none()
                     && entry.may_go_in_bulk()
                     && self.refresh_due(entry).is_some_and(|at| at > self.now)
             });
@@ -279,9 +285,11 @@ impl MobileNode {
                 (care_of.path() != path, option, sent)
             })
             .collect();
-        // RFC 5648 §8.1 and the authenticator look at the first IPv4 care-of address of what leaves by
-        // UDP: that has to be the address which it leaves from.
-        options.sort_by_key(|(other, _, _)| *other);
+        if matches!(path, Path::Udp(_)) {
+            // RFC 5648 §8.1 and the authenticator look at the first IPv4 care-of address of what leaves
+            // by UDP: that has to be the address which it leaves from.
+            options.sort_by_key(|(other, _, _)| *other);
+        }
         let bindings: Vec<SentBinding> = options.iter().map(|(_, _, sent)| *sent).collect();
         let options = if plain {
             Vec::new()

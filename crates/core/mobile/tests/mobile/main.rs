@@ -1,6 +1,11 @@
 //! The mobile node against a home agent that says what each test wants, on a clock that each test moves.
 
-#![allow(unreachable_pub, reason = "a test binary has no outside")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test that cannot go on has failed, and a test binary has no outside"
+)]
 
 mod authentication;
 mod commands;

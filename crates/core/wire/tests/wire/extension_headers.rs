@@ -235,68 +235,19 @@ fn what_is_dropped_in_silence() {
 }
 
 #[test]
-fn what_is_answered_with_a_parameter_problem() {
+fn unknown_options_that_are_answered() {
     let unknown = |kind, at| Malformed::UnknownOption { kind, at };
-    let routing = |at| Malformed::RoutingHeader { at };
-    let late = Malformed::HopByHopNotFirst { at: 40 };
-    let in_hop_by_hop = "3b02 01020000 c910HOME";
-    let second = "2b02 0201 00000000 HOME 3b02 0201 00000000 HOME";
+    let home = "3b02 01020000 c910HOME";
     answered(
         ("action 11", 60, "3b00 de020000 0100", unknown(0xde, 42)),
         2,
         42,
     );
     answered(
-        (
-            "home address, hop by hop",
-            0,
-            in_hop_by_hop,
-            unknown(0xc9, 46),
-        ),
+        ("home address, hop by hop", 0, home, unknown(0xc9, 46)),
         2,
         46,
     );
-    answered(
-        (
-            "hop-by-hop later",
-            60,
-            "0000 010400000000 3b00 010400000000",
-            late,
-        ),
-        1,
-        40,
-    );
-    answered(
-        (
-            "source routing of old",
-            43,
-            "3b02 0001 00000000 HOME",
-            routing(42),
-        ),
-        0,
-        42,
-    );
-    answered(
-        (
-            "two segments left",
-            43,
-            "3b02 0202 00000000 HOME",
-            routing(43),
-        ),
-        0,
-        43,
-    );
-    answered(
-        (
-            "type 2 of another length",
-            43,
-            "3b00 0201 00000000",
-            routing(41),
-        ),
-        0,
-        41,
-    );
-    answered(("second type 2 header", 43, second, routing(66)), 0, 66);
     let to_multicast_too = Disposition::PacketProblem {
         code: 2,
         pointer: 44,
@@ -305,6 +256,30 @@ fn what_is_answered_with_a_parameter_problem() {
     refused(
         &[("action 10", 60, "3b00 0100 9e020000", unknown(0x9e, 44))],
         to_multicast_too,
+    );
+}
+
+#[test]
+fn headers_that_are_answered() {
+    let late = Malformed::HopByHopNotFirst { at: 40 };
+    let two = "0000 010400000000 3b00 010400000000";
+    answered(("hop-by-hop later", 60, two, late), 1, 40);
+
+    let routing = |name, rest, at| {
+        answered((name, 43, rest, Malformed::RoutingHeader { at }), 0, at);
+    };
+    routing("source routing of old", "3b02 0001 00000000 HOME", 42);
+    routing("two segments left", "3b02 0202 00000000 HOME", 43);
+    routing("shorter than its figure", "3b00 0201 00000000", 41);
+    routing(
+        "longer than its figure",
+        "3b03 0201 00000000 HOME 0000000000000000",
+        41,
+    );
+    routing(
+        "second of type 2",
+        "2b02 0201 00000000 HOME 3b02 0201 00000000 HOME",
+        66,
     );
 }
 

@@ -119,6 +119,11 @@ fn selectors_by_hand() {
     let refused = Err(SelectorRefusal::Malformed);
     assert_eq!(read(2, "00100000 13c4"), refused, "an end without a start");
     assert_eq!(
+        read(2, "00100000"),
+        refused,
+        "an end without a start, and no octets"
+    );
+    assert_eq!(
         read(3, "00220000 13c4 11"),
         Err(SelectorRefusal::UnknownFormat)
     );

@@ -159,6 +159,20 @@ fn every_message_is_read_back() {
 }
 
 #[test]
+fn an_odd_last_octet_counts_as_the_high_half_of_a_word() {
+    let message = Icmpv6::EchoRequest {
+        identifier: 7,
+        sequence: 9,
+        data: b"odd",
+    };
+    // The checksum is computed apart from this code.
+    assert_eq!(
+        hex(&message.emit(HOME, HOME_AGENT)),
+        "80004fd0000700096f6464"
+    );
+}
+
+#[test]
 fn errors_fit_into_the_smallest_mtu() {
     let invoking = [0xa5; 3000];
     let error = Icmpv6::PacketTooBig {

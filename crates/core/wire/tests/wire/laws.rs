@@ -359,9 +359,10 @@ fn binary_selector() -> BoxedStrategy<BinarySelector> {
 }
 
 fn config() -> ProptestConfig {
-    // Failures print their input; a file beside the source would only go stale.
+    // PROPTEST_CASES overrides. Failures print their input; a file of them would go stale.
+    let failure_persistence = None;
     ProptestConfig {
-        failure_persistence: None,
+        failure_persistence,
         ..ProptestConfig::with_cases(2048)
     }
 }

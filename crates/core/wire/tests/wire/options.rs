@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use homeport_wire::options::kind;
 use homeport_wire::{
-    Bid, BidCareOf, BidOption, BidPriority, BindingUpdate, Lifetime, MobilityOption, Options,
-    OptionsBuilder, Refusal, Status, limits,
+    Bid, BidCareOf, BidOption, BidPriority, BindingUpdate, HomeTest, Lifetime, Message,
+    MobilityOption, Options, OptionsBuilder, PseudoHeader, Refusal, Status, limits,
 };
 
 use crate::support::{CARE_OF_1, hex, unhex};
@@ -90,118 +90,91 @@ fn options_with_one_length_take_no_other() {
     );
 }
 
-/// Every kind of option with modulus and remainder of the place of its Option Type.
-fn places() -> Vec<(MobilityOption<'static>, usize, usize)> {
+/// An option with modulus and remainder of the place of its Option Type.
+type Place = (MobilityOption<'static>, usize, usize);
+
+/// Options of RFC 6275, 3963, 5568, 4283, 4285, 5094, 5847 and 5648.
+fn places() -> Vec<Place> {
     use MobilityOption as Option;
     let address = Ipv4Addr::new(192, 0, 2, 1);
-    let (prefix_len, prefix_wanted) = (32, true);
+    let advice = Option::BindingRefreshAdvice {
+        interval: Lifetime(1),
+    };
+    let indices = Option::NonceIndices {
+        home: 1,
+        care_of: 2,
+    };
+    let prefix = Option::MobileNetworkPrefix {
+        length: 56,
+        prefix: CARE_OF_1,
+    };
+    let authentication = Option::Authentication {
+        subtype: 1,
+        spi: 256,
+        data: &[7; 12],
+    };
+    let vendor = Option::VendorSpecific {
+        vendor: 1,
+        subtype: 2,
+        data: &[3],
+    };
+    let identifier = Option::MobileNodeIdentifier {
+        subtype: 1,
+        identifier: b"a@b",
+    };
+    let link_layer = Option::LinkLayerAddress {
+        code: 2,
+        address: &[1; 6],
+    };
+    let bid = |option| Option::BindingIdentifier(option);
     vec![
-        (
-            Option::BindingRefreshAdvice {
-                interval: Lifetime(1),
-            },
-            2,
-            0,
-        ),
+        (advice, 2, 0),
         (Option::AlternateCareOf(CARE_OF_1), 8, 6),
-        (
-            Option::NonceIndices {
-                home: 1,
-                care_of: 2,
-            },
-            2,
-            0,
-        ),
+        (indices, 2, 0),
         (Option::BindingAuthorizationData([7; 12]), 8, 2),
-        (
-            Option::MobileNetworkPrefix {
-                length: 56,
-                prefix: CARE_OF_1,
-            },
-            8,
-            4,
-        ),
-        (
-            Option::Authentication {
-                subtype: 1,
-                spi: 256,
-                data: &[7; 12],
-            },
-            8,
-            5,
-        ),
+        (prefix, 8, 4),
+        (authentication, 8, 5),
         (Option::MessageId { timestamp: 1 }, 8, 2),
-        (
-            Option::VendorSpecific {
-                vendor: 1,
-                subtype: 2,
-                data: &[3],
-            },
-            4,
-            2,
-        ),
+        (vendor, 4, 2),
         (Option::RestartCounter(1), 4, 2),
-        (
-            Option::Ipv4HomeAddress {
-                prefix_len,
-                prefix_wanted,
-                address,
-            },
-            4,
-            0,
-        ),
-        (
-            Option::Ipv4AddressAck {
-                status: 0,
-                prefix_len,
-                address,
-            },
-            4,
-            0,
-        ),
-        (
-            Option::NatDetection {
-                force_udp: true,
-                refresh_secs: 110,
-            },
-            4,
-            0,
-        ),
+        (bid(BidOption::refresh(Bid(1))), 2, 0),
+        (bid(BidOption::v4(Bid(1), address)), 8, 2),
+        (bid(BidOption::v6(Bid(1), CARE_OF_1)), 8, 2),
+        (link_layer, 1, 0),
+        (identifier, 1, 0),
+    ]
+}
+
+/// Options of RFC 5555.
+fn places_of_dual_stack() -> [Place; 4] {
+    use MobilityOption as Option;
+    let (prefix_len, prefix_wanted, address) = (32, true, Ipv4Addr::new(192, 0, 2, 1));
+    let home = Option::Ipv4HomeAddress {
+        prefix_len,
+        prefix_wanted,
+        address,
+    };
+    let ack = Option::Ipv4AddressAck {
+        status: 0,
+        prefix_len,
+        address,
+    };
+    let detection = Option::NatDetection {
+        force_udp: true,
+        refresh_secs: 110,
+    };
+    [
+        (home, 4, 0),
+        (ack, 4, 0),
+        (detection, 4, 0),
         (Option::Ipv4CareOf(address), 4, 0),
-        (Option::BindingIdentifier(BidOption::refresh(Bid(1))), 2, 0),
-        (
-            Option::BindingIdentifier(BidOption::v4(Bid(1), address)),
-            8,
-            2,
-        ),
-        (
-            Option::BindingIdentifier(BidOption::v6(Bid(1), CARE_OF_1)),
-            8,
-            2,
-        ),
-        (
-            Option::LinkLayerAddress {
-                code: 2,
-                address: &[1; 6],
-            },
-            1,
-            0,
-        ),
-        (
-            Option::MobileNodeIdentifier {
-                subtype: 1,
-                identifier: b"a@b",
-            },
-            1,
-            0,
-        ),
     ]
 }
 
 #[test]
 fn each_option_stands_at_its_alignment() {
     // Unknown options of growing length in front move the place through all remainders.
-    for (option, modulus, remainder) in places() {
+    for (option, modulus, remainder) in places().into_iter().chain(places_of_dual_stack()) {
         for (first_offset, shift) in [8, 12, 16, 24]
             .into_iter()
             .flat_map(|o| (0..8).map(move |s| (o, s)))
@@ -387,6 +360,45 @@ fn a_header_is_filled_to_the_last_octet() {
         limits::MOBILITY_HEADER_OCTETS_MAX
     );
     assert_eq!(options.iter().count(), written);
+}
+
+#[test]
+fn short_options_are_limited_by_their_number() {
+    let mut builder = BindingUpdate::builder();
+    let empty = MobilityOption::Unknown {
+        kind: 200,
+        data: &[],
+    };
+    for _ in 0..limits::MOBILITY_OPTIONS_MAX {
+        assert_eq!(builder.try_push(&empty), Ok(()));
+    }
+    assert_eq!(builder.try_push(&empty), Err(Refusal::HeaderFull));
+}
+
+#[test]
+fn an_area_too_long_for_a_message_is_cut_between_options() {
+    // Composed to the last octet for the shortest fixed part, then put behind the longest.
+    let mut builder = OptionsBuilder::for_refresh_request();
+    let identifier = MobilityOption::BindingIdentifier(BidOption::refresh(Bid(1)));
+    while builder.try_push(&identifier).is_ok() {}
+    let options = builder.finish();
+    assert_eq!(options.iter().count(), 340);
+    let (nonce_index, cookie, token) = (1, [2; 8], [3; 8]);
+    let message = Message::HomeTest(HomeTest {
+        nonce_index,
+        cookie,
+        token,
+        options,
+    });
+    let octets = message.emit(CARE_OF_1, CARE_OF_1);
+    assert!(octets.len() <= limits::MOBILITY_HEADER_OCTETS_MAX);
+    let pseudo = PseudoHeader::mobility(CARE_OF_1, CARE_OF_1);
+    let read = Message::parse(&octets, pseudo).unwrap();
+    assert_eq!(
+        read.options().iter().count(),
+        (limits::MOBILITY_HEADER_OCTETS_MAX - 24) / 6
+    );
+    assert!(read.options().iter().all(|option| option == identifier));
 }
 
 #[test]

@@ -22,6 +22,12 @@ pub enum Command {
         /// In one update, as far as RFC 5648 §8.1 allows it, not one for each.
         bulk: bool,
     },
+    /// Take these care-of addresses into the list without registering them: an earlier life of the node
+    /// has, and they are to be ended now.
+    Adopt {
+        /// The addresses.
+        addresses: Vec<CareOfAddress>,
+    },
     /// Renew these bindings now.
     Refresh {
         /// The bindings; empty for all.
@@ -59,13 +65,14 @@ type Results = Vec<(Option<Bid>, Outcome)>;
 
 impl MobileNode {
     pub(crate) fn command(&mut self, request: RequestId, command: Command) {
-        if self.requests.is_full() && command != Command::Stop {
-            let results = alloc::vec![(None, Outcome::Busy)];
-            self.event(Event::Completed { request, results });
+        let tracked = request != RequestId::NOBODY && command != Command::Stop;
+        if tracked && self.requests.is_full() {
+            self.complete(request, alloc::vec![(None, Outcome::Busy)]);
             return;
         }
         match command {
             Command::Register { addresses, bulk } => self.register(request, &addresses, bulk),
+            Command::Adopt { addresses } => self.adopt_addresses(request, &addresses),
             Command::Refresh { bids, bulk } => self.refresh(request, bids, bulk),
             Command::Move { bid, care_of } => self.move_care_of(request, bid, care_of),
             Command::Deregister { bids, bulk } => self.deregister(request, bids, bulk),
@@ -88,6 +95,20 @@ impl MobileNode {
             }
         }
         self.begin_registration(request, accepted, bulk, results);
+    }
+
+    fn adopt_addresses(&mut self, request: RequestId, addresses: &[CareOfAddress]) {
+        let mut results = Results::new();
+        for address in addresses {
+            match self.admit(*address) {
+                Ok(()) => {
+                    self.withdraw(address.bid);
+                    self.give_up_entry(address.bid);
+                }
+                Err(outcome) => results.push((Some(address.bid), outcome)),
+            }
+        }
+        self.complete(request, results);
     }
 
     /// Takes a care-of address into the list, or says why not.
@@ -145,7 +166,7 @@ impl MobileNode {
             Ok(()) => self.begin_registration(request, alloc::vec![bid], false, Results::new()),
             Err(outcome) => {
                 let results = alloc::vec![(Some(bid), outcome)];
-                self.event(Event::Completed { request, results });
+                self.complete(request, results);
             }
         }
     }
@@ -259,7 +280,7 @@ impl MobileNode {
     fn deregister_all(&mut self, request: RequestId, paths: Vec<Path>) {
         if paths.is_empty() {
             let results = alloc::vec![(None, Outcome::UnknownBid)];
-            self.event(Event::Completed { request, results });
+            self.complete(request, results);
             return;
         }
         let bids: Vec<Bid> = self.entries.keys().copied().collect();
@@ -296,10 +317,14 @@ impl MobileNode {
         self.overwrite = true;
         let events = self.requests.abandon(Outcome::Stopped);
         self.out.extend(events.into_iter().map(Output::Event));
-        self.event(Event::Completed {
-            request,
-            results: Results::new(),
-        });
+        self.complete(request, Results::new());
+    }
+
+    /// A command that has nothing to wait for.
+    fn complete(&mut self, request: RequestId, results: Results) {
+        if request != RequestId::NOBODY {
+            self.event(Event::Completed { request, results });
+        }
     }
 
     fn wait_for(&mut self, request: RequestId, purpose: Purpose, bids: &[Bid], results: Results) {

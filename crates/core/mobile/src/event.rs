@@ -69,6 +69,11 @@ impl fmt::Display for Path {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
 
+impl RequestId {
+    /// For a command whose end nobody waits for: it is not kept, and not told.
+    pub const NOBODY: Self = Self(u64::MAX);
+}
+
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {

@@ -192,7 +192,7 @@ impl MobileNode {
         });
         if verify(&self.settings, path, header, &switch.options).is_ok() {
             let command = crate::command::Command::DeregisterAll { from: None };
-            self.command(UNASKED, command);
+            self.command(RequestId::NOBODY, command);
         }
     }
 
@@ -283,9 +283,6 @@ impl MobileNode {
         self.send(transmit);
     }
 }
-
-/// Names what the node does without a command.
-const UNASKED: RequestId = RequestId(u64::MAX);
 
 /// What a message came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -35,6 +35,9 @@ impl Requests {
         waiting: Vec<Option<Bid>>,
         results: Vec<(Option<Bid>, Outcome)>,
     ) -> Option<Event> {
+        if id == RequestId::NOBODY {
+            return None;
+        }
         if waiting.is_empty() {
             return Some(Event::Completed {
                 request: id,

@@ -1,7 +1,8 @@
 //! Commands that end without a packet, and those that replace others.
 
 use homeport_mobile::{
-    CareOf, Command, MobileNode, MobileRouter, NetworkPrefix, Outcome, Settings, SettingsError,
+    CareOf, Command, Event, Input, MobileNode, MobileRouter, NetworkPrefix, Outcome, RequestId,
+    Settings, SettingsError,
 };
 use homeport_wire::{Bid, Lifetime, Sequence};
 
@@ -211,4 +212,44 @@ fn settings_are_checked() {
         assert_eq!(error, Some(expected));
         assert!(!expected.to_string().is_empty());
     }
+}
+
+#[test]
+fn what_an_earlier_life_registered_can_be_ended_one_by_one() {
+    let mut lab = Lab::new(settings());
+    let addresses = vec![address(1, COA1), address(2, COA2)];
+    let adopt = lab.command(Command::Adopt { addresses });
+    assert_eq!(lab.results(adopt), []);
+    assert_eq!((lab.updates().len(), lab.node.next_deadline()), (0, None));
+    let request = lab.command(Command::Deregister {
+        bids: vec![Bid(2)],
+        bulk: false,
+    });
+    let seen = lab.update();
+    assert_eq!((seen.path, seen.names()), (COA2.path(), vec![2]));
+    lab.accept(&seen);
+    assert!(lab.results(request)[0].1.is_success());
+}
+
+#[test]
+fn commands_of_nobody_are_neither_kept_nor_told() {
+    let mut lab = Lab::registered(settings(), &[address(1, COA1)]);
+    let refresh = || Command::Refresh {
+        bids: vec![],
+        bulk: false,
+    };
+    for _ in 0..1000 {
+        lab.input(Input::Command(RequestId::NOBODY, refresh()));
+        assert_eq!(lab.updates().len(), 1);
+        lab.advance(100);
+    }
+    let request = lab.command(refresh());
+    let seen = lab.update();
+    lab.take();
+    lab.accept(&seen);
+    let told = lab.events();
+    let ends = told
+        .iter()
+        .filter(|event| matches!(event, Event::Completed { .. }));
+    assert_eq!(ends.count(), 1, "{told:?} for {request:?}");
 }

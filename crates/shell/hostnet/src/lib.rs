@@ -1,1 +1,41 @@
-//! Placeholder.
+//! The Linux host's network: TUN devices, network namespaces, addresses, routes, rules, neighbours,
+//! UDP sockets.
+//!
+//! What it is: an adapter without protocol rules. Everything can be done inside a network namespace
+//! while the rest of the process stays where it is: only a short-lived thread enters it, and what
+//! is opened there (a TUN, a socket, a netlink connection) keeps working from anywhere. What it is
+//! not: it keeps no state, and undoes nothing by itself except what says so
+//! ([`TemporaryNamespace`], and a [`Tun`], which vanishes when it is dropped).
+//!
+//! Depends on `homeport-runtime` for tasks. Errors name the operation, the object and what to do.
+//!
+//! ```no_run
+//! use homeport_hostnet::{Namespace, Network, Route, Tun};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let namespace = Namespace::create("edge")?;
+//! let tun = Tun::open(&namespace, "hp0", 1500)?;
+//! let network = Network::open(&namespace)?;
+//! network.replace_route(&Route::to("2001:db8:0:1::/64".parse()?).device("hp0")).await?;
+//! let mut packet = vec![0; 65536];
+//! let len = tun.recv(&mut packet).await?;
+//! println!("{:02x?}", &packet[..len]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod link;
+mod namespace;
+mod privileges;
+mod route;
+mod tun;
+mod udp;
+
+pub use error::Error;
+pub use link::Network;
+pub use namespace::{Namespace, TemporaryNamespace, run_in_namespace, write_sysctl};
+pub use privileges::{Unprivileged, privileges};
+pub use route::{Route, RouteKind, Rule};
+pub use tun::Tun;
+pub use udp::bind_udp;

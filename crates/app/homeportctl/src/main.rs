@@ -1,2 +1,63 @@
-//! Placeholder.
-fn main() {}
+//! `homeportctl`: what operators do to a running cluster, from a shell.
+//!
+//! It is a plain client of the store's admin API: no rule is checked here that the store checks, and
+//! what the store refuses is printed with the field that it names. Exit codes are for scripts and do
+//! not change: see [`failure::Failure::exit_code`].
+
+mod arguments;
+mod cluster;
+mod failure;
+mod output;
+mod verbs;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+
+use crate::{
+    arguments::{Arguments, Verb},
+    cluster::Cluster,
+    failure::Failure,
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(&arguments)),
+        Err(error) => Err(Failure::Usage(format!("cannot start: {error}"))),
+    };
+    match outcome.and_then(|text| print(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<String, Failure> {
+    let cluster = Cluster::new(&arguments.endpoints, arguments.timeout_secs)?;
+    let format = arguments.output;
+    match &arguments.verb {
+        Verb::HomePrefixes { action } => verbs::home_prefixes::run(&cluster, format, action).await,
+        Verb::Subscribers { action } => verbs::subscribers::run(&cluster, format, action).await,
+        Verb::Bindings { action } => verbs::bindings::run(&cluster, format, action).await,
+        Verb::Status => verbs::status::run(&cluster, format).await,
+    }
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Usage(format!("cannot write: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

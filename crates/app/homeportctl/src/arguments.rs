@@ -1,0 +1,243 @@
+//! The command line.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the store refused; the fields at fault are printed
+  2  the command line is wrong, or a file that it names cannot be read
+  3  no store that could answer was reached, or the answer to a change was lost: look before repeating";
+
+/// Operates a Homeport cluster.
+#[derive(Debug, Parser)]
+#[command(name = "homeportctl", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    /// A store replica, host:port; repeat it or give several with commas.
+    #[arg(
+        long = "endpoint",
+        env = "HOMEPORT_ENDPOINTS",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7101",
+        global = true
+    )]
+    pub(crate) endpoints: Vec<String>,
+    /// How the answer is printed.
+    #[arg(short, long, value_enum, default_value_t = Format::Table, global = true)]
+    pub(crate) output: Format,
+    /// How long one store may take to answer.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(u64).range(1..=600),
+        global = true
+    )]
+    pub(crate) timeout_secs: u64,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// How the answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs; field names are those of the API.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Home prefixes that the cluster serves.
+    HomePrefixes {
+        #[command(subcommand)]
+        action: HomePrefixAction,
+    },
+    /// Mobile nodes, their keys and what they may do.
+    Subscribers {
+        #[command(subcommand)]
+        action: SubscriberAction,
+    },
+    /// Where home addresses are reachable now.
+    Bindings {
+        #[command(subcommand)]
+        action: BindingAction,
+    },
+    /// What each replica says of itself and of its feed's subscribers.
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HomePrefixAction {
+    /// Serve a prefix.
+    Create(CreateHomePrefix),
+    /// Show one.
+    Get {
+        /// 2001:db8:0:1::/64
+        prefix: String,
+    },
+    /// Show all.
+    List(Page),
+    /// Serve it no longer; refused while home addresses in it have bindings.
+    Delete {
+        /// 2001:db8:0:1::/64
+        prefix: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateHomePrefix {
+    /// 2001:db8:0:1::/64
+    pub(crate) prefix: String,
+    /// The home agent's address in it, 2001:db8:0:1::1
+    #[arg(long)]
+    pub(crate) home_agent: Ipv6Addr,
+    /// The home agent's IPv4 address for UDP port 4191.
+    #[arg(long)]
+    pub(crate) home_agent_ipv4: Option<Ipv4Addr>,
+    /// How mobile nodes prove who they are.
+    #[arg(long, value_enum)]
+    pub(crate) authentication: Authentication,
+    /// Several care-of addresses per home address (RFC 5648) [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) multiple_care_of: Option<bool>,
+    /// Several of them in one Binding Update [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) bulk: Option<bool>,
+    /// A binding at home beside foreign ones [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) home_and_foreign: Option<bool>,
+    /// 1 to 64 [default: 8]
+    #[arg(long, value_name = "N")]
+    pub(crate) bindings_max: Option<u32>,
+    /// 4 to 262140 [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) lifetime_max_secs: Option<u32>,
+    /// The home agent is the only router of the home link.
+    #[arg(long)]
+    pub(crate) only_router: bool,
+    /// Laboratories only: take IPv4 care-of addresses in 127.0.0.0/8.
+    #[arg(long)]
+    pub(crate) loopback_care_of: bool,
+}
+
+/// How mobile nodes prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Authentication {
+    /// Laboratories only: every Binding Update is believed.
+    None,
+    /// RFC 4285, with each subscriber's key.
+    MnHa,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SubscriberAction {
+    /// Admit a mobile node.
+    Create(Box<CreateSubscriber>),
+    /// Show one; keys are never shown.
+    Get {
+        /// 2001:db8:0:1::100
+        home_address: Ipv6Addr,
+    },
+    /// Show all.
+    List(Page),
+    /// Admit it no longer.
+    Delete {
+        /// 2001:db8:0:1::100
+        home_address: Ipv6Addr,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateSubscriber {
+    /// 2001:db8:0:1::100
+    pub(crate) home_address: Ipv6Addr,
+    /// Network Access Identifier, node-7@example.net
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) nai: String,
+    /// RFC 4285 security parameter index, 256 or more; 0x for hexadecimal.
+    #[arg(long, value_parser = spi)]
+    pub(crate) spi: Option<u32>,
+    /// File with the RFC 4285 key: 16 octets, or 32 hexadecimal digits; - for standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "key_hex")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The key as 32 hexadecimal digits; other users of this machine can see it, prefer --key-file.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) key_hex: Option<String>,
+    /// Demand the message id of RFC 4285 section 5.3 against replay.
+    #[arg(long)]
+    pub(crate) message_id_required: bool,
+    /// Instead of the home prefix's setting.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) multiple_care_of: Option<bool>,
+    /// Instead of the home prefix's setting.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) bulk: Option<bool>,
+    /// Instead of the home prefix's setting, 1 to 64.
+    #[arg(long, value_name = "N")]
+    pub(crate) bindings_max: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BindingAction {
+    /// Show the bindings of one home address.
+    Get {
+        /// 2001:db8:0:1::100
+        home_address: Ipv6Addr,
+        /// Ask the endpoint's own state, which may be behind, not the leader.
+        #[arg(long)]
+        local: bool,
+    },
+    /// Show the bindings of all home addresses.
+    List {
+        #[command(flatten)]
+        page: Page,
+        /// Ask the endpoint's own state, which may be behind, not the leader.
+        #[arg(long)]
+        local: bool,
+    },
+}
+
+/// How much of a list.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Page {
+    /// At most so many; standard error says when there are more.
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    pub(crate) limit: u32,
+}
+
+fn spi(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_names_its_exit_codes() {
+        Arguments::command().debug_assert();
+        let help = Arguments::command().render_help().to_string();
+        assert!(help.contains("1  the store refused"), "{help}");
+    }
+
+    #[test]
+    fn an_spi_may_be_hexadecimal() {
+        assert_eq!(spi("256"), Ok(256));
+        assert_eq!(spi("0x100"), Ok(256));
+        assert!(spi("-1").is_err() && spi("0x1ffffffff").is_err() && spi("").is_err());
+    }
+}

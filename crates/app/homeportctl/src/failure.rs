@@ -1,0 +1,100 @@
+//! What can go wrong, as the operator reads it and as a script sees it.
+
+use std::fmt;
+
+use tonic::Status;
+use tonic_types::StatusExt as _;
+
+use crate::output::plain;
+
+/// Why nothing was printed to standard output.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line, or a file that it names.
+    Usage(String),
+    /// The store understood and said no.
+    Refused(Box<Status>),
+    /// No store that could answer was reached; what each endpoint did.
+    Unreached(Vec<(String, String)>),
+    /// A change was sent and the answer was lost: it may have happened.
+    Unknown {
+        endpoint: String,
+        answer: Box<Status>,
+    },
+}
+
+impl Failure {
+    /// The codes that `--help` promises.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unreached(_) | Self::Unknown { .. } => 3,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(what) => writeln!(f, "error: {what}"),
+            Self::Refused(answer) => refused(f, answer),
+            Self::Unreached(tried) => {
+                writeln!(f, "error: no store could answer")?;
+                for (endpoint, reason) in tried {
+                    writeln!(f, "  {}: {}", plain(endpoint), plain(reason))?;
+                }
+                Ok(())
+            }
+            Self::Unknown { endpoint, answer } => {
+                writeln!(
+                    f,
+                    "error: {} did not say whether the change was made ({}); look before repeating it",
+                    plain(endpoint),
+                    plain(&reason(answer)),
+                )
+            }
+        }
+    }
+}
+
+fn refused(f: &mut fmt::Formatter<'_>, answer: &Status) -> fmt::Result {
+    writeln!(
+        f,
+        "error: refused, {}: {}",
+        answer.code(),
+        plain(answer.message())
+    )?;
+    for violation in violations(answer) {
+        writeln!(
+            f,
+            "  {}: {}",
+            plain(&violation.field),
+            plain(&violation.description)
+        )?;
+    }
+    Ok(())
+}
+
+/// The fields that `google.rpc.BadRequest` names.
+pub(crate) fn violations(answer: &Status) -> Vec<tonic_types::FieldViolation> {
+    answer
+        .get_details_bad_request()
+        .map(|details| details.field_violations)
+        .unwrap_or_default()
+}
+
+/// An answer's text with the innermost cause, which is what an operator can act on.
+pub(crate) fn reason(answer: &Status) -> String {
+    let mut cause = std::error::Error::source(answer);
+    let mut text = answer.message().to_owned();
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    if text.is_empty() {
+        answer.code().to_string()
+    } else {
+        text
+    }
+}

@@ -1,0 +1,35 @@
+//! One file for each noun of the command line.
+
+pub(crate) mod bindings;
+pub(crate) mod home_prefixes;
+pub(crate) mod status;
+pub(crate) mod subscribers;
+
+use crate::{arguments::Page, failure::Failure};
+
+/// As many as one request may ask for.
+const PAGE_SIZE_MAX: u32 = 1_000;
+
+/// Collects pages until there are no more or the limit is reached; says so when there would be more.
+async fn collect<T, F>(page: Page, fetch: impl Fn(u32, String) -> F) -> Result<Vec<T>, Failure>
+where
+    F: Future<Output = Result<(Vec<T>, String), Failure>>,
+{
+    let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+    let mut items = Vec::new();
+    let mut token = String::new();
+    while items.len() < limit {
+        let left = u32::try_from(limit - items.len()).unwrap_or(u32::MAX);
+        let (more, next) = fetch(left.min(PAGE_SIZE_MAX), token).await?;
+        items.extend(more);
+        token = next;
+        if token.is_empty() {
+            break;
+        }
+    }
+    if !token.is_empty() {
+        eprintln!("there are more than {limit}; see --limit");
+    }
+    items.truncate(limit);
+    Ok(items)
+}

@@ -1,0 +1,126 @@
+//! `homeportctl bindings`
+
+use homeport_api::admin::{
+    Binding, GetHomeBindingsRequest, HomeBindings, ListHomeBindingsRequest,
+    bindings_client::BindingsClient,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    arguments::{BindingAction, Format},
+    cluster::{Cluster, Effect},
+    failure::Failure,
+    output,
+};
+
+const COLUMNS: [&str; 9] = [
+    "HOME-ADDRESS",
+    "SEQUENCE",
+    "BID",
+    "CARE-OF",
+    "UDP-PORT",
+    "NAT",
+    "PRIORITY",
+    "HOME",
+    "LEFT",
+];
+
+pub(crate) async fn run(
+    cluster: &Cluster,
+    format: Format,
+    action: &BindingAction,
+) -> Result<String, Failure> {
+    match action {
+        BindingAction::Get {
+            home_address,
+            local,
+        } => {
+            let home_address = home_address.to_string();
+            let request = GetHomeBindingsRequest {
+                home_address,
+                local: *local,
+            };
+            let call = async |channel| {
+                BindingsClient::new(channel)
+                    .get_home_bindings(request.clone())
+                    .await
+            };
+            let found = cluster.call(Effect::Read, call).await?;
+            Ok(output::one(format, &COLUMNS, &found, rows, document))
+        }
+        BindingAction::List { page, local } => {
+            let found = super::collect(*page, async |page_size, page_token| {
+                let request = ListHomeBindingsRequest {
+                    page_size,
+                    page_token,
+                    local: *local,
+                };
+                let call = async |channel| {
+                    BindingsClient::new(channel)
+                        .list_home_bindings(request.clone())
+                        .await
+                };
+                let list = cluster.call(Effect::Read, call).await?;
+                Ok((list.homes, list.next_page_token))
+            });
+            Ok(output::list(
+                format,
+                &COLUMNS,
+                &found.await?,
+                rows,
+                document,
+            ))
+        }
+    }
+}
+
+/// One row for each binding; a home address without any has one row of dashes.
+fn rows(home: &HomeBindings) -> Vec<Vec<String>> {
+    let own = || [home.home_address.clone(), home.sequence.to_string()];
+    if home.bindings.is_empty() {
+        let dashes = vec!["-".to_owned(); COLUMNS.len() - own().len()];
+        return vec![[own().to_vec(), dashes].concat()];
+    }
+    home.bindings
+        .iter()
+        .map(|binding| [own().to_vec(), binding_cells(binding)].concat())
+        .collect()
+}
+
+fn binding_cells(binding: &Binding) -> Vec<String> {
+    vec![
+        output::or_dash(binding.bid),
+        binding.care_of_address.clone(),
+        output::or_dash(Some(binding.udp_port).filter(|port| *port != 0)),
+        output::yes_no(binding.behind_nat),
+        output::or_dash(Some(binding.priority).filter(|priority| *priority != 0)),
+        output::yes_no(binding.home),
+        format!("{} s", binding.remaining_secs),
+    ]
+}
+
+fn document(home: &HomeBindings) -> Value {
+    let bindings: Vec<Value> = home.bindings.iter().map(binding_document).collect();
+    json!({
+        "home_address": home.home_address,
+        "home_agent": home.home_agent,
+        "sequence": home.sequence,
+        "revision": home.revision,
+        "bindings": bindings,
+    })
+}
+
+fn binding_document(binding: &Binding) -> Value {
+    json!({
+        "bid": binding.bid,
+        "care_of_address": binding.care_of_address,
+        "udp_port": binding.udp_port,
+        "behind_nat": binding.behind_nat,
+        "priority": binding.priority,
+        "home": binding.home,
+        "remaining_secs": binding.remaining_secs,
+        "ends_ms": binding.ends_ms,
+        "registered_ms": binding.registered_ms,
+        "verified_ms": binding.verified_ms,
+    })
+}

@@ -1,0 +1,158 @@
+//! `homeportctl home-prefixes`
+
+use homeport_api::admin::{
+    Authentication as ApiAuthentication, CreateHomePrefixRequest, DeleteHomePrefixRequest,
+    GetHomePrefixRequest, HomePrefix, ListHomePrefixesRequest,
+    home_prefixes_client::HomePrefixesClient,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    arguments::{Authentication, CreateHomePrefix, Format, HomePrefixAction},
+    cluster::{Cluster, Effect},
+    failure::Failure,
+    output,
+};
+
+const COLUMNS: [&str; 9] = [
+    "PREFIX",
+    "HOME-AGENT",
+    "IPV4",
+    "AUTHENTICATION",
+    "MULTIPLE",
+    "BULK",
+    "HOME+FOREIGN",
+    "BINDINGS-MAX",
+    "LIFETIME-MAX",
+];
+
+pub(crate) async fn run(
+    cluster: &Cluster,
+    format: Format,
+    action: &HomePrefixAction,
+) -> Result<String, Failure> {
+    match action {
+        HomePrefixAction::Create(create) => {
+            let request = CreateHomePrefixRequest {
+                home_prefix: Some(message(create)),
+            };
+            let call = async |channel| {
+                HomePrefixesClient::new(channel)
+                    .create_home_prefix(request.clone())
+                    .await
+            };
+            let created = cluster.call(Effect::Change, call).await?;
+            Ok(output::one(format, &COLUMNS, &created, rows, document))
+        }
+        HomePrefixAction::Get { prefix } => {
+            let request = GetHomePrefixRequest {
+                prefix: prefix.clone(),
+            };
+            let call = async |channel| {
+                HomePrefixesClient::new(channel)
+                    .get_home_prefix(request.clone())
+                    .await
+            };
+            let found = cluster.call(Effect::Read, call).await?;
+            Ok(output::one(format, &COLUMNS, &found, rows, document))
+        }
+        HomePrefixAction::List(page) => {
+            let found = super::collect(*page, async |page_size, page_token| {
+                let request = ListHomePrefixesRequest {
+                    page_size,
+                    page_token,
+                };
+                let call = async |channel| {
+                    HomePrefixesClient::new(channel)
+                        .list_home_prefixes(request.clone())
+                        .await
+                };
+                let list = cluster.call(Effect::Read, call).await?;
+                Ok((list.home_prefixes, list.next_page_token))
+            });
+            Ok(output::list(
+                format,
+                &COLUMNS,
+                &found.await?,
+                rows,
+                document,
+            ))
+        }
+        HomePrefixAction::Delete { prefix } => {
+            let request = DeleteHomePrefixRequest {
+                prefix: prefix.clone(),
+            };
+            let call = async |channel| {
+                HomePrefixesClient::new(channel)
+                    .delete_home_prefix(request.clone())
+                    .await
+            };
+            cluster.call(Effect::Change, call).await?;
+            Ok(output::done(format, &format!("deleted {prefix}")))
+        }
+    }
+}
+
+fn message(create: &CreateHomePrefix) -> HomePrefix {
+    let authentication = match create.authentication {
+        Authentication::None => ApiAuthentication::None,
+        Authentication::MnHa => ApiAuthentication::MnHa,
+    };
+    HomePrefix {
+        prefix: create.prefix.clone(),
+        home_agent: create.home_agent.to_string(),
+        home_agent_ipv4: create
+            .home_agent_ipv4
+            .map(|a| a.to_string())
+            .unwrap_or_default(),
+        authentication: authentication.into(),
+        multiple_care_of_allowed: create.multiple_care_of,
+        bulk_allowed: create.bulk,
+        home_and_foreign_allowed: create.home_and_foreign,
+        bindings_per_home_address_max: create.bindings_max.unwrap_or_default(),
+        lifetime_max_secs: create.lifetime_max_secs.unwrap_or_default(),
+        only_router: create.only_router,
+        loopback_care_of_allowed: create.loopback_care_of,
+        revision: 0,
+    }
+}
+
+fn authentication(prefix: &HomePrefix) -> &'static str {
+    match prefix.authentication() {
+        ApiAuthentication::Unspecified => "unspecified",
+        ApiAuthentication::None => "none",
+        ApiAuthentication::MnHa => "mn-ha",
+    }
+}
+
+fn rows(prefix: &HomePrefix) -> Vec<Vec<String>> {
+    let ipv4 = Some(&prefix.home_agent_ipv4).filter(|address| !address.is_empty());
+    vec![vec![
+        prefix.prefix.clone(),
+        prefix.home_agent.clone(),
+        output::or_dash(ipv4),
+        authentication(prefix).to_owned(),
+        output::yes_no(prefix.multiple_care_of_allowed()),
+        output::yes_no(prefix.bulk_allowed()),
+        output::yes_no(prefix.home_and_foreign_allowed()),
+        prefix.bindings_per_home_address_max.to_string(),
+        format!("{} s", prefix.lifetime_max_secs),
+    ]]
+}
+
+fn document(prefix: &HomePrefix) -> Value {
+    json!({
+        "prefix": prefix.prefix,
+        "home_agent": prefix.home_agent,
+        "home_agent_ipv4": prefix.home_agent_ipv4,
+        "authentication": authentication(prefix),
+        "multiple_care_of_allowed": prefix.multiple_care_of_allowed(),
+        "bulk_allowed": prefix.bulk_allowed(),
+        "home_and_foreign_allowed": prefix.home_and_foreign_allowed(),
+        "bindings_per_home_address_max": prefix.bindings_per_home_address_max,
+        "lifetime_max_secs": prefix.lifetime_max_secs,
+        "only_router": prefix.only_router,
+        "loopback_care_of_allowed": prefix.loopback_care_of_allowed,
+        "revision": prefix.revision,
+    })
+}

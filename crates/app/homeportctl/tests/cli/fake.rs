@@ -1,0 +1,335 @@
+//! A store that does what the test wants it to do.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use homeport_api::admin::{
+    self, bindings_server, cluster_server, home_prefixes_server, subscribers_server,
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tonic::{
+    Code, Request, Response, Status,
+    transport::{Server, server::TcpIncoming},
+};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// How it behaves.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    kind: Kind,
+    prefix: Option<admin::HomePrefix>,
+    subscriber: Option<admin::Subscriber>,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Leader,
+    Follower { leader: String },
+    Silent,
+}
+
+impl Script {
+    /// Answers everything, and remembers one record of each kind.
+    pub(crate) fn leader() -> Self {
+        Self {
+            kind: Kind::Leader,
+            prefix: None,
+            subscriber: None,
+        }
+    }
+
+    /// Refuses everything and names this leader.
+    pub(crate) fn follower_of(leader: &str) -> Self {
+        Self {
+            kind: Kind::Follower {
+                leader: leader.to_owned(),
+            },
+            ..Self::leader()
+        }
+    }
+
+    /// Takes every request and answers none.
+    pub(crate) fn silent() -> Self {
+        Self {
+            kind: Kind::Silent,
+            ..Self::leader()
+        }
+    }
+}
+
+/// The store.
+pub(crate) struct Fake {
+    pub(crate) endpoint: String,
+    service: Service,
+    server: JoinHandle<()>,
+}
+
+impl Fake {
+    /// Serves on a free port of the loopback.
+    pub(crate) async fn start(script: Script) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listens");
+        let endpoint = listener.local_addr().expect("has an address").to_string();
+        let service = Service(Arc::new(Mutex::new(script)));
+        let serving = Server::builder()
+            .add_service(home_prefixes_server::HomePrefixesServer::new(
+                service.clone(),
+            ))
+            .add_service(subscribers_server::SubscribersServer::new(service.clone()))
+            .add_service(bindings_server::BindingsServer::new(service.clone()))
+            .add_service(cluster_server::ClusterServer::new(service.clone()))
+            .serve_with_incoming(TcpIncoming::from(listener));
+        let server = tokio::spawn(async move { serving.await.expect("serves") });
+        Self {
+            endpoint,
+            service,
+            server,
+        }
+    }
+
+    /// Behaves so from now on.
+    pub(crate) fn set(&self, script: Script) {
+        *self.service.script() = script;
+    }
+
+    /// The subscriber as it arrived, with its key.
+    pub(crate) fn subscriber(&self) -> Option<admin::Subscriber> {
+        self.service.script().subscriber.clone()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+#[derive(Clone)]
+struct Service(Arc<Mutex<Script>>);
+
+impl Service {
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().expect("nobody panicked")
+    }
+
+    async fn admit(&self) -> Result<(), Status> {
+        let kind = self.script().kind.clone();
+        match kind {
+            Kind::Leader => Ok(()),
+            Kind::Follower { leader } => {
+                let mut status = Status::failed_precondition("this replica does not lead");
+                let leader = leader.parse().expect("is a metadata value");
+                status.metadata_mut().insert("homeport-leader", leader);
+                Err(status)
+            }
+            Kind::Silent => {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                Err(Status::aborted("too late"))
+            }
+        }
+    }
+}
+
+fn field_error(code: Code, field: &str, description: &str) -> Status {
+    let details = ErrorDetails::with_bad_request_violation(field, description);
+    Status::with_error_details(code, description.to_owned(), details)
+}
+
+#[tonic::async_trait]
+impl home_prefixes_server::HomePrefixes for Service {
+    async fn create_home_prefix(
+        &self,
+        request: Request<admin::CreateHomePrefixRequest>,
+    ) -> Result<Response<admin::HomePrefix>, Status> {
+        self.admit().await?;
+        let mut prefix = request.into_inner().home_prefix.expect("has a prefix");
+        let mut script = self.script();
+        if script.prefix.is_some() {
+            return Err(field_error(Code::AlreadyExists, "prefix", "exists already"));
+        }
+        prefix.multiple_care_of_allowed.get_or_insert(true);
+        prefix.revision = 9;
+        script.prefix = Some(prefix.clone());
+        Ok(Response::new(prefix))
+    }
+
+    async fn get_home_prefix(
+        &self,
+        _: Request<admin::GetHomePrefixRequest>,
+    ) -> Result<Response<admin::HomePrefix>, Status> {
+        self.admit().await?;
+        let found = self.script().prefix.clone();
+        found
+            .map(Response::new)
+            .ok_or_else(|| Status::not_found("no such home prefix"))
+    }
+
+    async fn list_home_prefixes(
+        &self,
+        _: Request<admin::ListHomePrefixesRequest>,
+    ) -> Result<Response<admin::ListHomePrefixesResponse>, Status> {
+        self.admit().await?;
+        let home_prefixes = self.script().prefix.iter().cloned().collect();
+        let next_page_token = String::new();
+        Ok(Response::new(admin::ListHomePrefixesResponse {
+            home_prefixes,
+            next_page_token,
+        }))
+    }
+
+    async fn delete_home_prefix(
+        &self,
+        _: Request<admin::DeleteHomePrefixRequest>,
+    ) -> Result<Response<admin::DeleteHomePrefixResponse>, Status> {
+        self.admit().await?;
+        self.script().prefix = None;
+        Ok(Response::new(admin::DeleteHomePrefixResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl subscribers_server::Subscribers for Service {
+    async fn create_subscriber(
+        &self,
+        request: Request<admin::CreateSubscriberRequest>,
+    ) -> Result<Response<admin::Subscriber>, Status> {
+        self.admit().await?;
+        let subscriber = request.into_inner().subscriber.expect("has a subscriber");
+        self.script().subscriber = Some(subscriber.clone());
+        Ok(Response::new(without_key(subscriber)))
+    }
+
+    async fn get_subscriber(
+        &self,
+        _: Request<admin::GetSubscriberRequest>,
+    ) -> Result<Response<admin::Subscriber>, Status> {
+        self.admit().await?;
+        let found = self.script().subscriber.clone().map(without_key);
+        found
+            .map(Response::new)
+            .ok_or_else(|| Status::not_found("no such subscriber"))
+    }
+
+    async fn list_subscribers(
+        &self,
+        _: Request<admin::ListSubscribersRequest>,
+    ) -> Result<Response<admin::ListSubscribersResponse>, Status> {
+        self.admit().await?;
+        let subscribers = self
+            .script()
+            .subscriber
+            .clone()
+            .map(without_key)
+            .into_iter()
+            .collect();
+        let next_page_token = String::new();
+        Ok(Response::new(admin::ListSubscribersResponse {
+            subscribers,
+            next_page_token,
+        }))
+    }
+
+    async fn delete_subscriber(
+        &self,
+        _: Request<admin::DeleteSubscriberRequest>,
+    ) -> Result<Response<admin::DeleteSubscriberResponse>, Status> {
+        self.admit().await?;
+        self.script().subscriber = None;
+        Ok(Response::new(admin::DeleteSubscriberResponse {}))
+    }
+}
+
+fn without_key(subscriber: admin::Subscriber) -> admin::Subscriber {
+    admin::Subscriber {
+        key_present: !subscriber.key.is_empty(),
+        key: Default::default(),
+        ..subscriber
+    }
+}
+
+/// Home addresses 2001:db8:0:1::1 to ::3, one on a page.
+const HOMES: u32 = 3;
+
+fn home(number: u32) -> admin::HomeBindings {
+    let over_ipv6 = admin::Binding {
+        bid: Some(1),
+        care_of_address: "2001:db8:a::11".to_owned(),
+        priority: 10,
+        remaining_secs: 3_599,
+        ..admin::Binding::default()
+    };
+    let over_ipv4 = admin::Binding {
+        bid: Some(2),
+        care_of_address: "192.0.2.44".to_owned(),
+        udp_port: 40_000,
+        behind_nat: true,
+        remaining_secs: 12,
+        ..admin::Binding::default()
+    };
+    admin::HomeBindings {
+        home_address: format!("2001:db8:0:1::{number:x}"),
+        sequence: 7,
+        bindings: vec![over_ipv6, over_ipv4],
+        ..admin::HomeBindings::default()
+    }
+}
+
+#[tonic::async_trait]
+impl bindings_server::Bindings for Service {
+    async fn get_home_bindings(
+        &self,
+        request: Request<admin::GetHomeBindingsRequest>,
+    ) -> Result<Response<admin::HomeBindings>, Status> {
+        self.admit().await?;
+        let wanted = request.into_inner().home_address;
+        let found = (1..=HOMES)
+            .map(home)
+            .find(|home| home.home_address == wanted);
+        found
+            .map(Response::new)
+            .ok_or_else(|| Status::not_found("no bindings"))
+    }
+
+    async fn list_home_bindings(
+        &self,
+        request: Request<admin::ListHomeBindingsRequest>,
+    ) -> Result<Response<admin::ListHomeBindingsResponse>, Status> {
+        self.admit().await?;
+        let token = request.into_inner().page_token;
+        let number = if token.is_empty() {
+            1
+        } else {
+            token.parse().expect("is ours")
+        };
+        let next = Some(number + 1).filter(|next| *next <= HOMES);
+        Ok(Response::new(admin::ListHomeBindingsResponse {
+            homes: vec![home(number)],
+            next_page_token: next.map(|next| next.to_string()).unwrap_or_default(),
+            revision: 120,
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl cluster_server::Cluster for Service {
+    async fn get_status(
+        &self,
+        _: Request<admin::GetStatusRequest>,
+    ) -> Result<Response<admin::GetStatusResponse>, Status> {
+        let subscriber = admin::FeedSubscriber {
+            name: "forwarder-1".to_owned(),
+            sent_revision: 118,
+        };
+        Ok(Response::new(admin::GetStatusResponse {
+            node_id: 1,
+            role: "leader".to_owned(),
+            term: 4,
+            leader_id: 1,
+            applied_index: 120,
+            feed_subscribers: vec![subscriber],
+            version: "0.1.0".to_owned(),
+            ..admin::GetStatusResponse::default()
+        }))
+    }
+}

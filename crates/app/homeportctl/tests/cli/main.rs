@@ -1,0 +1,311 @@
+//! The program itself against stores that answer by a script.
+
+#![allow(clippy::expect_used, reason = "tests")]
+
+mod fake;
+
+use std::{net::TcpListener, process::Output};
+
+use fake::{Fake, Script};
+use tokio::process::Command;
+
+const KEY_HEX: &str = "000102030405060708090a0b0c0d0e0f";
+
+async fn run(endpoints: &[&str], arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_homeportctl"));
+    command.env_remove("HOMEPORT_ENDPOINTS").kill_on_drop(true);
+    for endpoint in endpoints {
+        command.args(["--endpoint", endpoint]);
+    }
+    command.args(arguments).output().await.expect("runs")
+}
+
+#[track_caller]
+fn assert_exit(output: &Output, code: i32) {
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+/// An address at which nobody listens.
+fn dead() -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("listens");
+    listener.local_addr().expect("has an address").to_string()
+}
+
+#[tokio::test]
+async fn creates_shows_and_deletes_a_home_prefix() {
+    let store = Fake::start(Script::leader()).await;
+    let create = [
+        "home-prefixes",
+        "create",
+        "2001:db8:0:1::/64",
+        "--home-agent",
+        "2001:db8:0:1::1",
+        "--authentication",
+        "mn-ha",
+        "--bindings-max",
+        "4",
+        "--bulk",
+        "false",
+    ];
+    let created = run(&[&store.endpoint], &create).await;
+    assert_exit(&created, 0);
+    let table = text(&created.stdout);
+    assert!(table.starts_with("PREFIX "), "{table}");
+    let row = "2001:db8:0:1::/64  2001:db8:0:1::1  -     mn-ha           yes       no ";
+    assert!(table.contains(row), "{table}");
+
+    let again = run(&[&store.endpoint], &create).await;
+    assert_exit(&again, 1);
+    assert!(
+        text(&again.stderr).contains("\n  prefix: exists already\n"),
+        "{}",
+        text(&again.stderr)
+    );
+
+    let get = ["-o", "json", "home-prefixes", "get", "2001:db8:0:1::/64"];
+    let got = run(&[&store.endpoint], &get).await;
+    let json: serde_json::Value = serde_json::from_slice(&got.stdout).expect("is JSON");
+    assert_eq!(json["bindings_per_home_address_max"], 4);
+    assert_eq!(json["bulk_allowed"], false);
+    assert_eq!(json["multiple_care_of_allowed"], true);
+
+    let delete = ["home-prefixes", "delete", "2001:db8:0:1::/64"];
+    let deleted = run(&[&store.endpoint], &delete).await;
+    assert_exit(&deleted, 0);
+    assert_eq!(text(&deleted.stdout), "deleted 2001:db8:0:1::/64\n");
+    let listed = run(&[&store.endpoint], &["home-prefixes", "list"]).await;
+    assert_eq!(text(&listed.stdout), "none\n");
+    let none = run(&[&store.endpoint], &["-o", "json", "home-prefixes", "list"]).await;
+    assert_eq!(text(&none.stdout), "[]\n");
+}
+
+#[tokio::test]
+async fn a_subscriber_s_key_comes_from_a_file_or_a_flag_and_is_never_shown() {
+    let store = Fake::start(Script::leader()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let octets: Vec<u8> = (0..16).collect();
+    for (name, content) in [
+        ("raw", octets.clone()),
+        ("hex", format!("{KEY_HEX}\n").into_bytes()),
+    ] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, content).expect("writes");
+        let file = file.to_str().expect("is text");
+        let create = [
+            "subscribers",
+            "create",
+            "2001:db8:0:1::100",
+            "--spi",
+            "0x100",
+            "--key-file",
+            file,
+        ];
+        let created = run(&[&store.endpoint], &create).await;
+        assert_exit(&created, 0);
+        assert_eq!(store.subscriber().expect("was created").key, octets);
+        assert!(!text(&created.stdout).contains(KEY_HEX));
+        let deleted = run(
+            &[&store.endpoint],
+            &["subscribers", "delete", "2001:db8:0:1::100"],
+        )
+        .await;
+        assert_exit(&deleted, 0);
+    }
+    let create = [
+        "subscribers",
+        "create",
+        "2001:db8:0:1::100",
+        "--spi",
+        "256",
+        "--key-hex",
+        KEY_HEX,
+    ];
+    let created = run(&[&store.endpoint], &create).await;
+    assert_exit(&created, 0);
+    assert!(text(&created.stdout).contains("2001:db8:0:1::100  -    256  yes"));
+    let listed = run(&[&store.endpoint], &["-o", "json", "subscribers", "list"]).await;
+    let json: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("is JSON");
+    assert_eq!(json[0]["key_present"], true);
+    assert!(json[0].get("key").is_none());
+
+    let file = folder.path().join("short");
+    std::fs::write(&file, "0001").expect("writes");
+    let file = file.to_str().expect("is text");
+    for key in [
+        ["--key-hex", "0001"],
+        ["--key-file", file],
+        ["--key-file", "/nonexistent"],
+    ] {
+        let create = [
+            "subscribers",
+            "create",
+            "2001:db8:0:1::101",
+            "--spi",
+            "256",
+            key[0],
+            key[1],
+        ];
+        let wrong = run(&[&store.endpoint], &create).await;
+        assert_exit(&wrong, 2);
+        assert!(text(&wrong.stderr).starts_with(&format!("error: {}", key[0])));
+        assert!(
+            !text(&wrong.stderr).contains("0001"),
+            "{}",
+            text(&wrong.stderr)
+        );
+    }
+}
+
+#[tokio::test]
+async fn follows_the_leader_and_tries_the_next_endpoint() {
+    let leader = Fake::start(Script::leader()).await;
+    let follower = Fake::start(Script::follower_of(&leader.endpoint)).await;
+    let gone = dead();
+    let list = ["home-prefixes", "list"];
+    for endpoints in [
+        vec![follower.endpoint.as_str()],
+        vec![&gone, &follower.endpoint],
+    ] {
+        let listed = run(&endpoints, &list).await;
+        assert_exit(&listed, 0);
+        assert_eq!(text(&listed.stdout), "none\n");
+    }
+    // The leader that is named has gone: the next endpoint may know better.
+    let mistaken = Fake::start(Script::follower_of(&gone)).await;
+    assert_exit(
+        &run(&[&mistaken.endpoint, &leader.endpoint], &list).await,
+        0,
+    );
+
+    let lost = run(&[&gone, &mistaken.endpoint], &list).await;
+    assert_exit(&lost, 3);
+    let message = text(&lost.stderr);
+    assert!(
+        message.starts_with("error: no store could answer\n"),
+        "{message}"
+    );
+    assert!(
+        message.contains(&format!("  {gone}: Connection refused")),
+        "{message}"
+    );
+
+    // Two that name each other are not followed for ever.
+    let circular = Fake::start(Script::leader()).await;
+    circular.set(Script::follower_of(&circular.endpoint));
+    assert_exit(&run(&[&circular.endpoint], &list).await, 3);
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_was_lost_is_not_repeated() {
+    let slow = Fake::start(Script::silent()).await;
+    let leader = Fake::start(Script::leader()).await;
+    let endpoints = [slow.endpoint.as_str(), leader.endpoint.as_str()];
+    let delete = [
+        "--timeout-secs",
+        "1",
+        "home-prefixes",
+        "delete",
+        "2001:db8:0:1::/64",
+    ];
+    let deleted = run(&endpoints, &delete).await;
+    assert_exit(&deleted, 3);
+    assert!(text(&deleted.stderr).contains("did not say whether the change was made"));
+    // A read is asked of the next one.
+    let list = ["--timeout-secs", "1", "home-prefixes", "list"];
+    assert_exit(&run(&endpoints, &list).await, 0);
+}
+
+#[tokio::test]
+async fn bindings_are_listed_page_by_page() {
+    let store = Fake::start(Script::leader()).await;
+    let listed = run(&[&store.endpoint], &["bindings", "list"]).await;
+    assert_exit(&listed, 0);
+    let table = text(&listed.stdout);
+    assert_eq!(table.lines().count(), 1 + 2 * 3, "{table}");
+    let row = "2001:db8:0:1::2  7         2    192.0.2.44      40000     yes  -         no    12 s";
+    assert!(table.contains(row), "{table}");
+    let some = run(
+        &[&store.endpoint],
+        &["-o", "json", "bindings", "list", "--limit", "2"],
+    )
+    .await;
+    let json: serde_json::Value = serde_json::from_slice(&some.stdout).expect("is JSON");
+    assert_eq!(json.as_array().map(Vec::len), Some(2));
+    assert_eq!(json[1]["bindings"][0]["care_of_address"], "2001:db8:a::11");
+    assert!(text(&some.stderr).contains("there are more than 2"));
+    let one = run(
+        &[&store.endpoint],
+        &["-o", "json", "bindings", "get", "2001:db8:0:1::3"],
+    )
+    .await;
+    let json: serde_json::Value = serde_json::from_slice(&one.stdout).expect("is JSON");
+    assert_eq!(json["sequence"], 7);
+    let none = run(
+        &[&store.endpoint],
+        &["bindings", "get", "2001:db8:0:1::dead"],
+    )
+    .await;
+    assert_exit(&none, 1);
+}
+
+#[tokio::test]
+async fn status_shows_every_endpoint_and_who_cannot_be_reached() {
+    let store = Fake::start(Script::leader()).await;
+    let gone = dead();
+    let status = run(&[&store.endpoint, &gone], &["status"]).await;
+    assert_exit(&status, 0);
+    let table = text(&status.stdout);
+    assert!(table.contains("leader"), "{table}");
+    assert!(
+        table.contains("cannot be reached: Connection refused"),
+        "{table}"
+    );
+    assert!(
+        table.contains("forwarder-1      node 1  118            2"),
+        "{table}"
+    );
+    let json = run(&[&store.endpoint, &gone], &["status", "-o", "json"]).await;
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("is JSON");
+    assert_eq!(json[0]["applied_index"], 120);
+    assert_eq!(json[1]["endpoint"], gone);
+    assert_exit(&run(&[&gone], &["status"]).await, 3);
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_usage_and_help_names_the_exit_codes() {
+    for wrong in [
+        vec!["home-prefixes", "create", "2001:db8:0:1::/64"],
+        vec!["subscribers", "get", "nobody"],
+        vec!["--endpoint", "nowhere", "status"],
+        vec!["status", "-o", "xml"],
+        vec![],
+    ] {
+        assert_exit(&run(&[], &wrong).await, 2);
+    }
+    let help = run(&[], &["--help"]).await;
+    assert_exit(&help, 0);
+    assert!(text(&help.stdout).contains("Exit codes:"));
+}
+
+#[tokio::test]
+async fn endpoints_come_from_the_environment_too() {
+    let store = Fake::start(Script::leader()).await;
+    let output = Command::new(env!("CARGO_BIN_EXE_homeportctl"))
+        .env(
+            "HOMEPORT_ENDPOINTS",
+            format!("{},{}", dead(), store.endpoint),
+        )
+        .args(["home-prefixes", "list"])
+        .output();
+    assert_exit(&output.await.expect("runs"), 0);
+}

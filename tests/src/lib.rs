@@ -1,1 +1,252 @@
-//! Placeholder.
+//! What the tests across crates share: a cluster in this process, and the golden packets.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use homeport_api::admin::cluster_client::ClusterClient;
+use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
+use homeport_api::admin::{
+    Authentication, CreateHomePrefixRequest, GetStatusRequest, GetStatusResponse, HomePrefix,
+};
+use homeport_api::signalling::signalling_client::SignallingClient;
+use homeport_api::signalling::{PuntRequest, PuntResponse, UdpOuter};
+use homeport_runtime::{Shutdown, Task};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+pub mod golden;
+
+/// How long anything may take before a test gives up; machines of CI are slow and shared.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Three store replicas in this process.
+pub struct Cluster {
+    data: TempDir,
+    addresses: BTreeMap<u64, SocketAddr>,
+    replicas: BTreeMap<u64, (Shutdown, Task<Result<(), homeport_store::Error>>)>,
+}
+
+impl Cluster {
+    /// Starts them and waits for a leader.
+    ///
+    /// # Errors
+    /// When they do not come up.
+    pub async fn start() -> Result<Self> {
+        let addresses = (1..=3).map(|id| Ok((id, free_address()?))).collect::<Result<_>>()?;
+        let mut cluster = Self { data: tempfile::tempdir()?, addresses, replicas: BTreeMap::new() };
+        for id in 1..=3 {
+            cluster.start_replica(id);
+        }
+        cluster.leader().await?;
+        Ok(cluster)
+    }
+
+    /// Starts a replica, for the first time or again on its disk.
+    pub fn start_replica(&mut self, id: u64) {
+        let peers = self.addresses.iter().map(|(id, address)| (*id, address.to_string()));
+        let config = homeport_store::Config {
+            node_id: id,
+            cluster_name: "test".to_owned(),
+            data_dir: self.data.path().join(format!("store-{id}")),
+            listen: self.addresses[&id],
+            peers: peers.collect(),
+            raft: homeport_store::RaftTimers::default(),
+            telemetry: Default::default(),
+            ops: Default::default(),
+        };
+        let shutdown = Shutdown::manual();
+        let task = Task::spawn("store", homeport_store::run(config, shutdown.clone()));
+        self.replicas.insert(id, (shutdown, task));
+    }
+
+    /// Stops a replica in order.
+    ///
+    /// # Errors
+    /// When it ends with an error.
+    pub async fn stop_replica(&mut self, id: u64) -> Result<()> {
+        let (shutdown, task) = self.replicas.remove(&id).context("no such replica")?;
+        shutdown.begin();
+        tokio::time::timeout(PATIENCE, task).await???;
+        Ok(())
+    }
+
+    /// `host:port` of each replica.
+    #[must_use]
+    pub fn stores(&self) -> Vec<String> {
+        self.addresses.values().map(ToString::to_string).collect()
+    }
+
+    /// State of a replica.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn status(&self, id: u64) -> Result<GetStatusResponse> {
+        let mut client = ClusterClient::new(self.channel(id).await?);
+        Ok(client.get_status(GetStatusRequest {}).await?.into_inner())
+    }
+
+    /// Id of the leader, once all running replicas agree on one.
+    ///
+    /// # Errors
+    /// When they do not in time.
+    pub async fn leader(&self) -> Result<u64> {
+        eventually("a leader", async || {
+            let mut leaders = Vec::new();
+            for id in self.replicas.keys() {
+                leaders.push(self.status(*id).await?.leader_id);
+            }
+            let first = *leaders.first().context("no replicas")?;
+            ensure!(first != 0 && leaders.iter().all(|leader| *leader == first));
+            ensure!(self.replicas.contains_key(&first), "that leader was stopped");
+            Ok(first)
+        })
+        .await
+    }
+
+    /// A connection to a replica.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn channel(&self, id: u64) -> Result<Channel> {
+        let endpoint = format!("http://{}", self.addresses[&id]);
+        Ok(Channel::from_shared(endpoint)?.connect().await?)
+    }
+
+    /// Creates the home prefix of the golden packets.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn create_home_prefix(&self, authentication: Authentication) -> Result<()> {
+        let leader = self.leader().await?;
+        let home_prefix = HomePrefix {
+            prefix: "2001:db8:0:1::/64".to_owned(),
+            home_agent: "2001:db8:0:1::1".to_owned(),
+            home_agent_ipv4: "198.51.100.1".to_owned(),
+            authentication: authentication.into(),
+            ..HomePrefix::default()
+        };
+        let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+        HomePrefixesClient::new(self.channel(leader).await?).create_home_prefix(request).await?;
+        Ok(())
+    }
+
+    /// Starts a front-end and connects to it as a forwarder does.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn front_end(&self) -> Result<FrontEnd> {
+        FrontEnd::start(self.stores()).await
+    }
+}
+
+/// A front-end in this process, with a stream of punted packets.
+pub struct FrontEnd {
+    packets: mpsc::Sender<PuntRequest>,
+    answers: Streaming<PuntResponse>,
+    tickets: u64,
+    _task: Task<Result<(), homeport_front_end::Error>>,
+}
+
+impl FrontEnd {
+    async fn start(stores: Vec<String>) -> Result<Self> {
+        let listen = free_address()?;
+        let config = homeport_front_end::Config {
+            listen,
+            stores,
+            deadline_ms: 5000,
+            telemetry: Default::default(),
+            ops: Default::default(),
+        };
+        let task = Task::spawn("front-end", homeport_front_end::run(config, Shutdown::manual()));
+        let channel = eventually("the front-end", async || {
+            Ok(Channel::from_shared(format!("http://{listen}"))?.connect().await?)
+        })
+        .await?;
+        let (packets, requests) = mpsc::channel(64);
+        let answers =
+            SignallingClient::new(channel).punt(ReceiverStream::new(requests)).await?.into_inner();
+        Ok(Self { packets, answers, tickets: 0, _task: task })
+    }
+
+    /// Sends a packet without waiting for its answer.
+    ///
+    /// # Errors
+    /// When the stream has ended.
+    pub async fn send(&mut self, packet: &[u8], outer: Option<UdpOuter>) -> Result<u64> {
+        self.tickets += 1;
+        let packet = packet.to_vec().into();
+        let request = PuntRequest { ticket: self.tickets, packet, outer, arrived_ms: 0 };
+        self.packets.send(request).await?;
+        Ok(self.tickets)
+    }
+
+    /// The next answer.
+    ///
+    /// # Errors
+    /// When none comes within `patience`.
+    pub async fn receive(&mut self, patience: Duration) -> Result<PuntResponse> {
+        match tokio::time::timeout(patience, self.answers.message()).await {
+            Ok(answer) => answer?.context("the front-end closed the stream"),
+            Err(_elapsed) => bail!("no answer"),
+        }
+    }
+
+    /// The answer to a packet.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub async fn ask(&mut self, packet: &[u8], outer: Option<UdpOuter>) -> Result<PuntResponse> {
+        let ticket = self.send(packet, outer).await?;
+        let answer = self.receive(PATIENCE).await?;
+        ensure!(answer.ticket == ticket, "the answer is to another packet");
+        Ok(answer)
+    }
+}
+
+/// Endpoints of a packet in UDP.
+#[must_use]
+pub fn udp_outer(peer: (Ipv4Addr, u16), local: (Ipv4Addr, u16)) -> UdpOuter {
+    UdpOuter {
+        peer_address: peer.0.octets().to_vec().into(),
+        peer_port: peer.1.into(),
+        local_address: local.0.octets().to_vec().into(),
+        local_port: local.1.into(),
+    }
+}
+
+/// Tries until it succeeds.
+///
+/// # Errors
+/// The last error, when patience is at its end.
+pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    let started = tokio::time::Instant::now();
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) if started.elapsed() > PATIENCE => {
+                return Err(error.context(format!("waited {PATIENCE:?} for {what}")));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// A port that is free now.
+///
+/// # Errors
+/// When the system has none.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// The top of the tree.
+#[must_use]
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}

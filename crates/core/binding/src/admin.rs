@@ -22,43 +22,31 @@ impl BindingCache {
         let prefix = record.prefix;
         let exists = self.home_prefixes.contains_key(&prefix);
         if exists && must_not_exist {
-            return refuse(
-                RefusalKind::Exists,
-                "prefix",
-                format!("{prefix} exists already"),
-            );
+            return refuse(RefusalKind::Exists, "prefix", format!("{prefix} exists already"));
         }
         if let Err(refusal) = check_home_prefix(&record) {
             return Outcome::Refused(refusal);
         }
-        if let Some(other) = self
-            .home_prefixes
-            .keys()
-            .find(|other| **other != prefix && other.overlaps(prefix))
+        if let Some(other) =
+            self.home_prefixes.keys().find(|other| **other != prefix && other.overlaps(prefix))
         {
             let message = format!("{prefix} overlaps the home prefix {other}");
             return refuse(RefusalKind::Invalid, "prefix", message);
         }
         if !exists && self.home_prefixes.len() >= limits::HOME_PREFIXES_MAX {
-            let message = format!(
-                "there are {} home prefixes, the limit",
-                limits::HOME_PREFIXES_MAX
-            );
+            let message =
+                format!("there are {} home prefixes, the limit", limits::HOME_PREFIXES_MAX);
             return refuse(RefusalKind::Full, "prefix", message);
         }
         let revision = self.revision;
-        self.home_prefixes
-            .insert(prefix, Revised { record, revision });
+        self.home_prefixes.insert(prefix, Revised { record, revision });
         self.changed(Change::HomePrefix(prefix));
         Outcome::Done
     }
 
     pub(crate) fn delete_home_prefix(&mut self, prefix: Ipv6Prefix) -> Outcome {
         if !self.home_prefixes.contains_key(&prefix) {
-            let message = format!(
-                "no home prefix {prefix}; there are: {}",
-                self.prefix_names()
-            );
+            let message = format!("no home prefix {prefix}; there are: {}", self.prefix_names());
             return refuse(RefusalKind::NotFound, "prefix", message);
         }
         let bound = self
@@ -71,10 +59,7 @@ impl BindingCache {
             return refuse(RefusalKind::InUse, "prefix", message);
         }
         let mut provisioned = self.subscribers.range(prefix.address()..);
-        if provisioned
-            .next()
-            .is_some_and(|(address, _)| prefix.contains(*address))
-        {
+        if provisioned.next().is_some_and(|(address, _)| prefix.contains(*address)) {
             let message = format!("subscribers with home addresses in {prefix} exist");
             return refuse(RefusalKind::InUse, "prefix", message);
         }
@@ -91,27 +76,15 @@ impl BindingCache {
             return refuse(RefusalKind::Exists, "home_address", message);
         }
         if old.is_none() && self.subscribers.len() >= limits::SUBSCRIBERS_MAX {
-            let message = format!(
-                "there are {} subscribers, the limit",
-                limits::SUBSCRIBERS_MAX
-            );
+            let message = format!("there are {} subscribers, the limit", limits::SUBSCRIBERS_MAX);
             return refuse(RefusalKind::Full, "home_address", message);
         }
         let last_message_id = old.map_or(0, |entry| entry.last_message_id);
         if let Err(refusal) = self.check_subscriber(&record) {
             return Outcome::Refused(refusal);
         }
-        let revised = Revised {
-            record,
-            revision: self.revision,
-        };
-        self.subscribers.insert(
-            home_address,
-            SubscriberEntry {
-                revised,
-                last_message_id,
-            },
-        );
+        let revised = Revised { record, revision: self.revision };
+        self.subscribers.insert(home_address, SubscriberEntry { revised, last_message_id });
         Outcome::Done
     }
 
@@ -135,10 +108,8 @@ impl BindingCache {
 
     fn check_subscriber(&self, record: &Subscriber) -> Result<(), Refusal> {
         let home_address = record.home_address;
-        let Some(prefix) = self
-            .home_prefixes
-            .values()
-            .find(|p| p.record.prefix.contains(home_address))
+        let Some(prefix) =
+            self.home_prefixes.values().find(|p| p.record.prefix.contains(home_address))
         else {
             let names = self.prefix_names();
             return invalid(
@@ -147,10 +118,7 @@ impl BindingCache {
             );
         };
         if prefix.record.home_agent == home_address {
-            return invalid(
-                "home_address",
-                format!("{home_address} is the home agent's own"),
-            );
+            return invalid("home_address", format!("{home_address} is the home agent's own"));
         }
         if prefix.record.prefix.address() == home_address {
             let message = format!("{home_address} is the subnet-router anycast address");
@@ -181,16 +149,10 @@ impl BindingCache {
 fn check_home_prefix(record: &HomePrefix) -> Result<(), Refusal> {
     let prefix = record.prefix;
     if !(8..=127).contains(&prefix.len()) {
-        return invalid(
-            "prefix",
-            format!("length {} is not in 8..=127", prefix.len()),
-        );
+        return invalid("prefix", format!("length {} is not in 8..=127", prefix.len()));
     }
     if !is_unicast_routable_v6(record.home_agent) || !prefix.contains(record.home_agent) {
-        let message = format!(
-            "{} is no unicast address inside {prefix}",
-            record.home_agent
-        );
+        let message = format!("{} is no unicast address inside {prefix}", record.home_agent);
         return invalid("home_agent", message);
     }
     if prefix.address() == record.home_agent {
@@ -200,17 +162,12 @@ fn check_home_prefix(record: &HomePrefix) -> Result<(), Refusal> {
     if let Some(address) = record.home_agent_ipv4 {
         let loopback = record.loopback_care_of_allowed && address.is_loopback();
         if !is_unicast_routable_v4(address) && !loopback {
-            return invalid(
-                "home_agent_ipv4",
-                format!("{address} is not unicast and routable"),
-            );
+            return invalid("home_agent_ipv4", format!("{address} is not unicast and routable"));
         }
     }
     if !(4..=LIFETIME_SECS_WIRE_MAX).contains(&record.lifetime_max_secs) {
-        let message = format!(
-            "{} s is not in 4..={LIFETIME_SECS_WIRE_MAX} s",
-            record.lifetime_max_secs
-        );
+        let message =
+            format!("{} s is not in 4..={LIFETIME_SECS_WIRE_MAX} s", record.lifetime_max_secs);
         return invalid("lifetime_max_secs", message);
     }
     check_bindings_max(record.bindings_per_home_address_max)
@@ -221,24 +178,13 @@ fn check_bindings_max(max: u8) -> Result<(), Refusal> {
         return Ok(());
     }
     let limit = limits::BINDINGS_PER_HOME_ADDRESS_MAX;
-    invalid(
-        "bindings_per_home_address_max",
-        format!("{max} is not in 1..={limit}"),
-    )
+    invalid("bindings_per_home_address_max", format!("{max} is not in 1..={limit}"))
 }
 
 fn invalid<T>(field: &'static str, message: String) -> Result<T, Refusal> {
-    Err(Refusal {
-        kind: RefusalKind::Invalid,
-        field: Cow::Borrowed(field),
-        message,
-    })
+    Err(Refusal { kind: RefusalKind::Invalid, field: Cow::Borrowed(field), message })
 }
 
 const fn refuse(kind: RefusalKind, field: &'static str, message: String) -> Outcome {
-    Outcome::Refused(Refusal {
-        kind,
-        field: Cow::Borrowed(field),
-        message,
-    })
+    Outcome::Refused(Refusal { kind, field: Cow::Borrowed(field), message })
 }

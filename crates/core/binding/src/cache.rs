@@ -92,15 +92,13 @@ impl BindingCache {
             .map(|command| {
                 let outcome = match command {
                     Command::Register(registration) => return self.register(registration),
-                    Command::PutHomePrefix {
-                        home_prefix,
-                        must_not_exist,
-                    } => self.put_home_prefix(home_prefix, must_not_exist),
+                    Command::PutHomePrefix { home_prefix, must_not_exist } => {
+                        self.put_home_prefix(home_prefix, must_not_exist)
+                    }
                     Command::DeleteHomePrefix(prefix) => self.delete_home_prefix(prefix),
-                    Command::PutSubscriber {
-                        subscriber,
-                        must_not_exist,
-                    } => self.put_subscriber(subscriber, must_not_exist),
+                    Command::PutSubscriber { subscriber, must_not_exist } => {
+                        self.put_subscriber(subscriber, must_not_exist)
+                    }
                     Command::DeleteSubscriber(home_address) => self.delete_subscriber(home_address),
                 };
                 Verdict { revision, outcome }
@@ -110,10 +108,7 @@ impl BindingCache {
 
     /// Takes note of a log entry that holds no command, so that the revision is always the log index.
     pub fn advance(&mut self, revision: u64) {
-        assert!(
-            revision > self.revision,
-            "log entries are applied once and in order"
-        );
+        assert!(revision > self.revision, "log entries are applied once and in order");
         self.revision = revision;
     }
 
@@ -180,9 +175,7 @@ impl BindingCache {
     /// A subscriber.
     #[must_use]
     pub fn subscriber(&self, home_address: Ipv6Addr) -> Option<&Revised<Subscriber>> {
-        self.subscribers
-            .get(&home_address)
-            .map(|entry| &entry.revised)
+        self.subscribers.get(&home_address).map(|entry| &entry.revised)
     }
 
     /// Subscribers in order, those after `after` only.
@@ -202,11 +195,8 @@ impl BindingCache {
             .values()
             .filter(|prefix| prefix.record.prefix.contains(home_address))
             .max_by_key(|prefix| prefix.record.prefix.len());
-        let addressed = || {
-            self.home_prefixes
-                .values()
-                .find(|prefix| prefix.record.home_agent == home_agent)
-        };
+        let addressed =
+            || self.home_prefixes.values().find(|prefix| prefix.record.home_agent == home_agent);
         Policy {
             home_address_served: serving.is_some(),
             home_prefix: serving.or_else(addressed).cloned(),
@@ -216,27 +206,15 @@ impl BindingCache {
 
     /// The whole state as records, the header first.
     pub fn records(&self) -> impl Iterator<Item = StateRecord> + '_ {
-        let header = StateRecord::Header {
-            now: self.now,
-            revision: self.revision,
-        };
-        let prefixes = self
-            .home_prefixes
-            .values()
-            .cloned()
-            .map(StateRecord::HomePrefix);
+        let header = StateRecord::Header { now: self.now, revision: self.revision };
+        let prefixes = self.home_prefixes.values().cloned().map(StateRecord::HomePrefix);
         let subscribers = self
             .subscribers
             .values()
             .map(|entry| StateRecord::Subscriber(entry.revised.clone(), entry.last_message_id));
-        let homes = self
-            .homes
-            .iter()
-            .map(|(address, home)| StateRecord::Home(*address, home.clone()));
-        core::iter::once(header)
-            .chain(prefixes)
-            .chain(subscribers)
-            .chain(homes)
+        let homes =
+            self.homes.iter().map(|(address, home)| StateRecord::Home(*address, home.clone()));
+        core::iter::once(header).chain(prefixes).chain(subscribers).chain(homes)
     }
 
     /// The state that these records are of.
@@ -250,33 +228,23 @@ impl BindingCache {
         let Some(StateRecord::Header { now, revision }) = records.next() else {
             return Err(StateError::Header);
         };
-        let mut cache = Self {
-            now,
-            revision,
-            ..Self::default()
-        };
+        let mut cache = Self { now, revision, ..Self::default() };
         for record in records {
             let fresh = match record {
                 StateRecord::Header { .. } => return Err(StateError::Header),
-                StateRecord::HomePrefix(prefix) => cache
-                    .home_prefixes
-                    .insert(prefix.record.prefix, prefix)
-                    .is_none(),
+                StateRecord::HomePrefix(prefix) => {
+                    cache.home_prefixes.insert(prefix.record.prefix, prefix).is_none()
+                }
                 StateRecord::Subscriber(revised, last_message_id) => cache
                     .subscribers
                     .insert(
                         revised.record.home_address,
-                        SubscriberEntry {
-                            revised,
-                            last_message_id,
-                        },
+                        SubscriberEntry { revised, last_message_id },
                     )
                     .is_none(),
                 StateRecord::Home(address, home) => {
                     cache.bindings = cache.bindings.saturating_add(home.bindings.len());
-                    cache
-                        .deadlines
-                        .extend(home.deadline().map(|at| (at, address)));
+                    cache.deadlines.extend(home.deadline().map(|at| (at, address)));
                     cache.homes.insert(address, home).is_none()
                 }
             };
@@ -309,23 +277,16 @@ impl BindingCache {
     }
 
     pub(crate) fn put_home(&mut self, home_address: Ipv6Addr, home: Home) {
-        self.deadlines
-            .extend(home.deadline().map(|at| (at, home_address)));
+        self.deadlines.extend(home.deadline().map(|at| (at, home_address)));
         self.bindings = self.bindings.saturating_add(home.bindings.len());
         let replaced = self.homes.insert(home_address, home);
-        assert!(
-            replaced.is_none(),
-            "a home address is taken out before it is put back"
-        );
+        assert!(replaced.is_none(), "a home address is taken out before it is put back");
     }
 
     fn expire_due(&mut self) {
         for _ in 0..limits::EXPIRIES_PER_BATCH_MAX {
-            let Some((_, home_address)) = self
-                .deadlines
-                .first()
-                .copied()
-                .filter(|(at, _)| *at <= self.now)
+            let Some((_, home_address)) =
+                self.deadlines.first().copied().filter(|(at, _)| *at <= self.now)
             else {
                 return;
             };
@@ -354,10 +315,6 @@ impl BindingCache {
             // Writing to a string cannot fail.
             let _infallible = write!(names, "{separator}{prefix}");
         }
-        if names.is_empty() {
-            String::from("none")
-        } else {
-            names
-        }
+        if names.is_empty() { String::from("none") } else { names }
     }
 }

@@ -105,11 +105,7 @@ impl Home {
     /// When something of this record ends next.
     #[must_use]
     pub fn deadline(&self) -> Option<LogTime> {
-        self.bindings
-            .values()
-            .map(|binding| binding.ends)
-            .chain(self.forget)
-            .min()
+        self.bindings.values().map(|binding| binding.ends).chain(self.forget).min()
     }
 
     /// Drops what has ended by `now`; true when a binding went.
@@ -138,16 +134,10 @@ impl Home {
         if self.remembered.len() >= limits::REMEMBERED_PER_HOME_ADDRESS {
             self.remembered.pop_front();
         }
-        self.remembered.push_back(Remembered {
-            request_id,
-            verdict,
-        });
+        self.remembered.push_back(Remembered { request_id, verdict });
     }
 
     pub(crate) fn recall(&self, request_id: &RequestId) -> Option<&Verdict> {
-        self.remembered
-            .iter()
-            .find(|r| r.request_id == *request_id)
-            .map(|r| &r.verdict)
+        self.remembered.iter().find(|r| r.request_id == *request_id).map(|r| &r.verdict)
     }
 }

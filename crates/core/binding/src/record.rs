@@ -189,12 +189,8 @@ impl Policy {
     #[must_use]
     pub fn revisions(&self) -> (u64, u64) {
         (
-            self.home_prefix
-                .as_ref()
-                .map_or(0, |prefix| prefix.revision),
-            self.subscriber
-                .as_ref()
-                .map_or(0, |subscriber| subscriber.revision),
+            self.home_prefix.as_ref().map_or(0, |prefix| prefix.revision),
+            self.subscriber.as_ref().map_or(0, |subscriber| subscriber.revision),
         )
     }
 }

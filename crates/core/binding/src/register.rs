@@ -26,10 +26,7 @@ impl BindingCache {
         let policy = self.policy(home_address, registration.home_agent);
         let revision = self.revision;
         if policy.revisions() != registration.policy_revisions {
-            return Verdict {
-                revision,
-                outcome: Outcome::StalePolicy,
-            };
+            return Verdict { revision, outcome: Outcome::StalePolicy };
         }
         let outcome = self.decide(&registration, &policy);
         let verdict = Verdict { revision, outcome };
@@ -48,15 +45,9 @@ impl BindingCache {
             let Outcome::Answer(answer) = self.refuse(r, Status::ID_MISMATCH) else {
                 return Outcome::StalePolicy;
             };
-            return Outcome::Answer(Answer {
-                ntp_secs: Some(ntp_secs),
-                ..answer
-            });
+            return Outcome::Answer(Answer { ntp_secs: Some(ntp_secs), ..answer });
         }
-        let served = policy
-            .home_prefix
-            .as_ref()
-            .filter(|_| policy.home_address_served);
+        let served = policy.home_prefix.as_ref().filter(|_| policy.home_address_served);
         let Some(prefix) = served.map(|prefix| &prefix.record) else {
             return self.refuse(r, Status::NOT_HOME_SUBNET);
         };
@@ -153,9 +144,7 @@ impl BindingCache {
     /// A care-of address that we would tunnel to ourselves (RFC 6275 §15.1): an address of a home
     /// prefix, and so of a home agent or of any other mobile node, too.
     fn is_ours(&self, address: Ipv6Addr) -> bool {
-        self.home_prefixes
-            .keys()
-            .any(|prefix| prefix.contains(address))
+        self.home_prefixes.keys().any(|prefix| prefix.contains(address))
     }
 }
 
@@ -183,20 +172,13 @@ fn nat_detection(r: &Registration, home: Option<&Home>) -> Option<NatDetection> 
         },
         BidCareOf::V6(_) => None,
     });
-    Some(NatDetection::observed(
-        source,
-        in_options.or(r.ipv4_care_of),
-    ))
+    Some(NatDetection::observed(source, in_options.or(r.ipv4_care_of)))
 }
 
 /// Every BID option that could be read is copied into the answer, with status 0: the status of the
 /// Binding Acknowledgement holds for all (RFC 5648 §6.2).
 fn unsaid(r: &Registration) -> Vec<Status> {
-    r.bids
-        .iter()
-        .filter(|option| option.bid.is_some())
-        .map(|_| Status::ACCEPTED)
-        .collect()
+    r.bids.iter().filter(|option| option.bid.is_some()).map(|_| Status::ACCEPTED).collect()
 }
 
 fn refusal(r: &Registration, status: Status) -> Answer {

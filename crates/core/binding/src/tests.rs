@@ -37,36 +37,22 @@ impl Lab {
     }
 
     fn with(home_prefix: HomePrefix) -> Self {
-        let mut lab = Self {
-            cache: BindingCache::default(),
-            index: 0,
-            at: 1_000_000,
-            requests: 0,
-        };
-        let put = Command::PutHomePrefix {
-            home_prefix,
-            must_not_exist: true,
-        };
+        let mut lab = Self { cache: BindingCache::default(), index: 0, at: 1_000_000, requests: 0 };
+        let put = Command::PutHomePrefix { home_prefix, must_not_exist: true };
         assert_eq!(lab.run(put).outcome, Outcome::Done);
         lab
     }
 
     fn run(&mut self, command: Command) -> Verdict {
         self.index += 1;
-        let batch = Batch {
-            at: LogTime(self.at),
-            commands: vec![command],
-        };
+        let batch = Batch { at: LogTime(self.at), commands: vec![command] };
         self.cache.apply(self.index, batch).pop().unwrap()
     }
 
     fn pass(&mut self, secs: u64) {
         self.at += secs * 1000;
         self.index += 1;
-        let batch = Batch {
-            at: LogTime(self.at),
-            commands: Vec::new(),
-        };
+        let batch = Batch { at: LogTime(self.at), commands: Vec::new() };
         assert!(self.cache.apply(self.index, batch).is_empty());
     }
 
@@ -81,15 +67,8 @@ impl Lab {
     }
 
     fn care_of(&self) -> Vec<(Option<u16>, CareOf)> {
-        let bindings = self
-            .cache
-            .home(HOME)
-            .map(|home| home.bindings.clone())
-            .unwrap_or_default();
-        bindings
-            .into_iter()
-            .map(|(bid, b)| (bid.map(|bid| bid.0), b.care_of))
-            .collect()
+        let bindings = self.cache.home(HOME).map(|home| home.bindings.clone()).unwrap_or_default();
+        bindings.into_iter().map(|(bid, b)| (bid.map(|bid| bid.0), b.care_of)).collect()
     }
 
     fn addresses(&self) -> Vec<(u16, Ipv6Addr)> {
@@ -147,10 +126,7 @@ fn v4(bid: u16, address: [u8; 4]) -> BidRequest {
 }
 
 fn codes(answer: &Answer) -> (u8, Vec<u8>) {
-    (
-        answer.status.0,
-        answer.bid_statuses.iter().map(|status| status.0).collect(),
-    )
+    (answer.status.0, answer.bid_statuses.iter().map(|status| status.0).collect())
 }
 
 fn registered_three() -> Lab {
@@ -185,11 +161,7 @@ fn sequence_window() {
         again.alternate_care_of = Some(COA2);
         let answer = lab.register(again);
         let expected = if accepted { (0, second) } else { (135, first) };
-        assert_eq!(
-            (answer.status.0, answer.sequence.0),
-            expected,
-            "{first} then {second}"
-        );
+        assert_eq!((answer.status.0, answer.sequence.0), expected, "{first} then {second}");
         assert_eq!(lab.addresses(), [(0, if accepted { COA2 } else { COA1 })]);
     }
 }
@@ -198,37 +170,21 @@ fn sequence_window() {
 fn regular_registration_refresh_and_deregistration() {
     let mut lab = Lab::new();
     let answer = lab.register(bu(1, 105, vec![]));
-    assert_eq!(
-        (answer.status, answer.lifetime),
-        (Status::ACCEPTED, Lifetime(105))
-    );
+    assert_eq!((answer.status, answer.lifetime), (Status::ACCEPTED, Lifetime(105)));
     assert_eq!(lab.addresses(), [(0, COA1)]);
     lab.pass(400);
     assert_eq!(lab.register(bu(2, 105, vec![])).status, Status::ACCEPTED);
     lab.pass(400);
-    assert_eq!(
-        lab.addresses(),
-        [(0, COA1)],
-        "the refresh counts from its own time"
-    );
+    assert_eq!(lab.addresses(), [(0, COA1)], "the refresh counts from its own time");
     let answer = lab.register(bu(3, 0, vec![]));
-    assert_eq!(
-        (answer.status, answer.lifetime),
-        (Status::ACCEPTED, Lifetime(0))
-    );
+    assert_eq!((answer.status, answer.lifetime), (Status::ACCEPTED, Lifetime(0)));
     assert_eq!(lab.addresses(), []);
-    assert_eq!(
-        lab.register(bu(4, 0, vec![])).status,
-        Status::NOT_HOME_AGENT
-    );
+    assert_eq!(lab.register(bu(4, 0, vec![])).status, Status::NOT_HOME_AGENT);
 }
 
 #[test]
 fn lifetime_is_capped_by_policy_and_expiry_is_by_log_time() {
-    let mut lab = Lab::with(HomePrefix {
-        lifetime_max_secs: 32,
-        ..home_prefix()
-    });
+    let mut lab = Lab::with(HomePrefix { lifetime_max_secs: 32, ..home_prefix() });
     assert_eq!(lab.register(bu(1, 0xffff, vec![])).lifetime, Lifetime(8));
     lab.pass(31);
     assert_eq!(lab.addresses(), [(0, COA1)]);
@@ -277,16 +233,8 @@ fn home_address_and_home_agent_must_be_served() {
     ];
     for (home_address, home_agent, status) in rows {
         let home_address = home_address.parse().unwrap();
-        let r = Registration {
-            home_address,
-            home_agent,
-            ..bu(1, 100, vec![])
-        };
-        assert_eq!(
-            lab.register(r).status.0,
-            status,
-            "{home_address} {home_agent}"
-        );
+        let r = Registration { home_address, home_agent, ..bu(1, 100, vec![]) };
+        assert_eq!(lab.register(r).status.0, status, "{home_address} {home_agent}");
     }
     assert_eq!(lab.cache.home_address_count(), 0);
 }
@@ -315,14 +263,8 @@ fn a_changed_record_sends_the_update_back_to_be_checked_again() {
     let mut lab = Lab::new();
     let mut r = bu(1, 100, vec![]);
     r.policy_revisions = lab.cache.policy(HOME, AGENT).revisions();
-    let home_prefix = HomePrefix {
-        bulk_allowed: false,
-        ..home_prefix()
-    };
-    lab.run(Command::PutHomePrefix {
-        home_prefix,
-        must_not_exist: false,
-    });
+    let home_prefix = HomePrefix { bulk_allowed: false, ..home_prefix() };
+    lab.run(Command::PutHomePrefix { home_prefix, must_not_exist: false });
     assert_eq!(lab.run(Command::Register(r)).outcome, Outcome::StalePolicy);
     assert_eq!(lab.cache.home_address_count(), 0);
 }
@@ -343,10 +285,7 @@ fn a_repeated_command_has_one_effect_and_its_first_answer() {
 /// RFC 4285 §5.3: the timestamp must be near ours and newer than the last one.
 #[test]
 fn message_id_protects_against_replay() {
-    let mut lab = Lab::with(HomePrefix {
-        authentication: Authentication::MnHa,
-        ..home_prefix()
-    });
+    let mut lab = Lab::with(HomePrefix { authentication: Authentication::MnHa, ..home_prefix() });
     let subscriber = Subscriber {
         home_address: HOME,
         nai: "mn1@example.com".into(),
@@ -356,10 +295,7 @@ fn message_id_protects_against_replay() {
         bulk_allowed: None,
         bindings_per_home_address_max: None,
     };
-    let put = Command::PutSubscriber {
-        subscriber,
-        must_not_exist: true,
-    };
+    let put = Command::PutSubscriber { subscriber, must_not_exist: true };
     assert_eq!(lab.run(put).outcome, Outcome::Done);
     let ours = LogTime(lab.at).ntp_secs();
     let stamped = |sequence, secs: u64, fraction| {
@@ -369,17 +305,10 @@ fn message_id_protects_against_replay() {
     };
     assert_eq!(lab.register(stamped(5, ours, 7)).status.0, 0);
     let replayed = lab.register(stamped(6, ours, 7));
-    assert_eq!(
-        (replayed.status.0, replayed.ntp_secs),
-        (144, Some(u32::try_from(ours).unwrap()))
-    );
+    assert_eq!((replayed.status.0, replayed.ntp_secs), (144, Some(u32::try_from(ours).unwrap())));
     assert_eq!(lab.register(stamped(7, ours - 8, 0)).status.0, 144);
     assert_eq!(lab.register(stamped(7, ours + 8, 0)).status.0, 144);
-    assert_eq!(
-        lab.register(stamped(3, ours, 8)).status.0,
-        0,
-        "the sequence is not looked at"
-    );
+    assert_eq!(lab.register(stamped(3, ours, 8)).status.0, 0, "the sequence is not looked at");
     lab.register(stamped(4, ours, 9));
     lab.register({
         let mut r = stamped(5, ours, 10);
@@ -387,11 +316,7 @@ fn message_id_protects_against_replay() {
         r
     });
     lab.pass(3);
-    assert_eq!(
-        lab.register(stamped(6, ours, 9)).status.0,
-        144,
-        "also after the last binding"
-    );
+    assert_eq!(lab.register(stamped(6, ours, 9)).status.0, 144, "also after the last binding");
 }
 
 #[test]
@@ -406,18 +331,12 @@ fn administration_refuses_what_cannot_be_and_names_the_field() {
     let rows = [
         (base.clone(), RefusalKind::Exists, "prefix"),
         (
-            HomePrefix {
-                prefix: prefix("2001:db8::", 32),
-                ..base.clone()
-            },
+            HomePrefix { prefix: prefix("2001:db8::", 32), ..base.clone() },
             RefusalKind::Invalid,
             "prefix",
         ),
         (
-            HomePrefix {
-                prefix: prefix("2001:db9::", 64),
-                ..base.clone()
-            },
+            HomePrefix { prefix: prefix("2001:db9::", 64), ..base.clone() },
             RefusalKind::Invalid,
             "home_agent",
         ),
@@ -443,10 +362,7 @@ fn administration_refuses_what_cannot_be_and_names_the_field() {
         ),
     ];
     for (home_prefix, kind, field) in rows {
-        let put = Command::PutHomePrefix {
-            home_prefix,
-            must_not_exist: true,
-        };
+        let put = Command::PutHomePrefix { home_prefix, must_not_exist: true };
         assert_eq!(refused(lab.run(put).outcome), (kind, field.into()));
     }
     lab.register(bu(1, 100, vec![]));
@@ -454,10 +370,7 @@ fn administration_refuses_what_cannot_be_and_names_the_field() {
     let outcome = lab.run(Command::DeleteHomePrefix(served)).outcome;
     assert_eq!(refused(outcome), (RefusalKind::InUse, "prefix".into()));
     let gone = lab.run(Command::DeleteSubscriber(HOME)).outcome;
-    assert_eq!(
-        refused(gone),
-        (RefusalKind::NotFound, "home_address".into())
-    );
+    assert_eq!(refused(gone), (RefusalKind::NotFound, "home_address".into()));
 }
 
 #[test]
@@ -471,10 +384,7 @@ fn state_survives_as_records() {
     let records: Vec<_> = lab.cache.records().skip(1).collect();
     assert_eq!(BindingCache::from_records(records), Err(StateError::Header));
     let twice = lab.cache.records().chain(lab.cache.records().skip(1));
-    assert_eq!(
-        BindingCache::from_records(twice),
-        Err(StateError::Duplicate)
-    );
+    assert_eq!(BindingCache::from_records(twice), Err(StateError::Duplicate));
 }
 
 #[test]
@@ -485,28 +395,12 @@ fn udp_answers_carry_nat_detection() {
     r.source = WireSource::Udp(nat, 40001);
     let answer = lab.register(r);
     assert_eq!(codes(&answer), (0, vec![0]));
-    let expected = NatDetection {
-        force_udp: false,
-        refresh_secs: 110,
-    };
+    let expected = NatDetection { force_udp: false, refresh_secs: 110 };
     assert_eq!(answer.nat_detection, Some(expected));
     let announced = Ipv4Addr::new(192, 0, 2, 44);
-    assert_eq!(
-        lab.care_of(),
-        [(
-            Some(7),
-            CareOf::Ipv4 {
-                address: nat,
-                port: 40001,
-                announced
-            }
-        )]
-    );
+    assert_eq!(lab.care_of(), [(Some(7), CareOf::Ipv4 { address: nat, port: 40001, announced })]);
     let mut direct = bu(2, 100, vec![]);
     direct.source = WireSource::Udp(nat, 4191);
-    let expected = NatDetection {
-        force_udp: true,
-        refresh_secs: u32::MAX,
-    };
+    let expected = NatDetection { force_udp: true, refresh_secs: u32::MAX };
     assert_eq!(lab.register(direct).nat_detection, Some(expected));
 }

@@ -32,15 +32,9 @@ pub(crate) fn answer(update: &Update, association: Option<&Association>, answer:
     let octets = message.emit(update.home_agent, update.home_address);
     // To where the Binding Update came from, whatever the cache says (RFC 6275 §9.5.4); in UDP, and
     // from the home link, the mobile node is addressed by its home address itself.
-    let routing = update
-        .has_home_address_option
-        .then_some(update.home_address);
+    let routing = update.has_home_address_option.then_some(update.home_address);
     let packet = mobility_packet(update.home_agent, update.source, None, routing, &octets);
-    Reply {
-        packet,
-        outer: update.outer,
-        kind: ReplyKind::Acknowledgement(answer.status),
-    }
+    Reply { packet, outer: update.outer, kind: ReplyKind::Acknowledgement(answer.status) }
 }
 
 /// Refuses without the store.
@@ -68,10 +62,7 @@ fn options(
     }
     if let Some(nat) = answer.nat_detection {
         let (force_udp, refresh_secs) = (nat.force_udp, nat.refresh_secs);
-        builder.push(&MobilityOption::NatDetection {
-            force_udp,
-            refresh_secs,
-        });
+        builder.push(&MobilityOption::NatDetection { force_udp, refresh_secs });
     }
     let Some(association) = association else {
         return builder.finish();

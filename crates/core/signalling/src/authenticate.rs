@@ -20,9 +20,7 @@ pub fn mn_ha_authenticator(
     home_address: Ipv6Addr,
     mobility_header: &[u8],
 ) -> [u8; MN_HA_AUTHENTICATOR_LEN] {
-    let covered_len = mobility_header
-        .len()
-        .saturating_sub(MN_HA_AUTHENTICATOR_LEN);
+    let covered_len = mobility_header.len().saturating_sub(MN_HA_AUTHENTICATOR_LEN);
     let message = with_checksum_zeroed(mobility_header);
     let mut authenticator = [0; MN_HA_AUTHENTICATOR_LEN];
     // A key of any length will do for HMAC; sixteen octets never fail.

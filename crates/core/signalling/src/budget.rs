@@ -14,18 +14,12 @@ impl ErrorBudget {
     pub const fn new(per_second: u32) -> Self {
         // A u32 always fits.
         let per_second = u32_as_u64(per_second);
-        Self {
-            per_second,
-            tokens_milli: per_second.saturating_mul(1000),
-            last_ms: 0,
-        }
+        Self { per_second, tokens_milli: per_second.saturating_mul(1000), last_ms: 0 }
     }
 
     /// Takes one error out of the budget; `now_ms` is monotonic.
     pub fn allow(&mut self, now_ms: u64) -> bool {
-        let earned = now_ms
-            .saturating_sub(self.last_ms)
-            .saturating_mul(self.per_second);
+        let earned = now_ms.saturating_sub(self.last_ms).saturating_mul(self.per_second);
         self.last_ms = self.last_ms.max(now_ms);
         let full = self.per_second.saturating_mul(1000);
         self.tokens_milli = self.tokens_milli.saturating_add(earned).min(full);

@@ -183,11 +183,7 @@ fn refuse(arrival: Arrival<'_>, walk: Option<&Walk<'_>>, malformed: Malformed) -
             (packet, ReplyKind::ParameterProblem(malformed))
         }
     };
-    Received::Reply(Reply {
-        packet,
-        outer: arrival.outer,
-        kind,
-    })
+    Received::Reply(Reply { packet, outer: arrival.outer, kind })
 }
 
 /// RFC 6275 §9.3.3: to where the packet came from, with the home address that it named.
@@ -214,11 +210,6 @@ fn parameter_problem(
     let invoking = packet.get(..INVOKING_LEN_MAX).unwrap_or(packet);
     let pointer = u32::try_from(pointer).unwrap_or(u32::MAX);
     let (from, to) = (header.destination, header.source);
-    let message = Icmpv6::ParameterProblem {
-        code,
-        pointer,
-        invoking,
-    }
-    .emit(from, to);
+    let message = Icmpv6::ParameterProblem { code, pointer, invoking }.emit(from, to);
     PacketBuilder::new(from, to).build(protocol::ICMPV6, &message)
 }

@@ -28,10 +28,8 @@ struct Vectors(serde_json::Value);
 
 impl Vectors {
     fn load() -> Self {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../../tests/golden/vectors/vectors.json"
-        );
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/golden/vectors/vectors.json");
         Self(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
     }
 
@@ -66,15 +64,8 @@ impl Lab {
         let home_prefix = HomePrefix::new(prefix, AGENT, authentication);
         // V14 carries an NTP timestamp: our clock stands at the same second.
         let at = LogTime((0xecf4_9240_u64 - 2_208_988_800) * 1000);
-        let mut lab = Self {
-            cache: BindingCache::default(),
-            at,
-            requests: 0,
-        };
-        lab.run(Command::PutHomePrefix {
-            home_prefix,
-            must_not_exist: true,
-        });
+        let mut lab = Self { cache: BindingCache::default(), at, requests: 0 };
+        lab.run(Command::PutHomePrefix { home_prefix, must_not_exist: true });
         lab
     }
 
@@ -90,22 +81,13 @@ impl Lab {
             bulk_allowed: None,
             bindings_per_home_address_max: None,
         };
-        lab.run(Command::PutSubscriber {
-            subscriber,
-            must_not_exist: true,
-        });
+        lab.run(Command::PutSubscriber { subscriber, must_not_exist: true });
         lab
     }
 
     fn run(&mut self, command: Command) -> homeport_binding::Verdict {
-        let batch = Batch {
-            at: self.at,
-            commands: vec![command],
-        };
-        self.cache
-            .apply(self.cache.revision() + 1, batch)
-            .pop()
-            .unwrap()
+        let batch = Batch { at: self.at, commands: vec![command] };
+        self.cache.apply(self.cache.revision() + 1, batch).pop().unwrap()
     }
 
     fn send(&mut self, packet: &[u8], outer: Option<UdpOuter>) -> Seen {
@@ -114,9 +96,7 @@ impl Lab {
             Received::Reply(reply) => return Seen::Replied(reply),
             Received::Drop(reason) => return Seen::Dropped(reason.name().to_string()),
         };
-        let policy = self
-            .cache
-            .policy(update.home_address(), update.home_agent());
+        let policy = self.cache.policy(update.home_address(), update.home_agent());
         let proposal = match update.judge(&policy) {
             Judged::Propose(proposal) => proposal,
             Judged::Answer(reply) => return Seen::Refused(reply),
@@ -170,19 +150,11 @@ fn without_k(packet: &[u8]) -> Vec<u8> {
 fn vectors_in_order() {
     let vectors = Vectors::load();
     let mut lab = Lab::new(Authentication::None);
-    for (update, answer) in [
-        ("V01", "V02"),
-        ("V03", "V04"),
-        ("V05", "V06"),
-        ("V08", "V09"),
-        ("V10", "V11"),
-    ] {
+    for (update, answer) in
+        [("V01", "V02"), ("V03", "V04"), ("V05", "V06"), ("V08", "V09"), ("V10", "V11")]
+    {
         let reply = lab.answer(&vectors.packet(update), None);
-        assert_eq!(
-            reply.packet,
-            without_k(&vectors.packet(answer)),
-            "{update} -> {answer}"
-        );
+        assert_eq!(reply.packet, without_k(&vectors.packet(answer)), "{update} -> {answer}");
         assert_eq!(reply.outer, None);
     }
 }
@@ -191,17 +163,11 @@ fn vectors_in_order() {
 fn authenticated_vector() {
     let vectors = Vectors::load();
     let mut lab = Lab::authenticated();
-    assert_eq!(
-        lab.answer(&vectors.packet("V14"), None).packet,
-        vectors.packet("V15")
-    );
+    assert_eq!(lab.answer(&vectors.packet("V14"), None).packet, vectors.packet("V15"));
     let Seen::Answered(replayed) = lab.send(&vectors.packet("V14"), None) else {
         panic!("no answer to a replay");
     };
-    assert_eq!(
-        replayed.kind,
-        ReplyKind::Acknowledgement(Status::ID_MISMATCH)
-    );
+    assert_eq!(replayed.kind, ReplyKind::Acknowledgement(Status::ID_MISMATCH));
 }
 
 #[test]
@@ -227,16 +193,8 @@ fn authentication_refuses_and_changes_nothing() {
         };
         assert_eq!(reply.kind, ReplyKind::Acknowledgement(Status::AUTH_FAIL));
     }
-    assert_eq!(
-        lab.drops(&forged(45, 1)),
-        "no_security_association",
-        "another identity"
-    );
-    assert_eq!(
-        lab.drops(&forged(75, 1)),
-        "no_security_association",
-        "another SPI"
-    );
+    assert_eq!(lab.drops(&forged(45, 1)), "no_security_association", "another identity");
+    assert_eq!(lab.drops(&forged(75, 1)), "no_security_association", "another SPI");
     assert_eq!(lab.cache.home_address_count(), 0);
     let reply = lab.answer(&good, None);
     assert_eq!(reply.kind, ReplyKind::Acknowledgement(Status::ACCEPTED));
@@ -265,14 +223,7 @@ fn what_gets_no_answer() {
     let plain = update(0xc000, 10, &[]);
     let link_local: Ipv6Addr = "fe80::1".parse().unwrap();
     let multicast: Ipv6Addr = "ff02::1".parse().unwrap();
-    let nonces = update(
-        0xc000,
-        10,
-        &[MobilityOption::NonceIndices {
-            home: 1,
-            care_of: 2,
-        }],
-    );
+    let nonces = update(0xc000, 10, &[MobilityOption::NonceIndices { home: 1, care_of: 2 }]);
     let alternate = update(0xc000, 10, &[MobilityOption::AlternateCareOf(link_local)]);
     let truncated = away(&plain);
     let mut bad_checksum = away(&plain);
@@ -327,9 +278,7 @@ fn malformations_that_are_answered() {
     };
     let mut unknown = good.clone();
     unknown[2] = 0xff;
-    let Seen::Replied(reply) = lab.send(&recheck(unknown), None) else {
-        panic!("no reply")
-    };
+    let Seen::Replied(reply) = lab.send(&recheck(unknown), None) else { panic!("no reply") };
     let seen = walk(&reply.packet).unwrap();
     assert_eq!((seen.header.source, seen.header.destination), (AGENT, COA1));
     let pseudo = PseudoHeader::mobility(AGENT, COA1);
@@ -344,17 +293,12 @@ fn malformations_that_are_answered() {
             mh.truncate(8);
         }
         let packet = recheck(mh);
-        let Seen::Replied(reply) = lab.send(&packet, None) else {
-            panic!("no reply")
-        };
+        let Seen::Replied(reply) = lab.send(&packet, None) else { panic!("no reply") };
         let seen = walk(&reply.packet).unwrap();
         assert_eq!(seen.header.destination, COA1);
         let icmp = homeport_wire::Icmpv6::parse(seen.payload, seen.pseudo_header()).unwrap();
-        let expected = homeport_wire::Icmpv6::ParameterProblem {
-            code: 0,
-            pointer,
-            invoking: &packet,
-        };
+        let expected =
+            homeport_wire::Icmpv6::ParameterProblem { code: 0, pointer, invoking: &packet };
         assert_eq!(icmp, expected);
     }
     assert_eq!(lab.cache.home_address_count(), 0);
@@ -363,10 +307,8 @@ fn malformations_that_are_answered() {
 #[test]
 fn answers_in_udp_go_back_to_where_the_update_came_from() {
     let mut lab = Lab::new(Authentication::None);
-    let (peer, local) = (
-        (Ipv4Addr::new(203, 0, 113, 9), 40001),
-        (Ipv4Addr::new(198, 51, 100, 1), 4191),
-    );
+    let (peer, local) =
+        ((Ipv4Addr::new(203, 0, 113, 9), 40001), (Ipv4Addr::new(198, 51, 100, 1), 4191));
     let outer = Some(UdpOuter { peer, local });
     let reply = lab.answer(&Vectors::load().packet("V16")[28..], outer);
     assert_eq!(reply.outer, outer);
@@ -378,15 +320,9 @@ fn answers_in_udp_go_back_to_where_the_update_came_from() {
     else {
         panic!("no acknowledgement");
     };
-    assert_eq!(
-        (message.status.0, message.sequence.0, message.lifetime.0),
-        (0, 0x4001, 150)
-    );
+    assert_eq!((message.status.0, message.sequence.0, message.lifetime.0), (0, 0x4001, 150));
     let options: Vec<_> = message.options.iter().collect();
-    let nat = MobilityOption::NatDetection {
-        force_udp: false,
-        refresh_secs: 110,
-    };
+    let nat = MobilityOption::NatDetection { force_udp: false, refresh_secs: 110 };
     assert_eq!(options.last(), Some(&nat));
 }
 

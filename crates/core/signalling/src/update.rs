@@ -81,12 +81,7 @@ impl Update {
         message: BindingUpdate<'_>,
         outer: Option<UdpOuter>,
     ) -> Self {
-        let BindingUpdate {
-            sequence,
-            flags,
-            lifetime,
-            options,
-        } = message;
+        let BindingUpdate { sequence, flags, lifetime, options } = message;
         let options = options.into_owned();
         Self {
             home_address: walk.pseudo_source(),
@@ -94,12 +89,7 @@ impl Update {
             source: walk.header.source,
             has_home_address_option: walk.home_address.is_some(),
             outer,
-            message: BindingUpdate {
-                sequence,
-                flags,
-                lifetime,
-                options,
-            },
+            message: BindingUpdate { sequence, flags, lifetime, options },
             octets: Vec::from(walk.payload),
         }
     }
@@ -151,36 +141,22 @@ impl Update {
             return Judged::Answer(acknowledge::refusal(&self, association.as_ref(), status));
         }
         let policy_revisions = policy.revisions();
-        Judged::Propose(Box::new(Proposal {
-            update: self,
-            policy_revisions,
-            association,
-        }))
+        Judged::Propose(Box::new(Proposal { update: self, policy_revisions, association }))
     }
 
     /// RFC 4285 §5: the MN-HA option, the identity and the presence of MESG-ID.
     fn authenticate(&self, policy: &Policy) -> Result<Association, Unauthentic> {
-        let subscriber = policy
-            .subscriber
-            .as_ref()
-            .map(|subscriber| &subscriber.record);
+        let subscriber = policy.subscriber.as_ref().map(|subscriber| &subscriber.record);
         let options = &self.message.options;
         let presented = options.iter().find_map(|option| match option {
-            MobilityOption::Authentication {
-                subtype: MN_HA,
-                spi,
-                data,
-            } => Some((spi, data.len())),
+            MobilityOption::Authentication { subtype: MN_HA, spi, data } => Some((spi, data.len())),
             _ => None,
         });
         let Some((spi, data_len)) = presented else {
             return Err(Unauthentic::Drop(DropReason::AuthenticationMissing));
         };
         let identity = options.iter().find_map(|option| match option {
-            MobilityOption::MobileNodeIdentifier {
-                subtype: NAI,
-                identifier,
-            } => Some(identifier),
+            MobilityOption::MobileNodeIdentifier { subtype: NAI, identifier } => Some(identifier),
             _ => None,
         });
         let key = subscriber
@@ -219,17 +195,14 @@ impl Update {
 
     /// IPv4 care-of addresses that the mobile node names.
     fn announced(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        self.message
-            .options
-            .iter()
-            .filter_map(|option| match option {
-                MobilityOption::BindingIdentifier(BidOption {
-                    care_of: BidCareOf::V4(address),
-                    ..
-                })
-                | MobilityOption::Ipv4CareOf(address) => Some(address),
-                _ => None,
+        self.message.options.iter().filter_map(|option| match option {
+            MobilityOption::BindingIdentifier(BidOption {
+                care_of: BidCareOf::V4(address),
+                ..
             })
+            | MobilityOption::Ipv4CareOf(address) => Some(address),
+            _ => None,
+        })
     }
 
     fn wire_address(&self) -> Ipv6Addr {
@@ -245,24 +218,21 @@ impl Update {
 
     /// The BID options in their order, the unreadable ones too.
     pub(crate) fn bids(&self) -> impl Iterator<Item = BidRequest> + '_ {
-        self.message
-            .options
-            .iter()
-            .filter_map(|option| match option {
-                MobilityOption::BindingIdentifier(option) => Some(BidRequest {
-                    bid: Some(option.bid),
-                    home: option.home,
-                    priority: option.priority,
-                    care_of: option.care_of,
-                    malformed: false,
-                }),
-                MobilityOption::Malformed { kind, data }
-                    if kind == homeport_wire::options::kind::BINDING_IDENTIFIER =>
-                {
-                    Some(malformed_bid(data))
-                }
-                _ => None,
-            })
+        self.message.options.iter().filter_map(|option| match option {
+            MobilityOption::BindingIdentifier(option) => Some(BidRequest {
+                bid: Some(option.bid),
+                home: option.home,
+                priority: option.priority,
+                care_of: option.care_of,
+                malformed: false,
+            }),
+            MobilityOption::Malformed { kind, data }
+                if kind == homeport_wire::options::kind::BINDING_IDENTIFIER =>
+            {
+                Some(malformed_bid(data))
+            }
+            _ => None,
+        })
     }
 }
 
@@ -273,9 +243,7 @@ fn malformed_bid(data: &[u8]) -> BidRequest {
         None => (false, BidPriority::UNSET),
     };
     BidRequest {
-        bid: data
-            .first_chunk::<2>()
-            .map(|bid| Bid(u16::from_be_bytes(*bid))),
+        bid: data.first_chunk::<2>().map(|bid| Bid(u16::from_be_bytes(*bid))),
         home,
         priority,
         care_of: BidCareOf::Absent,
@@ -298,10 +266,7 @@ impl Proposal {
             home_address: update.home_address,
             home_agent: update.home_agent,
             source: match update.outer {
-                Some(UdpOuter {
-                    peer: (address, port),
-                    ..
-                }) => WireSource::Udp(address, port),
+                Some(UdpOuter { peer: (address, port), .. }) => WireSource::Udp(address, port),
                 None => WireSource::Ipv6(update.source),
             },
             sequence: update.message.sequence,

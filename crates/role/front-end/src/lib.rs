@@ -82,9 +82,8 @@ pub enum Error {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let address = config.listen;
     let stores = store_link::endpoints(&config.stores)?;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| Error::Listen { address, source })?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
 
     let mut registry = homeport_runtime::metrics::registry();
@@ -100,9 +99,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let registrar = Arc::new(Registrar::new(link, policies, metrics, deadline));
 
     let (health, health_service) = tonic_health::server::health_reporter();
-    health
-        .set_service_status("", tonic_health::ServingStatus::Serving)
-        .await;
+    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))

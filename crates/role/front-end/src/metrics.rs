@@ -47,11 +47,7 @@ impl Metrics {
             registration_seconds: Histogram::new(exponential_buckets(0.0002, 2.0, 15)),
             acknowledgements: Family::default(),
         };
-        registry.register(
-            "packets",
-            "Packets from forwarders",
-            metrics.packets.clone(),
-        );
+        registry.register("packets", "Packets from forwarders", metrics.packets.clone());
         registry.register(
             "registration_seconds",
             "From a Binding Update's arrival to its acknowledgement",
@@ -69,9 +65,7 @@ impl Metrics {
     pub(crate) fn count_reply(&self, kind: ReplyKind) {
         match kind {
             ReplyKind::Acknowledgement(status) => {
-                self.acknowledgements
-                    .get_or_create(&StatusLabel { status: status.0 })
-                    .inc();
+                self.acknowledgements.get_or_create(&StatusLabel { status: status.0 }).inc();
             }
             ReplyKind::BindingError(cause) | ReplyKind::ParameterProblem(cause) => {
                 self.errors.count(cause.reason());

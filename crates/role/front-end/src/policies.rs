@@ -50,14 +50,8 @@ impl Policies {
         leader: watch::Receiver<String>,
     ) -> Self {
         let client = |endpoint: &Endpoint| BindingStoreClient::new(endpoint.connect_lazy());
-        let replicas = stores
-            .iter()
-            .map(|(name, endpoint)| (name.clone(), client(endpoint)));
-        Self {
-            cache: Mutex::default(),
-            replicas: replicas.collect(),
-            leader,
-        }
+        let replicas = stores.iter().map(|(name, endpoint)| (name.clone(), client(endpoint)));
+        Self { cache: Mutex::default(), replicas: replicas.collect(), leader }
     }
 
     /// `None` when no replica could answer.
@@ -72,10 +66,8 @@ impl Policies {
             return Some(policy);
         }
         let known_leader = self.leader.borrow().clone();
-        let (first, others): (Vec<_>, Vec<_>) = self
-            .replicas
-            .iter()
-            .partition(|(name, _)| **name == known_leader);
+        let (first, others): (Vec<_>, Vec<_>) =
+            self.replicas.iter().partition(|(name, _)| **name == known_leader);
         for (_, client) in first.into_iter().chain(others) {
             let Some(response) = ask(client.clone(), key).await else {
                 continue;
@@ -118,15 +110,7 @@ impl Policies {
             cache.pop_first();
         }
         let looked_up = Instant::now();
-        cache.insert(
-            key,
-            Cached {
-                policy,
-                revision,
-                looked_up,
-                doubted: false,
-            },
-        );
+        cache.insert(key, Cached { policy, revision, looked_up, doubted: false });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Cached>> {

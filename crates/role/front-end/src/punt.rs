@@ -17,10 +17,7 @@ use crate::limits;
 use crate::registrar::{Answer, Registrar};
 
 pub(crate) fn service(registrar: Arc<Registrar>, shutdown: Shutdown) -> SignallingServer<Punt> {
-    SignallingServer::new(Punt {
-        registrar,
-        shutdown,
-    })
+    SignallingServer::new(Punt { registrar, shutdown })
 }
 
 pub(crate) struct Punt {
@@ -39,12 +36,7 @@ impl Signalling for Punt {
         let (answers, receiver) = mpsc::channel(limits::ANSWERS_WAITING_MAX);
         let task = Task::spawn(
             "punt stream",
-            serve(
-                request.into_inner(),
-                answers,
-                self.registrar.clone(),
-                self.shutdown.clone(),
-            ),
+            serve(request.into_inner(), answers, self.registrar.clone(), self.shutdown.clone()),
         );
         // The task ends with the stream: it is dropped with it.
         let stream = ReceiverStream::new(receiver).map(move |answer| {

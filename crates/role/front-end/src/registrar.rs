@@ -45,14 +45,7 @@ impl Registrar {
         deadline: Duration,
     ) -> Self {
         let errors = Mutex::new(ErrorBudget::new(limits::ERRORS_PER_SECOND_MAX));
-        Self {
-            link,
-            policies,
-            metrics,
-            deadline,
-            errors,
-            clock: Monotonic::start(),
-        }
+        Self { link, policies, metrics, deadline, errors, clock: Monotonic::start() }
     }
 
     /// The answer to a packet, or `None` when there is none: the reason is counted.
@@ -112,11 +105,7 @@ impl Registrar {
             // The same for each attempt of the store link: applied once, whatever happens.
             let request_id: RequestId = rand::random();
             let registration = proposal.registration(request_id);
-            let verdict = self
-                .link
-                .submit(registration)
-                .await
-                .map_err(Unanswered::Late)?;
+            let verdict = self.link.submit(registration).await.map_err(Unanswered::Late)?;
             match proposal.conclude(&verdict) {
                 Concluded::Reply(reply, revision) => return Ok(Answer { reply, revision }),
                 Concluded::Drop(reason) => return Err(Unanswered::Drop(reason)),
@@ -131,9 +120,6 @@ impl Registrar {
 
     fn may_send_error(&self) -> bool {
         let now_ms = self.clock.now_ms();
-        self.errors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .allow(now_ms)
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).allow(now_ms)
     }
 }

@@ -40,11 +40,7 @@ impl StoreLink {
     pub(crate) async fn submit(&self, registration: Registration) -> Outcome {
         let (outcome, verdict) = oneshot::channel();
         let command = BindingCommand::Register(registration).into();
-        let waiting = Waiting {
-            command,
-            outcome,
-            since: Instant::now(),
-        };
+        let waiting = Waiting { command, outcome, since: Instant::now() };
         self.queue.try_send(waiting).map_err(|_full| "overloaded")?;
         verdict.await.unwrap_or(Err("store_unreachable"))
     }
@@ -58,14 +54,9 @@ impl StoreLink {
 /// Endpoints by address.
 pub(crate) fn endpoints(stores: &[String]) -> Result<BTreeMap<String, Endpoint>, Error> {
     if stores.is_empty() {
-        return Err(Error::Stores(
-            "none given; expected host:port of each replica".to_owned(),
-        ));
+        return Err(Error::Stores("none given; expected host:port of each replica".to_owned()));
     }
-    stores
-        .iter()
-        .map(|store| Ok((store.clone(), endpoint(store)?)))
-        .collect()
+    stores.iter().map(|store| Ok((store.clone(), endpoint(store)?))).collect()
 }
 
 fn endpoint(address: &str) -> Result<Endpoint, Error> {
@@ -129,6 +120,7 @@ impl Link {
                 self.stores.keys().nth(round.checked_rem(count)?).cloned()
             });
             let Some(address) = address else { return };
+            tracing::debug!(%address, "store link");
             match self.serve(&address).await {
                 Left::Done => return,
                 Left::For(leader) => hint = leader,
@@ -153,31 +145,18 @@ impl Link {
         };
         let (requests, outgoing) = mpsc::channel(limits::COMMANDS_PENDING_MAX);
         // What has no verdict yet is asked again first, in its order.
-        self.pending
-            .retain(|_, waiting| !waiting.outcome.is_closed());
+        self.pending.retain(|_, waiting| !waiting.outcome.is_closed());
         for (ticket, waiting) in &self.pending {
             self.metrics.retries.count("reconnected");
             let command = Some(waiting.command.clone());
-            if requests
-                .try_send(SubmitRequest {
-                    ticket: *ticket,
-                    command,
-                })
-                .is_err()
-            {
+            if requests.try_send(SubmitRequest { ticket: *ticket, command }).is_err() {
                 break;
             }
         }
         let connect = async {
             let channel = target.connect().await.ok()?;
             let mut client = BindingStoreClient::new(channel);
-            Some(
-                client
-                    .submit(ReceiverStream::new(outgoing))
-                    .await
-                    .ok()?
-                    .into_inner(),
-            )
+            Some(client.submit(ReceiverStream::new(outgoing)).await.ok()?.into_inner())
         };
         match tokio::time::timeout(limits::CONNECT_TIMEOUT, connect).await {
             Ok(Some(responses)) => self.converse(address, &requests, responses).await,
@@ -223,9 +202,7 @@ impl Link {
         self.next_ticket = ticket.wrapping_add(1);
         let command = Some(waiting.command.clone());
         let full = self.pending.len() >= limits::COMMANDS_PENDING_MAX
-            || requests
-                .try_send(SubmitRequest { ticket, command })
-                .is_err();
+            || requests.try_send(SubmitRequest { ticket, command }).is_err();
         if full {
             drop(waiting.outcome.send(Err("overloaded")));
         } else {
@@ -293,13 +270,8 @@ impl Link {
 
     /// Something has waited for long, and nothing at all has come meanwhile.
     fn is_stalled(&mut self, last_heard: Instant) -> bool {
-        self.pending
-            .retain(|_, waiting| !waiting.outcome.is_closed());
-        let oldest = self
-            .pending
-            .values()
-            .next()
-            .map(|waiting| waiting.since.elapsed());
+        self.pending.retain(|_, waiting| !waiting.outcome.is_closed());
+        let oldest = self.pending.values().next().map(|waiting| waiting.since.elapsed());
         oldest.is_some_and(|age| age > limits::STALL_MAX && last_heard.elapsed() > STALL_QUIET)
     }
 }

@@ -22,27 +22,21 @@ mod home_prefixes;
 mod subscribers;
 
 pub(crate) fn routes(store: Store) -> Routes {
-    Routes::new(HomePrefixesServer::new(home_prefixes::Service(
-        store.clone(),
-    )))
-    .add_service(SubscribersServer::new(subscribers::Service(store.clone())))
-    .add_service(BindingsServer::new(bindings::Service(store.clone())))
-    .add_service(ClusterServer::new(cluster::Service(store)))
+    Routes::new(HomePrefixesServer::new(home_prefixes::Service(store.clone())))
+        .add_service(SubscribersServer::new(subscribers::Service(store.clone())))
+        .add_service(BindingsServer::new(bindings::Service(store.clone())))
+        .add_service(ClusterServer::new(cluster::Service(store)))
 }
 
 /// Carries out an operator's command; returns its revision.
 async fn execute(store: &Store, command: Command) -> Result<u64, Status> {
-    let verdict = store
-        .proposer
-        .propose(command)
-        .await
-        .map_err(|error| status_of(&error))?;
+    let verdict = store.proposer.propose(command).await.map_err(|error| status_of(&error))?;
     match verdict.outcome {
         Outcome::Done => Ok(verdict.revision),
         Outcome::Refused(refusal) => Err(refused(&refusal)),
-        Outcome::Answer(_) | Outcome::Silent(_) | Outcome::StalePolicy => Err(Status::internal(
-            "the store answered a command of another kind",
-        )),
+        Outcome::Answer(_) | Outcome::Silent(_) | Outcome::StalePolicy => {
+            Err(Status::internal("the store answered a command of another kind"))
+        }
     }
 }
 
@@ -72,9 +66,7 @@ pub(crate) fn status_of(error: &ProposeError) -> Status {
     match error {
         ProposeError::NotLeader { leader } => {
             let mut status = Status::failed_precondition(error.to_string());
-            let leader = leader
-                .as_ref()
-                .and_then(|(_, a)| MetadataValue::try_from(a).ok());
+            let leader = leader.as_ref().and_then(|(_, a)| MetadataValue::try_from(a).ok());
             if let Some(leader) = leader {
                 status.metadata_mut().insert("homeport-leader", leader);
             }
@@ -92,11 +84,7 @@ pub(crate) fn status_of(error: &ProposeError) -> Status {
 /// Linearizable unless `local` is asked for.
 async fn read_barrier(store: &Store, local: bool) -> Result<(), Status> {
     if !local {
-        store
-            .node
-            .read_index()
-            .await
-            .map_err(|error| status_of(&error))?;
+        store.node.read_index().await.map_err(|error| status_of(&error))?;
     }
     Ok(())
 }
@@ -119,19 +107,13 @@ fn page_after<K: std::str::FromStr>(token: &str) -> Result<Option<K>, Status> {
         return Ok(None);
     }
     let key = token.parse().map_err(|_| {
-        invalid(
-            "page_token",
-            "not a token of this list; use next_page_token as it was given",
-        )
+        invalid("page_token", "not a token of this list; use next_page_token as it was given")
     })?;
     Ok(Some(key))
 }
 
 fn address<T: std::str::FromStr>(text: &str, field: &str, example: &str) -> Result<T, Status> {
     text.parse().map_err(|_| {
-        invalid(
-            field,
-            &format!("{text:?} is not an address; expected one like {example}"),
-        )
+        invalid(field, &format!("{text:?} is not an address; expected one like {example}"))
     })
 }

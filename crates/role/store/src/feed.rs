@@ -48,10 +48,7 @@ impl Subscribers {
         }
         let id = map.last_key_value().map_or(0, |(id, _)| id.wrapping_add(1));
         map.insert(id, (name, 0));
-        Some(Subscription {
-            id,
-            subscribers: self.clone(),
-        })
+        Some(Subscription { id, subscribers: self.clone() })
     }
 }
 
@@ -95,11 +92,7 @@ impl BindingFeed for Feed {
             Status::resource_exhausted(format!("this replica has {max} subscribers, the limit"))
         })?;
         let (out, messages) = mpsc::channel(limits::FEED_MESSAGES_WAITING_MAX);
-        let watcher = Watcher {
-            store: self.store.clone(),
-            out,
-            subscription,
-        };
+        let watcher = Watcher { store: self.store.clone(), out, subscription };
         let (after, shutdown) = (request.after_revision, self.shutdown.clone());
         let task = Task::spawn("feed", async move {
             tokio::select! {
@@ -138,11 +131,8 @@ impl Watcher {
             revision = match self.store.node.read(|machine| missed(machine, revision)) {
                 Missed::Whole(message) => {
                     let revision = message.revision;
-                    self.send(WatchResponse {
-                        log_time_ms: self.now().log_time_ms,
-                        ..message
-                    })
-                    .await?;
+                    self.send(WatchResponse { log_time_ms: self.now().log_time_ms, ..message })
+                        .await?;
                     self.subscription.sent(revision);
                     wait(&mut applied).await?;
                     revision
@@ -160,11 +150,7 @@ impl Watcher {
         for page in changes.chunks(limits::HOMES_PER_FEED_MESSAGE_MAX) {
             let message = self.store.node.read(|machine| page_of(machine, page));
             let log_time_ms = self.now().log_time_ms;
-            self.send(WatchResponse {
-                log_time_ms,
-                ..message
-            })
-            .await?;
+            self.send(WatchResponse { log_time_ms, ..message }).await?;
         }
         Ok(reached)
     }
@@ -180,41 +166,23 @@ impl Watcher {
         });
         let begin = self.store.node.read(|machine| page_of(machine, &prefixes));
         let log_time_ms = self.now().log_time_ms;
-        self.send(WatchResponse {
-            snapshot_begin: true,
-            log_time_ms,
-            ..begin
-        })
-        .await?;
+        self.send(WatchResponse { snapshot_begin: true, log_time_ms, ..begin }).await?;
         let mut after = None;
         loop {
             let homes = self.store.node.read(|machine| homes_page(machine, after));
             let Some((last, _)) = homes.last() else { break };
             after = Some(*last);
-            let homes = homes
-                .into_iter()
-                .map(|(address, home)| home_change(address, Some(home)));
-            self.send(WatchResponse {
-                homes: homes.collect(),
-                ..self.now()
-            })
-            .await?;
+            let homes = homes.into_iter().map(|(address, home)| home_change(address, Some(home)));
+            self.send(WatchResponse { homes: homes.collect(), ..self.now() }).await?;
         }
-        self.send(WatchResponse {
-            snapshot_end: true,
-            ..self.now()
-        })
-        .await?;
+        self.send(WatchResponse { snapshot_end: true, ..self.now() }).await?;
         Ok(revision)
     }
 
     /// An empty message with the store's time. The replica's clock stands in for a log that is quiet.
     fn now(&self) -> WatchResponse {
         let log_time = self.store.node.read(|machine| machine.cache.now());
-        WatchResponse {
-            log_time_ms: log_time.0.max(clock::unix_ms()),
-            ..WatchResponse::default()
-        }
+        WatchResponse { log_time_ms: log_time.0.max(clock::unix_ms()), ..WatchResponse::default() }
     }
 
     async fn send(&self, message: WatchResponse) -> Result<(), Gone> {
@@ -251,10 +219,7 @@ fn missed(machine: &Machine, revision: u64) -> Missed {
         return Missed::Much(changes, reached);
     }
     let changes: Vec<Change> = changes.into_iter().collect();
-    Missed::Whole(WatchResponse {
-        revision: reached,
-        ..page_of(machine, &changes)
-    })
+    Missed::Whole(WatchResponse { revision: reached, ..page_of(machine, &changes) })
 }
 
 fn page_of(machine: &Machine, page: &[Change]) -> WatchResponse {
@@ -267,10 +232,7 @@ fn page_of(machine: &Machine, page: &[Change]) -> WatchResponse {
                 home_prefix: machine.cache.home_prefix(prefix).cloned().map(Into::into),
             }),
             Change::Home(address) => {
-                let home = machine
-                    .cache
-                    .home(address)
-                    .filter(|home| !home.bindings.is_empty());
+                let home = machine.cache.home(address).filter(|home| !home.bindings.is_empty());
                 message.homes.push(home_change(address, home.cloned()));
             }
         }
@@ -294,8 +256,5 @@ fn home_change(address: Ipv6Addr, home: Option<Home>) -> HomeChange {
         home.remembered.clear();
         home_message(address, home)
     });
-    HomeChange {
-        home_address: ipv6_octets(address),
-        home,
-    }
+    HomeChange { home_address: ipv6_octets(address), home }
 }

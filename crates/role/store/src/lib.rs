@@ -75,11 +75,7 @@ pub struct RaftTimers {
 
 impl Default for RaftTimers {
     fn default() -> Self {
-        Self {
-            heartbeat_ms: 50,
-            election_timeout_min_ms: 150,
-            election_timeout_max_ms: 300,
-        }
+        Self { heartbeat_ms: 50, election_timeout_min_ms: 150, election_timeout_max_ms: 300 }
     }
 }
 
@@ -126,9 +122,8 @@ pub(crate) struct Store {
 /// When it cannot start, or when its disk fails.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let address = config.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| Error::Listen { address, source })?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
 
     let mut registry = homeport_runtime::metrics::registry();
@@ -142,17 +137,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let _proposer = Task::spawn("proposer", batches);
     let _ticker = Task::spawn("ticker", proposer::tick(node.clone(), proposer.clone()));
     let _observer = Task::spawn("observer", observe(node.clone(), metrics.clone(), joined));
-    let store = Store {
-        node: node.clone(),
-        proposer,
-        metrics,
-        subscribers: feed::Subscribers::default(),
-    };
+    let store =
+        Store { node: node.clone(), proposer, metrics, subscribers: feed::Subscribers::default() };
 
     let (health, health_service) = tonic_health::server::health_reporter();
-    health
-        .set_service_status("", tonic_health::ServingStatus::Serving)
-        .await;
+    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(homeport_api::FILE_DESCRIPTOR_SET)
         .build_v1()?;
@@ -222,12 +211,8 @@ async fn observe(
         let status = node.status();
         joined.set(status.leader.is_some() && status.applied.is_some());
         metrics.observe(&status);
-        let (homes, bindings) = node.read(|machine| {
-            (
-                machine.cache.home_address_count(),
-                machine.cache.binding_count(),
-            )
-        });
+        let (homes, bindings) = node
+            .read(|machine| (machine.cache.home_address_count(), machine.cache.binding_count()));
         metrics.observe_state(homes, bindings);
     }
 }

@@ -27,8 +27,7 @@ struct Changes {
 
 impl Changes {
     fn extend(&mut self, revision: u64, changes: Vec<Change>) {
-        self.recent
-            .extend(changes.into_iter().map(|change| (revision, change)));
+        self.recent.extend(changes.into_iter().map(|change| (revision, change)));
         while self.recent.len() > limits::CHANGES_REMEMBERED_MAX {
             if let Some((revision, _)) = self.recent.pop_front() {
                 self.forgotten = revision;
@@ -65,7 +64,10 @@ impl StateMachine for Machine {
     }
 
     fn advance(&mut self, index: u64) {
-        self.cache.advance(index);
+        // Index 0 is the first membership: a cache that has seen nothing stands there already.
+        if index > 0 {
+            self.cache.advance(index);
+        }
     }
 
     fn freeze(&self) -> Box<dyn FrozenState> {
@@ -88,18 +90,12 @@ impl StateMachine for Machine {
         let cache = BindingCache::from_records(records)
             .map_err(|error| SnapshotError::Content(error.to_string()))?;
         if cache.revision() > index {
-            let message = format!(
-                "state of revision {} at log index {index}",
-                cache.revision()
-            );
+            let message = format!("state of revision {} at log index {index}", cache.revision());
             return Err(SnapshotError::Content(message));
         }
         self.cache = cache;
         // Nobody can resume from before: what changed in between is not known here.
-        self.changes = Changes {
-            recent: VecDeque::new(),
-            forgotten: index,
-        };
+        self.changes = Changes { recent: VecDeque::new(), forgotten: index };
         Ok(())
     }
 }

@@ -29,13 +29,7 @@ impl Metrics {
                 registry,
                 "commands_refused",
                 "Commands that got no verdict, by reason",
-                &[
-                    "not_leader",
-                    "overloaded",
-                    "no_quorum",
-                    "unknown",
-                    "disk_full",
-                ],
+                &["not_leader", "overloaded", "no_quorum", "unknown", "disk_full"],
             ),
             commands: Counter::default(),
             entries: Counter::default(),
@@ -49,38 +43,18 @@ impl Metrics {
             home_addresses: Gauge::default(),
             bindings: Gauge::default(),
         };
-        registry.register(
-            "commands",
-            "Commands with a verdict",
-            metrics.commands.clone(),
-        );
-        registry.register(
-            "entries",
-            "Log entries proposed here",
-            metrics.entries.clone(),
-        );
+        registry.register("commands", "Commands with a verdict", metrics.commands.clone());
+        registry.register("entries", "Log entries proposed here", metrics.entries.clone());
         registry.register(
             "commit_seconds",
             "From proposing an entry until it is applied",
             metrics.commit_seconds.clone(),
         );
-        registry.register(
-            "feed_messages",
-            "Feed messages sent",
-            metrics.feed_messages.clone(),
-        );
-        registry.register(
-            "feed_snapshots",
-            "Feed snapshots sent",
-            metrics.feed_snapshots.clone(),
-        );
+        registry.register("feed_messages", "Feed messages sent", metrics.feed_messages.clone());
+        registry.register("feed_snapshots", "Feed snapshots sent", metrics.feed_snapshots.clone());
         registry.register("is_leader", "1 on the leader", metrics.is_leader.clone());
         registry.register("term", "Raft term", metrics.term.clone());
-        registry.register(
-            "revision",
-            "Last log index applied",
-            metrics.revision.clone(),
-        );
+        registry.register("revision", "Last log index applied", metrics.revision.clone());
         registry.register(
             "home_addresses",
             "Home addresses known, tombstones included",
@@ -97,9 +71,7 @@ impl Metrics {
     }
 
     pub(crate) fn observe_state(&self, home_addresses: usize, bindings: usize) {
-        self.home_addresses
-            .set(u64::try_from(home_addresses).unwrap_or(u64::MAX));
-        self.bindings
-            .set(u64::try_from(bindings).unwrap_or(u64::MAX));
+        self.home_addresses.set(u64::try_from(home_addresses).unwrap_or(u64::MAX));
+        self.bindings.set(u64::try_from(bindings).unwrap_or(u64::MAX));
     }
 }

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use homeport_api::convert;
 use homeport_binding::{Batch, Command, LogTime, Verdict};
-use homeport_raft::{Node, ProposeError, Role};
+use homeport_raft::{Node, ProposeError, Role, StopReason};
 use homeport_runtime::clock;
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,9 +39,7 @@ impl Proposer {
     /// Returns the verdict once the command is committed and applied. The command takes its place in
     /// the order of commands before the first await.
     pub(crate) async fn propose(&self, command: Command) -> Result<Verdict, ProposeError> {
-        self.enqueue(command)?
-            .await
-            .unwrap_or(Err(ProposeError::Unknown))
+        self.enqueue(command)?.await.unwrap_or(Err(ProposeError::Unknown))
     }
 
     /// Takes a place in the order; the receiver gives the verdict.
@@ -50,27 +48,18 @@ impl Proposer {
         command: Command,
     ) -> Result<oneshot::Receiver<Result<Verdict, ProposeError>>, ProposeError> {
         let (verdict, receiver) = oneshot::channel();
-        let pending = Pending {
-            command: Some(command),
-            verdict,
-        };
-        self.queue
-            .try_send(pending)
-            .map_err(|_full| ProposeError::Overloaded)?;
+        let pending = Pending { command: Some(command), verdict };
+        self.queue.try_send(pending).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => ProposeError::Stopped(StopReason::Requested),
+        })?;
         Ok(receiver)
     }
 
     /// Proposes an entry without command, which moves the log's time and so works off what is due.
     fn sweep(&self) {
         let (verdict, _nobody_waits) = oneshot::channel();
-        if self
-            .queue
-            .try_send(Pending {
-                command: None,
-                verdict,
-            })
-            .is_err()
-        {
+        if self.queue.try_send(Pending { command: None, verdict }).is_err() {
             tracing::debug!("commands wait already, they move the time themselves");
         }
     }
@@ -102,22 +91,15 @@ async fn make_entries(
 
 async fn propose_entry(node: Node<Machine>, metrics: Arc<Metrics>, entry: Vec<Pending>) {
     // A sweep has no command, and nobody waits for it.
-    let (commands, waiting): (Vec<_>, Vec<_>) = entry
-        .into_iter()
-        .filter_map(|pending| Some((pending.command?, pending.verdict)))
-        .unzip();
+    let (commands, waiting): (Vec<_>, Vec<_>) =
+        entry.into_iter().filter_map(|pending| Some((pending.command?, pending.verdict))).unzip();
     let count = commands.len();
-    let batch = Batch {
-        at: LogTime(clock::unix_ms()),
-        commands,
-    };
+    let batch = Batch { at: LogTime(clock::unix_ms()), commands };
     let started = Instant::now();
     let proposed = node.propose(convert::encode_batch(batch)).await;
     let verdicts = proposed.and_then(|proposed| {
         metrics.entries.inc();
-        metrics
-            .commit_seconds
-            .observe(started.elapsed().as_secs_f64());
+        metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         convert::decode_verdicts(&proposed.reply).map_err(|error| {
             tracing::error!(%error, "the state machine's own reply cannot be read");
             ProposeError::Unknown
@@ -125,9 +107,7 @@ async fn propose_entry(node: Node<Machine>, metrics: Arc<Metrics>, entry: Vec<Pe
     });
     match verdicts {
         Ok(verdicts) if verdicts.len() == count => {
-            metrics
-                .commands
-                .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+            metrics.commands.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
             for (waiting, verdict) in waiting.into_iter().zip(verdicts) {
                 // Who went away needs no verdict.
                 drop(waiting.send(Ok(verdict)));

@@ -53,11 +53,7 @@ impl BindingStore for Submit {
         let home_address = address(&request.home_address, "home_address")?;
         let home_agent = address(&request.home_agent, "home_agent")?;
         if request.linearizable {
-            self.0
-                .node
-                .read_index()
-                .await
-                .map_err(|error| crate::admin::status_of(&error))?;
+            self.0.node.read_index().await.map_err(|error| crate::admin::status_of(&error))?;
         }
         let response = self.0.node.read(|machine| {
             let policy = machine.cache.policy(home_address, home_agent);
@@ -93,10 +89,7 @@ fn enqueue(store: &Store, request: Result<SubmitRequest, Status>) -> Pending {
             Ok(answered) => answer(answered).await,
             Err(error) => Err(error),
         };
-        Ok(SubmitResponse {
-            ticket,
-            result: Some(result_of(outcome)),
-        })
+        Ok(SubmitResponse { ticket, result: Some(result_of(outcome)) })
     })
 }
 
@@ -105,9 +98,7 @@ async fn answer(answered: Answered) -> Result<Verdict, ProposeError> {
 }
 
 fn command_of(request: SubmitRequest) -> Result<Command, String> {
-    let command = request
-        .command
-        .ok_or_else(|| "command: expected a value".to_owned())?;
+    let command = request.command.ok_or_else(|| "command: expected a value".to_owned())?;
     match Command::try_from(command).map_err(|error| error.to_string())? {
         command @ Command::Register(_) => Ok(command),
         _ => Err("command: front-ends send registrations only".to_owned()),
@@ -125,8 +116,10 @@ fn result_of(outcome: Result<Verdict, ProposeError>) -> submit_response::Result 
         Err(error @ (ProposeError::Overloaded | ProposeError::DiskFull)) => {
             Reply::Overloaded(error.to_string())
         }
-        Err(
-            error @ (ProposeError::NoQuorum | ProposeError::Unknown | ProposeError::Stopped(_)),
-        ) => Reply::Unknown(error.to_string()),
+        // Nothing was written: another replica may be able to.
+        Err(ProposeError::NoQuorum | ProposeError::Stopped(_)) => {
+            Reply::NotLeader(NotLeader { leader: String::new() })
+        }
+        Err(error @ ProposeError::Unknown) => Reply::Unknown(error.to_string()),
     }
 }

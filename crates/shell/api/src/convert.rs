@@ -87,12 +87,8 @@ pub(crate) fn prefix_of(
     len: u32,
     field: &'static str,
 ) -> Result<core::Ipv6Prefix, Invalid> {
-    core::Ipv6Prefix::new(ipv6(address, field)?, u8_of(len, field)?).ok_or_else(|| {
-        invalid(
-            field,
-            "a prefix of at most 128 bits whose host bits are zero",
-        )
-    })
+    core::Ipv6Prefix::new(ipv6(address, field)?, u8_of(len, field)?)
+        .ok_or_else(|| invalid(field, "a prefix of at most 128 bits whose host bits are zero"))
 }
 
 /// Decodes one log entry.
@@ -116,11 +112,7 @@ pub fn encode_batch(batch: core::Batch) -> Bytes {
 /// When the octets are no verdicts of ours.
 pub fn decode_verdicts(octets: &[u8]) -> Result<Vec<core::Verdict>, Invalid> {
     let verdicts: proto::Verdicts = decode(octets, "Verdicts")?;
-    verdicts
-        .verdicts
-        .into_iter()
-        .map(TryInto::try_into)
-        .collect()
+    verdicts.verdicts.into_iter().map(TryInto::try_into).collect()
 }
 
 /// Encodes the verdicts of one log entry.
@@ -144,12 +136,8 @@ pub fn encode_state_record(record: core::StateRecord, out: &mut Vec<u8>) {
 /// # Errors
 /// When the octets are no record of ours, or of a newer format.
 pub fn decode_state_record(octets: &mut Bytes) -> Result<core::StateRecord, Invalid> {
-    let record = proto::StateRecord::decode_length_delimited(octets).map_err(|source| {
-        Invalid::Encoding {
-            message: "StateRecord",
-            source,
-        }
-    })?;
+    let record = proto::StateRecord::decode_length_delimited(octets)
+        .map_err(|source| Invalid::Encoding { message: "StateRecord", source })?;
     record.try_into()
 }
 

@@ -68,10 +68,7 @@ impl<'a> Rules<'a> {
         prefix: &'a HomePrefix,
         room: usize,
     ) -> Self {
-        let subscriber = policy
-            .subscriber
-            .as_ref()
-            .map(|subscriber| &subscriber.record);
+        let subscriber = policy.subscriber.as_ref().map(|subscriber| &subscriber.record);
         let own_max = subscriber.and_then(|s| s.bindings_per_home_address_max);
         Self {
             now,
@@ -81,9 +78,7 @@ impl<'a> Rules<'a> {
             multiple_care_of_allowed: subscriber
                 .and_then(|s| s.multiple_care_of_allowed)
                 .unwrap_or(prefix.multiple_care_of_allowed),
-            bulk_allowed: subscriber
-                .and_then(|s| s.bulk_allowed)
-                .unwrap_or(prefix.bulk_allowed),
+            bulk_allowed: subscriber.and_then(|s| s.bulk_allowed).unwrap_or(prefix.bulk_allowed),
             bindings_max: usize::from(own_max.unwrap_or(prefix.bindings_per_home_address_max)),
             room,
         }
@@ -116,11 +111,7 @@ impl<'a> Rules<'a> {
         let care_of = match self.r.source {
             WireSource::Udp(address, port) => {
                 let announced = self.r.ipv4_care_of.unwrap_or(address);
-                CareOf::Ipv4 {
-                    address,
-                    port,
-                    announced,
-                }
+                CareOf::Ipv4 { address, port, announced }
             }
             WireSource::Ipv6(source) => CareOf::Ipv6(self.r.alternate_care_of.unwrap_or(source)),
         };
@@ -144,12 +135,7 @@ impl<'a> Rules<'a> {
         if !self.multiple_care_of_allowed {
             return Ruling::refuse(self.r, Status::MCOA_PROHIBITED);
         }
-        if self
-            .r
-            .bids
-            .iter()
-            .any(|option| option.malformed || option.bid.is_none())
-        {
+        if self.r.bids.iter().any(|option| option.malformed || option.bid.is_none()) {
             return Ruling::refuse(self.r, Status::MCOA_MALFORMED);
         }
         if self.is_bulk() && !self.bulk_allowed {
@@ -166,32 +152,18 @@ impl<'a> Rules<'a> {
         let (status, bid_statuses) = compose(statuses, self.accepted());
         if survivors.is_empty() {
             let lifetime = Lifetime::DEREGISTER;
-            return Ruling {
-                status,
-                bid_statuses,
-                lifetime,
-                bindings: None,
-            };
+            return Ruling { status, bid_statuses, lifetime, bindings: None };
         }
-        let mut bindings = if overwrite {
-            Bindings::new()
-        } else {
-            self.before.clone()
-        };
+        let mut bindings = if overwrite { Bindings::new() } else { self.before.clone() };
         for survivor in survivors {
-            let home = survivor.home.then(|| HomeBinding {
-                link_layer_address: self.r.link_layer_address.clone(),
-            });
+            let home = survivor
+                .home
+                .then(|| HomeBinding { link_layer_address: self.r.link_layer_address.clone() });
             let bid = Some(survivor.bid);
             let binding = self.binding(bid, survivor.care_of, survivor.priority, home);
             bindings.insert(bid, binding);
         }
-        Ruling {
-            status,
-            bid_statuses,
-            lifetime: self.granted(),
-            bindings: Some(bindings),
-        }
+        Ruling { status, bid_statuses, lifetime: self.granted(), bindings: Some(bindings) }
     }
 
     fn deregister_options(&self) -> Ruling {
@@ -214,12 +186,7 @@ impl<'a> Rules<'a> {
         let changed = bindings.len() != self.before.len();
         let (status, bid_statuses) = compose(statuses, Status::ACCEPTED);
         let lifetime = Lifetime::DEREGISTER;
-        Ruling {
-            status,
-            bid_statuses,
-            lifetime,
-            bindings: changed.then_some(bindings),
-        }
+        Ruling { status, bid_statuses, lifetime, bindings: changed.then_some(bindings) }
     }
 
     /// A status for each option, and those that are to be stored. Home options come last: whether
@@ -232,9 +199,7 @@ impl<'a> Rules<'a> {
             let options = self.r.bids.iter().enumerate().zip(&mut statuses);
             for ((at, option), status) in options.filter(|((_, o), _)| o.home == home_pass) {
                 let judged = self.judge(at, option, &survivors, moved, &is_ours);
-                *status = judged
-                    .as_ref()
-                    .map_or_else(|refused| *refused, |_| Status::ACCEPTED);
+                *status = judged.as_ref().map_or_else(|refused| *refused, |_| Status::ACCEPTED);
                 if let Ok(survivor) = judged {
                     if survivor.home && !self.prefix.only_router {
                         *status = Status::MCOA_RETURNHOME_WO_NDP;
@@ -254,17 +219,8 @@ impl<'a> Rules<'a> {
         moved: Option<Bid>,
         is_ours: &impl Fn(Ipv6Addr) -> bool,
     ) -> Result<Survivor, Status> {
-        let bid = option
-            .bid
-            .filter(|bid| *bid != Bid::RESERVED)
-            .ok_or(Status::MCOA_MALFORMED)?;
-        if self
-            .r
-            .bids
-            .iter()
-            .take(at)
-            .any(|earlier| earlier.bid == option.bid)
-        {
+        let bid = option.bid.filter(|bid| *bid != Bid::RESERVED).ok_or(Status::MCOA_MALFORMED)?;
+        if self.r.bids.iter().take(at).any(|earlier| earlier.bid == option.bid) {
             return Err(Status::MCOA_MALFORMED);
         }
         let care_of = if option.home {
@@ -275,21 +231,13 @@ impl<'a> Rules<'a> {
         let overwrite = self.overwrites();
         let is_new = |bid| overwrite || !self.before.contains_key(&Some(bid));
         if is_new(bid) {
-            let added = survivors
-                .iter()
-                .filter(|survivor| is_new(survivor.bid))
-                .count();
+            let added = survivors.iter().filter(|survivor| is_new(survivor.bid)).count();
             let kept = if overwrite { 0 } else { self.before.len() };
             if kept.saturating_add(added) >= self.bindings_max || added >= self.room {
                 return Err(Status::INSUFFICIENT_RESOURCES);
             }
         }
-        Ok(Survivor {
-            bid,
-            care_of,
-            priority: option.priority,
-            home: option.home,
-        })
+        Ok(Survivor { bid, care_of, priority: option.priority, home: option.home })
     }
 
     fn overwrites(&self) -> bool {
@@ -319,17 +267,10 @@ impl<'a> Rules<'a> {
 
     fn other_home_binding_stays(&self, bid: Bid, survivors: &[Survivor]) -> bool {
         let replaced = |other| survivors.iter().any(|survivor| survivor.bid == other);
-        let stored = self
-            .before
-            .iter()
-            .filter(|(_, binding)| binding.home.is_some());
-        let stored = stored
-            .filter_map(|(other, _)| *other)
-            .filter(|_| !self.overwrites());
+        let stored = self.before.iter().filter(|(_, binding)| binding.home.is_some());
+        let stored = stored.filter_map(|(other, _)| *other).filter(|_| !self.overwrites());
         survivors.iter().any(|survivor| survivor.home)
-            || stored
-                .into_iter()
-                .any(|other| other != bid && !replaced(other))
+            || stored.into_iter().any(|other| other != bid && !replaced(other))
     }
 
     fn resolve(
@@ -348,10 +289,7 @@ impl<'a> Rules<'a> {
             BidCareOf::V4(address) if !self.is_routable_v4(address) => Err(Status::MCOA_MALFORMED),
             BidCareOf::V4(address) => self.resolve_ipv4(address, bid, moved),
             BidCareOf::Absent => {
-                let stored = self
-                    .before
-                    .get(&Some(bid))
-                    .ok_or(Status::MCOA_UNKNOWN_COA)?;
+                let stored = self.before.get(&Some(bid)).ok_or(Status::MCOA_UNKNOWN_COA)?;
                 match stored.care_of {
                     // What stood for the home address has no foreign care-of address to refresh.
                     CareOf::Ipv6(_) if stored.home.is_some() => Err(Status::MCOA_UNKNOWN_COA),
@@ -374,21 +312,15 @@ impl<'a> Rules<'a> {
             && !self.is_bulk()
         {
             return if self.is_routable_v4(address) {
-                Ok(CareOf::Ipv4 {
-                    address,
-                    port,
-                    announced,
-                })
+                Ok(CareOf::Ipv4 { address, port, announced })
             } else {
                 Err(Status::INVALID_CARE_OF_ADDRESS)
             };
         }
         match self.before.get(&Some(bid)).map(|stored| stored.care_of) {
-            Some(
-                stored @ CareOf::Ipv4 {
-                    announced: known, ..
-                },
-            ) if known == announced => Ok(self.remap(stored, bid, moved)),
+            Some(stored @ CareOf::Ipv4 { announced: known, .. }) if known == announced => {
+                Ok(self.remap(stored, bid, moved))
+            }
             Some(CareOf::Ipv4 { .. } | CareOf::Ipv6(_)) | None => {
                 Err(Status::INVALID_CARE_OF_ADDRESS)
             }
@@ -400,11 +332,7 @@ impl<'a> Rules<'a> {
             (CareOf::Ipv4 { announced, .. }, WireSource::Udp(address, port))
                 if moved == Some(bid) && self.is_routable_v4(address) =>
             {
-                CareOf::Ipv4 {
-                    address,
-                    port,
-                    announced,
-                }
+                CareOf::Ipv4 { address, port, announced }
             }
             (CareOf::Ipv4 { .. } | CareOf::Ipv6(_), WireSource::Udp(..) | WireSource::Ipv6(_)) => {
                 stored
@@ -476,10 +404,7 @@ impl<'a> Rules<'a> {
         priority: BidPriority,
         home: Option<HomeBinding>,
     ) -> Binding {
-        let same = self
-            .before
-            .get(&bid)
-            .filter(|stored| stored.care_of == care_of);
+        let same = self.before.get(&bid).filter(|stored| stored.care_of == care_of);
         Binding {
             care_of,
             priority,
@@ -499,11 +424,7 @@ fn compose(statuses: Vec<Status>, accepted: Status) -> (Status, Vec<Status>) {
         return (accepted, silent);
     };
     if statuses.iter().all(|status| *status == first) {
-        let status = if first == Status::ACCEPTED {
-            accepted
-        } else {
-            first
-        };
+        let status = if first == Status::ACCEPTED { accepted } else { first };
         return (status, silent);
     }
     if statuses.iter().any(|status| status.is_accepted()) {

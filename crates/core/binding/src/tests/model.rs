@@ -8,13 +8,7 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
-    Update {
-        home: u8,
-        ahead: u16,
-        lifetime: u16,
-        overwrite: bool,
-        bids: Vec<(u16, u8)>,
-    },
+    Update { home: u8, ahead: u16, lifetime: u16, overwrite: bool, bids: Vec<(u16, u8)> },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -35,14 +29,8 @@ fn bid_request((bid, kind): (u16, u8)) -> BidRequest {
     match kind {
         0 => short(bid),
         1 => v4(bid, [192, 0, 2, 1]),
-        2 => BidRequest {
-            home: true,
-            ..short(bid)
-        },
-        3 => BidRequest {
-            malformed: true,
-            ..short(bid)
-        },
+        2 => BidRequest { home: true, ..short(bid) },
+        3 => BidRequest { malformed: true, ..short(bid) },
         n => v6(bid, Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, n.into())),
     }
 }
@@ -115,11 +103,7 @@ fn check_state(cache: &BindingCache) -> Result<(), TestCaseError> {
     let earliest = homes.iter().filter_map(|(_, home)| home.deadline()).min();
     prop_assert_eq!(earliest, cache.next_deadline());
     for (_, home) in homes {
-        prop_assert!(
-            home.bindings
-                .values()
-                .all(|binding| binding.ends > cache.now())
-        );
+        prop_assert!(home.bindings.values().all(|binding| binding.ends > cache.now()));
         prop_assert!(!home.has_regular_binding() || home.bindings.len() == 1);
         prop_assert!(home.bindings.values().filter(|b| b.home.is_some()).count() <= 1);
         prop_assert!(home.bindings.is_empty() == home.forget.is_some());

@@ -12,15 +12,9 @@ fn vectors_in_order() {
     assert_eq!(answer.lifetime, Lifetime(225));
     assert_eq!(lab.addresses(), [(1, COA1), (2, coa2b), (3, COA3)]);
     let answer = lab.register(bu(0x1003, 0, vec![short(3)]));
-    assert_eq!(
-        (codes(&answer), answer.lifetime),
-        ((0, vec![0]), Lifetime(0))
-    );
+    assert_eq!((codes(&answer), answer.lifetime), ((0, vec![0]), Lifetime(0)));
     assert_eq!(lab.addresses(), [(1, COA1), (2, coa2b)]);
-    let home = BidRequest {
-        home: true,
-        ..v6(4, HOME)
-    };
+    let home = BidRequest { home: true, ..v6(4, HOME) };
     let mut at_home = bu(0x1004, 225, vec![home]);
     at_home.source = WireSource::Ipv6(HOME);
     at_home.link_layer_address = vec![2, 0, 0, 0xab, 0xcd, 0xef];
@@ -40,28 +34,16 @@ fn overwrite_resolves_against_the_old_cache_and_replaces_all() {
     assert_eq!(lab.addresses(), [(2, COA2), (7, COA3)]);
     let answer = lab.register(overwrite(bu(0x1003, 225, vec![short(9)])));
     assert_eq!(codes(&answer), (167, vec![0]));
-    assert_eq!(
-        lab.addresses(),
-        [(2, COA2), (7, COA3)],
-        "no survivor: nothing is removed"
-    );
+    assert_eq!(lab.addresses(), [(2, COA2), (7, COA3)], "no survivor: nothing is removed");
 }
 
 #[test]
 fn regular_and_identified_bindings_never_stand_together() {
     let mut lab = Lab::new();
     lab.register(bu(1, 100, vec![]));
-    assert_eq!(
-        codes(&lab.register(bu(2, 100, vec![v6(1, COA2)]))),
-        (165, vec![0])
-    );
+    assert_eq!(codes(&lab.register(bu(2, 100, vec![v6(1, COA2)]))), (165, vec![0]));
     assert_eq!(lab.addresses(), [(0, COA1)]);
-    assert_eq!(
-        lab.register(overwrite(bu(3, 100, vec![v6(1, COA2)])))
-            .status
-            .0,
-        0
-    );
+    assert_eq!(lab.register(overwrite(bu(3, 100, vec![v6(1, COA2)]))).status.0, 0);
     assert_eq!(lab.addresses(), [(1, COA2)]);
     assert_eq!(lab.register(bu(4, 100, vec![])).status.0, 0);
     assert_eq!(lab.addresses(), [(0, COA1)]);
@@ -69,15 +51,8 @@ fn regular_and_identified_bindings_never_stand_together() {
 
 #[test]
 fn whole_updates_that_are_refused_change_nothing() {
-    let malformed = BidRequest {
-        malformed: true,
-        ..short(2)
-    };
-    let no_bid = BidRequest {
-        bid: None,
-        malformed: true,
-        ..short(0)
-    };
+    let malformed = BidRequest { malformed: true, ..short(2) };
+    let no_bid = BidRequest { bid: None, malformed: true, ..short(0) };
     let rows = [
         (vec![v6(1, COA2), malformed], (164, vec![0, 0])),
         (vec![v6(1, COA2), no_bid], (164, vec![0])),
@@ -87,18 +62,9 @@ fn whole_updates_that_are_refused_change_nothing() {
         assert_eq!(codes(&lab.register(bu(0x1002, 225, bids))), expected);
         assert_eq!(lab.addresses(), [(1, COA1), (2, COA2), (3, COA3)]);
     }
-    let mut lab = Lab::with(HomePrefix {
-        multiple_care_of_allowed: false,
-        ..home_prefix()
-    });
-    assert_eq!(
-        codes(&lab.register(bu(1, 100, vec![v6(1, COA1)]))),
-        (166, vec![0])
-    );
-    let mut lab = Lab::with(HomePrefix {
-        bulk_allowed: false,
-        ..home_prefix()
-    });
+    let mut lab = Lab::with(HomePrefix { multiple_care_of_allowed: false, ..home_prefix() });
+    assert_eq!(codes(&lab.register(bu(1, 100, vec![v6(1, COA1)]))), (166, vec![0]));
+    let mut lab = Lab::with(HomePrefix { bulk_allowed: false, ..home_prefix() });
     let both = vec![v6(1, COA1), v6(2, COA2)];
     assert_eq!(codes(&lab.register(bu(1, 100, both))), (168, vec![0, 0]));
     assert_eq!(lab.register(bu(2, 100, vec![v6(1, COA1)])).status.0, 0);
@@ -120,21 +86,11 @@ fn options_that_are_refused_alone() {
         (v4(1, [192, 0, 2, 44]), 174),
         (short(1), 167),
         (v6(1, AGENT), 174),
-        (
-            BidRequest {
-                home: true,
-                ..v6(1, COA1)
-            },
-            164,
-        ),
+        (BidRequest { home: true, ..v6(1, COA1) }, 164),
     ];
     for (bad, status) in rows {
         let mut lab = Lab::new();
-        assert_eq!(
-            codes(&lab.register(bu(1, 100, vec![bad]))),
-            (status, vec![0]),
-            "{bad:?}"
-        );
+        assert_eq!(codes(&lab.register(bu(1, 100, vec![bad]))), (status, vec![0]), "{bad:?}");
         assert_eq!(lab.cache.home_address_count(), 0, "{bad:?}");
         let answer = lab.register(bu(2, 100, vec![v6(5, COA2), bad]));
         assert_eq!(codes(&answer), (4, vec![0, status]), "{bad:?}");
@@ -145,15 +101,9 @@ fn options_that_are_refused_alone() {
 #[test]
 fn all_options_fail() {
     let mut lab = Lab::new();
-    assert_eq!(
-        codes(&lab.register(bu(1, 100, vec![short(1), short(2)]))),
-        (167, vec![0, 0])
-    );
+    assert_eq!(codes(&lab.register(bu(1, 100, vec![short(1), short(2)]))), (167, vec![0, 0]));
     let mixed = vec![short(1), v6(2, AGENT)];
-    assert_eq!(
-        codes(&lab.register(bu(2, 100, mixed))),
-        (128, vec![167, 174])
-    );
+    assert_eq!(codes(&lab.register(bu(2, 100, mixed))), (128, vec![167, 174]));
 }
 
 #[test]
@@ -169,23 +119,12 @@ fn deregistration_by_bid() {
     let mut lab = registered_three();
     let answer = lab.register(bu(0x1002, 0, vec![short(1), short(9)]));
     assert_eq!(codes(&answer), (4, vec![0, 133]));
-    assert_eq!(
-        codes(&lab.register(bu(0x1003, 0, vec![short(9)]))),
-        (133, vec![0])
-    );
+    assert_eq!(codes(&lab.register(bu(0x1003, 0, vec![short(9)]))), (133, vec![0]));
     assert_eq!(lab.addresses(), [(2, COA2), (3, COA3)]);
     let last = overwrite(bu(0x1004, 0, vec![v6(2, COA1), v6(3, COA1)]));
-    assert_eq!(
-        codes(&lab.register(last)),
-        (0, vec![0, 0]),
-        "O and the address mean nothing here"
-    );
+    assert_eq!(codes(&lab.register(last)), (0, vec![0, 0]), "O and the address mean nothing here");
     assert_eq!(lab.addresses(), []);
-    assert_eq!(
-        lab.register(bu(0x1004, 225, vec![])).status.0,
-        135,
-        "a tombstone stands"
-    );
+    assert_eq!(lab.register(bu(0x1004, 225, vec![])).status.0, 135, "a tombstone stands");
     let mut lab = registered_three();
     assert_eq!(lab.register(bu(0x1002, 0, vec![])).status.0, 0);
     assert_eq!(lab.addresses(), [], "without BID option all go");
@@ -193,85 +132,37 @@ fn deregistration_by_bid() {
 
 #[test]
 fn quota_per_home_address() {
-    let prefix = HomePrefix {
-        bindings_per_home_address_max: 2,
-        ..home_prefix()
-    };
+    let prefix = HomePrefix { bindings_per_home_address_max: 2, ..home_prefix() };
     let mut lab = Lab::with(prefix);
     let bids = vec![v6(1, COA1), v6(2, COA2), v6(3, COA3)];
     assert_eq!(codes(&lab.register(bu(1, 100, bids))), (4, vec![0, 0, 130]));
-    assert_eq!(
-        codes(&lab.register(bu(2, 100, vec![v6(3, COA3)]))),
-        (130, vec![0])
-    );
-    assert_eq!(
-        lab.register(bu(3, 100, vec![v6(2, COA3)])).status.0,
-        0,
-        "a move needs no room"
-    );
-    assert_eq!(
-        lab.register(overwrite(bu(4, 100, vec![v6(3, COA3)])))
-            .status
-            .0,
-        0
-    );
+    assert_eq!(codes(&lab.register(bu(2, 100, vec![v6(3, COA3)]))), (130, vec![0]));
+    assert_eq!(lab.register(bu(3, 100, vec![v6(2, COA3)])).status.0, 0, "a move needs no room");
+    assert_eq!(lab.register(overwrite(bu(4, 100, vec![v6(3, COA3)]))).status.0, 0);
     assert_eq!(lab.addresses(), [(3, COA3)]);
 }
 
 #[test]
 fn home_binding_rules() {
-    let home = |bid| BidRequest {
-        home: true,
-        ..short(bid)
-    };
+    let home = |bid| BidRequest { home: true, ..short(bid) };
     let mut lab = registered_three();
     let answer = lab.register(bu(0x1002, 225, vec![short(1), home(4)]));
     assert_eq!(codes(&answer), (4, vec![0, 5]));
-    assert_eq!(
-        codes(&lab.register(bu(0x1003, 225, vec![home(5)]))),
-        (164, vec![0])
-    );
-    assert_eq!(
-        codes(&lab.register(bu(0x1004, 225, vec![short(1)]))),
-        (0, vec![0])
-    );
-    assert!(
-        lab.care_of().contains(&(Some(4), CareOf::Ipv6(HOME))),
-        "foreign refreshes spare it"
-    );
-    assert_eq!(
-        codes(&lab.register(bu(0x1005, 225, vec![v6(4, COA3)]))),
-        (0, vec![0])
-    );
-    assert!(
-        !lab.care_of().contains(&(Some(4), CareOf::Ipv6(HOME))),
-        "H clear ends it"
-    );
-    let mut lab = Lab::with(HomePrefix {
-        only_router: true,
-        ..home_prefix()
-    });
-    assert_eq!(
-        codes(&lab.register(bu(1, 100, vec![home(4)]))),
-        (0, vec![0])
-    );
-    let mut lab = Lab::with(HomePrefix {
-        home_and_foreign_allowed: false,
-        ..home_prefix()
-    });
-    assert_eq!(
-        codes(&lab.register(bu(1, 100, vec![home(4)]))),
-        (169, vec![0])
-    );
+    assert_eq!(codes(&lab.register(bu(0x1003, 225, vec![home(5)]))), (164, vec![0]));
+    assert_eq!(codes(&lab.register(bu(0x1004, 225, vec![short(1)]))), (0, vec![0]));
+    assert!(lab.care_of().contains(&(Some(4), CareOf::Ipv6(HOME))), "foreign refreshes spare it");
+    assert_eq!(codes(&lab.register(bu(0x1005, 225, vec![v6(4, COA3)]))), (0, vec![0]));
+    assert!(!lab.care_of().contains(&(Some(4), CareOf::Ipv6(HOME))), "H clear ends it");
+    let mut lab = Lab::with(HomePrefix { only_router: true, ..home_prefix() });
+    assert_eq!(codes(&lab.register(bu(1, 100, vec![home(4)]))), (0, vec![0]));
+    let mut lab = Lab::with(HomePrefix { home_and_foreign_allowed: false, ..home_prefix() });
+    assert_eq!(codes(&lab.register(bu(1, 100, vec![home(4)]))), (169, vec![0]));
 }
 
 /// RFC 5648 §8.1: singles from each IPv4 care-of address first, then one bulk may refresh them.
 #[test]
 fn ipv4_care_of_addresses() {
-    let prefix = HomePrefix {
-        loopback_care_of_allowed: true,
-        ..home_prefix()
-    };
+    let prefix = HomePrefix { loopback_care_of_allowed: true, ..home_prefix() };
     let mut lab = Lab::with(prefix);
     let address = |n| Ipv4Addr::new(127, 0, 0, n);
     for n in [2, 3, 4] {
@@ -284,29 +175,13 @@ fn ipv4_care_of_addresses() {
     let mut bulk = bu(10, 100, vec![short(1), short(2), v4(3, [127, 0, 0, 4])]);
     bulk.source = WireSource::Udp(address(3), 4003);
     assert_eq!(codes(&lab.register(bulk.clone())), (0, vec![0, 0, 0]));
-    assert_eq!(
-        lab.care_of(),
-        before,
-        "a bulk from another care-of address moves no mapping"
-    );
+    assert_eq!(lab.care_of(), before, "a bulk from another care-of address moves no mapping");
     bulk.sequence = Sequence(11);
     bulk.source = WireSource::Udp(address(2), 5000);
     assert_eq!(codes(&lab.register(bulk)), (0, vec![0, 0, 0]));
-    let moved = CareOf::Ipv4 {
-        address: address(2),
-        port: 5000,
-        announced: address(2),
-    };
-    assert_eq!(
-        lab.care_of().first(),
-        Some(&(Some(1), moved)),
-        "an unknown source moves the first"
-    );
+    let moved = CareOf::Ipv4 { address: address(2), port: 5000, announced: address(2) };
+    assert_eq!(lab.care_of().first(), Some(&(Some(1), moved)), "an unknown source moves the first");
     let mut new = bu(12, 100, vec![short(1), v4(9, [127, 0, 0, 9])]);
     new.source = WireSource::Udp(address(2), 5000);
-    assert_eq!(
-        codes(&lab.register(new)),
-        (4, vec![0, 174]),
-        "a bulk introduces none"
-    );
+    assert_eq!(codes(&lab.register(new)), (4, vec![0, 174]), "a bulk introduces none");
 }

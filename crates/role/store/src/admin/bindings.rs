@@ -52,14 +52,8 @@ impl Bindings for Service {
             (page, rest.next().is_some(), machine.cache.revision())
         });
         let last = homes.last().filter(|_| more);
-        let next_page_token = last
-            .map(|last| last.home_address.clone())
-            .unwrap_or_default();
-        Ok(Response::new(api::ListHomeBindingsResponse {
-            homes,
-            next_page_token,
-            revision,
-        }))
+        let next_page_token = last.map(|last| last.home_address.clone()).unwrap_or_default();
+        Ok(Response::new(api::ListHomeBindingsResponse { homes, next_page_token, revision }))
     }
 }
 

@@ -14,12 +14,10 @@ impl Cluster for Service {
         _request: Request<api::GetStatusRequest>,
     ) -> Result<Response<api::GetStatusResponse>, Status> {
         let status = self.0.node.status();
-        let (home_addresses, bindings) = self.0.node.read(|machine| {
-            (
-                machine.cache.home_address_count(),
-                machine.cache.binding_count(),
-            )
-        });
+        let (home_addresses, bindings) = self
+            .0
+            .node
+            .read(|machine| (machine.cache.home_address_count(), machine.cache.binding_count()));
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let role = match status.role {
             Role::Leader => "leader",
@@ -48,10 +46,7 @@ impl Cluster for Service {
             home_addresses: count(home_addresses),
             bindings: count(bindings),
             feed_subscribers: feed_subscribers
-                .map(|(name, sent_revision)| api::FeedSubscriber {
-                    name,
-                    sent_revision,
-                })
+                .map(|(name, sent_revision)| api::FeedSubscriber { name, sent_revision })
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }))

@@ -22,10 +22,7 @@ impl HomePrefixes for Service {
         let message = request.into_inner().home_prefix;
         let message = message.ok_or_else(|| invalid("home_prefix", "missing"))?;
         let record = record_of(&message)?;
-        let command = Command::PutHomePrefix {
-            home_prefix: record.clone(),
-            must_not_exist: true,
-        };
+        let command = Command::PutHomePrefix { home_prefix: record.clone(), must_not_exist: true };
         let revision = execute(&self.0, command).await?;
         Ok(Response::new(message_of(&Revised { record, revision })))
     }
@@ -36,17 +33,8 @@ impl HomePrefixes for Service {
     ) -> Result<Response<api::HomePrefix>, Status> {
         let prefix = prefix_of(&request.into_inner().prefix)?;
         read_barrier(&self.0, false).await?;
-        let found = self
-            .0
-            .node
-            .read(|machine| machine.cache.home_prefix(prefix).map(message_of));
-        let missing = || {
-            field_error(
-                Code::NotFound,
-                "prefix",
-                &format!("no home prefix {prefix}"),
-            )
-        };
+        let found = self.0.node.read(|machine| machine.cache.home_prefix(prefix).map(message_of));
+        let missing = || field_error(Code::NotFound, "prefix", &format!("no home prefix {prefix}"));
         found.map(Response::new).ok_or_else(missing)
     }
 
@@ -66,10 +54,7 @@ impl HomePrefixes for Service {
         });
         let last = home_prefixes.last().filter(|_| more);
         let next_page_token = last.map(|last| last.prefix.clone()).unwrap_or_default();
-        Ok(Response::new(api::ListHomePrefixesResponse {
-            home_prefixes,
-            next_page_token,
-        }))
+        Ok(Response::new(api::ListHomePrefixesResponse { home_prefixes, next_page_token }))
     }
 
     async fn delete_home_prefix(
@@ -104,11 +89,7 @@ fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
     let home_agent_ipv4: Option<Ipv4Addr> = if message.home_agent_ipv4.is_empty() {
         None
     } else {
-        Some(address(
-            &message.home_agent_ipv4,
-            "home_agent_ipv4",
-            "198.51.100.1",
-        )?)
+        Some(address(&message.home_agent_ipv4, "home_agent_ipv4", "198.51.100.1")?)
     };
     let defaults = HomePrefix::new(prefix_of(&message.prefix)?, home_agent, authentication);
     let bindings_max = match message.bindings_per_home_address_max {
@@ -137,10 +118,7 @@ fn message_of(revised: &Revised<HomePrefix>) -> api::HomePrefix {
     api::HomePrefix {
         prefix: record.prefix.to_string(),
         home_agent: record.home_agent.to_string(),
-        home_agent_ipv4: record
-            .home_agent_ipv4
-            .map(|a| a.to_string())
-            .unwrap_or_default(),
+        home_agent_ipv4: record.home_agent_ipv4.map(|a| a.to_string()).unwrap_or_default(),
         authentication: match record.authentication {
             Authentication::None => api::Authentication::None,
             Authentication::MnHa => api::Authentication::MnHa,

@@ -18,10 +18,7 @@ impl Subscribers for Service {
     ) -> Result<Response<api::Subscriber>, Status> {
         let message = request.into_inner().subscriber;
         let record = record_of(message.ok_or_else(|| invalid("subscriber", "missing"))?)?;
-        let command = Command::PutSubscriber {
-            subscriber: record.clone(),
-            must_not_exist: true,
-        };
+        let command = Command::PutSubscriber { subscriber: record.clone(), must_not_exist: true };
         let revision = execute(&self.0, command).await?;
         Ok(Response::new(message_of(&Revised { record, revision })))
     }
@@ -32,10 +29,8 @@ impl Subscribers for Service {
     ) -> Result<Response<api::Subscriber>, Status> {
         let home_address = home_address_of(&request.into_inner().home_address)?;
         read_barrier(&self.0, false).await?;
-        let found = self
-            .0
-            .node
-            .read(|machine| machine.cache.subscriber(home_address).map(message_of));
+        let found =
+            self.0.node.read(|machine| machine.cache.subscriber(home_address).map(message_of));
         found.map(Response::new).ok_or_else(|| {
             let message = format!("no subscriber with {home_address}");
             field_error(Code::NotFound, "home_address", &message)
@@ -56,13 +51,8 @@ impl Subscribers for Service {
             (page, rest.next().is_some())
         });
         let last = subscribers.last().filter(|_| more);
-        let next_page_token = last
-            .map(|last| last.home_address.clone())
-            .unwrap_or_default();
-        Ok(Response::new(api::ListSubscribersResponse {
-            subscribers,
-            next_page_token,
-        }))
+        let next_page_token = last.map(|last| last.home_address.clone()).unwrap_or_default();
+        Ok(Response::new(api::ListSubscribersResponse { subscribers, next_page_token }))
     }
 
     async fn delete_subscriber(

@@ -35,14 +35,8 @@ impl From<core::Command> for proto::Command {
         // A record in a command has no revision yet: the log gives it one.
         let command = match command {
             core::Command::Register(registration) => Command::Register(registration.into()),
-            core::Command::PutHomePrefix {
-                home_prefix,
-                must_not_exist,
-            } => {
-                let home_prefix = core::Revised {
-                    record: home_prefix,
-                    revision: 0,
-                };
+            core::Command::PutHomePrefix { home_prefix, must_not_exist } => {
+                let home_prefix = core::Revised { record: home_prefix, revision: 0 };
                 Command::PutHomePrefix(proto::PutHomePrefix {
                     home_prefix: Some(home_prefix.into()),
                     must_not_exist,
@@ -54,14 +48,8 @@ impl From<core::Command> for proto::Command {
                     prefix_len: prefix.len().into(),
                 })
             }
-            core::Command::PutSubscriber {
-                subscriber,
-                must_not_exist,
-            } => {
-                let subscriber = core::Revised {
-                    record: subscriber,
-                    revision: 0,
-                };
+            core::Command::PutSubscriber { subscriber, must_not_exist } => {
+                let subscriber = core::Revised { record: subscriber, revision: 0 };
                 Command::PutSubscriber(proto::PutSubscriber {
                     subscriber: Some(subscriber.into()),
                     must_not_exist,
@@ -72,9 +60,7 @@ impl From<core::Command> for proto::Command {
                 Command::DeleteSubscriber(proto::DeleteSubscriber { home_address })
             }
         };
-        Self {
-            command: Some(command),
-        }
+        Self { command: Some(command) }
     }
 }
 
@@ -86,15 +72,11 @@ impl TryFrom<proto::Command> for core::Command {
         match message.command {
             Some(Command::Register(message)) => Ok(Self::Register(message.try_into()?)),
             Some(Command::PutHomePrefix(message)) => {
-                let record = message
-                    .home_prefix
-                    .ok_or_else(|| invalid("home_prefix", "a value"))?;
+                let record =
+                    message.home_prefix.ok_or_else(|| invalid("home_prefix", "a value"))?;
                 let revised: core::Revised<core::HomePrefix> = record.try_into()?;
                 let must_not_exist = message.must_not_exist;
-                Ok(Self::PutHomePrefix {
-                    home_prefix: revised.record,
-                    must_not_exist,
-                })
+                Ok(Self::PutHomePrefix { home_prefix: revised.record, must_not_exist })
             }
             Some(Command::DeleteHomePrefix(message)) => Ok(Self::DeleteHomePrefix(prefix_of(
                 &message.prefix,
@@ -102,15 +84,10 @@ impl TryFrom<proto::Command> for core::Command {
                 "delete_home_prefix.prefix",
             )?)),
             Some(Command::PutSubscriber(message)) => {
-                let record = message
-                    .subscriber
-                    .ok_or_else(|| invalid("subscriber", "a value"))?;
+                let record = message.subscriber.ok_or_else(|| invalid("subscriber", "a value"))?;
                 let revised: core::Revised<core::Subscriber> = record.try_into()?;
                 let must_not_exist = message.must_not_exist;
-                Ok(Self::PutSubscriber {
-                    subscriber: revised.record,
-                    must_not_exist,
-                })
+                Ok(Self::PutSubscriber { subscriber: revised.record, must_not_exist })
             }
             Some(Command::DeleteSubscriber(message)) => Ok(Self::DeleteSubscriber(ipv6(
                 &message.home_address,
@@ -147,9 +124,7 @@ impl TryFrom<proto::Register> for core::Registration {
     type Error = Invalid;
 
     fn try_from(message: proto::Register) -> Result<Self, Invalid> {
-        let source = message
-            .source
-            .ok_or_else(|| invalid("register.source", "a value"))?;
+        let source = message.source.ok_or_else(|| invalid("register.source", "a value"))?;
         let lla_max = core::limits::LINK_LAYER_ADDRESS_LEN_MAX;
         if message.link_layer_address.len() > lla_max {
             return Err(invalid("register.link_layer_address", "at most 20 octets"));
@@ -172,11 +147,7 @@ impl TryFrom<proto::Register> for core::Registration {
             ipv4_care_of: (!message.ipv4_care_of.is_empty())
                 .then(|| ipv4(&message.ipv4_care_of, "register.ipv4_care_of"))
                 .transpose()?,
-            bids: message
-                .bids
-                .into_iter()
-                .map(TryInto::try_into)
-                .collect::<Result<_, _>>()?,
+            bids: message.bids.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             link_layer_address: message.link_layer_address.to_vec(),
             message_id: message.message_id,
             policy_revisions: (message.home_prefix_revision, message.subscriber_revision),
@@ -189,14 +160,11 @@ impl From<core::WireSource> for proto::WireSource {
         use proto::wire_source::Source;
         let source = match source {
             core::WireSource::Ipv6(address) => Source::Ipv6(ipv6_octets(address)),
-            core::WireSource::Udp(address, port) => Source::Udp(proto::UdpSource {
-                address: ipv4_octets(address),
-                port: port.into(),
-            }),
+            core::WireSource::Udp(address, port) => {
+                Source::Udp(proto::UdpSource { address: ipv4_octets(address), port: port.into() })
+            }
         };
-        Self {
-            source: Some(source),
-        }
+        Self { source: Some(source) }
     }
 }
 
@@ -242,11 +210,7 @@ impl TryFrom<proto::BidRequest> for core::BidRequest {
             _ => BidCareOf::V6(ipv6(&message.care_of, "bids.care_of")?),
         };
         Ok(Self {
-            bid: message
-                .bid
-                .map(|bid| u16_of(bid, "bids.bid"))
-                .transpose()?
-                .map(Bid),
+            bid: message.bid.map(|bid| u16_of(bid, "bids.bid")).transpose()?.map(Bid),
             home: message.home,
             priority: BidPriority::new(u8_of(message.priority, "bids.priority")?),
             care_of,

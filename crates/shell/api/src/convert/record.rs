@@ -46,10 +46,7 @@ impl TryFrom<proto::HomePrefix> for core::Revised<core::HomePrefix> {
         let home_agent_ipv4 = if message.home_agent_ipv4.is_empty() {
             None
         } else {
-            Some(ipv4(
-                &message.home_agent_ipv4,
-                "home_prefix.home_agent_ipv4",
-            )?)
+            Some(ipv4(&message.home_agent_ipv4, "home_prefix.home_agent_ipv4")?)
         };
         let record = core::HomePrefix {
             prefix: prefix_of(&message.prefix, message.prefix_len, "home_prefix.prefix")?,
@@ -69,10 +66,7 @@ impl TryFrom<proto::HomePrefix> for core::Revised<core::HomePrefix> {
             only_router: message.only_router,
             loopback_care_of_allowed: message.loopback_care_of_allowed,
         };
-        Ok(Self {
-            record,
-            revision: message.revision,
-        })
+        Ok(Self { record, revision: message.revision })
     }
 }
 
@@ -124,10 +118,7 @@ impl TryFrom<proto::Subscriber> for core::Revised<core::Subscriber> {
                 .map(|max| u8_of(max, "subscriber.bindings_per_home_address_max"))
                 .transpose()?,
         };
-        Ok(Self {
-            record,
-            revision: message.revision,
-        })
+        Ok(Self { record, revision: message.revision })
     }
 }
 
@@ -136,19 +127,13 @@ impl From<core::CareOf> for proto::CareOfAddress {
         use proto::care_of_address::Address;
         let address = match care_of {
             core::CareOf::Ipv6(address) => Address::Ipv6(ipv6_octets(address)),
-            core::CareOf::Ipv4 {
-                address,
-                port,
-                announced,
-            } => Address::Ipv4(proto::Ipv4CareOf {
+            core::CareOf::Ipv4 { address, port, announced } => Address::Ipv4(proto::Ipv4CareOf {
                 address: ipv4_octets(address),
                 port: port.into(),
                 announced: ipv4_octets(announced),
             }),
         };
-        Self {
-            address: Some(address),
-        }
+        Self { address: Some(address) }
     }
 }
 
@@ -171,10 +156,7 @@ impl TryFrom<proto::CareOfAddress> for core::CareOf {
 
 fn binding_message(bid: Option<Bid>, binding: core::Binding) -> proto::Binding {
     let is_home = binding.home.is_some();
-    let link_layer_address = binding
-        .home
-        .map(|home| home.link_layer_address)
-        .unwrap_or_default();
+    let link_layer_address = binding.home.map(|home| home.link_layer_address).unwrap_or_default();
     proto::Binding {
         bid: bid.map(|bid| bid.0.into()),
         care_of: Some(binding.care_of.into()),
@@ -188,20 +170,14 @@ fn binding_message(bid: Option<Bid>, binding: core::Binding) -> proto::Binding {
 }
 
 fn binding_of(message: proto::Binding) -> Result<(Option<Bid>, core::Binding), Invalid> {
-    let bid = message
-        .bid
-        .map(|bid| u16_of(bid, "binding.bid"))
-        .transpose()?
-        .map(Bid);
-    let care_of = message
-        .care_of
-        .ok_or_else(|| invalid("binding.care_of", "a value"))?;
+    let bid = message.bid.map(|bid| u16_of(bid, "binding.bid")).transpose()?.map(Bid);
+    let care_of = message.care_of.ok_or_else(|| invalid("binding.care_of", "a value"))?;
     let binding = core::Binding {
         care_of: care_of.try_into()?,
         priority: BidPriority::new(u8_of(message.priority, "binding.priority")?),
-        home: message.home.then(|| core::HomeBinding {
-            link_layer_address: message.link_layer_address.to_vec(),
-        }),
+        home: message
+            .home
+            .then(|| core::HomeBinding { link_layer_address: message.link_layer_address.to_vec() }),
         ends: core::LogTime(message.ends_ms),
         verified: core::LogTime(message.verified_ms),
         registered: core::LogTime(message.registered_ms),
@@ -243,9 +219,7 @@ pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home),
         .remembered
         .into_iter()
         .map(|remembered| {
-            let verdict = remembered
-                .verdict
-                .ok_or_else(|| invalid("remembered.verdict", "one"))?;
+            let verdict = remembered.verdict.ok_or_else(|| invalid("remembered.verdict", "one"))?;
             Ok(core::Remembered {
                 request_id: remembered
                     .request_id
@@ -259,11 +233,7 @@ pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home),
     let home = core::Home {
         home_agent: ipv6(&message.home_agent, "home.home_agent")?,
         sequence: Sequence(u16_of(message.sequence, "home.sequence")?),
-        bindings: message
-            .bindings
-            .into_iter()
-            .map(binding_of)
-            .collect::<Result<_, _>>()?,
+        bindings: message.bindings.into_iter().map(binding_of).collect::<Result<_, _>>()?,
         forget: message.forget_ms.map(core::LogTime),
         revision: message.revision,
         remembered,
@@ -283,16 +253,11 @@ impl From<core::StateRecord> for proto::StateRecord {
             core::StateRecord::HomePrefix(revised) => Record::HomePrefix(revised.into()),
             core::StateRecord::Subscriber(revised, last_message_id) => {
                 let message = proto::Subscriber::from(revised);
-                Record::Subscriber(proto::Subscriber {
-                    last_message_id,
-                    ..message
-                })
+                Record::Subscriber(proto::Subscriber { last_message_id, ..message })
             }
             core::StateRecord::Home(address, home) => Record::Home(home_message(address, home)),
         };
-        Self {
-            record: Some(record),
-        }
+        Self { record: Some(record) }
     }
 }
 

@@ -14,10 +14,7 @@ impl From<core::Verdict> for proto::Verdict {
             core::Outcome::Done => Outcome::Done(proto::Unit {}),
             core::Outcome::Refused(refusal) => Outcome::Refusal(refusal.into()),
         };
-        Self {
-            revision: verdict.revision,
-            outcome: Some(outcome),
-        }
+        Self { revision: verdict.revision, outcome: Some(outcome) }
     }
 }
 
@@ -29,22 +26,16 @@ impl TryFrom<proto::Verdict> for core::Verdict {
         let outcome = match message.outcome {
             Some(Outcome::Answer(answer)) => core::Outcome::Answer(answer.try_into()?),
             Some(Outcome::Silence(name)) => core::Outcome::Silent(
-                core::Silence::ALL
-                    .into_iter()
-                    .find(|silence| silence.name() == name)
-                    .ok_or_else(|| {
-                        invalid("verdict.silence", "a reason that this version knows")
-                    })?,
+                core::Silence::ALL.into_iter().find(|silence| silence.name() == name).ok_or_else(
+                    || invalid("verdict.silence", "a reason that this version knows"),
+                )?,
             ),
             Some(Outcome::StalePolicy(_)) => core::Outcome::StalePolicy,
             Some(Outcome::Done(_)) => core::Outcome::Done,
             Some(Outcome::Refusal(refusal)) => core::Outcome::Refused(refusal.try_into()?),
             None => return Err(invalid("verdict.outcome", "a kind that this version knows")),
         };
-        Ok(Self {
-            revision: message.revision,
-            outcome,
-        })
+        Ok(Self { revision: message.revision, outcome })
     }
 }
 
@@ -52,11 +43,7 @@ impl From<core::Answer> for proto::Answer {
     fn from(answer: core::Answer) -> Self {
         Self {
             status: answer.status.0.into(),
-            bid_statuses: answer
-                .bid_statuses
-                .iter()
-                .map(|status| status.0.into())
-                .collect(),
+            bid_statuses: answer.bid_statuses.iter().map(|status| status.0.into()).collect(),
             lifetime: answer.lifetime.0.into(),
             sequence: answer.sequence.0.into(),
             nat_detection: answer.nat_detection.map(|nat| proto::NatDetection {
@@ -75,11 +62,7 @@ impl TryFrom<proto::Answer> for core::Answer {
         let status = |value| u8_of(value, "answer.status").map(Status);
         Ok(Self {
             status: status(message.status)?,
-            bid_statuses: message
-                .bid_statuses
-                .into_iter()
-                .map(status)
-                .collect::<Result<_, _>>()?,
+            bid_statuses: message.bid_statuses.into_iter().map(status).collect::<Result<_, _>>()?,
             lifetime: Lifetime(u16_of(message.lifetime, "answer.lifetime")?),
             sequence: Sequence(u16_of(message.sequence, "answer.sequence")?),
             nat_detection: message.nat_detection.map(|nat| core::NatDetection {
@@ -101,11 +84,7 @@ impl From<core::Refusal> for proto::Refusal {
             core::RefusalKind::InUse => Kind::InUse,
             core::RefusalKind::Full => Kind::Full,
         };
-        Self {
-            kind: kind.into(),
-            field: refusal.field.into_owned(),
-            message: refusal.message,
-        }
+        Self { kind: kind.into(), field: refusal.field.into_owned(), message: refusal.message }
     }
 }
 
@@ -122,10 +101,6 @@ impl TryFrom<proto::Refusal> for core::Refusal {
             Kind::Full => core::RefusalKind::Full,
             Kind::Unspecified => return Err(invalid("refusal.kind", "a known kind")),
         };
-        Ok(Self {
-            kind,
-            field: message.field.into(),
-            message: message.message,
-        })
+        Ok(Self { kind, field: message.field.into(), message: message.message })
     }
 }

@@ -1,0 +1,160 @@
+//! Golden packets through a front-end and three store replicas over gRPC.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use homeport_api::admin::bindings_client::BindingsClient;
+use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
+use homeport_api::admin::{
+    Authentication, CreateHomePrefixRequest, GetHomeBindingsRequest, HomeBindings, HomePrefix,
+};
+use homeport_tests::golden::{capture, vector};
+use homeport_tests::{Cluster, eventually};
+use homeport_wire::{BindingAcknowledgement, Message, PseudoHeader, walk};
+
+/// No answer within this means that none was sent.
+const SILENCE: Duration = Duration::from_millis(700);
+
+/// The acknowledgement in a packet, its IPv6 destination and its routing header's home address.
+fn acknowledgement(
+    packet: &[u8],
+) -> Result<(BindingAcknowledgement<'static>, Ipv6Addr, Option<Ipv6Addr>)> {
+    let seen = walk(packet)?;
+    let pseudo = PseudoHeader::mobility(seen.pseudo_source(), seen.pseudo_destination());
+    match Message::parse(seen.payload, pseudo)?.into_owned() {
+        Message::BindingAcknowledgement(message) => {
+            Ok((message, seen.header.destination, seen.routing_home_address))
+        }
+        other => anyhow::bail!("not an acknowledgement but {other:?}"),
+    }
+}
+
+async fn bindings(cluster: &Cluster, home_address: &str) -> Result<HomeBindings> {
+    let mut client = BindingsClient::new(cluster.channel(cluster.leader().await?).await?);
+    let request = GetHomeBindingsRequest { home_address: home_address.to_owned(), local: false };
+    Ok(client.get_home_bindings(request).await?.into_inner())
+}
+
+/// A third-party mobile node, as captured: registration, handover with a retransmitted Binding Update,
+/// return home. It speaks plain RFC 6275.
+#[tokio::test(flavor = "multi_thread")]
+async fn captured_mobile_node_is_served() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    let home_prefix = HomePrefix {
+        prefix: "2001:db8:a::/64".to_owned(),
+        home_agent: "2001:db8:a::1".to_owned(),
+        authentication: Authentication::None.into(),
+        ..HomePrefix::default()
+    };
+    let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+    let leader = cluster.channel(cluster.leader().await?).await?;
+    HomePrefixesClient::new(leader).create_home_prefix(request).await?;
+    let mut front_end = cluster.front_end().await?;
+    let f1 = capture("captures/mobile-node-f1.pcap")?;
+    let f2 = capture("captures/mobile-node-f2.pcap")?;
+    let home = capture("captures/mobile-node-home.pcap")?;
+    let first_care_of: Ipv6Addr = "2001:db8:f1::ff:fe00:e".parse()?;
+    let second_care_of: Ipv6Addr = "2001:db8:f2::ff:fe00:e".parse()?;
+    let home_address: Ipv6Addr = "2001:db8:a::100".parse()?;
+    // Packet, where the answer goes, home address in its routing header, sequence, lifetime.
+    let rows = [
+        (&f1[0], first_care_of, Some(home_address), 26621, 15),
+        (&f2[0], second_care_of, Some(home_address), 26622, 15),
+        (&f2[1], second_care_of, Some(home_address), 26623, 15),
+        (&home[0], home_address, None, 26624, 0),
+    ];
+    for (packet, destination, routing, sequence, lifetime) in rows {
+        let answer = front_end.ask(packet, None).await?;
+        let (message, to, home) = acknowledgement(&answer.packet)?;
+        assert_eq!((message.status.0, message.sequence.0), (0, sequence));
+        assert_eq!(message.lifetime.0, lifetime);
+        assert_eq!((to, home), (destination, routing));
+        if lifetime > 0 {
+            let bindings = bindings(&cluster, "2001:db8:a::100").await?.bindings;
+            assert_eq!(bindings.len(), 1);
+            assert_eq!(bindings[0].care_of_address, destination.to_string());
+            assert_eq!(bindings[0].bid, None);
+        }
+    }
+    assert_eq!(bindings(&cluster, "2001:db8:a::100").await?.bindings, []);
+    // Prefix solicitations are not served yet: silence, and the stream goes on.
+    front_end.send(&f1[2], None).await?;
+    ensure!(front_end.receive(SILENCE).await.is_err(), "a solicitation was answered");
+    Ok(())
+}
+
+/// V01 to V11, with a change of leader before each.
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_with_a_change_of_leader_between() -> Result<()> {
+    let mut cluster = Cluster::start().await?;
+    cluster.create_home_prefix(Authentication::None).await?;
+    let mut front_end = cluster.front_end().await?;
+    let rows = [("V01", 0, 225), ("V03", 4, 225), ("V05", 0, 0), ("V08", 5, 225), ("V10", 135, 0)];
+    for (id, status, lifetime) in rows {
+        let leader = cluster.leader().await?;
+        cluster.stop_replica(leader).await?;
+        let answer = front_end.ask(&vector(id)?, None).await?;
+        let (message, ..) = acknowledgement(&answer.packet)?;
+        assert_eq!((message.status.0, message.lifetime.0), (status, lifetime), "{id}");
+        assert!(answer.revision > 0, "{id}");
+        cluster.start_replica(leader);
+    }
+    let bindings = bindings(&cluster, "2001:db8:0:1::100").await?;
+    let care_of: Vec<_> =
+        bindings.bindings.iter().map(|b| (b.bid, b.care_of_address.as_str())).collect();
+    let expected =
+        [(Some(1), "2001:db8:a::11"), (Some(2), "2001:db8:b::2b"), (Some(4), "2001:db8:0:1::100")];
+    assert_eq!(care_of, expected);
+    assert_eq!(bindings.sequence, 0x1004);
+    let revision = bindings.revision;
+    for id in 1..=3 {
+        let replica = eventually("the replica to catch up", async || {
+            let status = cluster.status(id).await?;
+            ensure!(status.applied_index >= revision);
+            Ok(status)
+        });
+        assert_eq!(replica.await.context("replica")?.bindings, 3);
+    }
+    Ok(())
+}
+
+/// Every truncation of a Binding Update, and each octet damaged, changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_packets_change_nothing() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    cluster.create_home_prefix(Authentication::None).await?;
+    let mut front_end = cluster.front_end().await?;
+    let good = vector("V01")?;
+    let before = cluster.status(cluster.leader().await?).await?;
+    for len in 0..good.len() {
+        front_end.send(&good[..len], None).await?;
+    }
+    for at in 64..good.len() {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0x10;
+        front_end.send(&damaged, None).await?;
+    }
+    // Whatever was answered to the damaged ones comes before the good one's acknowledgement, or is an
+    // error message; nothing is registered until then.
+    let ticket = front_end.send(&good, None).await?;
+    let answer = loop {
+        let answer = front_end.receive(homeport_tests::PATIENCE).await?;
+        if answer.ticket == ticket {
+            break answer;
+        }
+        let seen = walk(&answer.packet)?;
+        let is_error = match seen.upper {
+            homeport_wire::protocol::ICMPV6 => true,
+            _ => acknowledgement(&answer.packet).is_err(),
+        };
+        ensure!(is_error, "a damaged Binding Update was acknowledged");
+    };
+    let (message, ..) = acknowledgement(&answer.packet)?;
+    assert_eq!(message.status.0, 0);
+    let after = cluster.status(cluster.leader().await?).await?;
+    assert_eq!(after.bindings, 3);
+    // One entry for the good one; the log's own entries may add a few.
+    ensure!(after.applied_index <= before.applied_index + 3, "damaged packets reached the log");
+    Ok(())
+}

@@ -40,9 +40,7 @@ impl Terms {
         });
         Self {
             lifetime: ba.lifetime,
-            refresh_advice: refresh_advice
-                .map(Lifetime::from_secs)
-                .filter(|advice| advice.0 > 0),
+            refresh_advice: refresh_advice.map(Lifetime::from_secs).filter(|advice| advice.0 > 0),
             keepalive_secs: keepalive_secs.filter(|secs| !NO_KEEPALIVE.contains(secs)),
         }
     }
@@ -81,10 +79,7 @@ impl MobileNode {
             sequence: update.sequence,
             status: ba.status,
             lifetime: ba.lifetime,
-            bids: statuses
-                .iter()
-                .map(|(binding, status)| (binding.bid, *status))
-                .collect(),
+            bids: statuses.iter().map(|(binding, status)| (binding.bid, *status)).collect(),
             round_trip_ms: now.since(update.at),
         });
         if out_of_window {
@@ -111,9 +106,7 @@ impl MobileNode {
 
     fn note_ipv4_home_address(&mut self, ba: &BindingAcknowledgement<'_>) {
         let answer = ba.options.iter().find_map(|option| match option {
-            MobilityOption::Ipv4AddressAck {
-                status, address, ..
-            } => Some((status, address)),
+            MobilityOption::Ipv4AddressAck { status, address, .. } => Some((status, address)),
             _ => None,
         });
         if let Some((status, address)) = answer {
@@ -164,16 +157,11 @@ impl MobileNode {
 
     /// False when the node has changed its mind since the update left.
     pub(crate) fn is_current(&self, binding: &SentBinding) -> bool {
-        self.entries
-            .get(&binding.bid)
-            .is_some_and(|entry| entry.epoch == binding.epoch)
+        self.entries.get(&binding.bid).is_some_and(|entry| entry.epoch == binding.epoch)
     }
 
     fn is_confirmed_since(&self, bid: Bid, at: Millis) -> bool {
-        let binding = self
-            .entries
-            .get(&bid)
-            .and_then(|entry| entry.binding.as_ref());
+        let binding = self.entries.get(&bid).and_then(|entry| entry.binding.as_ref());
         binding.is_some_and(|binding| binding.sent_at > at)
     }
 
@@ -185,18 +173,11 @@ impl MobileNode {
         let lost: Vec<Bid> = self
             .entries
             .values_mut()
-            .filter(|entry| {
-                !accepted
-                    .iter()
-                    .any(|(binding, _)| binding.bid == entry.address.bid)
-            })
+            .filter(|entry| !accepted.iter().any(|(binding, _)| binding.bid == entry.address.bid))
             .filter_map(|entry| entry.binding.take().map(|_| entry.address.bid))
             .collect();
         for bid in lost {
-            self.event(Event::Lost {
-                bid,
-                reason: LossReason::Overwritten,
-            });
+            self.event(Event::Lost { bid, reason: LossReason::Overwritten });
         }
     }
 
@@ -212,16 +193,10 @@ impl MobileNode {
             return;
         };
         let before = entry.binding.as_ref().map(|binding| binding.care_of);
-        let overtaken = entry
-            .binding
-            .as_ref()
-            .is_some_and(|b| b.sent_at > update.at);
+        let overtaken = entry.binding.as_ref().is_some_and(|b| b.sent_at > update.at);
         let keepalive_secs = match update.path {
             Path::Udp(_) if sent.care_of.path() == update.path => terms.keepalive_secs,
-            _ => entry
-                .binding
-                .as_ref()
-                .and_then(|binding| binding.keepalive_secs),
+            _ => entry.binding.as_ref().and_then(|binding| binding.keepalive_secs),
         };
         let lifetime = terms.lifetime.min(update.lifetime);
         if !overtaken {
@@ -249,28 +224,14 @@ impl MobileNode {
         self.withdraw(sent.bid);
         let (bid, care_of) = (sent.bid, sent.care_of);
         if let Some(from) = before.filter(|from| *from != care_of) {
-            self.event(Event::Moved {
-                bid,
-                from,
-                to: care_of,
-            });
+            self.event(Event::Moved { bid, from, to: care_of });
         }
         if let Some(refresh_secs) = keepalive_secs.filter(|_| before != Some(care_of)) {
             self.event(Event::TranslatorFound { bid, refresh_secs });
         }
         let renewed = before == Some(care_of);
-        self.event(Event::Registered {
-            bid,
-            care_of,
-            lifetime,
-            status,
-            renewed,
-        });
-        let outcome = Outcome::Registered {
-            care_of,
-            lifetime,
-            status,
-        };
+        self.event(Event::Registered { bid, care_of, lifetime, status, renewed });
+        let outcome = Outcome::Registered { care_of, lifetime, status };
         self.settle(Some(bid), Purpose::Register, outcome);
     }
 
@@ -326,11 +287,7 @@ impl MobileNode {
             self.mode = Mode::Single { active: None };
         }
         self.event(Event::Deregistered { bid, status });
-        self.settle(
-            Some(bid),
-            Purpose::Deregister,
-            Outcome::Deregistered { status },
-        );
+        self.settle(Some(bid), Purpose::Deregister, Outcome::Deregistered { status });
     }
 
     fn send_again(&mut self, bid: Bid) {
@@ -342,24 +299,14 @@ impl MobileNode {
 
     /// The home agent does not know a binding that the node counted on.
     pub(crate) fn forgotten(&mut self, bid: Bid) {
-        let binding = self
-            .entries
-            .get_mut(&bid)
-            .and_then(|entry| entry.binding.take());
+        let binding = self.entries.get_mut(&bid).and_then(|entry| entry.binding.take());
         if binding.is_some() {
-            self.event(Event::Lost {
-                bid,
-                reason: LossReason::Forgotten,
-            });
+            self.event(Event::Lost { bid, reason: LossReason::Forgotten });
         }
     }
 
     fn everything_answered(&mut self, update: &SentUpdate, ba: &BindingAcknowledgement<'_>) {
-        let Some(at) = self
-            .exchanges
-            .iter()
-            .position(Exchange::is_about_everything)
-        else {
+        let Some(at) = self.exchanges.iter().position(Exchange::is_about_everything) else {
             return;
         };
         let asked = update.asked(&EVERYTHING);
@@ -420,10 +367,8 @@ impl MobileNode {
                 Reaction::BackOff if self.settings.refresh.automatic => {
                     retry_at = Some(self.now.plus(entry.back_off_ms));
                     entry.retry_at = retry_at;
-                    entry.back_off_ms = entry
-                        .back_off_ms
-                        .saturating_mul(2)
-                        .min(limits::BACK_OFF_MS_MAX);
+                    entry.back_off_ms =
+                        entry.back_off_ms.saturating_mul(2).min(limits::BACK_OFF_MS_MAX);
                 }
                 _ => match entry.binding.as_ref().map(|binding| binding.care_of) {
                     // A refused move leaves the binding where it was.
@@ -436,27 +381,16 @@ impl MobileNode {
             }
         }
         if reaction == Reaction::Fault {
-            self.event(Event::Fault {
-                bid: Some(bid),
-                status,
-            });
+            self.event(Event::Fault { bid: Some(bid), status });
         }
-        self.event(Event::Refused {
-            bid,
-            status,
-            retry_at,
-        });
+        self.event(Event::Refused { bid, status, retry_at });
         self.settle(Some(bid), purpose, Outcome::Refused { status });
     }
 }
 
 /// Stands for all bindings where one is asked for.
-const EVERYTHING: SentBinding = SentBinding {
-    bid: Bid::RESERVED,
-    care_of: CareOf::Home,
-    given: true,
-    epoch: 0,
-};
+const EVERYTHING: SentBinding =
+    SentBinding { bid: Bid::RESERVED, care_of: CareOf::Home, given: true, epoch: 0 };
 
 /// The Binding Identifier options of an acknowledgement.
 fn bid_statuses(ba: &BindingAcknowledgement<'_>) -> Vec<(Bid, Status)> {
@@ -475,10 +409,7 @@ fn effective(
     options: &[(Bid, Status)],
 ) -> Vec<(SentBinding, Status)> {
     let of = |binding: &SentBinding| {
-        let own = options
-            .iter()
-            .find(|(bid, _)| *bid == binding.bid)
-            .map(|(_, status)| *status);
+        let own = options.iter().find(|(bid, _)| *bid == binding.bid).map(|(_, status)| *status);
         match own {
             Some(Status::ACCEPTED) if status == Status::MCOA_NOTCOMPLETE => Status::ACCEPTED,
             Some(own) if own != Status::ACCEPTED => own,
@@ -488,11 +419,7 @@ fn effective(
             None => Status::REASON_UNSPECIFIED,
         }
     };
-    update
-        .bindings
-        .iter()
-        .map(|binding| (*binding, of(binding)))
-        .collect()
+    update.bindings.iter().map(|binding| (*binding, of(binding))).collect()
 }
 
 /// The timestamp has to come back unchanged, or with the home agent's seconds when it was refused
@@ -512,11 +439,7 @@ fn check_message_id(
         Some(NtpTime(carried)) => carried == sent,
         None => false,
     };
-    if matches {
-        Ok(())
-    } else {
-        Err(DropReason::MessageId)
-    }
+    if matches { Ok(()) } else { Err(DropReason::MessageId) }
 }
 
 fn carried_message_id(ba: &BindingAcknowledgement<'_>) -> Option<NtpTime> {

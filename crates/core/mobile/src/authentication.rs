@@ -55,11 +55,8 @@ pub(crate) fn verify(
     let Some(association) = &settings.authentication else {
         return Ok(());
     };
-    let Some(MobilityOption::Authentication {
-        subtype: MN_HA_SUBTYPE,
-        spi,
-        data,
-    }) = options.iter().last()
+    let Some(MobilityOption::Authentication { subtype: MN_HA_SUBTYPE, spi, data }) =
+        options.iter().last()
     else {
         return Err(DropReason::Unauthenticated);
     };
@@ -71,9 +68,5 @@ pub(crate) fn verify(
     let covered = with_checksum_zeroed(covered);
     let care_of = covered_care_of(path, settings.home_address);
     let expected = authenticator(association, care_of, settings.home_address, &covered);
-    if bool::from(expected.ct_eq(carried)) {
-        Ok(())
-    } else {
-        Err(DropReason::Authenticator)
-    }
+    if bool::from(expected.ct_eq(carried)) { Ok(()) } else { Err(DropReason::Authenticator) }
 }

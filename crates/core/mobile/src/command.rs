@@ -139,21 +139,13 @@ impl MobileNode {
     fn refresh(&mut self, request: RequestId, bids: Vec<Bid>, bulk: bool) {
         let wanted = |entry: &&Entry| entry.wanted;
         let bids = if bids.is_empty() {
-            self.entries
-                .values()
-                .filter(wanted)
-                .map(|entry| entry.address.bid)
-                .collect()
+            self.entries.values().filter(wanted).map(|entry| entry.address.bid).collect()
         } else {
             bids
         };
-        let (known, unknown): (Vec<_>, Vec<_>) = bids
-            .into_iter()
-            .partition(|bid| self.entries.get(bid).is_some_and(|e| e.wanted));
-        let results = unknown
-            .into_iter()
-            .map(|bid| (Some(bid), Outcome::UnknownBid))
-            .collect();
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            bids.into_iter().partition(|bid| self.entries.get(bid).is_some_and(|e| e.wanted));
+        let results = unknown.into_iter().map(|bid| (Some(bid), Outcome::UnknownBid)).collect();
         self.begin_registration(request, known, bulk, results);
     }
 
@@ -183,11 +175,7 @@ impl MobileNode {
         if let Some(active) = self.choose_single(&bids) {
             let (chosen, others) = bids.into_iter().partition(|bid| *bid == active);
             bids = chosen;
-            results.extend(
-                others
-                    .into_iter()
-                    .map(|bid: Bid| (Some(bid), Outcome::SingleCareOf)),
-            );
+            results.extend(others.into_iter().map(|bid: Bid| (Some(bid), Outcome::SingleCareOf)));
         }
         for bid in &bids {
             self.settle(Some(*bid), Purpose::Deregister, Outcome::Superseded);
@@ -203,20 +191,11 @@ impl MobileNode {
         let Mode::Single { active } = self.mode else {
             return None;
         };
-        let chosen = active
-            .filter(|active| bids.contains(active))
-            .or(bids.first().copied())?;
-        self.mode = Mode::Single {
-            active: Some(chosen),
-        };
+        let chosen = active.filter(|active| bids.contains(active)).or(bids.first().copied())?;
+        self.mode = Mode::Single { active: Some(chosen) };
         self.exchanges
             .retain(|exchange| exchange.purpose != Purpose::Register || exchange.contains(chosen));
-        let others: Vec<Bid> = self
-            .entries
-            .keys()
-            .copied()
-            .filter(|bid| *bid != chosen)
-            .collect();
+        let others: Vec<Bid> = self.entries.keys().copied().filter(|bid| *bid != chosen).collect();
         for bid in others {
             if let Some(entry) = self.entries.get_mut(&bid) {
                 entry.wanted = false;
@@ -229,13 +208,10 @@ impl MobileNode {
     fn deregister(&mut self, request: RequestId, mut bids: Vec<Bid>, bulk: bool) {
         bids.sort_unstable();
         bids.dedup();
-        let (mut known, unknown): (Vec<_>, Vec<_>) = bids
-            .into_iter()
-            .partition(|bid| self.entries.contains_key(bid));
-        let mut results: Results = unknown
-            .into_iter()
-            .map(|bid| (Some(bid), Outcome::UnknownBid))
-            .collect();
+        let (mut known, unknown): (Vec<_>, Vec<_>) =
+            bids.into_iter().partition(|bid| self.entries.contains_key(bid));
+        let mut results: Results =
+            unknown.into_iter().map(|bid| (Some(bid), Outcome::UnknownBid)).collect();
         if let Mode::Single { active } = self.mode {
             // A plain update ends the one binding there is: not for the sake of another address.
             let others = known.extract_if(.., |bid| Some(*bid) != active);
@@ -259,14 +235,8 @@ impl MobileNode {
 
     /// Care-of addresses that a plain update can leave from, the registered ones first.
     fn ways_out(&self, from: Option<CareOf>) -> Vec<Path> {
-        let bound = self
-            .entries
-            .values()
-            .filter(|entry| entry.binding.is_some());
-        let others = self
-            .entries
-            .values()
-            .filter(|entry| entry.binding.is_none());
+        let bound = self.entries.values().filter(|entry| entry.binding.is_some());
+        let others = self.entries.values().filter(|entry| entry.binding.is_none());
         let own = bound.chain(others).map(Entry::path);
         let mut paths: Vec<Path> = from.into_iter().map(CareOf::path).collect();
         for path in own {
@@ -290,20 +260,16 @@ impl MobileNode {
         self.exchanges.clear();
         self.settle(None, Purpose::Deregister, Outcome::Superseded);
         let waiting = alloc::vec![None];
-        let done = self
-            .requests
-            .add(request, Purpose::Deregister, waiting, Results::new());
+        let done = self.requests.add(request, Purpose::Deregister, waiting, Results::new());
         self.out.extend(done.map(Output::Event));
         let scope = Scope::Everything(paths);
-        self.exchanges
-            .push(Exchange::new(Purpose::Deregister, scope, self.now, false));
+        self.exchanges.push(Exchange::new(Purpose::Deregister, scope, self.now, false));
     }
 
     /// A registration that comes after "end all" must not be ended by a retransmission of it.
     fn drop_everything_exchange(&mut self) {
         let before = self.exchanges.len();
-        self.exchanges
-            .retain(|exchange| !exchange.is_about_everything());
+        self.exchanges.retain(|exchange| !exchange.is_about_everything());
         if self.exchanges.len() != before {
             self.settle(None, Purpose::Deregister, Outcome::Superseded);
         }

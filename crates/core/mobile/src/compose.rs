@@ -38,16 +38,15 @@ pub(crate) struct Draft {
 /// confirms is worth nothing.
 pub(crate) fn base_flags(settings: &Settings) -> BuFlags {
     let optional = [
-        (
-            settings.key_management_mobility,
-            BuFlags::KEY_MANAGEMENT_MOBILITY,
-        ),
+        (settings.key_management_mobility, BuFlags::KEY_MANAGEMENT_MOBILITY),
         (settings.mobile_router.is_some(), BuFlags::MOBILE_ROUTER),
     ];
-    optional.into_iter().filter(|(wanted, _)| *wanted).fold(
-        BuFlags::ACKNOWLEDGE.with(BuFlags::HOME_REGISTRATION),
-        |flags, (_, flag)| flags.with(flag),
-    )
+    optional
+        .into_iter()
+        .filter(|(wanted, _)| *wanted)
+        .fold(BuFlags::ACKNOWLEDGE.with(BuFlags::HOME_REGISTRATION), |flags, (_, flag)| {
+            flags.with(flag)
+        })
 }
 
 /// The packet.
@@ -74,18 +73,15 @@ pub(crate) fn seal(settings: &Settings, path: Path, message: Message<'static>) -
     let (home, agent) = (settings.home_address, settings.home_agent);
     let mh = authenticated(settings, path, message).emit(home, agent);
     match path {
-        Path::Foreign(from) => Transmit::Ipv6 {
-            from,
-            packet: mobility_packet(from, agent, Some(home), None, &mh),
-        },
-        Path::Home => Transmit::Ipv6 {
-            from: home,
-            packet: mobility_packet(home, agent, None, None, &mh),
-        },
-        Path::Udp(from) => Transmit::Udp {
-            from,
-            payload: mobility_packet(home, agent, None, None, &mh),
-        },
+        Path::Foreign(from) => {
+            Transmit::Ipv6 { from, packet: mobility_packet(from, agent, Some(home), None, &mh) }
+        }
+        Path::Home => {
+            Transmit::Ipv6 { from: home, packet: mobility_packet(home, agent, None, None, &mh) }
+        }
+        Path::Udp(from) => {
+            Transmit::Udp { from, payload: mobility_packet(home, agent, None, None, &mh) }
+        }
     }
 }
 
@@ -140,10 +136,7 @@ fn push_options(settings: &Settings, draft: &Draft, options: &mut OptionsBuilder
     if let Some(address) = &settings.link_layer_address
         && draft.bindings.iter().any(|binding| binding.home)
     {
-        options.push(&MobilityOption::LinkLayerAddress {
-            code: OWN_LINK_LAYER_ADDRESS,
-            address,
-        });
+        options.push(&MobilityOption::LinkLayerAddress { code: OWN_LINK_LAYER_ADDRESS, address });
     }
 }
 

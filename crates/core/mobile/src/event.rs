@@ -18,8 +18,13 @@ pub enum Output {
     Send(Transmit),
     /// Tell whoever listens.
     Event(Event),
-    /// An inner packet, IPv6 or IPv4, for the node itself or for the network behind it.
-    Deliver(Vec<u8>),
+    /// An inner packet for the node itself or for the network behind it.
+    Deliver {
+        /// By which care-of address it came.
+        path: Path,
+        /// The packet, IPv6 or IPv4.
+        packet: Vec<u8>,
+    },
     /// A received packet was not used.
     Dropped(DropReason),
 }

@@ -38,19 +38,9 @@ pub(crate) enum Scope {
 
 impl Exchange {
     pub(crate) const fn new(purpose: Purpose, scope: Scope, now: Millis, first: bool) -> Self {
-        let timeout_ms = if first {
-            limits::INITIAL_TIMEOUT_FIRST_MS
-        } else {
-            limits::INITIAL_TIMEOUT_MS
-        };
-        Self {
-            purpose,
-            scope,
-            attempt: 0,
-            timeout_ms,
-            due: now,
-            instant: 0,
-        }
+        let timeout_ms =
+            if first { limits::INITIAL_TIMEOUT_FIRST_MS } else { limits::INITIAL_TIMEOUT_MS };
+        Self { purpose, scope, attempt: 0, timeout_ms, due: now, instant: 0 }
     }
 
     /// The care-of addresses; none when it is about everything.
@@ -89,10 +79,7 @@ impl Exchange {
     pub(crate) fn sent(&mut self, now: Millis) {
         self.attempt = self.attempt.saturating_add(1);
         self.due = now.plus(self.timeout_ms);
-        self.timeout_ms = self
-            .timeout_ms
-            .saturating_mul(2)
-            .min(limits::TIMEOUT_MS_MAX);
+        self.timeout_ms = self.timeout_ms.saturating_mul(2).min(limits::TIMEOUT_MS_MAX);
     }
 
     /// True while an answer may come and it is too early to send again.
@@ -185,10 +172,7 @@ impl SentUpdates {
         &mut self,
         wanted: impl Fn(&SentUpdate) -> bool,
     ) -> Option<&mut SentUpdate> {
-        self.0
-            .iter_mut()
-            .rev()
-            .find(|update| !update.answered && wanted(update))
+        self.0.iter_mut().rev().find(|update| !update.answered && wanted(update))
     }
 
     pub(crate) fn clear(&mut self) {
@@ -205,10 +189,7 @@ pub(crate) struct UpdateRate {
 
 impl UpdateRate {
     pub(crate) fn new(per_second_max: u16) -> Self {
-        Self {
-            per_second_max: usize::from(per_second_max.max(1)),
-            recent: VecDeque::new(),
-        }
+        Self { per_second_max: usize::from(per_second_max.max(1)), recent: VecDeque::new() }
     }
 
     /// The earliest moment at which another update may leave.

@@ -17,8 +17,7 @@ impl MobileNode {
         for bid in bids {
             self.withdraw(*bid);
             let scope = Scope::Bindings(alloc::vec![*bid]);
-            self.exchanges
-                .push(Exchange::new(purpose, scope, self.now, false));
+            self.exchanges.push(Exchange::new(purpose, scope, self.now, false));
         }
     }
 
@@ -27,16 +26,11 @@ impl MobileNode {
             self.mode = Mode::Multiple { bulk: false };
             self.event(Event::FellBackToSingleUpdates);
         }
-        let current = update
-            .bindings
-            .iter()
-            .filter(|binding| self.is_current(binding));
+        let current = update.bindings.iter().filter(|binding| self.is_current(binding));
         let bids: Vec<Bid> = current.map(|binding| binding.bid).collect();
-        let together = bids.iter().any(|bid| {
-            self.exchanges
-                .iter()
-                .any(|e| e.contains(*bid) && e.bids().len() > 1)
-        });
+        let together = bids
+            .iter()
+            .any(|bid| self.exchanges.iter().any(|e| e.contains(*bid) && e.bids().len() > 1));
         // The same status stands in each option: the first one has done it for all.
         if together {
             self.send_apart(&bids, update.purpose);
@@ -48,34 +42,20 @@ impl MobileNode {
         if !matches!(self.mode, Mode::Multiple { .. }) {
             return;
         }
-        let rank = |bid: &Bid| {
-            self.entries
-                .get(bid)
-                .map(|entry| entry.address.priority.rank())
-        };
+        let rank = |bid: &Bid| self.entries.get(bid).map(|entry| entry.address.priority.rank());
         let Some(active) = active.or(update.option_bids().into_iter().min_by_key(rank)) else {
             return;
         };
-        self.mode = Mode::Single {
-            active: Some(active),
-        };
+        self.mode = Mode::Single { active: Some(active) };
         self.event(Event::FellBackToSingle { bid: active });
         self.exchanges.clear();
-        let others: Vec<Bid> = self
-            .entries
-            .keys()
-            .copied()
-            .filter(|bid| *bid != active)
-            .collect();
+        let others: Vec<Bid> = self.entries.keys().copied().filter(|bid| *bid != active).collect();
         for bid in others {
             if let Some(entry) = self.entries.get_mut(&bid) {
                 entry.begin_epoch();
                 entry.wanted = false;
                 if entry.binding.take().is_some() {
-                    self.event(Event::Lost {
-                        bid,
-                        reason: LossReason::Overwritten,
-                    });
+                    self.event(Event::Lost { bid, reason: LossReason::Overwritten });
                 }
             }
             self.settle(Some(bid), Purpose::Register, Outcome::SingleCareOf);

@@ -62,9 +62,7 @@ impl Entry {
 
     /// True when the home agent has the care-of address that the node wants it to have.
     pub(crate) fn is_settled(&self) -> bool {
-        self.binding
-            .as_ref()
-            .is_some_and(|binding| binding.care_of == self.address.care_of)
+        self.binding.as_ref().is_some_and(|binding| binding.care_of == self.address.care_of)
     }
 
     /// RFC 5648 §8.1: an IPv4 care-of address goes into a bulk update only after the home agent has
@@ -75,10 +73,7 @@ impl Entry {
             CareOf::V6(_) => true,
             CareOf::V4(_) => {
                 self.is_settled()
-                    && self
-                        .binding
-                        .as_ref()
-                        .is_some_and(|binding| binding.keepalive_secs.is_none())
+                    && self.binding.as_ref().is_some_and(|binding| binding.keepalive_secs.is_none())
             }
             CareOf::Home => false,
         }
@@ -154,13 +149,9 @@ mod tests {
 
     #[test]
     fn refresh_leaves_time_for_retransmissions() {
-        for (lifetime_ms, lead_ms) in [
-            (4_000, 2_000),
-            (16_000, 8_000),
-            (32_000, 8_000),
-            (600_000, 150_000),
-            (0, 0),
-        ] {
+        for (lifetime_ms, lead_ms) in
+            [(4_000, 2_000), (16_000, 8_000), (32_000, 8_000), (600_000, 150_000), (0, 0)]
+        {
             assert_eq!(refresh_lead_ms(lifetime_ms), lead_ms, "{lifetime_ms}");
         }
     }

@@ -93,10 +93,7 @@ impl MobileNode {
             requests: Requests::default(),
             rate: UpdateRate::new(settings.updates_per_second_max),
             force_udp: settings.force_udp,
-            message_id: settings
-                .authentication
-                .as_ref()
-                .is_some_and(|key| key.message_id),
+            message_id: settings.authentication.as_ref().is_some_and(|key| key.message_id),
             clock_offset_secs: 0,
             last_message_id: NtpTime(0),
             ipv4_home_address: None,
@@ -149,10 +146,7 @@ impl MobileNode {
     /// The care-of addresses by BID.
     #[must_use]
     pub fn bindings(&self) -> Vec<BindingView> {
-        self.entries
-            .values()
-            .map(|entry| self.view(entry))
-            .collect()
+        self.entries.values().map(|entry| self.view(entry)).collect()
     }
 
     fn view(&self, entry: &Entry) -> BindingView {
@@ -202,10 +196,7 @@ impl MobileNode {
             .filter(|(entry, _)| via.is_none_or(|bid| entry.address.bid == bid));
         bound
             .min_by_key(|(entry, binding)| {
-                (
-                    entry.address.priority.rank(),
-                    core::cmp::Reverse(binding.confirmed_at),
-                )
+                (entry.address.priority.rank(), core::cmp::Reverse(binding.confirmed_at))
             })
             .map(|(_, binding)| binding)
     }
@@ -285,26 +276,11 @@ fn check(settings: &Settings) -> Result<(), SettingsError> {
     let key = settings.authentication.as_ref();
     let router = settings.mobile_router.as_ref();
     let checks = [
-        (
-            is_unicast_routable_v6(settings.home_address),
-            SettingsError::HomeAddress,
-        ),
-        (
-            is_unicast_routable_v6(settings.home_agent),
-            SettingsError::HomeAgent,
-        ),
-        (
-            !settings.lifetime.is_deregistration(),
-            SettingsError::Lifetime,
-        ),
-        (
-            key.is_none_or(|key| fits(&key.identifier)),
-            SettingsError::Identifier,
-        ),
-        (
-            key.is_none_or(|key| !key.key.is_empty()),
-            SettingsError::Key,
-        ),
+        (is_unicast_routable_v6(settings.home_address), SettingsError::HomeAddress),
+        (is_unicast_routable_v6(settings.home_agent), SettingsError::HomeAgent),
+        (!settings.lifetime.is_deregistration(), SettingsError::Lifetime),
+        (key.is_none_or(|key| fits(&key.identifier)), SettingsError::Identifier),
+        (key.is_none_or(|key| !key.key.is_empty()), SettingsError::Key),
         (
             router.is_none_or(|router| {
                 router.prefixes.len() <= PREFIXES_MAX
@@ -312,13 +288,7 @@ fn check(settings: &Settings) -> Result<(), SettingsError> {
             }),
             SettingsError::Prefixes,
         ),
-        (
-            settings.link_layer_address.as_deref().is_none_or(fits),
-            SettingsError::LinkLayerAddress,
-        ),
+        (settings.link_layer_address.as_deref().is_none_or(fits), SettingsError::LinkLayerAddress),
     ];
-    checks
-        .into_iter()
-        .find(|(holds, _)| !holds)
-        .map_or(Ok(()), |(_, error)| Err(error))
+    checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, error)| Err(error))
 }

@@ -142,26 +142,11 @@ mod tests {
         force_udp: false,
         message_id: false,
     };
-    const SINGLE: Asked = Asked {
-        identified: true,
-        ..PLAIN
-    };
-    const REFRESH: Asked = Asked {
-        care_of_given: false,
-        ..SINGLE
-    };
-    const BULK: Asked = Asked {
-        bulk: true,
-        ..SINGLE
-    };
-    const DELETE: Asked = Asked {
-        purpose: Purpose::Deregister,
-        ..REFRESH
-    };
-    const DELETE_BULK: Asked = Asked {
-        bulk: true,
-        ..DELETE
-    };
+    const SINGLE: Asked = Asked { identified: true, ..PLAIN };
+    const REFRESH: Asked = Asked { care_of_given: false, ..SINGLE };
+    const BULK: Asked = Asked { bulk: true, ..SINGLE };
+    const DELETE: Asked = Asked { purpose: Purpose::Deregister, ..REFRESH };
+    const DELETE_BULK: Asked = Asked { bulk: true, ..DELETE };
 
     /// One row for each run of codes with equal reactions, in order and without gaps: status range,
     /// then plain, single with address, refresh without address, bulk, delete, bulk delete.
@@ -213,79 +198,18 @@ mod tests {
     #[test]
     fn what_was_asked_changes_the_reaction() {
         let rows = [
-            (
-                165,
-                Asked {
-                    overwrite: true,
-                    ..SINGLE
-                },
-                Reaction::Fault,
-            ),
+            (165, Asked { overwrite: true, ..SINGLE }, Reaction::Fault),
             (174, Asked { ipv4: true, ..BULK }, Reaction::SendAlone),
-            (
-                174,
-                Asked {
-                    ipv4: true,
-                    ..SINGLE
-                },
-                Reaction::GiveUp,
-            ),
-            (
-                144,
-                Asked {
-                    message_id: true,
-                    ..SINGLE
-                },
-                Reaction::AdjustClock,
-            ),
-            (
-                144,
-                Asked {
-                    message_id: true,
-                    force_udp: true,
-                    ..SINGLE
-                },
-                Reaction::AdjustClock,
-            ),
-            (
-                144,
-                Asked {
-                    force_udp: true,
-                    ..SINGLE
-                },
-                Reaction::WithoutForceUdp,
-            ),
-            (
-                129,
-                Asked {
-                    force_udp: true,
-                    ..SINGLE
-                },
-                Reaction::WithoutForceUdp,
-            ),
-            (
-                129,
-                Asked {
-                    force_udp: true,
-                    ..DELETE
-                },
-                Reaction::WithoutForceUdp,
-            ),
-            (
-                145,
-                Asked {
-                    message_id: true,
-                    ..SINGLE
-                },
-                Reaction::Fault,
-            ),
+            (174, Asked { ipv4: true, ..SINGLE }, Reaction::GiveUp),
+            (144, Asked { message_id: true, ..SINGLE }, Reaction::AdjustClock),
+            (144, Asked { message_id: true, force_udp: true, ..SINGLE }, Reaction::AdjustClock),
+            (144, Asked { force_udp: true, ..SINGLE }, Reaction::WithoutForceUdp),
+            (129, Asked { force_udp: true, ..SINGLE }, Reaction::WithoutForceUdp),
+            (129, Asked { force_udp: true, ..DELETE }, Reaction::WithoutForceUdp),
+            (145, Asked { message_id: true, ..SINGLE }, Reaction::Fault),
         ];
         for (code, asked, expected) in rows {
-            assert_eq!(
-                reaction(Status(code), asked),
-                expected,
-                "status {code} for {asked:?}"
-            );
+            assert_eq!(reaction(Status(code), asked), expected, "status {code} for {asked:?}");
         }
     }
 }

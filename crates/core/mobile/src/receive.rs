@@ -36,11 +36,7 @@ impl MobileNode {
     pub(crate) fn receive(&mut self, arrival: Arrival<'_>) -> Result<(), DropReason> {
         match arrival {
             Arrival::Ipv6(packet) => self.receive_ipv6(packet),
-            Arrival::Udp {
-                care_of,
-                peer,
-                payload,
-            } => {
+            Arrival::Udp { care_of, peer, payload } => {
                 if self.settings.home_agent_v4 != Some(peer) {
                     return Err(DropReason::NotFromHomeAgent);
                 }
@@ -54,20 +50,15 @@ impl MobileNode {
 
     /// A de-registration of everything may leave from an address that is in no list.
     fn left_from_there(&self, care_of: Ipv4Addr) -> bool {
-        self.exchanges
-            .iter()
-            .any(|exchange| exchange.leaves_from(Path::Udp(care_of)))
+        self.exchanges.iter().any(|exchange| exchange.leaves_from(Path::Udp(care_of)))
     }
 
     fn receive_ipv6(&mut self, packet: &[u8]) -> Result<(), DropReason> {
         let walked = walk(packet)?;
         let home = self.settings.home_address;
         let header = walked.header;
-        let path = if header.destination == home {
-            Path::Home
-        } else {
-            Path::Foreign(header.destination)
-        };
+        let path =
+            if header.destination == home { Path::Home } else { Path::Foreign(header.destination) };
         match walked.upper {
             protocol::MOBILITY => {
                 let carriage = match (path, walked.routing_home_address) {
@@ -92,7 +83,7 @@ impl MobileNode {
                 self.receive_inner(walked.payload, header.traffic_class, path, Carriage::Tunnel)
             }
             _ if path == Path::Home && self.bid_of(Path::Home).is_some() => {
-                self.out.push(Output::Deliver(packet.to_vec()));
+                self.out.push(Output::Deliver { path, packet: packet.to_vec() });
                 Ok(())
             }
             _ => Err(DropReason::NotForNode),
@@ -117,7 +108,7 @@ impl MobileNode {
             return self.signalled(path, carriage, walked.payload, walked.pseudo_header());
         }
         let packet = self.decapsulate(inner, outer_traffic_class)?;
-        self.out.push(Output::Deliver(packet));
+        self.out.push(Output::Deliver { path, packet });
         Ok(())
     }
 
@@ -147,9 +138,7 @@ impl MobileNode {
                 Ok(())
             }
             Message::BindingError(error) => {
-                self.event(Event::BindingError {
-                    status: error.status,
-                });
+                self.event(Event::BindingError { status: error.status });
                 Ok(())
             }
             _ => Err(DropReason::UnexpectedMessage),
@@ -166,12 +155,7 @@ impl MobileNode {
             .filter(|entry| entry.wanted && entry.binding.is_some())
             .map(|entry| entry.address.bid)
             .filter(|bid| bids.is_empty() || bids.contains(bid))
-            .filter(|bid| {
-                !self
-                    .exchanges
-                    .iter()
-                    .any(|exchange| exchange.contains(*bid))
-            })
+            .filter(|bid| !self.exchanges.iter().any(|exchange| exchange.contains(*bid)))
             .collect();
         self.event(Event::RefreshRequested { bids });
         if !wanted.is_empty() {
@@ -182,14 +166,8 @@ impl MobileNode {
     /// RFC 5142 §5.2: leave this home agent; the de-registration confirms. Only when the message is
     /// protected as updates are: anybody could end the bindings otherwise.
     fn switched(&mut self, path: Path, header: &[u8], switch: &HomeAgentSwitch<'_>) {
-        let addresses = switch
-            .addresses
-            .iter()
-            .take(limits::SWITCH_ADDRESSES_MAX)
-            .copied();
-        self.event(Event::HomeAgentSwitch {
-            addresses: addresses.collect(),
-        });
+        let addresses = switch.addresses.iter().take(limits::SWITCH_ADDRESSES_MAX).copied();
+        self.event(Event::HomeAgentSwitch { addresses: addresses.collect() });
         if verify(&self.settings, path, header, &switch.options).is_ok() {
             let command = crate::command::Command::DeregisterAll { from: None };
             self.command(RequestId::NOBODY, command);
@@ -217,10 +195,7 @@ impl MobileNode {
                 entry.wanted = false;
                 entry.binding = None;
             }
-            self.event(Event::Lost {
-                bid,
-                reason: LossReason::Revoked,
-            });
+            self.event(Event::Lost { bid, reason: LossReason::Revoked });
         }
         Ok(())
     }

@@ -39,17 +39,9 @@ impl Requests {
             return None;
         }
         if waiting.is_empty() {
-            return Some(Event::Completed {
-                request: id,
-                results,
-            });
+            return Some(Event::Completed { request: id, results });
         }
-        self.0.push(Request {
-            id,
-            purpose,
-            waiting,
-            results,
-        });
+        self.0.push(Request { id, purpose, waiting, results });
         None
     }
 
@@ -60,16 +52,8 @@ impl Requests {
         purpose: Purpose,
         outcome: Outcome,
     ) -> Vec<Event> {
-        for request in self
-            .0
-            .iter_mut()
-            .filter(|request| request.purpose == purpose)
-        {
-            if let Some(at) = request
-                .waiting
-                .iter()
-                .position(|waiting| *waiting == subject)
-            {
+        for request in self.0.iter_mut().filter(|request| request.purpose == purpose) {
+            if let Some(at) = request.waiting.iter().position(|waiting| *waiting == subject) {
                 request.waiting.swap_remove(at);
                 request.results.push((subject, outcome));
             }
@@ -89,10 +73,7 @@ impl Requests {
     fn finished(&mut self) -> Vec<Event> {
         self.0
             .extract_if(.., |request| request.waiting.is_empty())
-            .map(|request| Event::Completed {
-                request: request.id,
-                results: request.results,
-            })
+            .map(|request| Event::Completed { request: request.id, results: request.results })
             .collect()
     }
 }

@@ -32,10 +32,7 @@ impl MobileNode {
             .entries
             .values()
             .filter_map(|entry| entry.binding.as_ref().map(|binding| binding.expires));
-        let refreshes = self
-            .entries
-            .values()
-            .filter_map(|entry| self.refresh_due(entry));
+        let refreshes = self.entries.values().filter_map(|entry| self.refresh_due(entry));
         exchanges.chain(ends).chain(refreshes).min()
     }
 
@@ -58,9 +55,8 @@ impl MobileNode {
             bulk && (purpose == Purpose::Deregister || entry.is_some_and(Entry::may_go_in_bulk))
         });
         let bulks = together.chunks(limits::BULK_BINDINGS_MAX).map(Vec::from);
-        let groups: Vec<Vec<Bid>> = bulks
-            .chain(alone.into_iter().map(|bid| alloc::vec![bid]))
-            .collect();
+        let groups: Vec<Vec<Bid>> =
+            bulks.chain(alone.into_iter().map(|bid| alloc::vec![bid])).collect();
         for group in groups {
             let same = self.exchanges.iter_mut().find(|exchange| {
                 exchange.purpose == purpose && exchange.bids() == group.as_slice()
@@ -73,15 +69,13 @@ impl MobileNode {
                 self.withdraw(*bid);
             }
             let scope = Scope::Bindings(group);
-            self.exchanges
-                .push(Exchange::new(purpose, scope, self.now, first));
+            self.exchanges.push(Exchange::new(purpose, scope, self.now, first));
         }
     }
 
     /// Takes a care-of address out of the exchange that it is in.
     pub(crate) fn withdraw(&mut self, bid: Bid) {
-        self.exchanges
-            .retain_mut(|exchange| !(exchange.contains(bid) && exchange.remove(bid)));
+        self.exchanges.retain_mut(|exchange| !(exchange.contains(bid) && exchange.remove(bid)));
     }
 
     /// After a start only one registration may be on its way, the one that carries the O flag: what came
@@ -92,10 +86,7 @@ impl MobileNode {
             && matches!(self.mode, Mode::Multiple { .. })
             && registers(exchange)
             && !exchange.is_in_flight(self.now)
-            && self
-                .exchanges
-                .iter()
-                .any(|other| registers(other) && other.is_in_flight(self.now))
+            && self.exchanges.iter().any(|other| registers(other) && other.is_in_flight(self.now))
     }
 
     fn expire(&mut self) {
@@ -104,17 +95,11 @@ impl MobileNode {
             .entries
             .values_mut()
             .filter_map(|entry| {
-                entry
-                    .binding
-                    .take_if(|binding| binding.expires <= now)
-                    .map(|_| entry.address.bid)
+                entry.binding.take_if(|binding| binding.expires <= now).map(|_| entry.address.bid)
             })
             .collect();
         for bid in ended {
-            self.event(Event::Lost {
-                bid,
-                reason: LossReason::Expired,
-            });
+            self.event(Event::Lost { bid, reason: LossReason::Expired });
             let under_way = self.exchanges.iter().any(|exchange| exchange.contains(bid));
             if self.entries.get(&bid).is_some_and(|entry| !entry.wanted) && !under_way {
                 self.entries.remove(&bid);
@@ -125,10 +110,7 @@ impl MobileNode {
     /// When an entry is due without a command; `None` while an exchange takes care of it, or when the
     /// node is not to act by itself.
     fn refresh_due(&self, entry: &Entry) -> Option<Millis> {
-        let under_way = self
-            .exchanges
-            .iter()
-            .any(|exchange| exchange.contains(entry.address.bid));
+        let under_way = self.exchanges.iter().any(|exchange| exchange.contains(entry.address.bid));
         if !entry.wanted || under_way || !self.settings.refresh.automatic {
             return None;
         }
@@ -139,12 +121,8 @@ impl MobileNode {
 
     fn refresh_what_is_due(&mut self) {
         let due = |entry: &&Entry| self.refresh_due(entry).is_some_and(|at| at <= self.now);
-        let mut bids: Vec<Bid> = self
-            .entries
-            .values()
-            .filter(due)
-            .map(|entry| entry.address.bid)
-            .collect();
+        let mut bids: Vec<Bid> =
+            self.entries.values().filter(due).map(|entry| entry.address.bid).collect();
         if bids.is_empty() {
             return;
         }
@@ -179,9 +157,7 @@ impl MobileNode {
         let (now, attempts_max) = (self.now, self.settings.attempts_max.max(1));
         let silent: Vec<Exchange> = self
             .exchanges
-            .extract_if(.., |exchange| {
-                exchange.due <= now && exchange.attempt >= attempts_max
-            })
+            .extract_if(.., |exchange| exchange.due <= now && exchange.attempt >= attempts_max)
             .collect();
         for exchange in silent {
             match &exchange.scope {
@@ -218,11 +194,8 @@ impl MobileNode {
 
     /// Removes the entries that were to be ended.
     pub(crate) fn forget_unwanted(&mut self, outcome: Outcome) {
-        let gone: Vec<Bid> = self
-            .entries
-            .extract_if(.., |_, entry| !entry.wanted)
-            .map(|(bid, _)| bid)
-            .collect();
+        let gone: Vec<Bid> =
+            self.entries.extract_if(.., |_, entry| !entry.wanted).map(|(bid, _)| bid).collect();
         for bid in gone {
             self.settle(Some(bid), Purpose::Deregister, outcome);
         }
@@ -267,21 +240,13 @@ impl MobileNode {
         if overwrite {
             self.distrust_all_but(exchange.bids());
         }
-        let entries = exchange
-            .bids()
-            .iter()
-            .filter_map(|bid| self.entries.get(bid));
+        let entries = exchange.bids().iter().filter_map(|bid| self.entries.get(bid));
         let mut options: Vec<_> = entries
             .map(|entry| {
                 let option = entry.option(path, registers, self.settings.home_address);
                 let given = option.care_of != homeport_wire::BidCareOf::Absent || plain;
                 let (care_of, epoch) = (entry.address.care_of, entry.epoch);
-                let sent = SentBinding {
-                    bid: option.bid,
-                    care_of,
-                    given,
-                    epoch,
-                };
+                let sent = SentBinding { bid: option.bid, care_of, given, epoch };
                 (care_of.path() != path, option, sent)
             })
             .collect();
@@ -291,29 +256,16 @@ impl MobileNode {
             options.sort_by_key(|(other, _, _)| *other);
         }
         let bindings: Vec<SentBinding> = options.iter().map(|(_, _, sent)| *sent).collect();
-        let options = if plain {
-            Vec::new()
-        } else {
-            options.iter().map(|o| o.1).collect()
-        };
+        let options = if plain { Vec::new() } else { options.iter().map(|o| o.1).collect() };
         let force_udp = self.force_udp && matches!(path, Path::Udp(_));
         self.sequence = self.sequence.next();
         let draft = Draft {
             sequence: self.sequence,
-            flags: [
-                (overwrite, BuFlags::OVERWRITE),
-                (force_udp, BuFlags::FORCE_UDP),
-            ]
-            .into_iter()
-            .filter(|(wanted, _)| *wanted)
-            .fold(base_flags(&self.settings), |flags, (_, flag)| {
-                flags.with(flag)
-            }),
-            lifetime: if registers {
-                self.settings.lifetime
-            } else {
-                Lifetime::DEREGISTER
-            },
+            flags: [(overwrite, BuFlags::OVERWRITE), (force_udp, BuFlags::FORCE_UDP)]
+                .into_iter()
+                .filter(|(wanted, _)| *wanted)
+                .fold(base_flags(&self.settings), |flags, (_, flag)| flags.with(flag)),
+            lifetime: if registers { self.settings.lifetime } else { Lifetime::DEREGISTER },
             bindings: options,
             path,
             message_id: self.message_id.then(|| self.next_message_id(ntp)),
@@ -384,27 +336,18 @@ impl MobileNode {
     /// The address that the next update of an exchange leaves from. A registration of one address leaves
     /// from that address, which proves it; others try each in turn.
     fn path_for(&self, exchange: &Exchange) -> Option<Path> {
-        let own = exchange
-            .bids()
-            .iter()
-            .filter_map(|bid| self.entries.get(bid))
-            .map(Entry::path);
+        let own = exchange.bids().iter().filter_map(|bid| self.entries.get(bid)).map(Entry::path);
         let mut paths: Vec<Path> = match &exchange.scope {
             Scope::Everything(paths) => paths.clone(),
             Scope::Bindings(_) => own.collect(),
         };
         if exchange.purpose == Purpose::Deregister && !exchange.is_about_everything() {
-            let bound = self
-                .entries
-                .values()
-                .filter(|e| e.wanted && e.binding.is_some());
+            let bound = self.entries.values().filter(|e| e.wanted && e.binding.is_some());
             paths.extend(bound.map(Entry::path));
         } else {
             // What the home agent has heard from before works more likely.
             let heard = |path: &Path| {
-                self.entries
-                    .values()
-                    .any(|entry| entry.is_settled() && entry.path() == *path)
+                self.entries.values().any(|entry| entry.is_settled() && entry.path() == *path)
             };
             paths.sort_by_key(|path| !heard(path));
         }
@@ -428,10 +371,7 @@ impl MobileNode {
             .values()
             .find(|entry| {
                 has(entry.address.care_of)
-                    || entry
-                        .binding
-                        .as_ref()
-                        .is_some_and(|binding| has(binding.care_of))
+                    || entry.binding.as_ref().is_some_and(|binding| has(binding.care_of))
             })
             .map(|entry| entry.address.bid)
     }

@@ -59,10 +59,7 @@ impl Settings {
             mobile_router: None,
             ipv4_home_address: None,
             link_layer_address: None,
-            refresh: Refresh {
-                automatic: true,
-                bulk: true,
-            },
+            refresh: Refresh { automatic: true, bulk: true },
             updates_per_second_max: limits::UPDATES_PER_SECOND_MAX,
             attempts_max: 7,
         }
@@ -150,11 +147,7 @@ impl CareOfAddress {
     /// Without a preference.
     #[must_use]
     pub const fn new(bid: Bid, care_of: CareOf) -> Self {
-        Self {
-            bid,
-            care_of,
-            priority: BidPriority::UNSET,
-        }
+        Self { bid, care_of, priority: BidPriority::UNSET }
     }
 }
 
@@ -199,23 +192,11 @@ mod tests {
     fn a_prefix_contains_its_own_addresses_only() {
         let inside: Ipv6Addr = "2001:db8:100:ff::1".parse().unwrap();
         let outside: Ipv6Addr = "2001:db8:101::1".parse().unwrap();
-        for (length, expected) in [
-            (0, true),
-            (44, true),
-            (48, false),
-            (128, false),
-            (129, false),
-        ] {
-            let prefix = NetworkPrefix {
-                prefix: "2001:db8:100::".parse().unwrap(),
-                length,
-            };
+        for (length, expected) in [(0, true), (44, true), (48, false), (128, false), (129, false)] {
+            let prefix = NetworkPrefix { prefix: "2001:db8:100::".parse().unwrap(), length };
             assert_eq!(prefix.contains(outside), expected, "/{length}");
         }
-        let prefix = NetworkPrefix {
-            prefix: "2001:db8:100::".parse().unwrap(),
-            length: 56,
-        };
+        let prefix = NetworkPrefix { prefix: "2001:db8:100::".parse().unwrap(), length: 56 };
         assert!(prefix.contains(inside));
         assert!(!prefix.contains(outside));
     }

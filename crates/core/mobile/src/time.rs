@@ -65,17 +65,11 @@ mod tests {
     fn the_unix_epoch_and_a_half_second() {
         assert_eq!(NtpTime::from_unix_ms(0).secs(), NtpTime::UNIX_EPOCH_SECS);
         // 2026-01-01T00:00:00.5Z, by hand: 1767225600 + 2208988800 = 3976214400 = 0xED003780.
-        assert_eq!(
-            NtpTime::from_unix_ms(1_767_225_600_500).0,
-            0xed00_3780_8000_0000
-        );
+        assert_eq!(NtpTime::from_unix_ms(1_767_225_600_500).0, 0xed00_3780_8000_0000);
     }
 
     #[test]
     fn shifting_keeps_the_fraction() {
-        assert_eq!(
-            NtpTime(0x0000_0005_8000_0000).shifted(u64::MAX).0,
-            0x0000_0004_8000_0000
-        );
+        assert_eq!(NtpTime(0x0000_0005_8000_0000).shifted(u64::MAX).0, 0x0000_0004_8000_0000);
     }
 }

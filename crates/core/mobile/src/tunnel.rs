@@ -38,14 +38,10 @@ impl MobileNode {
                 }
                 Ok(Transmit::Ipv6 { from, packet })
             }
-            CareOf::V4(from) => Ok(Transmit::Udp {
-                from,
-                payload: packet.to_vec(),
-            }),
-            CareOf::Home => Ok(Transmit::Ipv6 {
-                from: self.settings.home_address,
-                packet: packet.to_vec(),
-            }),
+            CareOf::V4(from) => Ok(Transmit::Udp { from, payload: packet.to_vec() }),
+            CareOf::Home => {
+                Ok(Transmit::Ipv6 { from: self.settings.home_address, packet: packet.to_vec() })
+            }
         }
     }
 
@@ -85,12 +81,7 @@ impl MobileNode {
             // Options are not kept on a marked packet: its Total Length shrinks with them.
             let total_len = Ipv4Header::LEN.saturating_add(payload.len());
             let total_len = u16::try_from(total_len).unwrap_or(u16::MAX);
-            Ipv4Header {
-                dscp_ecn,
-                total_len,
-                ..header
-            }
-            .emit(&mut packet);
+            Ipv4Header { dscp_ecn, total_len, ..header }.emit(&mut packet);
             packet.extend_from_slice(payload);
             return Ok(packet);
         }
@@ -100,11 +91,7 @@ impl MobileNode {
         }
         let traffic_class = with_outer_mark(header.traffic_class, outer_traffic_class)?;
         let mut packet = Vec::with_capacity(inner.len());
-        Ipv6Header {
-            traffic_class,
-            ..header
-        }
-        .emit(&mut packet);
+        Ipv6Header { traffic_class, ..header }.emit(&mut packet);
         packet.extend_from_slice(payload);
         Ok(packet)
     }
@@ -153,11 +140,7 @@ mod tests {
         for (inner, expected) in rows {
             let dscp = 0b1011_1000;
             let got = [NOT_ECT, ECT_1, ECT_0, CE].map(|outer| with_outer_mark(dscp | inner, outer));
-            assert_eq!(
-                got,
-                expected.map(|mark| mark.map(|mark| dscp | mark)),
-                "{inner:02b}"
-            );
+            assert_eq!(got, expected.map(|mark| mark.map(|mark| dscp | mark)), "{inner:02b}");
         }
     }
 }

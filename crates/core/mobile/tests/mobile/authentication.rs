@@ -9,14 +9,8 @@ use homeport_wire::{
 use crate::support::*;
 
 fn with_key(message_id: bool) -> Settings {
-    let authentication = Some(MnHaAssociation {
-        message_id,
-        ..association()
-    });
-    Settings {
-        authentication,
-        ..settings()
-    }
+    let authentication = Some(MnHaAssociation { message_id, ..association() });
+    Settings { authentication, ..settings() }
 }
 
 #[test]
@@ -47,10 +41,7 @@ fn a_plain_update_in_udp_announces_the_address_that_it_covers() {
     let mut lab = Lab::registered(with_key(false), &[address(7, COA_V4)]);
     lab.command(homeport_mobile::Command::DeregisterAll { from: None });
     let seen = lab.update();
-    assert_eq!(
-        seen.options,
-        ["ipv4 care-of", "identifier", "authentication"]
-    );
+    assert_eq!(seen.options, ["ipv4 care-of", "identifier", "authentication"]);
     check_authenticator(&seen);
 }
 
@@ -69,14 +60,8 @@ fn is_registered(lab: &Lab) -> bool {
 
 #[test]
 fn answers_are_refused_for_each_kind_of_wrong_authenticator() {
-    let wrong_key = MnHaAssociation {
-        key: vec![0; 16],
-        ..association()
-    };
-    let wrong_spi = MnHaAssociation {
-        spi: 0x101,
-        ..association()
-    };
+    let wrong_key = MnHaAssociation { key: vec![0; 16], ..association() };
+    let wrong_spi = MnHaAssociation { spi: 0x101, ..association() };
     let rows = [
         (None, DropReason::Unauthenticated),
         (Some(wrong_key), DropReason::Authenticator),
@@ -107,11 +92,7 @@ fn every_flipped_octet_of_an_answer_is_noticed() {
         broken[at] ^= 0x01;
         fix_checksum(&mut broken, header);
         broken_lab.arrive(path, &broken);
-        assert_eq!(
-            is_registered(&broken_lab),
-            at == header + 4 || at == header + 5,
-            "octet {at}"
-        );
+        assert_eq!(is_registered(&broken_lab), at == header + 4 || at == header + 5, "octet {at}");
     }
 }
 
@@ -153,11 +134,8 @@ fn options_behind_the_authenticator_make_it_void() {
 #[test]
 fn a_refusal_of_the_sequence_number_has_to_be_authentic_too() {
     let (mut lab, path, answer) = waiting(false);
-    let refusal = Answer {
-        status: Status::SEQUENCE_OUT_OF_WINDOW,
-        sequence: Sequence(7777),
-        ..answer
-    };
+    let refusal =
+        Answer { status: Status::SEQUENCE_OUT_OF_WINDOW, sequence: Sequence(7777), ..answer };
     let packet = refusal.packet(path, None);
     lab.arrive(path, &packet);
     assert_eq!(lab.updates().len(), 0);
@@ -171,13 +149,7 @@ fn the_timestamp_has_to_come_back() {
     let (mut lab, path, answer) = waiting(true);
     assert_eq!(answer.message_id, Some(lab.ntp));
     for message_id in [None, Some(lab.ntp + 1)] {
-        lab.deliver(
-            &Answer {
-                message_id,
-                ..answer.clone()
-            },
-            path,
-        );
+        lab.deliver(&Answer { message_id, ..answer.clone() }, path);
         assert!(!is_registered(&lab));
     }
     assert_eq!(lab.drops(), [DropReason::MessageId; 2]);
@@ -190,10 +162,7 @@ fn timestamps_increase_even_when_the_clock_stands() {
     let mut lab = Lab::registered(with_key(true), &[address(1, COA1)]);
     let mut last = lab.ntp;
     for _ in 0..3 {
-        lab.command(homeport_mobile::Command::Refresh {
-            bids: vec![],
-            bulk: false,
-        });
+        lab.command(homeport_mobile::Command::Refresh { bids: vec![], bulk: false });
         let seen = lab.update();
         let timestamp = seen.message_id.unwrap();
         assert!(timestamp > last);
@@ -209,11 +178,8 @@ fn a_mismatch_sets_the_clock_right() {
         let sent = answer.message_id.unwrap();
         let secs = (sent >> 32).wrapping_add_signed(difference);
         let carried = secs << 32 | sent & 0xffff_ffff;
-        let mismatch = Answer {
-            status: Status::ID_MISMATCH,
-            message_id: Some(carried),
-            ..answer.clone()
-        };
+        let mismatch =
+            Answer { status: Status::ID_MISMATCH, message_id: Some(carried), ..answer.clone() };
         lab.deliver(&mismatch, path);
         let again = lab.update();
         assert_eq!(again.message_id, Some(carried), "{difference}");
@@ -226,11 +192,7 @@ fn a_mismatch_sets_the_clock_right() {
 fn a_mismatch_with_another_fraction_is_not_ours() {
     let (mut lab, path, answer) = waiting(true);
     let sent = answer.message_id.unwrap();
-    let mismatch = Answer {
-        status: Status::ID_MISMATCH,
-        message_id: Some(sent ^ 1),
-        ..answer
-    };
+    let mismatch = Answer { status: Status::ID_MISMATCH, message_id: Some(sent ^ 1), ..answer };
     lab.deliver(&mismatch, path);
     assert_eq!(lab.drops(), [DropReason::MessageId]);
 }
@@ -238,18 +200,9 @@ fn a_mismatch_with_another_fraction_is_not_ours() {
 #[test]
 fn a_wanted_timestamp_is_given() {
     let (mut lab, path, answer) = waiting(false);
-    lab.deliver(
-        &Answer {
-            status: Status::MESG_ID_REQUIRED,
-            ..answer
-        },
-        path,
-    );
+    lab.deliver(&Answer { status: Status::MESG_ID_REQUIRED, ..answer }, path);
     let again = lab.update();
-    assert_eq!(
-        again.options,
-        ["bid", "identifier", "message id", "authentication"]
-    );
+    assert_eq!(again.options, ["bid", "identifier", "message id", "authentication"]);
     check_authenticator(&again);
 }
 
@@ -291,10 +244,7 @@ fn revocations_and_switches_have_to_be_authentic() {
     let mut options = homeport_wire::HomeAgentSwitch::builder(0);
     options.push_authentication(1, association().spi, 12);
     let authentic = switch(&mut options);
-    lab.arrive(
-        path,
-        &envelope(path, &protect(authentic, path, Some(&association()))),
-    );
+    lab.arrive(path, &envelope(path, &protect(authentic, path, Some(&association()))));
     assert!(lab.update().lifetime.is_deregistration());
 }
 
@@ -311,9 +261,6 @@ fn the_option_of_another_subtype_does_not_count() {
         lifetime: answer.lifetime,
         options: options.finish(),
     });
-    lab.arrive(
-        path,
-        &envelope(path, &protect(message, path, Some(&association()))),
-    );
+    lab.arrive(path, &envelope(path, &protect(message, path, Some(&association()))));
     assert_eq!(lab.drops(), [DropReason::Unauthenticated]);
 }

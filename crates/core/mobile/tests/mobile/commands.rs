@@ -20,20 +20,11 @@ fn what_cannot_be_done_ends_at_once() {
     let invalid = |bid| (Some(Bid(bid)), Outcome::Invalid);
     assert_eq!(lab.results(request), [invalid(0), invalid(1), invalid(2)]);
 
-    let request = lab.command(Command::Move {
-        bid: Bid(9),
-        care_of: COA1,
-    });
+    let request = lab.command(Command::Move { bid: Bid(9), care_of: COA1 });
     assert_eq!(lab.results(request), [(Some(Bid(9)), Outcome::UnknownBid)]);
-    let request = lab.command(Command::Refresh {
-        bids: vec![Bid(9)],
-        bulk: true,
-    });
+    let request = lab.command(Command::Refresh { bids: vec![Bid(9)], bulk: true });
     assert_eq!(lab.results(request), [(Some(Bid(9)), Outcome::UnknownBid)]);
-    let request = lab.command(Command::Deregister {
-        bids: vec![Bid(9)],
-        bulk: true,
-    });
+    let request = lab.command(Command::Deregister { bids: vec![Bid(9)], bulk: true });
     assert_eq!(lab.results(request), [(Some(Bid(9)), Outcome::UnknownBid)]);
     let request = lab.command(Command::DeregisterAll { from: None });
     assert_eq!(lab.results(request), [(None, Outcome::UnknownBid)]);
@@ -41,10 +32,7 @@ fn what_cannot_be_done_ends_at_once() {
     assert_eq!(lab.node.next_deadline(), None);
 
     // IPv4 needs a home agent that can be reached by it.
-    let mut lab = Lab::new(Settings {
-        home_agent_v4: None,
-        ..settings()
-    });
+    let mut lab = Lab::new(Settings { home_agent_v4: None, ..settings() });
     let request = lab.register(&[address(7, COA_V4)], false);
     assert_eq!(lab.results(request), [invalid(7)]);
 }
@@ -71,10 +59,7 @@ fn no_more_than_the_limits() {
 
     let mut last = None;
     for _ in 0..=256 {
-        last = Some(lab.command(Command::Refresh {
-            bids: vec![Bid(1)],
-            bulk: false,
-        }));
+        last = Some(lab.command(Command::Refresh { bids: vec![Bid(1)], bulk: false }));
     }
     assert_eq!(lab.results(last.unwrap()), [(None, Outcome::Busy)]);
 }
@@ -82,20 +67,14 @@ fn no_more_than_the_limits() {
 #[test]
 fn stop_ends_everything_silently() {
     let mut lab = Lab::registered(settings(), &[address(1, COA1)]);
-    let waiting = lab.command(Command::Refresh {
-        bids: vec![],
-        bulk: false,
-    });
+    let waiting = lab.command(Command::Refresh { bids: vec![], bulk: false });
     lab.updates();
     let stop = lab.command(Command::Stop);
     assert_eq!(lab.results(waiting), [(Some(Bid(1)), Outcome::Stopped)]);
     assert_eq!(lab.results(stop), []);
     assert_eq!((lab.updates().len(), lab.node.next_deadline()), (0, None));
     lab.register(&[address(1, COA1)], false);
-    assert!(
-        lab.update().overwrites(),
-        "a new life begins with overwriting"
-    );
+    assert!(lab.update().overwrites(), "a new life begins with overwriting");
 }
 
 #[test]
@@ -103,10 +82,7 @@ fn a_removal_replaces_a_registration() {
     let mut lab = Lab::new(settings());
     let register = lab.register(&[address(1, COA1)], false);
     let begin = lab.update();
-    let remove = lab.command(Command::Deregister {
-        bids: vec![Bid(1)],
-        bulk: false,
-    });
+    let remove = lab.command(Command::Deregister { bids: vec![Bid(1)], bulk: false });
     assert_eq!(lab.results(register), [(Some(Bid(1)), Outcome::Superseded)]);
     let end = lab.update();
     lab.accept(&begin);
@@ -121,10 +97,7 @@ fn a_refresh_that_waits_is_only_sped_up() {
     let mut requests = Vec::new();
     let mut updates = Vec::new();
     for _ in 0..5 {
-        requests.push(lab.command(Command::Refresh {
-            bids: vec![],
-            bulk: false,
-        }));
+        requests.push(lab.command(Command::Refresh { bids: vec![], bulk: false }));
         updates.push(lab.update());
         lab.advance(100);
     }
@@ -142,68 +115,25 @@ fn a_refresh_that_waits_is_only_sped_up() {
 
 #[test]
 fn settings_are_checked() {
-    let identifier = Some(homeport_mobile::MnHaAssociation {
-        identifier: vec![b'a'; 255],
-        ..association()
-    });
-    let no_key = Some(homeport_mobile::MnHaAssociation {
-        key: Vec::new(),
-        ..association()
-    });
-    let prefix = NetworkPrefix {
-        prefix: HOME,
-        length: 129,
-    };
+    let identifier =
+        Some(homeport_mobile::MnHaAssociation { identifier: vec![b'a'; 255], ..association() });
+    let no_key = Some(homeport_mobile::MnHaAssociation { key: Vec::new(), ..association() });
+    let prefix = NetworkPrefix { prefix: HOME, length: 129 };
     let rows = [
         (
-            Settings {
-                home_address: "ff02::1".parse().unwrap(),
-                ..settings()
-            },
+            Settings { home_address: "ff02::1".parse().unwrap(), ..settings() },
             SettingsError::HomeAddress,
         ),
+        (Settings { home_agent: "::".parse().unwrap(), ..settings() }, SettingsError::HomeAgent),
+        (Settings { lifetime: Lifetime(0), ..settings() }, SettingsError::Lifetime),
+        (Settings { authentication: identifier, ..settings() }, SettingsError::Identifier),
+        (Settings { authentication: no_key, ..settings() }, SettingsError::Key),
         (
-            Settings {
-                home_agent: "::".parse().unwrap(),
-                ..settings()
-            },
-            SettingsError::HomeAgent,
-        ),
-        (
-            Settings {
-                lifetime: Lifetime(0),
-                ..settings()
-            },
-            SettingsError::Lifetime,
-        ),
-        (
-            Settings {
-                authentication: identifier,
-                ..settings()
-            },
-            SettingsError::Identifier,
-        ),
-        (
-            Settings {
-                authentication: no_key,
-                ..settings()
-            },
-            SettingsError::Key,
-        ),
-        (
-            Settings {
-                mobile_router: Some(MobileRouter {
-                    prefixes: vec![prefix],
-                }),
-                ..settings()
-            },
+            Settings { mobile_router: Some(MobileRouter { prefixes: vec![prefix] }), ..settings() },
             SettingsError::Prefixes,
         ),
         (
-            Settings {
-                link_layer_address: Some(vec![]),
-                ..settings()
-            },
+            Settings { link_layer_address: Some(vec![]), ..settings() },
             SettingsError::LinkLayerAddress,
         ),
     ];
@@ -221,10 +151,7 @@ fn what_an_earlier_life_registered_can_be_ended_one_by_one() {
     let adopt = lab.command(Command::Adopt { addresses });
     assert_eq!(lab.results(adopt), []);
     assert_eq!((lab.updates().len(), lab.node.next_deadline()), (0, None));
-    let request = lab.command(Command::Deregister {
-        bids: vec![Bid(2)],
-        bulk: false,
-    });
+    let request = lab.command(Command::Deregister { bids: vec![Bid(2)], bulk: false });
     let seen = lab.update();
     assert_eq!((seen.path, seen.names()), (COA2.path(), vec![2]));
     lab.accept(&seen);
@@ -234,10 +161,7 @@ fn what_an_earlier_life_registered_can_be_ended_one_by_one() {
 #[test]
 fn commands_of_nobody_are_neither_kept_nor_told() {
     let mut lab = Lab::registered(settings(), &[address(1, COA1)]);
-    let refresh = || Command::Refresh {
-        bids: vec![],
-        bulk: false,
-    };
+    let refresh = || Command::Refresh { bids: vec![], bulk: false };
     for _ in 0..1000 {
         lab.input(Input::Command(RequestId::NOBODY, refresh()));
         assert_eq!(lab.updates().len(), 1);
@@ -248,8 +172,6 @@ fn commands_of_nobody_are_neither_kept_nor_told() {
     lab.take();
     lab.accept(&seen);
     let told = lab.events();
-    let ends = told
-        .iter()
-        .filter(|event| matches!(event, Event::Completed { .. }));
+    let ends = told.iter().filter(|event| matches!(event, Event::Completed { .. }));
     assert_eq!(ends.count(), 1, "{told:?} for {request:?}");
 }

@@ -11,20 +11,13 @@ use crate::support::*;
 fn request(bids: &[u16]) -> Message<'static> {
     let mut options = BindingRefreshRequest::builder();
     for bid in bids {
-        options.push(&MobilityOption::BindingIdentifier(BidOption::refresh(Bid(
-            *bid,
-        ))));
+        options.push(&MobilityOption::BindingIdentifier(BidOption::refresh(Bid(*bid))));
     }
-    Message::BindingRefreshRequest(BindingRefreshRequest {
-        options: options.finish(),
-    })
+    Message::BindingRefreshRequest(BindingRefreshRequest { options: options.finish() })
 }
 
 fn three() -> Lab {
-    Lab::registered(
-        settings(),
-        &[address(1, COA1), address(2, COA2), address(7, COA_V4)],
-    )
+    Lab::registered(settings(), &[address(1, COA1), address(2, COA2), address(7, COA_V4)])
 }
 
 #[test]
@@ -55,10 +48,7 @@ fn a_refresh_request_without_names_means_all_and_unknown_names_none() {
 #[test]
 fn messages_of_others_and_in_wrong_places_are_dropped() {
     let mut lab = three();
-    lab.command(Command::Refresh {
-        bids: vec![Bid(1)],
-        bulk: false,
-    });
+    lab.command(Command::Refresh { bids: vec![Bid(1)], bulk: false });
     let seen = lab.update();
     let care_of = match seen.path {
         homeport_mobile::Path::Foreign(address) => address,
@@ -70,18 +60,9 @@ fn messages_of_others_and_in_wrong_places_are_dropped() {
     let tunnelled = encapsulate_v6(&inner, HOME_AGENT, care_of, 64, 0, 0);
     let header = &direct[64..];
     let rows = [
-        (
-            mobility_packet(CORRESPONDENT, care_of, None, Some(HOME), header),
-            "not_from_home_agent",
-        ),
-        (
-            mobility_packet(HOME_AGENT, care_of, None, Some(CORRESPONDENT), header),
-            "not_for_node",
-        ),
-        (
-            mobility_packet(HOME_AGENT, care_of, None, None, header),
-            "checksum",
-        ),
+        (mobility_packet(CORRESPONDENT, care_of, None, Some(HOME), header), "not_from_home_agent"),
+        (mobility_packet(HOME_AGENT, care_of, None, Some(CORRESPONDENT), header), "not_for_node"),
+        (mobility_packet(HOME_AGENT, care_of, None, None, header), "checksum"),
         (tunnelled, "unexpected_message"),
         (direct[..60].to_vec(), "truncated"),
     ];
@@ -95,19 +76,12 @@ fn messages_of_others_and_in_wrong_places_are_dropped() {
     let mut update = see_any(&mut lab);
     update.splice(0..0, []);
     lab.arrive(seen.path, &envelope(seen.path, &update));
-    assert!(
-        matches!(lab.drops()[0], DropReason::UnexpectedMessage),
-        "{:?}",
-        lab.drops()
-    );
+    assert!(matches!(lab.drops()[0], DropReason::UnexpectedMessage), "{:?}", lab.drops());
 }
 
 /// The Mobility Header of an update of the node, its checksum for the way back.
 fn see_any(lab: &mut Lab) -> Vec<u8> {
-    lab.command(Command::Refresh {
-        bids: vec![Bid(2)],
-        bulk: false,
-    });
+    lab.command(Command::Refresh { bids: vec![Bid(2)], bulk: false });
     let seen = lab.update();
     lab.take();
     // The sum over both addresses is the same in either direction.
@@ -119,18 +93,11 @@ fn revocation_of_all_of_one_and_of_none() {
     let indication = |bids: &[u16], flags| {
         let mut options = BindingRevocation::builder();
         for bid in bids {
-            options.push(&MobilityOption::BindingIdentifier(BidOption::refresh(Bid(
-                *bid,
-            ))));
+            options.push(&MobilityOption::BindingIdentifier(BidOption::refresh(Bid(*bid))));
         }
         let trigger = RevocationTrigger::ADMINISTRATIVE;
         let options = options.finish();
-        let indication = BindingRevocationIndication {
-            trigger,
-            sequence: 5,
-            flags,
-            options,
-        };
+        let indication = BindingRevocationIndication { trigger, sequence: 5, flags, options };
         let message = Message::BindingRevocation(BindingRevocation::Indication(indication));
         envelope(COA1.path(), &protect(message, COA1.path(), None))
     };
@@ -147,9 +114,7 @@ fn revocation_of_all_of_one_and_of_none() {
         let mut lab = three();
         lab.arrive(COA1.path(), &indication(bids, flags));
         let packet = lab.packets().remove(0);
-        let homeport_mobile::Transmit::Ipv6 { packet, .. } = packet else {
-            panic!()
-        };
+        let homeport_mobile::Transmit::Ipv6 { packet, .. } = packet else { panic!() };
         let walked = homeport_wire::walk(&packet).unwrap();
         assert!(walked.home_address.is_some());
         let message = Message::parse(walked.payload, walked.pseudo_header()).unwrap();
@@ -159,10 +124,7 @@ fn revocation_of_all_of_one_and_of_none() {
         assert_eq!((answer.status.0, answer.sequence), (status, 5), "{bids:?}");
         let expected: Vec<_> = lost
             .iter()
-            .map(|bid| Event::Lost {
-                bid: Bid(*bid),
-                reason: LossReason::Revoked,
-            })
+            .map(|bid| Event::Lost { bid: Bid(*bid), reason: LossReason::Revoked })
             .collect();
         assert_eq!(lab.events(), expected);
         // What was revoked is not registered again by itself.
@@ -172,8 +134,5 @@ fn revocation_of_all_of_one_and_of_none() {
     }
     let mut lab = Lab::new(settings());
     lab.arrive(COA1.path(), &indication(&[], none));
-    assert_eq!(
-        (lab.packets().len(), lab.drops()),
-        (0, vec![DropReason::NotForNode])
-    );
+    assert_eq!((lab.packets().len(), lab.drops()), (0, vec![DropReason::NotForNode]));
 }

@@ -9,14 +9,8 @@ use proptest::prelude::*;
 use crate::support::*;
 
 fn with_key() -> Settings {
-    let authentication = Some(MnHaAssociation {
-        message_id: true,
-        ..association()
-    });
-    Settings {
-        authentication,
-        ..settings()
-    }
+    let authentication = Some(MnHaAssociation { message_id: true, ..association() });
+    Settings { authentication, ..settings() }
 }
 
 /// One thing that befalls a node.
@@ -45,22 +39,14 @@ fn care_of() -> impl Strategy<Value = CareOf> {
 fn command() -> impl Strategy<Value = Command> {
     let bids = prop::collection::vec((0_u16..6).prop_map(Bid), 0..4);
     prop_oneof![
-        (
-            prop::collection::vec((0_u16..6, care_of()), 0..5),
-            any::<bool>()
-        )
-            .prop_map(|(list, bulk)| Command::Register {
-                addresses: list
-                    .into_iter()
-                    .map(|(bid, care_of)| address(bid, care_of))
-                    .collect(),
+        (prop::collection::vec((0_u16..6, care_of()), 0..5), any::<bool>()).prop_map(
+            |(list, bulk)| Command::Register {
+                addresses: list.into_iter().map(|(bid, care_of)| address(bid, care_of)).collect(),
                 bulk,
-            }),
+            }
+        ),
         (bids.clone(), any::<bool>()).prop_map(|(bids, bulk)| Command::Refresh { bids, bulk }),
-        (0_u16..6, care_of()).prop_map(|(bid, care_of)| Command::Move {
-            bid: Bid(bid),
-            care_of
-        }),
+        (0_u16..6, care_of()).prop_map(|(bid, care_of)| Command::Move { bid: Bid(bid), care_of }),
         (bids, any::<bool>()).prop_map(|(bids, bulk)| Command::Deregister { bids, bulk }),
         prop::option::of(care_of()).prop_map(|from| Command::DeregisterAll { from }),
         Just(Command::ReturnHome),
@@ -94,34 +80,17 @@ fn run(lab: &mut Lab, last: &mut Option<Seen>, step: Step) {
             lab.command(command);
         }
         Step::Wait(ms) => lab.advance(ms),
-        Step::Answer {
-            status,
-            own,
-            lifetime,
-            sequence_off,
-            forged,
-        } => {
+        Step::Answer { status, own, lifetime, sequence_off, forged } => {
             let Some(seen) = last.clone() else { return };
-            let own = own
-                .into_iter()
-                .map(Status)
-                .chain(std::iter::repeat(Status::ACCEPTED));
+            let own = own.into_iter().map(Status).chain(std::iter::repeat(Status::ACCEPTED));
             let bids: Vec<_> = seen.names().into_iter().zip(own).collect();
             let answer = Answer {
                 lifetime: Lifetime(lifetime),
                 sequence: Sequence(seen.sequence.0.wrapping_add(sequence_off)),
                 ..Answer::to(&seen, Status(status), &bids)
             };
-            let wrong = MnHaAssociation {
-                key: vec![7; 16],
-                ..association()
-            };
-            let key = if forged {
-                Some(&wrong)
-            } else {
-                lab.key.as_ref()
-            }
-            .cloned();
+            let wrong = MnHaAssociation { key: vec![7; 16], ..association() };
+            let key = if forged { Some(&wrong) } else { lab.key.as_ref() }.cloned();
             let packet = answer.packet(seen.path, key.as_ref());
             lab.arrive(seen.path, &packet);
         }
@@ -131,11 +100,8 @@ fn run(lab: &mut Lab, last: &mut Option<Seen>, step: Step) {
         }
         Step::Mangled(changes) => {
             let Some(seen) = last.clone() else { return };
-            let bids: Vec<_> = seen
-                .names()
-                .into_iter()
-                .map(|bid| (bid, Status::ACCEPTED))
-                .collect();
+            let bids: Vec<_> =
+                seen.names().into_iter().map(|bid| (bid, Status::ACCEPTED)).collect();
             let answer = Answer::to(&seen, Status::ACCEPTED, &bids);
             let mut packet = answer.packet(seen.path, lab.key.as_ref());
             for (at, octet) in changes {
@@ -154,9 +120,7 @@ fn check(lab: &mut Lab, outputs: &[Output]) {
             // Everything that leaves can be read by a home agent.
             match transmit {
                 homeport_mobile::Transmit::Ipv6 { packet, .. }
-                | homeport_mobile::Transmit::Udp {
-                    payload: packet, ..
-                } => {
+                | homeport_mobile::Transmit::Udp { payload: packet, .. } => {
                     assert!(homeport_wire::walk(packet).is_ok());
                 }
             }

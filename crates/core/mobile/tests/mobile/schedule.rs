@@ -23,10 +23,7 @@ fn a_first_registration_is_repeated_after_one_and_a_half_seconds_doubling_to_32(
 #[test]
 fn with_a_binding_the_first_repetition_is_after_one_second() {
     let mut lab = Lab::registered(settings(), &[address(1, COA1)]);
-    lab.command(Command::Refresh {
-        bids: vec![],
-        bulk: false,
-    });
+    lab.command(Command::Refresh { bids: vec![], bulk: false });
     lab.updates();
     for expected in [1_000, 2_000, 4_000, 8_000, 16_000, 32_000] {
         assert_eq!(lab.jump(), expected);
@@ -36,16 +33,10 @@ fn with_a_binding_the_first_repetition_is_after_one_second() {
 
 #[test]
 fn after_silence_the_node_goes_on_at_the_slowest_pace() {
-    let mut lab = Lab::new(Settings {
-        attempts_max: 2,
-        ..settings()
-    });
+    let mut lab = Lab::new(Settings { attempts_max: 2, ..settings() });
     lab.register(&[address(1, COA1)], false);
     assert_eq!((lab.jump(), lab.jump()), (1_500, 3_000));
-    assert!(
-        lab.events()
-            .contains(&Event::NoAnswer { bid: Some(Bid(1)) })
-    );
+    assert!(lab.events().contains(&Event::NoAnswer { bid: Some(Bid(1)) }));
     lab.updates();
     assert_eq!(lab.jump(), 32_000);
     assert!(lab.update().overwrites(), "nothing was ever acknowledged");
@@ -53,10 +44,7 @@ fn after_silence_the_node_goes_on_at_the_slowest_pace() {
 
 #[test]
 fn no_more_than_three_updates_in_any_second() {
-    let mut lab = Lab::new(Settings {
-        updates_per_second_max: 3,
-        ..settings()
-    });
+    let mut lab = Lab::new(Settings { updates_per_second_max: 3, ..settings() });
     let addresses: Vec<_> = (1..=8).map(|bid| address(bid, COA1)).collect();
     lab.register(&addresses[..1], false);
     lab.accept_everything();
@@ -80,10 +68,7 @@ fn the_sequence_number_wraps() {
     let mut lab = Lab::registered(settings(), &[address(1, COA1)]);
     let mut last = lab.node.sequence();
     for _ in 0..70_000 {
-        lab.command(Command::Refresh {
-            bids: vec![],
-            bulk: false,
-        });
+        lab.command(Command::Refresh { bids: vec![], bulk: false });
         let seen = lab.update();
         assert!(seen.sequence.is_newer_than(last));
         last = seen.sequence;
@@ -92,10 +77,7 @@ fn the_sequence_number_wraps() {
         lab.take();
     }
     assert_eq!(last, Sequence(1000_u16.wrapping_add(4464)));
-    assert_eq!(
-        lab.node.bindings()[0].registered.as_ref().unwrap().sequence,
-        last
-    );
+    assert_eq!(lab.node.bindings()[0].registered.as_ref().unwrap().sequence, last);
 }
 
 #[test]
@@ -117,24 +99,11 @@ fn a_binding_is_refreshed_at_three_quarters_and_all_come_along() {
 
 #[test]
 fn without_bulk_refresh_each_binding_goes_alone() {
-    let refresh = Refresh {
-        automatic: true,
-        bulk: false,
-    };
+    let refresh = Refresh { automatic: true, bulk: false };
     let addresses = [address(1, COA1), address(2, COA2)];
-    let mut lab = Lab::registered(
-        Settings {
-            refresh,
-            ..settings()
-        },
-        &addresses,
-    );
+    let mut lab = Lab::registered(Settings { refresh, ..settings() }, &addresses);
     lab.jump();
-    let names: Vec<_> = lab
-        .updates()
-        .iter()
-        .map(|seen| (seen.path, seen.names()))
-        .collect();
+    let names: Vec<_> = lab.updates().iter().map(|seen| (seen.path, seen.names())).collect();
     assert_eq!(names, [(COA1.path(), vec![1]), (COA2.path(), vec![2])]);
 }
 
@@ -144,57 +113,25 @@ fn refresh_advice_is_followed() {
     lab.register(&[address(1, COA1)], false);
     let seen = lab.update();
     let answer = Answer::to(&seen, Status::ACCEPTED, &[(1, Status::ACCEPTED)]);
-    lab.deliver(
-        &Answer {
-            refresh_advice: Some(Lifetime(15)),
-            ..answer
-        },
-        seen.path,
-    );
+    lab.deliver(&Answer { refresh_advice: Some(Lifetime(15)), ..answer }, seen.path);
     assert_eq!(lab.jump(), 60_000);
 }
 
 #[test]
 fn a_shorter_lifetime_shortens_the_binding_by_the_difference() {
-    let refresh = Refresh {
-        automatic: false,
-        bulk: false,
-    };
-    let mut lab = Lab::new(Settings {
-        refresh,
-        ..settings()
-    });
+    let refresh = Refresh { automatic: false, bulk: false };
+    let mut lab = Lab::new(Settings { refresh, ..settings() });
     lab.register(&[address(1, COA1)], false);
     let seen = lab.update();
     lab.advance(300);
     let answer = Answer::to(&seen, Status::ACCEPTED, &[(1, Status::ACCEPTED)]);
-    lab.deliver(
-        &Answer {
-            lifetime: Lifetime(100),
-            ..answer
-        },
-        seen.path,
-    );
-    assert_eq!(
-        lab.node.bindings()[0]
-            .registered
-            .as_ref()
-            .unwrap()
-            .remaining_ms,
-        399_700
-    );
+    lab.deliver(&Answer { lifetime: Lifetime(100), ..answer }, seen.path);
+    assert_eq!(lab.node.bindings()[0].registered.as_ref().unwrap().remaining_ms, 399_700);
     lab.take();
     assert_eq!(lab.jump(), 399_700);
-    let lost = Event::Lost {
-        bid: Bid(1),
-        reason: LossReason::Expired,
-    };
+    let lost = Event::Lost { bid: Bid(1), reason: LossReason::Expired };
     assert_eq!(lab.events(), [lost]);
-    assert_eq!(
-        lab.node.next_deadline(),
-        None,
-        "the node was told not to act by itself"
-    );
+    assert_eq!(lab.node.next_deadline(), None, "the node was told not to act by itself");
 }
 
 #[test]
@@ -215,10 +152,7 @@ fn a_lost_binding_is_registered_again_with_its_address() {
         lab.jump();
         seen = lab.updates().pop().unwrap_or(seen);
     }
-    assert!(matches!(
-        seen.bids[0].care_of,
-        homeport_wire::BidCareOf::V6(_)
-    ));
+    assert!(matches!(seen.bids[0].care_of, homeport_wire::BidCareOf::V6(_)));
     lab.accept(&seen);
     assert!(lab.node.bindings()[0].registered.is_some());
 }
@@ -244,13 +178,7 @@ fn a_late_acknowledgement_of_a_repeated_update_counts_from_its_own_sending() {
     lab.advance(100);
     lab.accept(&first);
     assert!(lab.results(request)[0].1.is_success());
-    let remaining = |lab: &Lab| {
-        lab.node.bindings()[0]
-            .registered
-            .as_ref()
-            .unwrap()
-            .remaining_ms
-    };
+    let remaining = |lab: &Lab| lab.node.bindings()[0].registered.as_ref().unwrap().remaining_ms;
     assert_eq!(remaining(&lab), 600_000 - 1_600);
     lab.accept(&second);
     assert_eq!(remaining(&lab), 600_000 - 100);
@@ -266,17 +194,8 @@ fn the_translator_is_kept_open() {
     lab.register(&[address(7, COA_V4)], false);
     let seen = lab.update();
     let answer = Answer::to(&seen, Status::ACCEPTED, &[(7, Status::ACCEPTED)]);
-    lab.deliver(
-        &Answer {
-            nat_refresh_secs: Some(110),
-            ..answer
-        },
-        seen.path,
-    );
-    assert!(lab.events().contains(&Event::TranslatorFound {
-        bid: Bid(7),
-        refresh_secs: 110
-    }));
+    lab.deliver(&Answer { nat_refresh_secs: Some(110), ..answer }, seen.path);
+    assert!(lab.events().contains(&Event::TranslatorFound { bid: Bid(7), refresh_secs: 110 }));
     assert_eq!(lab.jump(), 110_000);
     assert_eq!(lab.update().path, COA_V4.path());
 }

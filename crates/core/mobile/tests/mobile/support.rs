@@ -97,20 +97,14 @@ impl Lab {
     /// A node with these addresses registered one by one.
     pub fn registered(settings: Settings, addresses: &[CareOfAddress]) -> Self {
         let mut lab = Self::new(settings);
-        lab.command(Command::Register {
-            addresses: addresses.to_vec(),
-            bulk: false,
-        });
+        lab.command(Command::Register { addresses: addresses.to_vec(), bulk: false });
         lab.accept_everything();
         lab.take();
         lab
     }
 
     pub fn input(&mut self, input: Input<'_>) {
-        let now = Now {
-            monotonic: Millis(self.now),
-            ntp: NtpTime(self.ntp),
-        };
+        let now = Now { monotonic: Millis(self.now), ntp: NtpTime(self.ntp) };
         let outputs = self.node.handle(now, input);
         self.outputs.extend(outputs);
     }
@@ -123,10 +117,7 @@ impl Lab {
     }
 
     pub fn register(&mut self, addresses: &[CareOfAddress], bulk: bool) -> RequestId {
-        self.command(Command::Register {
-            addresses: addresses.to_vec(),
-            bulk,
-        })
+        self.command(Command::Register { addresses: addresses.to_vec(), bulk })
     }
 
     pub fn advance(&mut self, ms: u64) {
@@ -137,11 +128,7 @@ impl Lab {
     /// Jumps to the next deadline and gives the milliseconds that it took.
     pub fn jump(&mut self) -> u64 {
         let deadline = self.node.next_deadline().unwrap().0;
-        assert!(
-            deadline >= self.now,
-            "the deadline {deadline} is past {}",
-            self.now
-        );
+        assert!(deadline >= self.now, "the deadline {deadline} is past {}", self.now);
         let step = deadline - self.now;
         self.advance(step);
         step
@@ -153,10 +140,8 @@ impl Lab {
 
     /// The packets, taken out; events stay.
     pub fn packets(&mut self) -> Vec<Transmit> {
-        let (sent, rest) = self
-            .take()
-            .into_iter()
-            .partition(|output| matches!(output, Output::Send(_)));
+        let (sent, rest) =
+            self.take().into_iter().partition(|output| matches!(output, Output::Send(_)));
         self.outputs = rest;
         let packet = |output| match output {
             Output::Send(transmit) => transmit,
@@ -215,34 +200,19 @@ impl Lab {
 
     /// The home agent's usual answer: the BIDs copied, each with this status.
     pub fn answer(&mut self, seen: &Seen, status: Status, bids: &[(u16, Status)]) {
-        let lifetime = if status.is_accepted() {
-            seen.lifetime
-        } else {
-            Lifetime(0)
-        };
-        let ba = Answer {
-            lifetime,
-            ..Answer::to(seen, status, bids)
-        };
+        let lifetime = if status.is_accepted() { seen.lifetime } else { Lifetime(0) };
+        let ba = Answer { lifetime, ..Answer::to(seen, status, bids) };
         self.deliver(&ba, seen.path);
     }
 
     pub fn accept(&mut self, seen: &Seen) {
-        let bids: Vec<_> = seen
-            .names()
-            .into_iter()
-            .map(|bid| (bid, Status::ACCEPTED))
-            .collect();
+        let bids: Vec<_> = seen.names().into_iter().map(|bid| (bid, Status::ACCEPTED)).collect();
         self.answer(seen, Status::ACCEPTED, &bids);
     }
 
     /// Refuses as a whole: the options are copied with status zero.
     pub fn refuse(&mut self, seen: &Seen, status: Status) {
-        let bids: Vec<_> = seen
-            .names()
-            .into_iter()
-            .map(|bid| (bid, Status::ACCEPTED))
-            .collect();
+        let bids: Vec<_> = seen.names().into_iter().map(|bid| (bid, Status::ACCEPTED)).collect();
         self.answer(seen, status, &bids);
     }
 
@@ -253,11 +223,7 @@ impl Lab {
 
     pub fn arrive(&mut self, path: Path, packet: &[u8]) {
         let arrival = match path {
-            Path::Udp(care_of) => Arrival::Udp {
-                care_of,
-                peer: HOME_AGENT_V4,
-                payload: packet,
-            },
+            Path::Udp(care_of) => Arrival::Udp { care_of, peer: HOME_AGENT_V4, payload: packet },
             Path::Foreign(_) | Path::Home => Arrival::Ipv6(packet),
         };
         self.input(Input::Packet(arrival));
@@ -312,10 +278,7 @@ impl Answer {
             options.push(&MobilityOption::BindingIdentifier(*bid));
         }
         if let Some(refresh_secs) = self.nat_refresh_secs {
-            options.push(&MobilityOption::NatDetection {
-                force_udp: false,
-                refresh_secs,
-            });
+            options.push(&MobilityOption::NatDetection { force_udp: false, refresh_secs });
         }
         if let Some(interval) = self.refresh_advice {
             options.push(&MobilityOption::BindingRefreshAdvice { interval });
@@ -371,11 +334,7 @@ pub fn mac(key: &MnHaAssociation, path: Path, covered: &[u8]) -> [u8; 12] {
         Path::Home => HOME,
     };
     let mut mac = Hmac::<Sha1>::new_from_slice(&key.key).unwrap();
-    for part in [
-        care_of.octets().as_slice(),
-        HOME.octets().as_slice(),
-        covered,
-    ] {
+    for part in [care_of.octets().as_slice(), HOME.octets().as_slice(), covered] {
         mac.update(part);
     }
     mac.finalize().into_bytes()[..12].try_into().unwrap()

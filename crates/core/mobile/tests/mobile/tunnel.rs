@@ -22,17 +22,12 @@ fn outgoing() -> Vec<u8> {
 }
 
 fn v6(care_of: CareOf) -> Ipv6Addr {
-    let CareOf::V6(address) = care_of else {
-        panic!("{care_of}")
-    };
+    let CareOf::V6(address) = care_of else { panic!("{care_of}") };
     address
 }
 
 fn lab() -> Lab {
-    Lab::registered(
-        settings(),
-        &[address(1, COA1), address(2, COA2), address(7, COA_V4)],
-    )
+    Lab::registered(settings(), &[address(1, COA1), address(2, COA2), address(7, COA_V4)])
 }
 
 #[test]
@@ -42,27 +37,12 @@ fn through_the_named_binding() {
         let from = v6(care_of);
         let expected = encapsulate_v6(&outgoing(), from, HOME_AGENT, 64, 0xb8, 0);
         let sent = lab.node.encapsulate(Some(Bid(bid)), &outgoing());
-        assert_eq!(
-            sent,
-            Ok(Transmit::Ipv6 {
-                from,
-                packet: expected
-            })
-        );
+        assert_eq!(sent, Ok(Transmit::Ipv6 { from, packet: expected }));
     }
     let from = Ipv4Addr::new(192, 0, 2, 44);
-    let expected = Transmit::Udp {
-        from,
-        payload: outgoing(),
-    };
-    assert_eq!(
-        lab.node.encapsulate(Some(Bid(7)), &outgoing()),
-        Ok(expected)
-    );
-    assert_eq!(
-        lab.node.encapsulate(Some(Bid(9)), &outgoing()),
-        Err(DropReason::NoBinding)
-    );
+    let expected = Transmit::Udp { from, payload: outgoing() };
+    assert_eq!(lab.node.encapsulate(Some(Bid(7)), &outgoing()), Ok(expected));
+    assert_eq!(lab.node.encapsulate(Some(Bid(9)), &outgoing()), Err(DropReason::NoBinding));
 }
 
 #[test]
@@ -73,40 +53,23 @@ fn without_a_name_the_best_priority_and_then_the_newest() {
         Transmit::Udp { from, .. } => Path::Udp(from),
     };
     lab.now += 10;
-    lab.command(Command::Refresh {
-        bids: vec![Bid(2)],
-        bulk: false,
-    });
+    lab.command(Command::Refresh { bids: vec![Bid(2)], bulk: false });
     lab.accept_everything();
     assert_eq!(path(&lab), COA2.path());
-    let preferred = CareOfAddress {
-        priority: BidPriority::new(3),
-        ..address(1, COA1)
-    };
+    let preferred = CareOfAddress { priority: BidPriority::new(3), ..address(1, COA1) };
     lab.register(&[preferred], false);
     lab.accept_everything();
     lab.now += 10;
-    lab.command(Command::Refresh {
-        bids: vec![Bid(2)],
-        bulk: false,
-    });
+    lab.command(Command::Refresh { bids: vec![Bid(2)], bulk: false });
     lab.accept_everything();
     assert_eq!(path(&lab), COA1.path());
 }
 
 #[test]
 fn only_from_the_home_address_or_the_network_behind() {
-    let prefix = NetworkPrefix {
-        prefix: "2001:db8:100::".parse().unwrap(),
-        length: 56,
-    };
-    let mobile_router = Some(MobileRouter {
-        prefixes: vec![prefix],
-    });
-    let mut node_settings = Settings {
-        mobile_router,
-        ..settings()
-    };
+    let prefix = NetworkPrefix { prefix: "2001:db8:100::".parse().unwrap(), length: 56 };
+    let mobile_router = Some(MobileRouter { prefixes: vec![prefix] });
+    let mut node_settings = Settings { mobile_router, ..settings() };
     let behind: Ipv6Addr = "2001:db8:100:1::7".parse().unwrap();
     let elsewhere: Ipv6Addr = "2001:db8:200::7".parse().unwrap();
     node_settings.multiple_care_of = true;
@@ -114,13 +77,8 @@ fn only_from_the_home_address_or_the_network_behind() {
         let mut lab = Lab::new(node_settings);
         lab.register(&[address(1, COA1)], false);
         let sent = lab.packets().remove(0);
-        let Transmit::Ipv6 { packet, .. } = sent else {
-            panic!("{sent:?}")
-        };
-        assert!(
-            packet.windows(2).any(|pair| pair == [6, 18]),
-            "prefix option"
-        );
+        let Transmit::Ipv6 { packet, .. } = sent else { panic!("{sent:?}") };
+        assert!(packet.windows(2).any(|pair| pair == [6, 18]), "prefix option");
         let answer = Answer {
             status: homeport_wire::Status::ACCEPTED,
             sequence: homeport_wire::Sequence(1000),
@@ -141,25 +99,14 @@ fn only_from_the_home_address_or_the_network_behind() {
         (&router, elsewhere, Some(DropReason::InnerSource)),
     ] {
         let packet = packet(source, CORRESPONDENT, 0);
-        assert_eq!(
-            lab.node.encapsulate(None, &packet).err(),
-            expected,
-            "{source}"
-        );
+        assert_eq!(lab.node.encapsulate(None, &packet).err(), expected, "{source}");
     }
     let mut router = router;
-    for (destination, expected) in [
-        (HOME, true),
-        (behind, true),
-        (elsewhere, false),
-        (v6(COA1), false),
-    ] {
+    for (destination, expected) in
+        [(HOME, true), (behind, true), (elsewhere, false), (v6(COA1), false)]
+    {
         let inner = packet(CORRESPONDENT, destination, 0);
-        assert_eq!(
-            tunnelled(&mut router, &inner).is_some(),
-            expected,
-            "{destination}"
-        );
+        assert_eq!(tunnelled(&mut router, &inner).is_some(), expected, "{destination}");
     }
 }
 
@@ -172,7 +119,7 @@ fn tunnelled(lab: &mut Lab, inner: &[u8]) -> Option<Vec<u8>> {
 
 fn delivered(lab: &mut Lab) -> Option<Vec<u8>> {
     lab.take().into_iter().find_map(|output| match output {
-        Output::Deliver(packet) => Some(packet),
+        Output::Deliver { packet, .. } => Some(packet),
         _ => None,
     })
 }
@@ -195,28 +142,16 @@ fn only_the_home_agent_may_use_the_tunnel() {
     }
     let care_of = Ipv4Addr::new(192, 0, 2, 44);
     let udp = |lab: &mut Lab, care_of, peer| {
-        lab.input(Input::Packet(Arrival::Udp {
-            care_of,
-            peer,
-            payload: &inner,
-        }));
+        lab.input(Input::Packet(Arrival::Udp { care_of, peer, payload: &inner }));
         (delivered(lab), lab.drops())
     };
     assert_eq!(udp(&mut lab, care_of, HOME_AGENT_V4).0, Some(inner.clone()));
     let stranger = SocketAddrV4::new(*HOME_AGENT_V4.ip(), 4192);
-    lab.input(Input::Packet(Arrival::Udp {
-        care_of,
-        peer: stranger,
-        payload: &inner,
-    }));
+    lab.input(Input::Packet(Arrival::Udp { care_of, peer: stranger, payload: &inner }));
     assert_eq!(lab.drops(), [DropReason::NotFromHomeAgent]);
     lab.take();
     let other = Ipv4Addr::new(192, 0, 2, 99);
-    lab.input(Input::Packet(Arrival::Udp {
-        care_of: other,
-        peer: HOME_AGENT_V4,
-        payload: &inner,
-    }));
+    lab.input(Input::Packet(Arrival::Udp { care_of: other, peer: HOME_AGENT_V4, payload: &inner }));
     assert_eq!(lab.drops(), [DropReason::NotForNode]);
 }
 
@@ -234,40 +169,25 @@ fn a_congestion_mark_comes_through() {
 fn nothing_goes_through_a_binding_that_is_not_acknowledged_or_has_ended() {
     let mut lab = Lab::new(settings());
     lab.register(&[address(1, COA1)], false);
-    assert_eq!(
-        lab.node.encapsulate(None, &outgoing()),
-        Err(DropReason::NoBinding)
-    );
+    assert_eq!(lab.node.encapsulate(None, &outgoing()), Err(DropReason::NoBinding));
     let seen = lab.update();
     lab.accept(&seen);
     assert!(lab.node.encapsulate(None, &outgoing()).is_ok());
     lab.advance(600_000);
-    assert_eq!(
-        lab.node.encapsulate(None, &outgoing()),
-        Err(DropReason::NoBinding)
-    );
+    assert_eq!(lab.node.encapsulate(None, &outgoing()), Err(DropReason::NoBinding));
 }
 
 #[test]
 fn an_ipv4_home_address_uses_the_same_tunnel() {
     use homeport_wire::{BindingAcknowledgement, Message, MobilityOption, OptionsBuilder};
     let ipv4_home_address = Some(Ipv4Addr::UNSPECIFIED);
-    let mut lab = Lab::new(Settings {
-        ipv4_home_address,
-        ..settings()
-    });
+    let mut lab = Lab::new(Settings { ipv4_home_address, ..settings() });
     lab.register(&[address(1, COA1)], false);
     lab.take();
     let given = Ipv4Addr::new(198, 51, 100, 77);
     let mut options = OptionsBuilder::for_binding_acknowledgement();
-    options.push(&MobilityOption::Ipv4AddressAck {
-        status: 0,
-        prefix_len: 32,
-        address: given,
-    });
-    options.push(&MobilityOption::BindingIdentifier(
-        homeport_wire::BidOption::refresh(Bid(1)),
-    ));
+    options.push(&MobilityOption::Ipv4AddressAck { status: 0, prefix_len: 32, address: given });
+    options.push(&MobilityOption::BindingIdentifier(homeport_wire::BidOption::refresh(Bid(1))));
     let message = Message::BindingAcknowledgement(BindingAcknowledgement {
         status: homeport_wire::Status::ACCEPTED,
         flags: homeport_wire::BaFlags::default(),
@@ -275,27 +195,16 @@ fn an_ipv4_home_address_uses_the_same_tunnel() {
         lifetime: ASKED,
         options: options.finish(),
     });
-    lab.arrive(
-        COA1.path(),
-        &envelope(COA1.path(), &protect(message, COA1.path(), None)),
-    );
+    lab.arrive(COA1.path(), &envelope(COA1.path(), &protect(message, COA1.path(), None)));
     lab.take();
 
     let correspondent = Ipv4Addr::new(203, 0, 113, 5);
     let v4 = |source, destination| {
         homeport_wire::encapsulate_v4(b"hello", protocol::NO_NEXT, source, destination, 64, 0)
     };
-    let sent = lab
-        .node
-        .encapsulate(None, &v4(given, correspondent))
-        .unwrap();
-    let Transmit::Ipv6 { packet, .. } = sent else {
-        panic!("{sent:?}")
-    };
-    assert_eq!(
-        Ipv6Header::parse(&packet).unwrap().0.next_header,
-        protocol::IPV4
-    );
+    let sent = lab.node.encapsulate(None, &v4(given, correspondent)).unwrap();
+    let Transmit::Ipv6 { packet, .. } = sent else { panic!("{sent:?}") };
+    assert_eq!(Ipv6Header::parse(&packet).unwrap().0.next_header, protocol::IPV4);
     let stranger = lab.node.encapsulate(None, &v4(correspondent, given));
     assert_eq!(stranger, Err(DropReason::InnerSource));
 

@@ -33,18 +33,11 @@ fn node(settings: Settings, next: u16) -> MobileNode {
 
 fn with(lifetime: u16, key_management_mobility: bool) -> Settings {
     let lifetime = Lifetime(lifetime);
-    Settings {
-        lifetime,
-        key_management_mobility,
-        ..settings()
-    }
+    Settings { lifetime, key_management_mobility, ..settings() }
 }
 
 fn now(ms: u64) -> Now {
-    Now {
-        monotonic: Millis(ms),
-        ntp: NtpTime(0xecf4_9240_8000_0000),
-    }
+    Now { monotonic: Millis(ms), ntp: NtpTime(0xecf4_9240_8000_0000) }
 }
 
 fn command(node: &mut MobileNode, command: Command) -> Vec<Output> {
@@ -77,10 +70,7 @@ fn outcomes(outputs: &[Output]) -> Vec<(Option<Bid>, Outcome)> {
 
 fn three() -> Command {
     let addresses = vec![address(1, COA1), address(2, COA2), address(3, COA3)];
-    Command::Register {
-        addresses,
-        bulk: true,
-    }
+    Command::Register { addresses, bulk: true }
 }
 
 #[test]
@@ -88,40 +78,23 @@ fn v01_to_v06_bulk_refresh_move_and_removal() {
     let mut node = node(with(225, true), 0x1001);
     assert_eq!(only_packet(&command(&mut node, three())), vector("V01"));
     let outputs = arrive(&mut node, "V02");
-    assert!(
-        outcomes(&outputs)
-            .iter()
-            .all(|(_, outcome)| outcome.is_success())
-    );
+    assert!(outcomes(&outputs).iter().all(|(_, outcome)| outcome.is_success()));
     assert_eq!(outcomes(&outputs).len(), 3);
 
     // V03 refreshes BID 1 without its address and moves BID 2, and so does the node. BID 9, which V03
     // refreshes though nobody knows it, is one that a node does not have.
     let moved = CareOf::V6("2001:db8:b::2b".parse().unwrap());
     let addresses = vec![address(1, COA1), address(2, moved)];
-    let packet = only_packet(&command(
-        &mut node,
-        Command::Register {
-            addresses,
-            bulk: true,
-        },
-    ));
+    let packet = only_packet(&command(&mut node, Command::Register { addresses, bulk: true }));
     let expected = vector("V03");
     let (options, nine) = (64 + 12, 64 + 40);
     assert_eq!(packet[options..nine], expected[options..nine]);
 
     // V04 acknowledges 1 and 2; its word about 9 is none about the node's bindings.
     let outputs = arrive(&mut node, "V04");
-    assert!(outputs.contains(&Output::Event(Event::Moved {
-        bid: Bid(2),
-        from: COA2,
-        to: moved
-    })));
+    assert!(outputs.contains(&Output::Event(Event::Moved { bid: Bid(2), from: COA2, to: moved })));
 
-    let command_3 = Command::Deregister {
-        bids: vec![Bid(3)],
-        bulk: false,
-    };
+    let command_3 = Command::Deregister { bids: vec![Bid(3)], bulk: false };
     let packet = only_packet(&command(&mut node, command_3));
     // V05 leaves from CoA1; the node ends a binding from where it is.
     assert_eq!(packet[64..], vector("V05")[64..]);
@@ -129,35 +102,21 @@ fn v01_to_v06_bulk_refresh_move_and_removal() {
 
 #[test]
 fn v08_and_v09_home_binding() {
-    let settings = Settings {
-        link_layer_address: Some(vec![2, 0, 0, 0xab, 0xcd, 0xef]),
-        ..with(225, true)
-    };
+    let settings =
+        Settings { link_layer_address: Some(vec![2, 0, 0, 0xab, 0xcd, 0xef]), ..with(225, true) };
     let mut node = node(settings, 0x1003);
-    let foreign = Command::Register {
-        addresses: vec![address(1, COA1)],
-        bulk: false,
-    };
+    let foreign = Command::Register { addresses: vec![address(1, COA1)], bulk: false };
     command(&mut node, foreign);
     let accepted = Answer::to(
-        &see(&Transmit::Ipv6 {
-            from: "2001:db8:a::11".parse().unwrap(),
-            packet: vector("V10"),
-        }),
+        &see(&Transmit::Ipv6 { from: "2001:db8:a::11".parse().unwrap(), packet: vector("V10") }),
         Status::ACCEPTED,
         &[(1, Status::ACCEPTED)],
     );
-    let accepted = Answer {
-        sequence: Sequence(0x1003),
-        ..accepted
-    };
+    let accepted = Answer { sequence: Sequence(0x1003), ..accepted };
     let packet = accepted.packet(COA1.path(), None);
     node.handle(now(1), Input::Packet(Arrival::Ipv6(&packet)));
 
-    let home = Command::Register {
-        addresses: vec![address(4, CareOf::Home)],
-        bulk: false,
-    };
+    let home = Command::Register { addresses: vec![address(4, CareOf::Home)], bulk: false };
     assert_eq!(only_packet(&command(&mut node, home)), vector("V08"));
     let outputs = arrive(&mut node, "V09");
     let registered = Event::Registered {
@@ -173,24 +132,12 @@ fn v08_and_v09_home_binding() {
 #[test]
 fn v10_and_v11_stale_sequence_number() {
     let mut node = node(with(225, true), 0x0ffe);
-    command(
-        &mut node,
-        Command::Register {
-            addresses: vec![address(1, COA1)],
-            bulk: false,
-        },
-    );
-    let ours = Answer {
-        sequence: Sequence(0x0ffe),
-        ..v10_answer()
-    };
+    command(&mut node, Command::Register { addresses: vec![address(1, COA1)], bulk: false });
+    let ours = Answer { sequence: Sequence(0x0ffe), ..v10_answer() };
     let packet = ours.packet(COA1.path(), None);
     node.handle(now(1), Input::Packet(Arrival::Ipv6(&packet)));
 
-    let refresh = Command::Refresh {
-        bids: vec![],
-        bulk: false,
-    };
+    let refresh = Command::Refresh { bids: vec![], bulk: false };
     assert_eq!(only_packet(&command(&mut node, refresh)), vector("V10"));
     let again = see(&Transmit::Ipv6 {
         from: "2001:db8:a::11".parse().unwrap(),
@@ -200,33 +147,17 @@ fn v10_and_v11_stale_sequence_number() {
 }
 
 fn v10_answer() -> Answer {
-    let seen = see(&Transmit::Ipv6 {
-        from: "2001:db8:a::11".parse().unwrap(),
-        packet: vector("V10"),
-    });
+    let seen =
+        see(&Transmit::Ipv6 { from: "2001:db8:a::11".parse().unwrap(), packet: vector("V10") });
     Answer::to(&seen, Status::ACCEPTED, &[(1, Status::ACCEPTED)])
 }
 
 #[test]
 fn v12_and_v13_mobile_router() {
-    let prefix = NetworkPrefix {
-        prefix: "2001:db8:100::".parse().unwrap(),
-        length: 56,
-    };
-    let mobile_router = Some(MobileRouter {
-        prefixes: vec![prefix],
-    });
-    let mut node = node(
-        Settings {
-            mobile_router,
-            ..with(150, true)
-        },
-        0x2001,
-    );
-    let register = Command::Register {
-        addresses: vec![address(1, COA1)],
-        bulk: false,
-    };
+    let prefix = NetworkPrefix { prefix: "2001:db8:100::".parse().unwrap(), length: 56 };
+    let mobile_router = Some(MobileRouter { prefixes: vec![prefix] });
+    let mut node = node(Settings { mobile_router, ..with(150, true) }, 0x2001);
+    let register = Command::Register { addresses: vec![address(1, COA1)], bulk: false };
     assert_eq!(only_packet(&command(&mut node, register)), vector("V12"));
     assert!(outcomes(&arrive(&mut node, "V13"))[0].1.is_success());
 }
@@ -235,15 +166,9 @@ fn v12_and_v13_mobile_router() {
 fn v14_and_v15_authenticated() {
     let mut key = association();
     key.message_id = true;
-    let settings = Settings {
-        authentication: Some(key),
-        ..with(150, false)
-    };
+    let settings = Settings { authentication: Some(key), ..with(150, false) };
     let mut node = node(settings, 0x3001);
-    let register = Command::Register {
-        addresses: vec![address(1, COA1)],
-        bulk: false,
-    };
+    let register = Command::Register { addresses: vec![address(1, COA1)], bulk: false };
     assert_eq!(only_packet(&command(&mut node, register)), vector("V14"));
     assert!(outcomes(&arrive(&mut node, "V15"))[0].1.is_success());
 }
@@ -251,41 +176,19 @@ fn v14_and_v15_authenticated() {
 #[test]
 fn v16_and_v17_in_udp_behind_a_translator() {
     let ipv4_home_address = Some(Ipv4Addr::UNSPECIFIED);
-    let mut node = node(
-        Settings {
-            ipv4_home_address,
-            ..with(150, false)
-        },
-        0x4001,
-    );
-    let register = Command::Register {
-        addresses: vec![address(7, COA_V4)],
-        bulk: false,
-    };
+    let mut node = node(Settings { ipv4_home_address, ..with(150, false) }, 0x4001);
+    let register = Command::Register { addresses: vec![address(7, COA_V4)], bulk: false };
     // Twenty octets of IPv4 and eight of UDP stand before the payload.
-    assert_eq!(
-        only_packet(&command(&mut node, register)),
-        vector("V16")[28..]
-    );
+    assert_eq!(only_packet(&command(&mut node, register)), vector("V16")[28..]);
     let payload = &vector("V17")[28..];
     let care_of = Ipv4Addr::new(192, 0, 2, 44);
-    let arrival = Arrival::Udp {
-        care_of,
-        peer: HOME_AGENT_V4,
-        payload,
-    };
+    let arrival = Arrival::Udp { care_of, peer: HOME_AGENT_V4, payload };
     let outputs = node.handle(now(5), Input::Packet(arrival));
     assert!(outcomes(&outputs)[0].1.is_success());
     let given = Ipv4Addr::new(198, 51, 100, 77);
     for event in [
-        Event::Ipv4HomeAddress {
-            status: Ipv4AddressStatus::ACCEPTED,
-            address: given,
-        },
-        Event::TranslatorFound {
-            bid: Bid(7),
-            refresh_secs: 110,
-        },
+        Event::Ipv4HomeAddress { status: Ipv4AddressStatus::ACCEPTED, address: given },
+        Event::TranslatorFound { bid: Bid(7), refresh_secs: 110 },
     ] {
         assert!(outputs.contains(&Output::Event(event)), "{outputs:?}");
     }
@@ -312,10 +215,7 @@ fn v20_and_v21_revocation_of_two_bindings() {
     let outputs = arrive(&mut node, "V20");
     let answer = only_packet(&outputs);
     assert_eq!(answer[64..], vector("V21")[64..]);
-    let registered = node
-        .bindings()
-        .into_iter()
-        .filter(|view| view.registered.is_some());
+    let registered = node.bindings().into_iter().filter(|view| view.registered.is_some());
     assert_eq!(registered.map(|view| view.bid.0).collect::<Vec<_>>(), [1]);
 }
 
@@ -331,16 +231,8 @@ fn v22_and_v23_are_told() {
         })
     };
     let error = told(arrive(&mut node, "V22"));
-    assert!(
-        matches!(error, Some(Event::BindingError { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, Some(Event::BindingError { .. })), "{error:?}");
     let switch = told(arrive(&mut node, "V23"));
     let second = "2001:db8:0:1::2".parse().unwrap();
-    assert_eq!(
-        switch,
-        Some(Event::HomeAgentSwitch {
-            addresses: vec![second]
-        })
-    );
+    assert_eq!(switch, Some(Event::HomeAgentSwitch { addresses: vec![second] }));
 }

@@ -1,7 +1,7 @@
 //! What comes in and what is to be done.
 
 use alloc::vec::Vec;
-use core::net::SocketAddrV4;
+use core::net::{Ipv6Addr, SocketAddrV4};
 
 use crate::reason::DropReason;
 
@@ -38,6 +38,9 @@ pub struct Punt {
     /// It came out of an IPv6 tunnel from a bound care-of address, and the answer goes into one: to
     /// be kept for [`crate::Forwarding::answer`].
     pub tunnelled: bool,
+    /// The mobile node: its home address where the packet names one, else the packet's source.
+    /// Packets with the same one should go to the same front-end, so that they stay in order.
+    pub sender: Ipv6Addr,
     /// The IPv6 packet, from its header on.
     pub packet: Vec<u8>,
 }

@@ -25,11 +25,9 @@ impl ErrorMessage {
             Self::Unreachable { code } => Icmpv6::DestinationUnreachable { code, invoking },
             Self::TooBig { mtu } => Icmpv6::PacketTooBig { mtu, invoking },
             Self::TimeExceeded => Icmpv6::TimeExceeded { code: 0, invoking },
-            Self::ParameterProblem { code, pointer } => Icmpv6::ParameterProblem {
-                code,
-                pointer,
-                invoking,
-            },
+            Self::ParameterProblem { code, pointer } => {
+                Icmpv6::ParameterProblem { code, pointer, invoking }
+            }
         }
     }
 }
@@ -172,10 +170,7 @@ fn is_icmpv6_error(octets: &[u8]) -> bool {
                     return true;
                 };
                 if reader
-                    .slice(
-                        usize::from(ext_len).saturating_mul(8).saturating_add(6),
-                        "header",
-                    )
+                    .slice(usize::from(ext_len).saturating_mul(8).saturating_add(6), "header")
                     .is_err()
                 {
                     return true;

@@ -38,33 +38,15 @@ impl Forwarding {
         };
         if packet.header.hop_limit <= 1 {
             let reason = DropReason::HopLimitExceeded;
-            return self.refuse(
-                now,
-                chosen.agent,
-                packet,
-                reason,
-                ErrorMessage::TimeExceeded,
-                out,
-            );
+            return self.refuse(now, chosen.agent, packet, reason, ErrorMessage::TimeExceeded, out);
         }
         if chosen.binding.home {
             return out.push(Action::DeliverOnLink(packet.forwarded()));
         }
-        let room = self
-            .tunnel_mtu(now, chosen.binding.care_of)
-            .max(IPV6_MTU_MIN);
+        let room = self.tunnel_mtu(now, chosen.binding.care_of).max(IPV6_MTU_MIN);
         if packet.octets.len() > room {
-            let error = ErrorMessage::TooBig {
-                mtu: u32::try_from(room).unwrap_or(u32::MAX),
-            };
-            return self.refuse(
-                now,
-                chosen.agent,
-                packet,
-                DropReason::PacketTooBig,
-                error,
-                out,
-            );
+            let error = ErrorMessage::TooBig { mtu: u32::try_from(room).unwrap_or(u32::MAX) };
+            return self.refuse(now, chosen.agent, packet, DropReason::PacketTooBig, error, out);
         }
         self.tunnel(now, chosen, packet.forwarded_header(), packet.payload, out);
     }
@@ -75,17 +57,16 @@ impl Forwarding {
         let binding = home.choose(now, self.config.last_used_breaks_ties)?;
         Some(Chosen {
             agent: home.entry.home_agent,
-            agent_v4: home.entry.home_agent_v4,
+            agent_v4: home.entry.home_agent_v4.or_else(|| {
+                self.table.prefix_of(home_address).and_then(|prefix| prefix.home_agent_v4)
+            }),
             binding: *binding,
         })
     }
 
     /// The home agent that speaks for an address of a home prefix.
     pub(crate) fn agent_of(&self, address: Ipv6Addr) -> Option<Ipv6Addr> {
-        let of_prefix = self
-            .table
-            .prefix_of(address)
-            .map(|prefix| prefix.home_agent);
+        let of_prefix = self.table.prefix_of(address).map(|prefix| prefix.home_agent);
         of_prefix.or_else(|| self.table.home(address).map(|home| home.entry.home_agent))
     }
 
@@ -93,10 +74,9 @@ impl Forwarding {
     fn tunnel_mtu(&self, now: Millis, care_of: CareOf) -> usize {
         let configured = usize::from(self.config.path_mtu);
         match care_of {
-            CareOf::V6(address) => self
-                .path_mtus
-                .towards(now, address, configured)
-                .saturating_sub(IPV6_OVERHEAD),
+            CareOf::V6(address) => {
+                self.path_mtus.towards(now, address, configured).saturating_sub(IPV6_OVERHEAD)
+            }
             CareOf::V4 { .. } => configured.saturating_sub(UDP_V4_OVERHEAD),
         }
     }
@@ -177,10 +157,7 @@ impl Forwarding {
         const FRAGMENT_HEADER_LEN: usize = 8;
         const MORE_FRAGMENTS: u16 = 1;
         let configured = usize::from(self.config.path_mtu);
-        let mtu = self
-            .path_mtus
-            .towards(now, outer.destination, configured)
-            .max(IPV6_MTU_MIN);
+        let mtu = self.path_mtus.towards(now, outer.destination, configured).max(IPV6_MTU_MIN);
         // Offsets count in units of eight octets.
         let piece_len = mtu.saturating_sub(Ipv6Header::LEN + FRAGMENT_HEADER_LEN) & !7;
         self.fragmented = self.fragmented.wrapping_add(1);
@@ -192,18 +169,10 @@ impl Forwarding {
         let mut offset = 0_u16;
         let mut pieces = inner.chunks(piece_len).peekable();
         while let Some(piece) = pieces.next() {
-            let more = if pieces.peek().is_some() {
-                MORE_FRAGMENTS
-            } else {
-                0
-            };
+            let more = if pieces.peek().is_some() { MORE_FRAGMENTS } else { 0 };
             let len = piece.len().saturating_add(FRAGMENT_HEADER_LEN);
             let payload_len = u16::try_from(len).unwrap_or(u16::MAX);
-            let header = Ipv6Header {
-                payload_len,
-                next_header: protocol::FRAGMENT,
-                ..outer
-            };
+            let header = Ipv6Header { payload_len, next_header: protocol::FRAGMENT, ..outer };
             let mut octets = Vec::with_capacity(Ipv6Header::LEN.saturating_add(len));
             header.emit(&mut octets);
             octets.extend_from_slice(&[outer.next_header, 0]);

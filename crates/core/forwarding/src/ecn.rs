@@ -37,11 +37,7 @@ mod tests {
         ];
         for (inner, row) in order.into_iter().zip(figure) {
             for (outer, expected) in order.into_iter().zip(row) {
-                assert_eq!(
-                    decapsulated(outer, inner),
-                    expected,
-                    "{outer:02b} over {inner:02b}"
-                );
+                assert_eq!(decapsulated(outer, inner), expected, "{outer:02b} over {inner:02b}");
             }
         }
     }

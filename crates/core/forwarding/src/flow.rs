@@ -16,9 +16,9 @@ pub(crate) fn outer_label(header: &Ipv6Header, payload: &[u8]) -> u32 {
     // TCP and UDP begin with the two ports, ESP with its SPI. Extension headers are not walked: the
     // sender's own flow label tells such flows apart.
     let ports = match header.next_header {
-        protocol::TCP | protocol::UDP | protocol::ESP => payload
-            .first_chunk::<4>()
-            .map_or(0, |word| u32::from_be_bytes(*word)),
+        protocol::TCP | protocol::UDP | protocol::ESP => {
+            payload.first_chunk::<4>().map_or(0, |word| u32::from_be_bytes(*word))
+        }
         _ => 0,
     };
     let hash = Mix::new(SEED)
@@ -34,9 +34,7 @@ pub(crate) fn outer_label(header: &Ipv6Header, payload: &[u8]) -> u32 {
 /// Identification of the fragments of one outer packet (RFC 8200 §4.5): not twice in a row for one
 /// destination, and not a plain counter that tells strangers how much is sent.
 pub(crate) fn fragment_identification(seed: u64, destination: Ipv6Addr, count: u64) -> u32 {
-    u32::from_be_bytes(truncated(
-        Mix::new(seed).v6(destination).word(count).finish(),
-    ))
+    u32::from_be_bytes(truncated(Mix::new(seed).v6(destination).word(count).finish()))
 }
 
 /// The low half of the value.
@@ -67,10 +65,7 @@ mod tests {
         let second = outer_label(&header(protocol::UDP), &[0x14, 0xea, 0, 53, 0, 8, 0, 0]);
         assert_ne!(first, second);
         assert!(first != 0 && first <= 0x000f_ffff);
-        assert_eq!(
-            first,
-            outer_label(&header(protocol::UDP), &[0x14, 0xe9, 0, 53, 9, 9, 9, 9])
-        );
+        assert_eq!(first, outer_label(&header(protocol::UDP), &[0x14, 0xe9, 0, 53, 9, 9, 9, 9]));
     }
 
     #[test]

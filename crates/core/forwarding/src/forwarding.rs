@@ -41,14 +41,8 @@ impl Default for Config {
             hop_limit: 64,
             udp_port: MOBILITY_UDP_PORT,
             last_used_breaks_ties: true,
-            errors_per_network: Rate {
-                per_sec: 10,
-                burst: 50,
-            },
-            errors_overall: Rate {
-                per_sec: 1000,
-                burst: 1000,
-            },
+            errors_per_network: Rate { per_sec: 10, burst: 50 },
+            errors_overall: Rate { per_sec: 1000, burst: 1000 },
             fragment_seed: 0,
         }
     }
@@ -79,11 +73,7 @@ impl<'p> Packet<'p> {
         let (header, payload) = Ipv6Header::parse(octets)?;
         let len = Ipv6Header::LEN.saturating_add(payload.len());
         let octets = octets.get(..len).unwrap_or(octets);
-        Ok(Self {
-            octets,
-            header,
-            payload,
-        })
+        Ok(Self { octets, header, payload })
     }
 
     /// The packet as the next hop gets it: hop limit one less, traffic class as `header` now says.
@@ -95,10 +85,7 @@ impl<'p> Packet<'p> {
     }
 
     pub(crate) const fn forwarded_header(&self) -> Ipv6Header {
-        Ipv6Header {
-            hop_limit: self.header.hop_limit.saturating_sub(1),
-            ..self.header
-        }
+        Ipv6Header { hop_limit: self.header.hop_limit.saturating_sub(1), ..self.header }
     }
 }
 
@@ -159,11 +146,7 @@ impl Forwarding {
                 self.ipv4(now, octets, out);
             }
             Ingress::Ip(octets) => self.ipv6(now, octets, out),
-            Ingress::Udp {
-                peer,
-                local,
-                payload,
-            } => {
+            Ingress::Udp { peer, local, payload } => {
                 self.datagram(now, UdpOuter { peer, local }, 0, payload, out);
             }
         }

@@ -93,9 +93,6 @@ mod tests {
             high[usize::try_from(hash >> 57).unwrap()] += 1;
         }
         assert!(low.iter().all(|count| (50..200).contains(count)), "{low:?}");
-        assert!(
-            high.iter().all(|count| (100..350).contains(count)),
-            "{high:?}"
-        );
+        assert!(high.iter().all(|count| (100..350).contains(count)), "{high:?}");
     }
 }

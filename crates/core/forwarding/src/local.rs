@@ -38,7 +38,7 @@ impl Forwarding {
             return out.push(Action::Drop(DropReason::HomeAddressRouting));
         }
         match walk.upper {
-            protocol::MOBILITY | protocol::ESP => return punt(packet, via, out),
+            protocol::MOBILITY | protocol::ESP => return punt(packet, &walk, via, out),
             protocol::FRAGMENT => return out.push(Action::Drop(DropReason::Ipv6Fragment)),
             // RFC 6275 §9.3.1: no look at the bindings for what IPsec protects.
             protocol::AH => {}
@@ -66,9 +66,7 @@ impl Forwarding {
             protocol::ICMPV6 => self.icmpv6(now, agent, packet, walk, via, out),
             protocol::NO_NEXT => out.push(Action::Drop(DropReason::NoNextHeader)),
             protocol::TCP | protocol::UDP => {
-                let error = ErrorMessage::Unreachable {
-                    code: PORT_UNREACHABLE,
-                };
+                let error = ErrorMessage::Unreachable { code: PORT_UNREACHABLE };
                 self.refuse(now, agent, packet, DropReason::NoListener, error, out);
             }
             _ => {
@@ -131,20 +129,12 @@ impl Forwarding {
             Err(malformed) => return out.push(Action::Drop(malformed.into())),
         };
         match message {
-            Icmpv6::EchoRequest {
-                identifier,
-                sequence,
-                data,
-            } => {
-                let reply = Icmpv6::EchoReply {
-                    identifier,
-                    sequence,
-                    data,
-                };
+            Icmpv6::EchoRequest { identifier, sequence, data } => {
+                let reply = Icmpv6::EchoReply { identifier, sequence, data };
                 self.echo_reply(now, agent, walk, &reply, out);
             }
             Icmpv6::HomeAgentAddressDiscoveryRequest { .. }
-            | Icmpv6::MobilePrefixSolicitation { .. } => punt(packet, via, out),
+            | Icmpv6::MobilePrefixSolicitation { .. } => punt(packet, walk, via, out),
             Icmpv6::DestinationUnreachable { invoking, .. }
             | Icmpv6::TimeExceeded { invoking, .. }
             | Icmpv6::ParameterProblem { invoking, .. } => {
@@ -200,15 +190,12 @@ impl Forwarding {
     }
 }
 
-fn punt(packet: Packet<'_>, via: Via, out: &mut Vec<Action>) {
+fn punt(packet: Packet<'_>, walk: &Walk<'_>, via: Via, out: &mut Vec<Action>) {
     let (outer, tunnelled) = match via {
         Via::Link => (None, false),
         Via::Tunnel => (None, true),
         Via::Udp(outer) => (Some(outer), false),
     };
-    out.push(Action::Punt(Punt {
-        outer,
-        tunnelled,
-        packet: packet.octets.to_vec(),
-    }));
+    let (sender, packet) = (walk.pseudo_source(), packet.octets.to_vec());
+    out.push(Action::Punt(Punt { outer, tunnelled, sender, packet }));
 }

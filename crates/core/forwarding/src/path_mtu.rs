@@ -58,10 +58,7 @@ mod tests {
         mtus.learn(Millis(0), care_of(1), 1400);
         assert_eq!(mtus.towards(Millis(1), care_of(1), 1500), 1400);
         assert_eq!(mtus.towards(Millis(1), care_of(2), 1500), 1500);
-        assert_eq!(
-            mtus.towards(Millis(PATH_MTU_AGE_MS), care_of(1), 1500),
-            1500
-        );
+        assert_eq!(mtus.towards(Millis(PATH_MTU_AGE_MS), care_of(1), 1500), 1500);
         mtus.learn(Millis(0), care_of(1), 9000);
         assert_eq!(mtus.towards(Millis(1), care_of(1), 1500), 1500);
         mtus.learn(Millis(0), care_of(1), 68);
@@ -78,10 +75,7 @@ mod tests {
         mtus.learn(Millis(1), care_of(bound), 1300);
         assert_eq!(mtus.towards(Millis(1), care_of(bound), 1500), 1500);
         mtus.learn(Millis(PATH_MTU_AGE_MS), care_of(bound), 1300);
-        assert_eq!(
-            mtus.towards(Millis(PATH_MTU_AGE_MS), care_of(bound), 1500),
-            1300
-        );
+        assert_eq!(mtus.towards(Millis(PATH_MTU_AGE_MS), care_of(bound), 1500), 1300);
         assert_eq!(mtus.by_care_of.len(), 1);
     }
 }

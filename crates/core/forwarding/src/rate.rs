@@ -37,18 +37,13 @@ struct Bucket {
 
 impl Bucket {
     fn full(rate: Rate) -> Self {
-        Self {
-            tokens: rate.capacity(),
-            at: Millis(0),
-        }
+        Self { tokens: rate.capacity(), at: Millis(0) }
     }
 
     /// Refills for the time that went by; true when a token is there.
     fn refill(&mut self, now: Millis, rate: Rate) -> bool {
         let elapsed_ms = now.0.saturating_sub(self.at.0);
-        let refilled = self
-            .tokens
-            .saturating_add(elapsed_ms.saturating_mul(rate.per_sec.into()));
+        let refilled = self.tokens.saturating_add(elapsed_ms.saturating_mul(rate.per_sec.into()));
         self.tokens = refilled.min(rate.capacity());
         self.at = self.at.max(now);
         self.tokens >= TOKEN
@@ -102,25 +97,14 @@ mod tests {
     use super::*;
 
     fn limit() -> ErrorLimit {
-        ErrorLimit::new(
-            Rate {
-                per_sec: 10,
-                burst: 3,
-            },
-            Rate {
-                per_sec: 100,
-                burst: 5,
-            },
-        )
+        ErrorLimit::new(Rate { per_sec: 10, burst: 3 }, Rate { per_sec: 100, burst: 5 })
     }
 
     #[test]
     fn a_network_gets_its_burst_then_its_rate() {
         let mut limit = limit();
         let to = |host: u16| Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, host);
-        let sent = (0..10)
-            .filter(|host| limit.allow(Millis(5), to(*host)))
-            .count();
+        let sent = (0..10).filter(|host| limit.allow(Millis(5), to(*host))).count();
         assert_eq!(sent, 3, "other addresses of the network do not help");
         assert!(
             !limit.allow(Millis(104), to(1)),
@@ -128,21 +112,14 @@ mod tests {
         );
         assert!(limit.allow(Millis(105), to(1)));
         assert!(!limit.allow(Millis(105), to(1)));
-        assert_eq!(
-            (0..10)
-                .filter(|_| limit.allow(Millis(60_000), to(1)))
-                .count(),
-            3
-        );
+        assert_eq!((0..10).filter(|_| limit.allow(Millis(60_000), to(1))).count(), 3);
     }
 
     #[test]
     fn all_networks_together_have_a_limit_too() {
         let mut limit = limit();
         let to = |network: u16| Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, 1);
-        let sent = (0..500)
-            .filter(|network| limit.allow(Millis(5), to(*network)))
-            .count();
+        let sent = (0..500).filter(|network| limit.allow(Millis(5), to(*network))).count();
         assert_eq!(sent, 5);
     }
 
@@ -150,10 +127,7 @@ mod tests {
     fn time_that_runs_back_refills_nothing() {
         let mut limit = limit();
         let to = Ipv6Addr::LOCALHOST;
-        assert_eq!(
-            (0..10).filter(|_| limit.allow(Millis(10_000), to)).count(),
-            3
-        );
+        assert_eq!((0..10).filter(|_| limit.allow(Millis(10_000), to)).count(), 3);
         assert!(!limit.allow(Millis(1), to));
         assert!(!limit.allow(Millis(10_000), to));
     }

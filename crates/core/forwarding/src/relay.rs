@@ -40,9 +40,7 @@ impl Forwarding {
         };
         self.path_mtus.learn(now, quoted.care_of, mtu);
         let tunnel_mtu = u32::try_from(IPV6_OVERHEAD).map_or(0, |len| mtu.saturating_sub(len));
-        let room = usize::try_from(tunnel_mtu)
-            .unwrap_or(usize::MAX)
-            .max(IPV6_MTU_MIN);
+        let room = usize::try_from(tunnel_mtu).unwrap_or(usize::MAX).max(IPV6_MTU_MIN);
         let inner_len = usize::from(quoted.inner.payload_len).saturating_add(Ipv6Header::LEN);
         if inner_len <= room {
             // From now on the outer packet is cut up; the source cannot do anything about it.
@@ -76,11 +74,7 @@ impl Forwarding {
         let home = self.table.home(inner.destination)?;
         let ours = home.entry.home_agent == outer.source
             && home.bound(now, CareOf::V6(outer.destination)).is_some();
-        ours.then_some(Quoted {
-            care_of: outer.destination,
-            inner,
-            octets,
-        })
+        ours.then_some(Quoted { care_of: outer.destination, inner, octets })
     }
 }
 
@@ -90,18 +84,10 @@ fn begin(octets: &[u8]) -> Option<(Ipv6Header, &[u8])> {
     let (head, rest) = octets.split_first_chunk::<{ Ipv6Header::LEN }>()?;
     // Read as a packet without payload, because the payload need not be there.
     let mut alone = *head;
-    let field = alone
-        .get_mut(PAYLOAD_LEN_OFFSET..)?
-        .first_chunk_mut::<2>()?;
+    let field = alone.get_mut(PAYLOAD_LEN_OFFSET..)?.first_chunk_mut::<2>()?;
     let payload_len = u16::from_be_bytes(core::mem::take(field));
     let (header, _) = Ipv6Header::parse(&alone).ok()?;
-    Some((
-        Ipv6Header {
-            payload_len,
-            ..header
-        },
-        rest,
-    ))
+    Some((Ipv6Header { payload_len, ..header }, rest))
 }
 
 /// What the first fragment of a tunnelled packet carries.

@@ -51,7 +51,7 @@ pub struct ForwardingBinding {
 pub struct HomeEntry {
     /// The home-agent address with which the mobile node registered: source of what is tunnelled.
     pub home_agent: Ipv6Addr,
-    /// The same for IPv4 care-of addresses.
+    /// The same for IPv4 care-of addresses; without, that of the home prefix counts.
     pub home_agent_v4: Option<Ipv4Addr>,
     /// Bindings; beyond [`crate::limits::BINDINGS_PER_HOME_MAX`] they are cut off.
     pub bindings: Vec<ForwardingBinding>,
@@ -89,11 +89,7 @@ impl HomePrefix {
         const INTERFACE_IDENTIFIER: u128 = 0xfdff_ffff_ffff_fffe;
         const LONG_PREFIX: u128 = u128::MAX - 1;
         let (len, network) = Self::key(self.prefix, self.prefix_len);
-        let host = if len <= 64 {
-            INTERFACE_IDENTIFIER
-        } else {
-            LONG_PREFIX & !Self::mask(len)
-        };
+        let host = if len <= 64 { INTERFACE_IDENTIFIER } else { LONG_PREFIX & !Self::mask(len) };
         Ipv6Addr::from_bits(network | host)
     }
 
@@ -114,10 +110,7 @@ pub struct TableFull;
 
 impl core::fmt::Display for TableFull {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            f,
-            "the table holds {HOME_ADDRESSES_MAX} home addresses and takes no more"
-        )
+        write!(f, "the table holds {HOME_ADDRESSES_MAX} home addresses and takes no more")
     }
 }
 
@@ -136,11 +129,7 @@ pub(crate) struct Home {
 
 impl Home {
     fn live(&self, now: Millis) -> impl Iterator<Item = (usize, &ForwardingBinding)> {
-        self.entry
-            .bindings
-            .iter()
-            .enumerate()
-            .filter(move |(_, binding)| binding.ends > now)
+        self.entry.bindings.iter().enumerate().filter(move |(_, binding)| binding.ends > now)
     }
 
     /// The binding that packets for the home address take: lowest BID-PRI (RFC 6089 §4.1), then the
@@ -150,21 +139,14 @@ impl Home {
         self.live(now)
             .min_by_key(|(index, binding)| {
                 let used = by_use && self.last_used == Some(*index);
-                (
-                    binding.priority.rank(),
-                    !used,
-                    Reverse(binding.verified),
-                    binding.bid,
-                )
+                (binding.priority.rank(), !used, Reverse(binding.verified), binding.bid)
             })
             .map(|(_, binding)| binding)
     }
 
     /// The binding in force with this care-of address.
     pub(crate) fn bound(&self, now: Millis, care_of: CareOf) -> Option<usize> {
-        self.live(now)
-            .find(|(_, binding)| binding.care_of == care_of)
-            .map(|(index, _)| index)
+        self.live(now).find(|(_, binding)| binding.care_of == care_of).map(|(index, _)| index)
     }
 
     /// Data came through this binding.
@@ -176,19 +158,11 @@ impl Home {
 
     /// Takes over which binding carried data last, unless signalling has verified one since.
     fn inherit(&mut self, old: &Self) {
-        let newest = |home: &Self| {
-            home.entry
-                .bindings
-                .iter()
-                .map(|binding| binding.verified)
-                .max()
-        };
+        let newest = |home: &Self| home.entry.bindings.iter().map(|binding| binding.verified).max();
         if newest(self) > newest(old) {
             return;
         }
-        let used = old
-            .last_used
-            .and_then(|index| old.entry.bindings.get(index));
+        let used = old.last_used.and_then(|index| old.entry.bindings.get(index));
         self.last_used = used.and_then(|used| {
             self.entry
                 .bindings
@@ -199,12 +173,7 @@ impl Home {
 
     fn digest(&self, home_address: Ipv6Addr) -> u64 {
         // Summed, so that the order of the bindings does not matter.
-        let bindings = self
-            .entry
-            .bindings
-            .iter()
-            .map(binding_digest)
-            .fold(0, u64::wrapping_add);
+        let bindings = self.entry.bindings.iter().map(binding_digest).fold(0, u64::wrapping_add);
         Mix::new(HOME_SEED)
             .v6(home_address)
             .v6(self.entry.home_agent)
@@ -290,10 +259,7 @@ impl Table {
         if self.homes.len() >= HOME_ADDRESSES_MAX && !self.homes.contains_key(&home_address) {
             return Err(TableFull);
         }
-        let mut home = Home {
-            entry,
-            last_used: None,
-        };
+        let mut home = Home { entry, last_used: None };
         self.digest = self.digest.wrapping_add(home.digest(home_address));
         if let Some(old) = self.homes.get(&home_address) {
             self.digest = self.digest.wrapping_sub(old.digest(home_address));
@@ -307,11 +273,8 @@ impl Table {
     /// displays: it sorts all of them.
     #[must_use]
     pub fn homes(&self) -> Vec<(Ipv6Addr, &HomeEntry)> {
-        let mut homes: Vec<_> = self
-            .homes
-            .iter()
-            .map(|(address, home)| (*address, &home.entry))
-            .collect();
+        let mut homes: Vec<_> =
+            self.homes.iter().map(|(address, home)| (*address, &home.entry)).collect();
         homes.sort_unstable_by_key(|(address, _)| *address);
         homes
     }
@@ -342,7 +305,8 @@ impl Table {
     }
 
     /// The longest prefix that covers the address.
-    pub(crate) fn prefix_of(&self, address: Ipv6Addr) -> Option<&HomePrefix> {
+    #[must_use]
+    pub fn prefix_of(&self, address: Ipv6Addr) -> Option<&HomePrefix> {
         self.prefix_lens
             .keys()
             .rev()

@@ -1,6 +1,7 @@
 //! Out of a tunnel: only what a bound care-of address sends (RFC 6275 §10.4.5, RFC 5555 §4.1).
 
 use alloc::vec::Vec;
+use core::net::Ipv6Addr;
 
 use homeport_wire::{Walk, protocol, walk};
 
@@ -28,14 +29,7 @@ impl Forwarding {
         match Packet::parse(tunnelled.payload) {
             Ok(inner) => {
                 let care_of = CareOf::V6(tunnelled.header.source);
-                self.accept(
-                    now,
-                    inner,
-                    care_of,
-                    tunnelled.header.traffic_class,
-                    Via::Tunnel,
-                    out,
-                );
+                self.accept(now, inner, care_of, tunnelled.header.traffic_class, Via::Tunnel, out);
             }
             Err(malformed) => out.push(Action::Drop(malformed.into())),
         }
@@ -77,29 +71,25 @@ impl Forwarding {
             Ok(inner) => inner,
             Err(malformed) => return out.push(Action::Drop(malformed.into())),
         };
-        if self.is_signalling(inner) {
+        if let Some(sender) = self.signalling_sender(inner) {
             // The first registration comes from an address that is bound to nothing yet.
-            let packet = inner.octets.to_vec();
             return out.push(Action::Punt(Punt {
                 outer: Some(outer),
                 tunnelled: false,
-                packet,
+                sender,
+                packet: inner.octets.to_vec(),
             }));
         }
-        let care_of = CareOf::V4 {
-            address: *outer.peer.ip(),
-            port: outer.peer.port(),
-        };
+        let care_of = CareOf::V4 { address: *outer.peer.ip(), port: outer.peer.port() };
         self.accept(now, inner, care_of, outer_dscp_ecn, Via::Udp(outer), out);
     }
 
-    /// True for what protects itself: a Mobility Header or ESP for a home agent.
-    fn is_signalling(&self, inner: Packet<'_>) -> bool {
-        self.table
-            .home_agent_meant(inner.header.destination)
-            .is_some()
-            && walk(inner.octets)
-                .is_ok_and(|walk| matches!(walk.upper, protocol::MOBILITY | protocol::ESP))
+    /// Who sent what protects itself, a Mobility Header or ESP for a home agent; `None` for all
+    /// else.
+    fn signalling_sender(&self, inner: Packet<'_>) -> Option<Ipv6Addr> {
+        self.table.home_agent_meant(inner.header.destination)?;
+        let walk = walk(inner.octets).ok()?;
+        matches!(walk.upper, protocol::MOBILITY | protocol::ESP).then(|| walk.pseudo_source())
     }
 
     /// Takes an inner packet if its outer source is bound to its source, and sends it on its way.

@@ -10,10 +10,7 @@ fn a_packet_for_a_home_address_is_tunnelled_to_its_care_of_address() {
     assert_eq!(opened(outer), (CARE_OF_1, one_hop_less(&inner).as_slice()));
     let header = walked(outer).header;
     assert_eq!(header.hop_limit, 64);
-    assert_eq!(
-        header.traffic_class, 0x2a,
-        "DSCP and ECN are copied (RFC 6040 §4.1)"
-    );
+    assert_eq!(header.traffic_class, 0x2a, "DSCP and ECN are copied (RFC 6040 §4.1)");
     assert_ne!(header.flow_label, 0);
 }
 
@@ -23,10 +20,7 @@ fn octets_behind_the_payload_length_are_not_tunnelled() {
     let mut padded = inner.clone();
     padded.extend_from_slice(&[0; 6]);
     let mut forwarding = forwarding();
-    assert_eq!(
-        handle(&mut forwarding, &padded),
-        handle(&mut forwarding, &inner)
-    );
+    assert_eq!(handle(&mut forwarding, &padded), handle(&mut forwarding, &inner));
 }
 
 #[test]
@@ -114,14 +108,8 @@ fn the_choice_follows_priority_then_use_then_signalling_then_identifier() {
             ends: Millis(ends),
             ..binding(bid, CareOf::V6(care_of))
         };
-        let bindings = vec![
-            make(1, CARE_OF_1, row.first),
-            make(2, CARE_OF_2, row.second),
-        ];
-        forwarding
-            .table_mut()
-            .set_home(HOME, entry(bindings))
-            .unwrap();
+        let bindings = vec![make(1, CARE_OF_1, row.first), make(2, CARE_OF_2, row.second)];
+        forwarding.table_mut().set_home(HOME, entry(bindings)).unwrap();
         if let Some(care_of) = row.used {
             let uplink = tunnelled(care_of, &packet(HOME, CORRESPONDENT));
             assert_eq!(drops(&handle(&mut forwarding, &uplink)), [], "{}", row.what);
@@ -146,51 +134,31 @@ fn signalling_after_data_decides_again() {
     assert_eq!(downlink_care_of(&mut forwarding, NOW), CARE_OF_2);
 
     // The same state again, as a snapshot brings it: data still counts.
-    let same = vec![
-        binding(2, CareOf::V6(CARE_OF_2)),
-        binding(1, CareOf::V6(CARE_OF_1)),
-    ];
+    let same = vec![binding(2, CareOf::V6(CARE_OF_2)), binding(1, CareOf::V6(CARE_OF_1))];
     forwarding.table_mut().set_home(HOME, entry(same)).unwrap();
     assert_eq!(downlink_care_of(&mut forwarding, NOW), CARE_OF_2);
 
-    let refreshed = ForwardingBinding {
-        verified: 11,
-        ..binding(1, CareOf::V6(CARE_OF_1))
-    };
+    let refreshed = ForwardingBinding { verified: 11, ..binding(1, CareOf::V6(CARE_OF_1)) };
     let bindings = vec![refreshed, binding(2, CareOf::V6(CARE_OF_2))];
-    forwarding
-        .table_mut()
-        .set_home(HOME, entry(bindings))
-        .unwrap();
+    forwarding.table_mut().set_home(HOME, entry(bindings)).unwrap();
     assert_eq!(downlink_care_of(&mut forwarding, NOW), CARE_OF_1);
 }
 
 #[test]
 fn without_the_option_data_does_not_move_the_choice() {
-    let mut forwarding = forwarding_with(Config {
-        last_used_breaks_ties: false,
-        ..Config::default()
-    });
-    let _ = handle(
-        &mut forwarding,
-        &tunnelled(CARE_OF_2, &packet(HOME, CORRESPONDENT)),
-    );
+    let mut forwarding =
+        forwarding_with(Config { last_used_breaks_ties: false, ..Config::default() });
+    let _ = handle(&mut forwarding, &tunnelled(CARE_OF_2, &packet(HOME, CORRESPONDENT)));
     assert_eq!(downlink_care_of(&mut forwarding, NOW), CARE_OF_1);
 }
 
 #[test]
 fn a_replaced_table_keeps_what_data_taught() {
     let mut forwarding = forwarding();
-    let _ = handle(
-        &mut forwarding,
-        &tunnelled(CARE_OF_2, &packet(HOME, CORRESPONDENT)),
-    );
+    let _ = handle(&mut forwarding, &tunnelled(CARE_OF_2, &packet(HOME, CORRESPONDENT)));
     let mut table = crate::Table::new();
     table.set_prefix(prefix());
-    let bindings = vec![
-        binding(1, CareOf::V6(CARE_OF_1)),
-        binding(2, CareOf::V6(CARE_OF_2)),
-    ];
+    let bindings = vec![binding(1, CareOf::V6(CARE_OF_1)), binding(2, CareOf::V6(CARE_OF_2))];
     table.set_home(HOME, entry(bindings)).unwrap();
     forwarding.replace_table(table);
     assert_eq!(downlink_care_of(&mut forwarding, NOW), CARE_OF_2);
@@ -200,30 +168,22 @@ fn a_replaced_table_keeps_what_data_taught() {
 #[test]
 fn an_ipv4_care_of_address_gets_the_packet_in_udp() {
     let inner = packet(CORRESPONDENT, HOME_V4);
-    let expected = Action::SendUdp {
-        peer: NAT,
-        local: LOCAL,
-        dscp_ecn: 0x2a,
-        payload: one_hop_less(&inner),
-    };
+    let expected =
+        Action::SendUdp { peer: NAT, local: LOCAL, dscp_ecn: 0x2a, payload: one_hop_less(&inner) };
     assert_eq!(handle(&mut forwarding(), &inner), [expected]);
 }
 
 #[test]
 fn an_ipv4_care_of_address_needs_a_home_agent_with_ipv4() {
     let mut forwarding = forwarding();
-    let v4 = CareOf::V4 {
-        address: *NAT.ip(),
-        port: NAT.port(),
-    };
-    let without = HomeEntry {
-        home_agent_v4: None,
-        ..entry(vec![binding(7, v4)]).unwrap()
-    };
-    forwarding
-        .table_mut()
-        .set_home(HOME_V4, Some(without))
-        .unwrap();
+    let v4 = CareOf::V4 { address: *NAT.ip(), port: NAT.port() };
+    let without = HomeEntry { home_agent_v4: None, ..entry(vec![binding(7, v4)]).unwrap() };
+    forwarding.table_mut().set_home(HOME_V4, Some(without)).unwrap();
+    let actions = handle(&mut forwarding, &packet(CORRESPONDENT, HOME_V4));
+    let [Action::SendUdp { local, .. }] = actions.as_slice() else { panic!("{actions:?}") };
+    assert_eq!(*local, LOCAL, "the prefix has one");
+
+    forwarding.table_mut().set_prefix(HomePrefix { home_agent_v4: None, ..prefix() });
     let actions = handle(&mut forwarding, &packet(CORRESPONDENT, HOME_V4));
     assert_eq!(drops(&actions), [DropReason::NoHomeAgentIpv4]);
 }
@@ -246,13 +206,7 @@ fn the_last_hop_is_answered_with_time_exceeded() {
         let error = sent(&actions);
         let header = walked(error).header;
         assert_eq!((header.source, header.destination), (AGENT, CORRESPONDENT));
-        assert_eq!(
-            icmpv6(error),
-            Icmpv6::TimeExceeded {
-                code: 0,
-                invoking: &inner
-            }
-        );
+        assert_eq!(icmpv6(error), Icmpv6::TimeExceeded { code: 0, invoking: &inner });
     }
 }
 
@@ -271,10 +225,7 @@ fn what_the_tunnel_does_not_take_is_answered_with_packet_too_big() {
         (HOME_AT_HOME, 1280, 1500, None),
     ];
     for (destination, path_mtu, len, expected) in rows {
-        let mut forwarding = forwarding_with(Config {
-            path_mtu,
-            ..Config::default()
-        });
+        let mut forwarding = forwarding_with(Config { path_mtu, ..Config::default() });
         let inner = sized(CORRESPONDENT, destination, len);
         let actions = handle(&mut forwarding, &inner);
         let row = (destination, path_mtu, len);
@@ -284,35 +235,20 @@ fn what_the_tunnel_does_not_take_is_answered_with_packet_too_big() {
         };
         assert_eq!(drops(&actions), [DropReason::PacketTooBig], "{row:?}");
         let error = sent(&actions);
-        assert_eq!(
-            error.len(),
-            1280,
-            "as much of the packet as fits (RFC 4443 §2.4 (c))"
-        );
-        assert_eq!(
-            icmpv6(error),
-            Icmpv6::PacketTooBig {
-                mtu,
-                invoking: &inner[..1232]
-            }
-        );
+        assert_eq!(error.len(), 1280, "as much of the packet as fits (RFC 4443 §2.4 (c))");
+        assert_eq!(icmpv6(error), Icmpv6::PacketTooBig { mtu, invoking: &inner[..1232] });
     }
 }
 
 #[test]
 fn up_to_the_smallest_mtu_the_outer_packet_is_fragmented() {
-    let mut forwarding = forwarding_with(Config {
-        path_mtu: 1280,
-        ..Config::default()
-    });
+    let mut forwarding = forwarding_with(Config { path_mtu: 1280, ..Config::default() });
     let inner = sized(CORRESPONDENT, HOME, 1280);
     let actions = handle(&mut forwarding, &inner);
     let mut whole = Vec::new();
     let mut identifications = Vec::new();
     for (index, action) in actions.iter().enumerate() {
-        let Action::SendIpv6(piece) = action else {
-            panic!("{action:?}")
-        };
+        let Action::SendIpv6(piece) = action else { panic!("{action:?}") };
         assert!(piece.len() <= 1280);
         let (header, payload) = Ipv6Header::parse(piece).unwrap();
         assert_eq!((header.source, header.destination), (AGENT, CARE_OF_1));
@@ -328,14 +264,8 @@ fn up_to_the_smallest_mtu_the_outer_packet_is_fragmented() {
     assert_eq!(whole, one_hop_less(&inner));
     assert_eq!(identifications[0], identifications[1]);
     let again = handle(&mut forwarding, &inner);
-    let Action::SendIpv6(piece) = &again[0] else {
-        panic!("{again:?}")
-    };
-    assert_ne!(
-        piece[44..48],
-        identifications[0],
-        "the next packet has another identification"
-    );
+    let Action::SendIpv6(piece) = &again[0] else { panic!("{again:?}") };
+    assert_ne!(piece[44..48], identifications[0], "the next packet has another identification");
 }
 
 #[test]
@@ -343,10 +273,7 @@ fn an_unbound_address_is_unreachable() {
     let inner = packet(CORRESPONDENT, UNBOUND);
     let actions = handle(&mut forwarding(), &inner);
     assert_eq!(drops(&actions), [DropReason::NotBound]);
-    let expected = Icmpv6::DestinationUnreachable {
-        code: 3,
-        invoking: &inner,
-    };
+    let expected = Icmpv6::DestinationUnreachable { code: 3, invoking: &inner };
     assert_eq!(icmpv6(sent(&actions)), expected);
     assert_eq!(walked(sent(&actions)).header.source, AGENT);
 }
@@ -357,10 +284,7 @@ fn an_expired_binding_is_unreachable_too() {
     let inner = packet(CORRESPONDENT, HOME);
     let actions = forwarding.handle(ENDS, Ingress::Ip(&inner));
     assert_eq!(drops(&actions), [DropReason::NotBound]);
-    assert!(matches!(
-        icmpv6(sent(&actions)),
-        Icmpv6::DestinationUnreachable { code: 3, .. }
-    ));
+    assert!(matches!(icmpv6(sent(&actions)), Icmpv6::DestinationUnreachable { code: 3, .. }));
 }
 
 #[test]
@@ -382,16 +306,8 @@ fn errors_are_not_sent_where_rfc_4443_forbids_them() {
         ("Destination Unreachable", error(CORRESPONDENT, 1), 0),
         ("an error of the future", error(CORRESPONDENT, 127), 0),
         ("redirect", error(CORRESPONDENT, 137), 0),
-        (
-            "error behind options",
-            behind(&[icmp, 0, 1, 4, 0, 0, 0, 0]),
-            0,
-        ),
-        (
-            "options that overrun the packet",
-            behind(&[icmp, 9, 1, 4, 0, 0, 0, 0]),
-            0,
-        ),
+        ("error behind options", behind(&[icmp, 0, 1, 4, 0, 0, 0, 0]), 0),
+        ("options that overrun the packet", behind(&[icmp, 9, 1, 4, 0, 0, 0, 0]), 0),
         ("first fragment of an error", fragment(1, 1), 0),
         ("later fragment of ICMPv6", fragment(9, 128), 0),
         ("echo request", error(CORRESPONDENT, 128), 1),
@@ -417,10 +333,7 @@ fn sources_that_cannot_be_answered_are_dropped_without_a_word() {
     ];
     for (source, reason) in rows {
         for destination in [HOME, UNBOUND, AGENT] {
-            let actions = handle(
-                &mut forwarding(),
-                &packet(source.parse().unwrap(), destination),
-            );
+            let actions = handle(&mut forwarding(), &packet(source.parse().unwrap(), destination));
             assert_eq!(actions, [Action::Drop(reason)], "{source} to {destination}");
         }
     }
@@ -438,11 +351,7 @@ fn destinations_that_are_never_tunnelled() {
     ];
     for (destination, reason) in rows {
         let inner = packet(CORRESPONDENT, destination.parse().unwrap());
-        assert_eq!(
-            handle(&mut forwarding(), &inner),
-            [Action::Drop(reason)],
-            "{destination}"
-        );
+        assert_eq!(handle(&mut forwarding(), &inner), [Action::Drop(reason)], "{destination}");
     }
 }
 
@@ -452,27 +361,14 @@ fn a_link_local_destination_is_unreachable_for_a_node_of_the_home_link() {
     let inner = packet(UNBOUND, "fe80::100".parse().unwrap());
     let actions = handle(&mut forwarding(), &inner);
     assert_eq!(drops(&actions), [DropReason::LinkLocalDestination]);
-    let [_, Action::DeliverOnLink(error)] = actions.as_slice() else {
-        panic!("{actions:?}")
-    };
-    assert_eq!(
-        icmpv6(error),
-        Icmpv6::DestinationUnreachable {
-            code: 3,
-            invoking: &inner
-        }
-    );
+    let [_, Action::DeliverOnLink(error)] = actions.as_slice() else { panic!("{actions:?}") };
+    assert_eq!(icmpv6(error), Icmpv6::DestinationUnreachable { code: 3, invoking: &inner });
 }
 
 #[test]
 fn errors_are_rate_limited_and_the_limit_is_counted() {
-    let config = Config {
-        errors_per_network: crate::Rate {
-            per_sec: 10,
-            burst: 2,
-        },
-        ..Config::default()
-    };
+    let config =
+        Config { errors_per_network: crate::Rate { per_sec: 10, burst: 2 }, ..Config::default() };
     let mut forwarding = forwarding_with(config);
     let inner = packet(CORRESPONDENT, UNBOUND);
     let limited = [DropReason::NotBound, DropReason::ErrorRateLimited];
@@ -480,10 +376,7 @@ fn errors_are_rate_limited_and_the_limit_is_counted() {
     assert_eq!(drops(&handle(&mut forwarding, &inner)), limited[..1]);
     assert_eq!(drops(&handle(&mut forwarding, &inner)), limited);
     let later = Millis(NOW.0 + 100);
-    assert_eq!(
-        drops(&forwarding.handle(later, Ingress::Ip(&inner))),
-        limited[..1]
-    );
+    assert_eq!(drops(&forwarding.handle(later, Ingress::Ip(&inner))), limited[..1]);
 }
 
 #[test]
@@ -491,10 +384,7 @@ fn a_care_of_address_that_is_served_here_ends_no_tunnel() {
     for care_of in [HOME_V4, AGENT, ANYCAST] {
         let mut forwarding = forwarding();
         let bindings = vec![binding(1, CareOf::V6(care_of))];
-        forwarding
-            .table_mut()
-            .set_home(HOME, entry(bindings))
-            .unwrap();
+        forwarding.table_mut().set_home(HOME, entry(bindings)).unwrap();
         let actions = handle(&mut forwarding, &packet(CORRESPONDENT, HOME));
         assert_eq!(actions, [Action::Drop(DropReason::TunnelLoop)], "{care_of}");
     }
@@ -504,15 +394,10 @@ fn a_care_of_address_that_is_served_here_ends_no_tunnel() {
 fn a_guest_on_the_home_link_is_reached_on_the_link() {
     let mut forwarding = forwarding();
     let bindings = vec![binding(1, CareOf::V6(UNBOUND))];
-    forwarding
-        .table_mut()
-        .set_home(HOME, entry(bindings))
-        .unwrap();
+    forwarding.table_mut().set_home(HOME, entry(bindings)).unwrap();
     let inner = packet(CORRESPONDENT, HOME);
     let actions = handle(&mut forwarding, &inner);
-    let [Action::DeliverOnLink(outer)] = actions.as_slice() else {
-        panic!("{actions:?}")
-    };
+    let [Action::DeliverOnLink(outer)] = actions.as_slice() else { panic!("{actions:?}") };
     assert_eq!(opened(outer), (UNBOUND, one_hop_less(&inner).as_slice()));
 }
 

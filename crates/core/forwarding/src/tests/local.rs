@@ -13,10 +13,7 @@ fn icmpv6_packet(source: Ipv6Addr, destination: Ipv6Addr, message: &Icmpv6<'_>) 
 
 fn discovery(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
     let flags = homeport_wire::DiscoveryFlags::default();
-    let message = Icmpv6::HomeAgentAddressDiscoveryRequest {
-        identifier: 1,
-        flags,
-    };
+    let message = Icmpv6::HomeAgentAddressDiscoveryRequest { identifier: 1, flags };
     icmpv6_packet(source, destination, &message)
 }
 
@@ -29,11 +26,7 @@ fn solicitation(care_of: Ipv6Addr, home: Ipv6Addr) -> Vec<u8> {
 
 /// The binding proof of the conformance suite.
 fn proof(care_of: Ipv6Addr, home: Ipv6Addr) -> Vec<u8> {
-    let message = Icmpv6::EchoRequest {
-        identifier: 7,
-        sequence: 9,
-        data: b"homeport",
-    };
+    let message = Icmpv6::EchoRequest { identifier: 7, sequence: 9, data: b"homeport" };
     PacketBuilder::new(care_of, AGENT)
         .home_address_option(Some(home))
         .build(protocol::ICMPV6, &message.emit(home, AGENT))
@@ -46,28 +39,22 @@ fn signalling_is_handed_on_as_it_came() {
     };
     let esp = |builder: PacketBuilder| builder.build(protocol::ESP, &[1; 40]);
     let rows = [
-        (
-            "BU from an unbound address",
-            mh(CARE_OF_3, AGENT, Some(HOME)),
-        ),
-        ("BU of an unknown home", mh(CARE_OF_3, AGENT, Some(UNBOUND))),
-        ("BU from the home link", mh(HOME, AGENT, None)),
-        ("MH to the anycast address", mh(CARE_OF_3, ANYCAST, None)),
-        ("ESP", esp(PacketBuilder::new(CARE_OF_3, AGENT))),
+        ("BU from an unbound address", HOME, mh(CARE_OF_3, AGENT, Some(HOME))),
+        ("BU of an unknown home", UNBOUND, mh(CARE_OF_3, AGENT, Some(UNBOUND))),
+        ("BU from the home link", HOME, mh(HOME, AGENT, None)),
+        ("MH to the anycast address", CARE_OF_3, mh(CARE_OF_3, ANYCAST, None)),
+        ("ESP", CARE_OF_3, esp(PacketBuilder::new(CARE_OF_3, AGENT))),
         (
             "ESP behind a home address",
+            HOME,
             esp(PacketBuilder::new(CARE_OF_3, AGENT).home_address_option(Some(HOME))),
         ),
-        ("DHAAD", discovery(CARE_OF_3, ANYCAST)),
-        ("MPS from a bound address", solicitation(CARE_OF_2, HOME)),
+        ("DHAAD", CARE_OF_3, discovery(CARE_OF_3, ANYCAST)),
+        ("MPS from a bound address", HOME, solicitation(CARE_OF_2, HOME)),
     ];
-    for (what, packet) in rows {
+    for (what, sender, packet) in rows {
         let actions = handle(&mut forwarding(), &packet);
-        let expected = Punt {
-            outer: None,
-            tunnelled: false,
-            packet,
-        };
+        let expected = Punt { outer: None, tunnelled: false, sender, packet };
         assert_eq!(actions, [Action::Punt(expected)], "{what}");
     }
 }
@@ -80,11 +67,7 @@ fn signalling_out_of_a_tunnel_is_handed_on_as_such() {
         PacketBuilder::new(HOME, AGENT).build(protocol::ESP, &[1; 40]),
     ] {
         let actions = handle(&mut forwarding(), &tunnelled(CARE_OF_1, &inner));
-        let expected = Punt {
-            outer: None,
-            tunnelled: true,
-            packet: inner,
-        };
+        let expected = Punt { outer: None, tunnelled: true, sender: HOME, packet: inner };
         assert_eq!(actions, [Action::Punt(expected)]);
     }
 }
@@ -98,31 +81,16 @@ fn answers_go_back_the_way_the_question_came() {
     let to_care_of = forwarding.answer(NOW, &routed, None, false);
     assert_eq!(to_care_of, [Action::SendIpv6(routed)]);
     let to_link = forwarding.answer(NOW, &plain(HOME), None, false);
-    assert_eq!(
-        to_link,
-        [Action::DeliverOnLink(plain(HOME))],
-        "V09: no tunnel, no routing header"
-    );
+    assert_eq!(to_link, [Action::DeliverOnLink(plain(HOME))], "V09: no tunnel, no routing header");
     let to_stranger = forwarding.answer(NOW, &plain(CARE_OF_3), None, false);
     assert_eq!(to_stranger, [Action::SendIpv6(plain(CARE_OF_3))]);
 
     let into_tunnel = forwarding.answer(NOW, &plain(HOME), None, true);
-    assert_eq!(
-        opened(sent(&into_tunnel)),
-        (CARE_OF_1, plain(HOME).as_slice()),
-        "hop limit kept"
-    );
-    let outer = UdpOuter {
-        peer: NAT,
-        local: LOCAL,
-    };
+    assert_eq!(opened(sent(&into_tunnel)), (CARE_OF_1, plain(HOME).as_slice()), "hop limit kept");
+    let outer = UdpOuter { peer: NAT, local: LOCAL };
     let in_udp = forwarding.answer(NOW, &plain(HOME_V4), Some(outer), false);
-    let expected = Action::SendUdp {
-        peer: NAT,
-        local: LOCAL,
-        dscp_ecn: 0,
-        payload: plain(HOME_V4),
-    };
+    let expected =
+        Action::SendUdp { peer: NAT, local: LOCAL, dscp_ecn: 0, payload: plain(HOME_V4) };
     assert_eq!(in_udp, [expected]);
 }
 
@@ -140,36 +108,19 @@ fn an_answer_must_come_from_a_home_agent() {
 #[test]
 fn an_echo_request_is_answered() {
     // HA_0_0_0.
-    let reply = Icmpv6::EchoReply {
-        identifier: 7,
-        sequence: 9,
-        data: b"homeport",
-    };
+    let reply = Icmpv6::EchoReply { identifier: 7, sequence: 9, data: b"homeport" };
     for destination in [AGENT, ANYCAST] {
         let actions = handle(&mut forwarding(), &echo_request(CARE_OF_3, destination));
         let header = walked(sent(&actions)).header;
-        assert_eq!(
-            (header.source, header.destination),
-            (AGENT, CARE_OF_3),
-            "unicast source"
-        );
+        assert_eq!((header.source, header.destination), (AGENT, CARE_OF_3), "unicast source");
         assert_eq!(icmpv6(sent(&actions)), reply);
     }
-    let actions = handle(
-        &mut forwarding(),
-        &tunnelled(CARE_OF_2, &echo_request(HOME, AGENT)),
-    );
+    let actions = handle(&mut forwarding(), &tunnelled(CARE_OF_2, &echo_request(HOME, AGENT)));
     let (care_of, inner) = opened(sent(&actions));
-    assert_eq!(
-        (care_of, walked(inner).header.destination),
-        (CARE_OF_2, HOME)
-    );
+    assert_eq!((care_of, walked(inner).header.destination), (CARE_OF_2, HOME));
     assert_eq!(icmpv6(inner), reply);
     let actions = handle(&mut forwarding(), &echo_request(UNBOUND, AGENT));
-    assert!(
-        matches!(actions.as_slice(), [Action::DeliverOnLink(_)]),
-        "{actions:?}"
-    );
+    assert!(matches!(actions.as_slice(), [Action::DeliverOnLink(_)]), "{actions:?}");
 }
 
 #[test]
@@ -177,10 +128,7 @@ fn a_broken_echo_request_is_dropped() {
     let mut packet = echo_request(CARE_OF_3, AGENT);
     packet[50] ^= 1;
     let actions = handle(&mut forwarding(), &packet);
-    assert_eq!(
-        actions,
-        [Action::Drop(homeport_wire::Malformed::Checksum.into())]
-    );
+    assert_eq!(actions, [Action::Drop(homeport_wire::Malformed::Checksum.into())]);
 }
 
 #[test]
@@ -188,16 +136,9 @@ fn the_binding_proof_of_a_bound_node_is_answered_by_a_routing_header() {
     for care_of in [CARE_OF_1, CARE_OF_2] {
         let actions = handle(&mut forwarding(), &proof(care_of, HOME));
         let reply = walked(sent(&actions));
-        assert_eq!(
-            (reply.header.source, reply.header.destination),
-            (AGENT, care_of)
-        );
+        assert_eq!((reply.header.source, reply.header.destination), (AGENT, care_of));
         assert_eq!(reply.routing_home_address, Some(HOME));
-        let expected = Icmpv6::EchoReply {
-            identifier: 7,
-            sequence: 9,
-            data: b"homeport",
-        };
+        let expected = Icmpv6::EchoReply { identifier: 7, sequence: 9, data: b"homeport" };
         assert_eq!(icmpv6(sent(&actions)), expected);
     }
 }
@@ -205,18 +146,10 @@ fn the_binding_proof_of_a_bound_node_is_answered_by_a_routing_header() {
 #[test]
 fn a_home_address_without_binding_gets_a_binding_error() {
     let rows = [
-        (
-            "another care-of address (M54)",
-            proof(CARE_OF_3, HOME),
-            HOME,
-        ),
+        ("another care-of address (M54)", proof(CARE_OF_3, HOME), HOME),
         ("no binding at all", proof(CARE_OF_1, UNBOUND), UNBOUND),
         ("bound by IPv4 only", proof(CARE_OF_1, HOME_V4), HOME_V4),
-        (
-            "an address of no home prefix",
-            proof(CARE_OF_1, CORRESPONDENT),
-            CORRESPONDENT,
-        ),
+        ("an address of no home prefix", proof(CARE_OF_1, CORRESPONDENT), CORRESPONDENT),
         ("prefix solicitation", solicitation(CARE_OF_3, HOME), HOME),
         (
             "a tunnel",
@@ -238,16 +171,10 @@ fn a_home_address_without_binding_gets_a_binding_error() {
         assert_eq!(drops(&actions), [DropReason::HomeAddressNotBound], "{what}");
         let walk = walked(sent(&actions));
         let source = walked(&packet).header.source;
-        assert_eq!(
-            (walk.header.source, walk.header.destination),
-            (AGENT, source),
-            "{what}"
-        );
+        assert_eq!((walk.header.source, walk.header.destination), (AGENT, source), "{what}");
         assert_eq!(walk.upper, protocol::MOBILITY, "{what}");
         let message = Message::parse(walk.payload, walk.pseudo_header()).unwrap();
-        let Message::BindingError(error) = message else {
-            panic!("{what}: {message:?}")
-        };
+        let Message::BindingError(error) = message else { panic!("{what}: {message:?}") };
         assert_eq!(error.status, BindingErrorStatus::UNKNOWN_BINDING, "{what}");
         assert_eq!(error.home_address, home_address, "{what}");
     }
@@ -262,21 +189,13 @@ fn after_the_end_of_the_binding_the_proof_fails() {
 
 #[test]
 fn binding_errors_are_rate_limited() {
-    let config = Config {
-        errors_per_network: crate::Rate {
-            per_sec: 1,
-            burst: 1,
-        },
-        ..Config::default()
-    };
+    let config =
+        Config { errors_per_network: crate::Rate { per_sec: 1, burst: 1 }, ..Config::default() };
     let mut forwarding = forwarding_with(config);
     assert_eq!(handle(&mut forwarding, &proof(CARE_OF_3, HOME)).len(), 2);
     assert_eq!(
         handle(&mut forwarding, &proof(CARE_OF_3, HOME)),
-        [
-            Action::Drop(DropReason::HomeAddressNotBound),
-            Action::Drop(DropReason::ErrorRateLimited)
-        ]
+        [Action::Drop(DropReason::HomeAddressNotBound), Action::Drop(DropReason::ErrorRateLimited)]
     );
 }
 
@@ -284,11 +203,7 @@ fn binding_errors_are_rate_limited() {
 fn home_addresses_that_cannot_be() {
     for home in ["::", "::1", "fe80::1", "ff02::1", "ff0e::1"] {
         let actions = handle(&mut forwarding(), &proof(CARE_OF_1, home.parse().unwrap()));
-        assert_eq!(
-            actions,
-            [Action::Drop(DropReason::HomeAddressUnroutable)],
-            "{home}"
-        );
+        assert_eq!(actions, [Action::Drop(DropReason::HomeAddressUnroutable)], "{home}");
     }
 }
 
@@ -298,10 +213,7 @@ fn a_tunnel_with_the_home_address_option_of_a_bound_node_is_opened() {
     let outer = PacketBuilder::new(CARE_OF_1, AGENT)
         .home_address_option(Some(HOME))
         .build(protocol::IPV6, &inner);
-    assert_eq!(
-        sent(&handle(&mut forwarding(), &outer)),
-        one_hop_less(&inner)
-    );
+    assert_eq!(sent(&handle(&mut forwarding(), &outer)), one_hop_less(&inner));
 }
 
 #[test]
@@ -336,21 +248,13 @@ fn what_a_host_answers() {
             what: "a protocol nobody speaks",
             packet: plain(253),
             reason: DropReason::UnknownProtocol,
-            answer: Some(|invoking| Icmpv6::ParameterProblem {
-                code: 1,
-                pointer: 6,
-                invoking,
-            }),
+            answer: Some(|invoking| Icmpv6::ParameterProblem { code: 1, pointer: 6, invoking }),
         },
         Row {
             what: "AH",
             packet: plain(protocol::AH),
             reason: DropReason::UnknownProtocol,
-            answer: Some(|invoking| Icmpv6::ParameterProblem {
-                code: 1,
-                pointer: 6,
-                invoking,
-            }),
+            answer: Some(|invoking| Icmpv6::ParameterProblem { code: 1, pointer: 6, invoking }),
         },
         Row {
             what: "AH behind a home address that is bound to nothing",
@@ -358,21 +262,13 @@ fn what_a_host_answers() {
                 .home_address_option(Some(UNBOUND))
                 .build(protocol::AH, &[0; 20]),
             reason: DropReason::UnknownProtocol,
-            answer: Some(|invoking| Icmpv6::ParameterProblem {
-                code: 1,
-                pointer: 40,
-                invoking,
-            }),
+            answer: Some(|invoking| Icmpv6::ParameterProblem { code: 1, pointer: 40, invoking }),
         },
         Row {
             what: "an option that must be known, action 11",
             packet: options(0xd1),
             reason: unknown(0xd1),
-            answer: Some(|invoking| Icmpv6::ParameterProblem {
-                code: 2,
-                pointer: 42,
-                invoking,
-            }),
+            answer: Some(|invoking| Icmpv6::ParameterProblem { code: 2, pointer: 42, invoking }),
         },
         Row {
             what: "an option that must be known, action 01",
@@ -390,11 +286,7 @@ fn what_a_host_answers() {
             what: "a source route",
             packet: PacketBuilder::new(CARE_OF_3, AGENT).build(protocol::ROUTING, &routing),
             reason: homeport_wire::Malformed::RoutingHeader { at: 42 }.into(),
-            answer: Some(|invoking| Icmpv6::ParameterProblem {
-                code: 0,
-                pointer: 42,
-                invoking,
-            }),
+            answer: Some(|invoking| Icmpv6::ParameterProblem { code: 0, pointer: 42, invoking }),
         },
         Row {
             what: "a type 2 routing header",
@@ -423,11 +315,7 @@ fn what_a_host_answers() {
             packet: icmpv6_packet(
                 CARE_OF_3,
                 AGENT,
-                &Icmpv6::EchoReply {
-                    identifier: 1,
-                    sequence: 1,
-                    data: &[],
-                },
+                &Icmpv6::EchoReply { identifier: 1, sequence: 1, data: &[] },
             ),
             reason: DropReason::Icmpv6Ignored,
             answer: None,
@@ -437,23 +325,13 @@ fn what_a_host_answers() {
             packet: icmpv6_packet(
                 CARE_OF_3,
                 AGENT,
-                &Icmpv6::Other {
-                    kind: 135,
-                    code: 0,
-                    body: &[0; 20],
-                },
+                &Icmpv6::Other { kind: 135, code: 0, body: &[0; 20] },
             ),
             reason: DropReason::Icmpv6Ignored,
             answer: None,
         },
     ];
-    for Row {
-        what,
-        packet,
-        reason,
-        answer,
-    } in rows
-    {
+    for Row { what, packet, reason, answer } in rows {
         let actions = handle(&mut forwarding(), &packet);
         assert_eq!(drops(&actions), [reason], "{what}");
         match answer {

@@ -55,42 +55,22 @@ fn binding(bid: u16, care_of: CareOf) -> ForwardingBinding {
 }
 
 fn entry(bindings: Vec<ForwardingBinding>) -> Option<HomeEntry> {
-    Some(HomeEntry {
-        home_agent: AGENT,
-        home_agent_v4: Some(AGENT_V4),
-        bindings,
-    })
+    Some(HomeEntry { home_agent: AGENT, home_agent_v4: Some(AGENT_V4), bindings })
 }
 
 fn prefix() -> HomePrefix {
-    HomePrefix {
-        prefix: PREFIX,
-        prefix_len: 64,
-        home_agent: AGENT,
-        home_agent_v4: Some(AGENT_V4),
-    }
+    HomePrefix { prefix: PREFIX, prefix_len: 64, home_agent: AGENT, home_agent_v4: Some(AGENT_V4) }
 }
 
 fn forwarding_with(config: Config) -> Forwarding {
     let mut forwarding = Forwarding::new(config);
     let table = forwarding.table_mut();
     table.set_prefix(prefix());
-    let v6 = vec![
-        binding(1, CareOf::V6(CARE_OF_1)),
-        binding(2, CareOf::V6(CARE_OF_2)),
-    ];
+    let v6 = vec![binding(1, CareOf::V6(CARE_OF_1)), binding(2, CareOf::V6(CARE_OF_2))];
     table.set_home(HOME, entry(v6)).unwrap();
-    let v4 = CareOf::V4 {
-        address: *NAT.ip(),
-        port: NAT.port(),
-    };
-    table
-        .set_home(HOME_V4, entry(vec![binding(7, v4)]))
-        .unwrap();
-    let at_home = ForwardingBinding {
-        home: true,
-        ..binding(3, CareOf::V6(HOME_AT_HOME))
-    };
+    let v4 = CareOf::V4 { address: *NAT.ip(), port: NAT.port() };
+    table.set_home(HOME_V4, entry(vec![binding(7, v4)])).unwrap();
+    let at_home = ForwardingBinding { home: true, ..binding(3, CareOf::V6(HOME_AT_HOME)) };
     table.set_home(HOME_AT_HOME, entry(vec![at_home])).unwrap();
     forwarding
 }
@@ -112,11 +92,7 @@ fn sized(source: Ipv6Addr, destination: Ipv6Addr, len: usize) -> Vec<u8> {
 }
 
 fn echo_request(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
-    let message = Icmpv6::EchoRequest {
-        identifier: 7,
-        sequence: 9,
-        data: b"homeport",
-    };
+    let message = Icmpv6::EchoRequest { identifier: 7, sequence: 9, data: b"homeport" };
     PacketBuilder::new(source, destination)
         .build(protocol::ICMPV6, &message.emit(source, destination))
 }
@@ -150,9 +126,7 @@ fn sent(actions: &[Action]) -> &[u8] {
         Action::SendIpv6(packet) => Some(packet),
         _ => None,
     });
-    let only = packets
-        .next()
-        .unwrap_or_else(|| panic!("nothing sent: {actions:?}"));
+    let only = packets.next().unwrap_or_else(|| panic!("nothing sent: {actions:?}"));
     assert_eq!(packets.next(), None, "more than one packet");
     only
 }

@@ -14,10 +14,7 @@ const CARE_OFS: [Ipv6Addr; 3] = [CARE_OF_1, CARE_OF_2, CARE_OF_3];
 fn corpus() -> Vec<Vec<u8>> {
     let inner = packet(HOME, CORRESPONDENT);
     let outer = encapsulate_v6(&packet(CORRESPONDENT, HOME), AGENT, CARE_OF_1, 64, 0, 0);
-    let error = Icmpv6::PacketTooBig {
-        mtu: 1300,
-        invoking: &outer,
-    };
+    let error = Icmpv6::PacketTooBig { mtu: 1300, invoking: &outer };
     let udp = homeport_wire::udp_v4_packet(
         (*NAT.ip(), NAT.port()),
         (AGENT_V4, 4191),
@@ -33,13 +30,7 @@ fn corpus() -> Vec<Vec<u8>> {
         tunnelled(CARE_OF_1, &packet(HOME, HOME_V4)),
         tunnelled(CARE_OF_1, &echo_request(HOME, AGENT)),
         tunnelled(CARE_OF_1, &tunnelled(HOME, &inner)),
-        mobility_packet(
-            CARE_OF_3,
-            AGENT,
-            Some(HOME),
-            Some(HOME),
-            &[59, 0, 5, 0, 0, 0, 0, 0],
-        ),
+        mobility_packet(CARE_OF_3, AGENT, Some(HOME), Some(HOME), &[59, 0, 5, 0, 0, 0, 0, 0]),
         PacketBuilder::new(CARE_OF_1, AGENT)
             .home_address_option(Some(HOME))
             .build(protocol::ICMPV6, &[128; 12]),
@@ -53,13 +44,8 @@ const ROUTER: Ipv6Addr = CORRESPONDENT;
 
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let changes = vec_of((any::<prop::sample::Index>(), any::<u8>()), 0..6);
-    (
-        select(corpus()),
-        changes,
-        any::<prop::sample::Index>(),
-        any::<bool>(),
-    )
-        .prop_map(|(mut packet, changes, cut, is_cut)| {
+    (select(corpus()), changes, any::<prop::sample::Index>(), any::<bool>()).prop_map(
+        |(mut packet, changes, cut, is_cut)| {
             for (index, octet) in changes {
                 let at = index.index(packet.len());
                 packet[at] = octet;
@@ -68,7 +54,8 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
                 packet.truncate(cut.index(packet.len() + 1));
             }
             packet
-        })
+        },
+    )
 }
 
 fn any_packet() -> impl Strategy<Value = Vec<u8>> {
@@ -95,31 +82,17 @@ fn forwarding_of(rows: &[Row]) -> Forwarding {
     let mut forwarding = Forwarding::new(Config::default());
     forwarding.table_mut().set_prefix(prefix());
     for home in HOMES {
-        let bindings = rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| row.0 == home)
-            .map(|(at, row)| {
-                let bid = u16::try_from(at + 1).unwrap();
-                ForwardingBinding {
-                    ends: Millis(row.2),
-                    ..binding(bid, CareOf::V6(row.1))
-                }
-            });
-        forwarding
-            .table_mut()
-            .set_home(home, entry(bindings.collect()))
-            .unwrap();
+        let bindings = rows.iter().enumerate().filter(|(_, row)| row.0 == home).map(|(at, row)| {
+            let bid = u16::try_from(at + 1).unwrap();
+            ForwardingBinding { ends: Millis(row.2), ..binding(bid, CareOf::V6(row.1)) }
+        });
+        forwarding.table_mut().set_home(home, entry(bindings.collect())).unwrap();
     }
     forwarding
 }
 
 fn settings() -> ProptestConfig {
-    ProptestConfig {
-        cases: 4096,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
@@ -263,19 +236,12 @@ type Listed = Vec<(Option<Bid>, CareOf)>;
 /// What is in a table, without the order in which the bindings of a home address are listed.
 fn contents(table: &Table) -> Vec<(Ipv6Addr, Listed)> {
     let sorted = |entry: &HomeEntry| {
-        let mut bindings: Vec<_> = entry
-            .bindings
-            .iter()
-            .map(|binding| (binding.bid, binding.care_of))
-            .collect();
+        let mut bindings: Vec<_> =
+            entry.bindings.iter().map(|binding| (binding.bid, binding.care_of)).collect();
         bindings.sort_unstable();
         bindings
     };
-    table
-        .homes()
-        .into_iter()
-        .map(|(address, entry)| (address, sorted(entry)))
-        .collect()
+    table.homes().into_iter().map(|(address, entry)| (address, sorted(entry))).collect()
 }
 
 trait ContainsRow {
@@ -284,7 +250,6 @@ trait ContainsRow {
 
 impl ContainsRow for Vec<Row> {
     fn contains_row(&self, home: Ipv6Addr, care_of: Ipv6Addr, now: u64) -> bool {
-        self.iter()
-            .any(|row| row.0 == home && row.1 == care_of && row.2 > now)
+        self.iter().any(|row| row.0 == home && row.1 == care_of && row.2 > now)
     }
 }

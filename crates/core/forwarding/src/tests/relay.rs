@@ -21,11 +21,7 @@ fn what_does_not_arrive_is_unreachable_for_its_source() {
         |invoking| Icmpv6::TimeExceeded { code: 0, invoking },
         |invoking| Icmpv6::DestinationUnreachable { code: 0, invoking },
         |invoking| Icmpv6::DestinationUnreachable { code: 3, invoking },
-        |invoking| Icmpv6::ParameterProblem {
-            code: 0,
-            pointer: 40,
-            invoking,
-        },
+        |invoking| Icmpv6::ParameterProblem { code: 0, pointer: 40, invoking },
     ];
     for message in errors {
         let mut forwarding = forwarding();
@@ -35,10 +31,7 @@ fn what_does_not_arrive_is_unreachable_for_its_source() {
         let relayed = sent(&actions);
         let header = walked(relayed).header;
         assert_eq!((header.source, header.destination), (AGENT, CORRESPONDENT));
-        let expected = Icmpv6::DestinationUnreachable {
-            code: 3,
-            invoking: &inner,
-        };
+        let expected = Icmpv6::DestinationUnreachable { code: 3, invoking: &inner };
         assert_eq!(icmpv6(relayed), expected, "it quotes the inner packet");
     }
 }
@@ -47,28 +40,17 @@ fn what_does_not_arrive_is_unreachable_for_its_source() {
 fn a_narrow_path_is_told_to_the_source_and_remembered() {
     let mut forwarding = forwarding();
     let (inner, outer) = sent_out(&mut forwarding, 1460);
-    let message = Icmpv6::PacketTooBig {
-        mtu: 1400,
-        invoking: &outer,
-    };
+    let message = Icmpv6::PacketTooBig { mtu: 1400, invoking: &outer };
     let actions = handle(&mut forwarding, &error(&message));
     assert_eq!(drops(&actions), [DropReason::Icmpv6Relayed]);
     // Two outer headers less are quoted than fit: the error quoted the outer header too.
-    let Icmpv6::PacketTooBig {
-        mtu: 1360,
-        invoking,
-    } = icmpv6(sent(&actions))
-    else {
+    let Icmpv6::PacketTooBig { mtu: 1360, invoking } = icmpv6(sent(&actions)) else {
         panic!("{actions:?}")
     };
     assert_eq!(invoking, &inner[..invoking.len()]);
 
     let actions = handle(&mut forwarding, &sized(CORRESPONDENT, HOME, 1361));
-    assert_eq!(
-        drops(&actions),
-        [DropReason::PacketTooBig],
-        "from now on here"
-    );
+    assert_eq!(drops(&actions), [DropReason::PacketTooBig], "from now on here");
     let actions = handle(&mut forwarding, &sized(CORRESPONDENT, HOME, 1360));
     assert_eq!(drops(&actions), []);
 }
@@ -77,28 +59,17 @@ fn a_narrow_path_is_told_to_the_source_and_remembered() {
 fn at_the_smallest_mtu_the_outer_packet_is_cut_up_from_then_on() {
     let mut forwarding = forwarding();
     let (_, outer) = sent_out(&mut forwarding, 1280);
-    let message = Icmpv6::PacketTooBig {
-        mtu: 1280,
-        invoking: &outer,
-    };
+    let message = Icmpv6::PacketTooBig { mtu: 1280, invoking: &outer };
     let actions = handle(&mut forwarding, &error(&message));
     assert_eq!(actions, [Action::Drop(DropReason::PathMtuLearned)]);
     let pieces = handle(&mut forwarding, &sized(CORRESPONDENT, HOME, 1280));
     assert_eq!(pieces.len(), 2);
 
     // An error about such a piece is understood as well.
-    let Action::SendIpv6(first) = &pieces[0] else {
-        panic!("{pieces:?}")
-    };
-    let message = Icmpv6::TimeExceeded {
-        code: 0,
-        invoking: first,
-    };
+    let Action::SendIpv6(first) = &pieces[0] else { panic!("{pieces:?}") };
+    let message = Icmpv6::TimeExceeded { code: 0, invoking: first };
     let actions = handle(&mut forwarding, &error(&message));
-    assert!(matches!(
-        icmpv6(sent(&actions)),
-        Icmpv6::DestinationUnreachable { code: 3, .. }
-    ));
+    assert!(matches!(icmpv6(sent(&actions)), Icmpv6::DestinationUnreachable { code: 3, .. }));
 }
 
 #[test]
@@ -108,18 +79,9 @@ fn what_quotes_no_packet_of_ours_is_not_believed() {
         ("nothing", vec![]),
         ("not a packet", vec![0; 60]),
         ("a packet that is no tunnel", inner.clone()),
-        (
-            "cut off in the inner header",
-            tunnelled_down(AGENT, CARE_OF_1, &inner)[..79].to_vec(),
-        ),
-        (
-            "to a care-of address that is not bound",
-            tunnelled_down(AGENT, CARE_OF_3, &inner),
-        ),
-        (
-            "from another home agent",
-            tunnelled_down(CORRESPONDENT, CARE_OF_1, &inner),
-        ),
+        ("cut off in the inner header", tunnelled_down(AGENT, CARE_OF_1, &inner)[..79].to_vec()),
+        ("to a care-of address that is not bound", tunnelled_down(AGENT, CARE_OF_3, &inner)),
+        ("from another home agent", tunnelled_down(CORRESPONDENT, CARE_OF_1, &inner)),
         (
             "for a home address of another",
             tunnelled_down(AGENT, CARE_OF_1, &packet(CORRESPONDENT, UNBOUND)),
@@ -127,22 +89,12 @@ fn what_quotes_no_packet_of_ours_is_not_believed() {
     ];
     for (what, invoking) in rows {
         for message in [
-            Icmpv6::TimeExceeded {
-                code: 0,
-                invoking: &invoking,
-            },
-            Icmpv6::PacketTooBig {
-                mtu: 1280,
-                invoking: &invoking,
-            },
+            Icmpv6::TimeExceeded { code: 0, invoking: &invoking },
+            Icmpv6::PacketTooBig { mtu: 1280, invoking: &invoking },
         ] {
             let mut forwarding = forwarding();
             let actions = handle(&mut forwarding, &error(&message));
-            assert_eq!(
-                actions,
-                [Action::Drop(DropReason::Icmpv6Unrelated)],
-                "{what}"
-            );
+            assert_eq!(actions, [Action::Drop(DropReason::Icmpv6Unrelated)], "{what}");
             let actions = handle(&mut forwarding, &sized(CORRESPONDENT, HOME, 1460));
             assert_eq!(drops(&actions), [], "{what}: nothing was learned");
         }
@@ -155,10 +107,7 @@ fn an_error_about_a_tunnelled_error_is_not_passed_on() {
     let inner =
         PacketBuilder::new(CORRESPONDENT, HOME).build(protocol::ICMPV6, &[1, 3, 0, 0, 0, 0, 0, 0]);
     let outer = tunnelled_down(AGENT, CARE_OF_1, &inner);
-    let message = Icmpv6::TimeExceeded {
-        code: 0,
-        invoking: &outer,
-    };
+    let message = Icmpv6::TimeExceeded { code: 0, invoking: &outer };
     let actions = handle(&mut forwarding, &error(&message));
     assert_eq!(actions, [Action::Drop(DropReason::Icmpv6Relayed)]);
 }
@@ -167,10 +116,7 @@ fn an_error_about_a_tunnelled_error_is_not_passed_on() {
 fn an_error_about_our_own_words_is_not_passed_on() {
     let inner = packet(AGENT, HOME);
     let outer = tunnelled_down(AGENT, CARE_OF_1, &inner);
-    let message = Icmpv6::TimeExceeded {
-        code: 0,
-        invoking: &outer,
-    };
+    let message = Icmpv6::TimeExceeded { code: 0, invoking: &outer };
     let actions = handle(&mut forwarding(), &error(&message));
     assert_eq!(actions, [Action::Drop(DropReason::Icmpv6Relayed)]);
 }

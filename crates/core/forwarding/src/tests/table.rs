@@ -8,10 +8,8 @@ fn filled(order: &[u16]) -> Table {
     table.set_prefix(prefix());
     for host in order {
         let home = Ipv6Addr::from_bits(PREFIX.to_bits() | u128::from(*host));
-        let bindings = vec![
-            binding(*host, CareOf::V6(CARE_OF_1)),
-            binding(1, CareOf::V6(CARE_OF_2)),
-        ];
+        let bindings =
+            vec![binding(*host, CareOf::V6(CARE_OF_1)), binding(1, CareOf::V6(CARE_OF_2))];
         table.set_home(home, entry(bindings)).unwrap();
     }
     table
@@ -29,10 +27,7 @@ fn the_digest_does_not_depend_on_the_way_to_a_state() {
 
     // The order of bindings and the local deadlines are no part of it.
     let home = Ipv6Addr::from_bits(PREFIX.to_bits() | 10);
-    let later = ForwardingBinding {
-        ends: Millis(7),
-        ..binding(10, CareOf::V6(CARE_OF_1))
-    };
+    let later = ForwardingBinding { ends: Millis(7), ..binding(10, CareOf::V6(CARE_OF_1)) };
     let turned = vec![binding(1, CareOf::V6(CARE_OF_2)), later];
     detour.set_home(home, entry(turned)).unwrap();
     assert_eq!(straight.digest(), detour.digest());
@@ -46,36 +41,15 @@ fn everything_that_decides_is_in_the_digest() {
     let home = Ipv6Addr::from_bits(PREFIX.to_bits() | 10);
     let first = binding(10, CareOf::V6(CARE_OF_1));
     let second = binding(1, CareOf::V6(CARE_OF_2));
-    let v4 = CareOf::V4 {
-        address: *NAT.ip(),
-        port: NAT.port(),
-    };
+    let v4 = CareOf::V4 { address: *NAT.ip(), port: NAT.port() };
     let changed = [
         ForwardingBinding { bid: None, ..first },
-        ForwardingBinding {
-            bid: Some(Bid(11)),
-            ..first
-        },
-        ForwardingBinding {
-            care_of: CareOf::V6(CARE_OF_3),
-            ..first
-        },
-        ForwardingBinding {
-            care_of: v4,
-            ..first
-        },
-        ForwardingBinding {
-            priority: BidPriority::new(1),
-            ..first
-        },
-        ForwardingBinding {
-            verified: 11,
-            ..first
-        },
-        ForwardingBinding {
-            home: true,
-            ..first
-        },
+        ForwardingBinding { bid: Some(Bid(11)), ..first },
+        ForwardingBinding { care_of: CareOf::V6(CARE_OF_3), ..first },
+        ForwardingBinding { care_of: v4, ..first },
+        ForwardingBinding { priority: BidPriority::new(1), ..first },
+        ForwardingBinding { verified: 11, ..first },
+        ForwardingBinding { home: true, ..first },
         second,
     ];
     for changed in changed {
@@ -84,10 +58,7 @@ fn everything_that_decides_is_in_the_digest() {
         assert_ne!(table.digest(), reference, "{changed:?}");
     }
     let mut table = filled(&[10]);
-    table.set_prefix(HomePrefix {
-        home_agent_v4: None,
-        ..prefix()
-    });
+    table.set_prefix(HomePrefix { home_agent_v4: None, ..prefix() });
     assert_ne!(table.digest(), reference);
     let mut table = filled(&[10]);
     table.remove_prefix(PREFIX, 64);
@@ -113,12 +84,8 @@ fn an_emptied_table_is_as_a_new_one() {
 fn the_longest_prefix_speaks_for_an_address() {
     let other: Ipv6Addr = "2001:db8::1".parse().unwrap();
     let mut forwarding = forwarding();
-    let wide = HomePrefix {
-        prefix: PREFIX,
-        prefix_len: 32,
-        home_agent: other,
-        home_agent_v4: None,
-    };
+    let wide =
+        HomePrefix { prefix: PREFIX, prefix_len: 32, home_agent: other, home_agent_v4: None };
     forwarding.table_mut().set_prefix(wide);
     let from = |forwarding: &mut Forwarding, destination: &str| {
         let packet = packet(CORRESPONDENT, destination.parse().unwrap());
@@ -144,10 +111,7 @@ fn the_anycast_address_of_a_prefix_means_its_home_agent() {
     assert_eq!(table.home_agent_meant(AGENT), Some(AGENT));
     assert_eq!(table.home_agent_meant(UNBOUND), None);
     let mut long = Table::new();
-    long.set_prefix(HomePrefix {
-        prefix_len: 120,
-        ..prefix()
-    });
+    long.set_prefix(HomePrefix { prefix_len: 120, ..prefix() });
     let anycast = "2001:db8:0:1::fe".parse().unwrap();
     assert_eq!(long.home_agent_meant(anycast), Some(AGENT));
 }
@@ -176,13 +140,8 @@ fn prefixes_of_any_length() {
 
 #[test]
 fn bindings_beyond_the_bound_are_cut_off() {
-    let many = (0..1000)
-        .map(|bid| binding(bid, CareOf::V6(CARE_OF_1)))
-        .collect();
+    let many = (0..1000).map(|bid| binding(bid, CareOf::V6(CARE_OF_1))).collect();
     let mut table = Table::new();
     table.set_home(HOME, entry(many)).unwrap();
-    assert_eq!(
-        table.homes()[0].1.bindings.len(),
-        crate::limits::BINDINGS_PER_HOME_MAX
-    );
+    assert_eq!(table.homes()[0].1.bindings.len(), crate::limits::BINDINGS_PER_HOME_MAX);
 }

@@ -10,21 +10,11 @@ const BINDING_UPDATE: &str = "4500006c0001000040111442cb007109c63364019c41105f00
     06800000000000010400000000230800070000c000022c01020000";
 
 fn octets(hex: &str) -> Vec<u8> {
-    (0..hex.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
-        .collect()
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
 fn from_socket(forwarding: &mut Forwarding, peer: SocketAddrV4, payload: &[u8]) -> Vec<Action> {
-    forwarding.handle(
-        NOW,
-        Ingress::Udp {
-            peer,
-            local: LOCAL,
-            payload,
-        },
-    )
+    forwarding.handle(NOW, Ingress::Udp { peer, local: LOCAL, payload })
 }
 
 fn as_packet(peer: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
@@ -36,11 +26,9 @@ fn a_binding_update_in_udp_is_handed_on_with_its_outer_end_points() {
     let whole = octets(BINDING_UPDATE);
     let inner = whole[28..].to_vec();
     let expected = Action::Punt(Punt {
-        outer: Some(UdpOuter {
-            peer: NAT,
-            local: LOCAL,
-        }),
+        outer: Some(UdpOuter { peer: NAT, local: LOCAL }),
         tunnelled: false,
+        sender: HOME,
         packet: inner.clone(),
     });
     let mut forwarding = forwarding();
@@ -70,19 +58,9 @@ fn data_passes_only_from_the_bound_end_point() {
         assert_eq!(from_socket(forwarding, other_port, &inner), refused);
         assert_eq!(from_socket(forwarding, other_address, &inner), refused);
         let others = packet(HOME, CORRESPONDENT);
-        assert_eq!(
-            from_socket(forwarding, NAT, &others),
-            refused,
-            "bound by IPv6 only"
-        );
-        let after = forwarding.handle(
-            ENDS,
-            Ingress::Udp {
-                peer: NAT,
-                local: LOCAL,
-                payload: &inner,
-            },
-        );
+        assert_eq!(from_socket(forwarding, NAT, &others), refused, "bound by IPv6 only");
+        let after =
+            forwarding.handle(ENDS, Ingress::Udp { peer: NAT, local: LOCAL, payload: &inner });
         assert_eq!(after, refused);
     }
 }
@@ -109,23 +87,11 @@ fn what_is_no_signalling_from_an_unbound_source_gets_no_answer() {
 #[test]
 fn an_echo_request_in_udp_is_answered_in_udp() {
     let actions = from_socket(&mut forwarding(), NAT, &echo_request(HOME_V4, AGENT));
-    let [
-        Action::SendUdp {
-            peer,
-            local,
-            payload,
-            ..
-        },
-    ] = actions.as_slice()
-    else {
+    let [Action::SendUdp { peer, local, payload, .. }] = actions.as_slice() else {
         panic!("{actions:?}")
     };
     assert_eq!((*peer, *local), (NAT, LOCAL));
-    let expected = Icmpv6::EchoReply {
-        identifier: 7,
-        sequence: 9,
-        data: b"homeport",
-    };
+    let expected = Icmpv6::EchoReply { identifier: 7, sequence: 9, data: b"homeport" };
     assert_eq!(icmpv6(payload), expected);
 }
 
@@ -142,14 +108,8 @@ fn payloads_that_are_not_ipv6() {
     ];
     for (payload, reason) in rows {
         let mut forwarding = forwarding();
-        assert_eq!(
-            from_socket(&mut forwarding, NAT, payload),
-            [Action::Drop(reason)]
-        );
-        assert_eq!(
-            handle(&mut forwarding, &as_packet(NAT, payload)),
-            [Action::Drop(reason)]
-        );
+        assert_eq!(from_socket(&mut forwarding, NAT, payload), [Action::Drop(reason)]);
+        assert_eq!(handle(&mut forwarding, &as_packet(NAT, payload)), [Action::Drop(reason)]);
     }
 }
 
@@ -157,11 +117,11 @@ fn payloads_that_are_not_ipv6() {
 fn ipv4_packets_that_are_no_envelope() {
     let inner = packet(HOME_V4, CORRESPONDENT);
     let datagram = |port| {
-        UdpHeader {
-            source_port: 40001,
-            destination_port: port,
-        }
-        .emit_v4(*NAT.ip(), AGENT_V4, &inner)
+        UdpHeader { source_port: 40001, destination_port: port }.emit_v4(
+            *NAT.ip(),
+            AGENT_V4,
+            &inner,
+        )
     };
     let ip = |datagram: &[u8], protocol, destination| {
         encapsulate_v4(datagram, protocol, *NAT.ip(), destination, 64, 0)
@@ -187,18 +147,9 @@ fn ipv4_packets_that_are_no_envelope() {
     let mut wrong_sum = as_packet(NAT, &inner);
     wrong_sum[60] ^= 1;
     let rows = [
-        (
-            ip(&datagram(4191), protocol::UDP, elsewhere),
-            DropReason::Ipv4NotServed,
-        ),
-        (
-            ip(&datagram(4191), protocol::TCP, AGENT_V4),
-            DropReason::Ipv4Protocol,
-        ),
-        (
-            ip(&datagram(4500), protocol::UDP, AGENT_V4),
-            DropReason::UdpPort,
-        ),
+        (ip(&datagram(4191), protocol::UDP, elsewhere), DropReason::Ipv4NotServed),
+        (ip(&datagram(4191), protocol::TCP, AGENT_V4), DropReason::Ipv4Protocol),
+        (ip(&datagram(4500), protocol::UDP, AGENT_V4), DropReason::UdpPort),
         (fragment(0x2000), DropReason::Ipv4Fragment),
         (fragment(0x0001), DropReason::Ipv4Fragment),
         (wrong_sum, homeport_wire::Malformed::Checksum.into()),
@@ -217,11 +168,11 @@ fn congestion_marks_of_the_ipv4_header_count() {
         let inner = PacketBuilder::new(HOME_V4, CORRESPONDENT)
             .traffic_class(class)
             .build(protocol::UDP, &[0; 8]);
-        let datagram = UdpHeader {
-            source_port: NAT.port(),
-            destination_port: 4191,
-        }
-        .emit_v4(*NAT.ip(), AGENT_V4, &inner);
+        let datagram = UdpHeader { source_port: NAT.port(), destination_port: 4191 }.emit_v4(
+            *NAT.ip(),
+            AGENT_V4,
+            &inner,
+        );
         let outer = encapsulate_v4(&datagram, protocol::UDP, *NAT.ip(), AGENT_V4, 64, 0x03);
         let actions = handle(&mut forwarding(), &outer);
         if passes {

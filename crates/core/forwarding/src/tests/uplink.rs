@@ -14,42 +14,17 @@ fn each_bound_care_of_address_may_send_for_its_home_address() {
 #[test]
 fn everything_else_is_dropped_in_silence() {
     let rows = [
-        (
-            "another care-of address",
-            tunnelled(CARE_OF_3, &packet(HOME, CORRESPONDENT)),
-        ),
-        (
-            "the home address itself",
-            tunnelled(HOME, &packet(HOME, CORRESPONDENT)),
-        ),
-        (
-            "a home address of another",
-            tunnelled(CARE_OF_1, &packet(HOME_V4, CORRESPONDENT)),
-        ),
-        (
-            "no home address",
-            tunnelled(CARE_OF_1, &packet(CORRESPONDENT, HOME)),
-        ),
-        (
-            "an unbound home address",
-            tunnelled(CARE_OF_1, &packet(UNBOUND, CORRESPONDENT)),
-        ),
-        (
-            "the home agent's address",
-            tunnelled(CARE_OF_1, &packet(AGENT, CORRESPONDENT)),
-        ),
-        (
-            "signalling from elsewhere",
-            tunnelled(CARE_OF_3, &packet(HOME, AGENT)),
-        ),
+        ("another care-of address", tunnelled(CARE_OF_3, &packet(HOME, CORRESPONDENT))),
+        ("the home address itself", tunnelled(HOME, &packet(HOME, CORRESPONDENT))),
+        ("a home address of another", tunnelled(CARE_OF_1, &packet(HOME_V4, CORRESPONDENT))),
+        ("no home address", tunnelled(CARE_OF_1, &packet(CORRESPONDENT, HOME))),
+        ("an unbound home address", tunnelled(CARE_OF_1, &packet(UNBOUND, CORRESPONDENT))),
+        ("the home agent's address", tunnelled(CARE_OF_1, &packet(AGENT, CORRESPONDENT))),
+        ("signalling from elsewhere", tunnelled(CARE_OF_3, &packet(HOME, AGENT))),
     ];
     for (what, outer) in rows {
         let actions = handle(&mut forwarding(), &outer);
-        assert_eq!(
-            actions,
-            [Action::Drop(DropReason::TunnelSourceNotBound)],
-            "{what}"
-        );
+        assert_eq!(actions, [Action::Drop(DropReason::TunnelSourceNotBound)], "{what}");
     }
 }
 
@@ -87,31 +62,17 @@ fn an_error_about_a_tunnelled_packet_goes_back_into_the_tunnel() {
     let (care_of, error) = opened(sent(&actions));
     assert_eq!(care_of, CARE_OF_2, "the binding that carried data last");
     assert_eq!(walked(error).header.destination, HOME);
-    assert_eq!(
-        icmpv6(error),
-        Icmpv6::DestinationUnreachable {
-            code: 3,
-            invoking: &inner
-        }
-    );
+    assert_eq!(icmpv6(error), Icmpv6::DestinationUnreachable { code: 3, invoking: &inner });
 }
 
 #[test]
 fn the_last_hop_of_an_inner_packet() {
-    let inner = PacketBuilder::new(HOME, CORRESPONDENT)
-        .hop_limit(1)
-        .build(protocol::TCP, &[]);
+    let inner = PacketBuilder::new(HOME, CORRESPONDENT).hop_limit(1).build(protocol::TCP, &[]);
     let actions = handle(&mut forwarding(), &tunnelled(CARE_OF_1, &inner));
     assert_eq!(drops(&actions), [DropReason::HopLimitExceeded]);
     let (care_of, error) = opened(sent(&actions));
     assert_eq!(care_of, CARE_OF_1);
-    assert_eq!(
-        icmpv6(error),
-        Icmpv6::TimeExceeded {
-            code: 0,
-            invoking: &inner
-        }
-    );
+    assert_eq!(icmpv6(error), Icmpv6::TimeExceeded { code: 0, invoking: &inner });
 }
 
 #[test]
@@ -129,15 +90,8 @@ fn between_two_mobile_nodes_one_hop_is_taken() {
             inner
         },
     };
-    let [Action::SendUdp { payload, .. }] = actions.as_slice() else {
-        panic!("{actions:?}")
-    };
-    let Action::SendUdp {
-        payload: wanted, ..
-    } = &expected
-    else {
-        unreachable!()
-    };
+    let [Action::SendUdp { payload, .. }] = actions.as_slice() else { panic!("{actions:?}") };
+    let Action::SendUdp { payload: wanted, .. } = &expected else { unreachable!() };
     assert_eq!(payload[7..], wanted[7..]);
     assert_eq!(payload[7], inner[7] - 1);
 }
@@ -174,10 +128,7 @@ fn a_tunnel_encapsulation_limit_option_is_skipped() {
     let mut payload = vec![protocol::IPV6, 0, 4, 1, 4, 1, 1, 0];
     payload.extend_from_slice(&inner);
     let outer = PacketBuilder::new(CARE_OF_1, AGENT).build(protocol::DESTINATION_OPTIONS, &payload);
-    assert_eq!(
-        sent(&handle(&mut forwarding(), &outer)),
-        one_hop_less(&inner)
-    );
+    assert_eq!(sent(&handle(&mut forwarding(), &outer)), one_hop_less(&inner));
 }
 
 #[test]
@@ -200,13 +151,8 @@ fn what_is_in_the_tunnel_must_be_a_packet() {
     let cut = tunnelled(CARE_OF_1, &packet(HOME, CORRESPONDENT)[..45]);
     assert!(matches!(
         drops(&handle(&mut forwarding(), &cut))[..],
-        [DropReason::Malformed(
-            homeport_wire::Malformed::Truncated { .. }
-        )]
+        [DropReason::Malformed(homeport_wire::Malformed::Truncated { .. })]
     ));
     let v4 = PacketBuilder::new(CARE_OF_1, AGENT).build(protocol::IPV4, &[0x45; 20]);
-    assert_eq!(
-        drops(&handle(&mut forwarding(), &v4)),
-        [DropReason::Ipv4InTunnel]
-    );
+    assert_eq!(drops(&handle(&mut forwarding(), &v4)), [DropReason::Ipv4InTunnel]);
 }

@@ -1,0 +1,170 @@
+//! What a node with a TUN device sets up in its network namespace.
+//!
+//! The home address is an address of the device. IPv6 care-of addresses are none of the kernel's: it
+//! would answer the routing headers and tunnels of Mobile IPv6 itself. They are routes into the device,
+//! and the kernel answers for them on the foreign link as a proxy:
+//!
+//! ```text
+//! rule from home address  -> table 10000:       default dev TUN        (into the tunnel)
+//! rule from care-of i     -> table 10000 + i:   default via router i   (out of the tunnel)
+//! route care-of i dev TUN, proxy neighbour care-of i on link i          (into the node)
+//! ```
+//!
+//! An IPv4 care-of address is an ordinary address of its interface, because to the kernel its packets
+//! are plain UDP.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use homeport_hostnet::{Error, Namespace, Network, Route, Rule, write_sysctl};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::config::CareOfConfig;
+
+/// Routing table of the home address. Those of care-of addresses come after it, never used twice:
+/// during a move the old and the new one go by different routers.
+const TABLE: u32 = 10_000;
+/// Place of the rules: before the main table's 32766.
+const RULE_PRIORITY: u32 = 1_000;
+
+/// The host's configuration as this node has changed it.
+#[derive(Debug)]
+pub(crate) struct TunNetwork {
+    network: Network,
+    namespace: Namespace,
+    tun: String,
+    home_rule: Rule,
+    last_table: u32,
+    care_of: BTreeMap<IpAddr, CareOfNetwork>,
+}
+
+#[derive(Debug)]
+struct CareOfNetwork {
+    rule: Rule,
+    interface: Option<String>,
+}
+
+impl TunNetwork {
+    /// Gives the device the home address and switches forwarding on, which carries care-of packets
+    /// between the device and the foreign links.
+    pub(crate) async fn set_up(
+        namespace: &Namespace,
+        tun: &str,
+        home_address: Ipv6Addr,
+    ) -> Result<Self, Error> {
+        write_sysctl(namespace, "net.ipv6.conf.all.forwarding", "1")?;
+        let network = Network::open(namespace)?;
+        let home = host(IpAddr::V6(home_address));
+        network.add_address(tun, home).await?;
+        let home_rule = Rule::look_up(TABLE).from(home).priority(RULE_PRIORITY);
+        replace_rule(&network, &home_rule).await?;
+        let default = Route::to(IpNet::V6(Ipv6Net::default())).device(tun).table(TABLE);
+        network.replace_route(&default).await?;
+        Ok(Self {
+            network,
+            namespace: namespace.clone(),
+            tun: tun.to_owned(),
+            home_rule,
+            last_table: TABLE,
+            care_of: BTreeMap::new(),
+        })
+    }
+
+    /// Makes the host carry packets from and to a care-of address.
+    pub(crate) async fn add_care_of(&mut self, care_of: &CareOfConfig) -> Result<(), Error> {
+        let (Some(interface), Some(gateway)) = (&care_of.interface, care_of.gateway) else {
+            // An IPv4 care-of address that the host has and routes already.
+            return Ok(());
+        };
+        self.last_table = self.last_table.saturating_add(1);
+        let table = self.last_table;
+        let address = host(care_of.address);
+        let rule = Rule::look_up(table).from(address).priority(RULE_PRIORITY);
+        match care_of.address {
+            IpAddr::V6(v6) => {
+                self.network.add_proxy_neighbour(interface, v6).await?;
+                self.network.replace_route(&Route::to(address).device(&self.tun)).await?;
+            }
+            IpAddr::V4(_) => {
+                // Answers come by another interface than the main table would send to.
+                for interface in ["all", interface.as_str()] {
+                    let parameter = format!("net/ipv4/conf/{interface}/rp_filter");
+                    write_sysctl(&self.namespace, &parameter, "0")?;
+                }
+                self.network.add_address(interface, address).await?;
+            }
+        }
+        if !is_link_local(gateway) {
+            self.network.replace_route(&Route::to(host(gateway)).device(interface)).await?;
+        }
+        let everywhere = match care_of.address {
+            IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
+            IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
+        };
+        let default = Route::to(everywhere).via(gateway).device(interface).table(table);
+        self.network.replace_route(&default).await?;
+        replace_rule(&self.network, &rule).await?;
+        let interface = Some(interface.clone());
+        self.care_of.insert(care_of.address, CareOfNetwork { rule, interface });
+        Ok(())
+    }
+
+    /// Undoes that. What is gone already does not matter.
+    pub(crate) async fn remove_care_of(&mut self, address: IpAddr) {
+        let Some(CareOfNetwork { rule, interface }) = self.care_of.remove(&address) else {
+            return;
+        };
+        let mut results = vec![self.network.delete_rule(&rule).await];
+        match (address, interface) {
+            (IpAddr::V6(v6), Some(interface)) => {
+                let route = Route::to(host(address)).device(&self.tun);
+                results.push(self.network.delete_route(&route).await);
+                results.push(self.network.delete_proxy_neighbour(&interface, v6).await);
+            }
+            (IpAddr::V4(_), Some(interface)) => {
+                results.push(self.network.delete_address(&interface, host(address)).await);
+            }
+            (_, None) => {}
+        }
+        for error in results.into_iter().filter_map(Result::err) {
+            if !error.is_not_found() {
+                tracing::warn!(%error, "a care-of address leaves traces in the host");
+            }
+        }
+    }
+
+    /// The care-of addresses that are set up.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.care_of.keys().copied()
+    }
+
+    /// Undoes everything; what belongs to the device goes with it.
+    pub(crate) async fn tear_down(&mut self) {
+        let addresses: Vec<IpAddr> = self.addresses().collect();
+        for address in addresses {
+            self.remove_care_of(address).await;
+        }
+        if let Err(error) = self.network.delete_rule(&self.home_rule).await {
+            tracing::warn!(%error, "the home address leaves traces in the host");
+        }
+    }
+}
+
+/// The prefix that contains one address only.
+fn host(address: IpAddr) -> IpNet {
+    IpNet::from(address)
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// Adds a rule, once: the kernel takes equal rules twice, and an earlier run may have left one.
+async fn replace_rule(network: &Network, rule: &Rule) -> Result<(), Error> {
+    match network.delete_rule(rule).await {
+        Ok(()) => {}
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    network.add_rule(rule).await
+}

@@ -1,0 +1,204 @@
+//! The ways in and out of the host: a UDP socket for each IPv4 care-of address, and a TUN device.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeport_hostnet::{Namespace, Tun, bind_udp};
+use homeport_runtime::Task;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use crate::config::{CareOfConfig, Config};
+use crate::handle::Error;
+use crate::network::TunNetwork;
+
+/// Octets of the largest packet.
+const PACKET_OCTETS_MAX: usize = 65_536;
+/// Packets that wait for the node. When it is full the readers wait and the kernel drops.
+const RECEIVED_MAX: usize = 256;
+/// Pause after a failed read, so that a broken device does not spin.
+const READ_PAUSE: Duration = Duration::from_millis(100);
+
+/// Something that came in.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// A datagram to an IPv4 care-of address.
+    Udp { care_of: Ipv4Addr, peer: SocketAddrV4, payload: Vec<u8> },
+    /// A packet that the kernel routed into the TUN device.
+    Tun(Vec<u8>),
+}
+
+/// The open ways, each with a task that reads.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    namespace: Namespace,
+    udp: BTreeMap<Ipv4Addr, UdpPort>,
+    tun: Option<TunPort>,
+    received: mpsc::Sender<Received>,
+}
+
+#[derive(Debug)]
+struct UdpPort {
+    socket: Arc<UdpSocket>,
+    _reader: Task,
+}
+
+#[derive(Debug)]
+struct TunPort {
+    tun: Arc<Tun>,
+    network: TunNetwork,
+    _reader: Task,
+}
+
+impl Ports {
+    /// Opens the TUN device, if there is one, and what each care-of address needs. Everything received
+    /// comes out of the channel.
+    pub(crate) async fn open(config: &Config) -> Result<(Self, mpsc::Receiver<Received>), Error> {
+        let (received, receiver) = mpsc::channel(RECEIVED_MAX);
+        let netns = config.tun.as_ref().and_then(|tun| tun.netns.as_deref());
+        let namespace = netns.map_or(Namespace::Current, Namespace::from);
+        let mut ports = Self { namespace, udp: BTreeMap::new(), tun: None, received };
+        if let Some(tun) = &config.tun {
+            ports.open_tun(config, tun).await?;
+        }
+        for care_of in &config.care_of {
+            ports.add(care_of).await?;
+        }
+        Ok((ports, receiver))
+    }
+
+    async fn open_tun(
+        &mut self,
+        config: &Config,
+        tun: &crate::config::TunConfig,
+    ) -> Result<(), Error> {
+        let device = Arc::new(Tun::open(&self.namespace, &tun.name, tun.mtu)?);
+        let network = TunNetwork::set_up(&self.namespace, &tun.name, config.home_address).await?;
+        let reader = Task::spawn("tun", read_tun(Arc::clone(&device), self.received.clone()));
+        self.tun = Some(TunPort { tun: device, network, _reader: reader });
+        Ok(())
+    }
+
+    /// Makes the node reachable at a care-of address.
+    pub(crate) async fn add(&mut self, care_of: &CareOfConfig) -> Result<(), Error> {
+        if let Some(port) = &mut self.tun {
+            port.network.add_care_of(care_of).await?;
+        }
+        let IpAddr::V4(address) = care_of.address else {
+            return Ok(());
+        };
+        if self.udp.contains_key(&address) {
+            return Ok(());
+        }
+        let local = SocketAddrV4::new(address, care_of.udp_port);
+        let socket = Arc::new(bind_udp(&self.namespace, local)?);
+        let read = read_udp(address, Arc::clone(&socket), self.received.clone());
+        self.udp.insert(address, UdpPort { socket, _reader: Task::spawn("udp", read) });
+        Ok(())
+    }
+
+    /// Undoes that.
+    pub(crate) async fn remove(&mut self, address: IpAddr) {
+        if let IpAddr::V4(address) = address {
+            self.udp.remove(&address);
+        }
+        if let Some(port) = &mut self.tun {
+            port.network.remove_care_of(address).await;
+        }
+    }
+
+    /// The care-of addresses that are open.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        let udp = self.udp.keys().copied().map(IpAddr::V4);
+        let tun = self.tun.iter().flat_map(|port| port.network.addresses());
+        let mut addresses: Vec<IpAddr> = udp.chain(tun).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
+
+    /// True when the kernel takes packets for the home address.
+    pub(crate) const fn has_tun(&self) -> bool {
+        self.tun.is_some()
+    }
+
+    /// Sends a datagram from a care-of address.
+    pub(crate) async fn send_udp(
+        &self,
+        from: Ipv4Addr,
+        to: SocketAddrV4,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        let port = self.udp.get(&from).ok_or(SendError::NoPort)?;
+        let sent = port.socket.send_to(payload, SocketAddr::V4(to)).await;
+        sent.map(drop).map_err(SendError::Udp)
+    }
+
+    /// Gives a packet to the kernel.
+    pub(crate) async fn send_tun(&self, packet: &[u8]) -> Result<(), SendError> {
+        let port = self.tun.as_ref().ok_or(SendError::NoPort)?;
+        port.tun.send(packet).await.map_err(SendError::Tun)
+    }
+
+    /// Takes back what was set up in the host.
+    pub(crate) async fn close(&mut self) {
+        self.udp.clear();
+        if let Some(mut port) = self.tun.take() {
+            port.network.tear_down().await;
+        }
+    }
+}
+
+/// A packet that did not leave.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// Nothing is open that could carry it.
+    #[error("no socket or device for it")]
+    NoPort,
+    /// The socket refused.
+    #[error("UDP: {0}")]
+    Udp(io::Error),
+    /// The device refused.
+    #[error(transparent)]
+    Tun(homeport_hostnet::Error),
+}
+
+async fn read_udp(care_of: Ipv4Addr, socket: Arc<UdpSocket>, received: mpsc::Sender<Received>) {
+    let mut buffer = vec![0; PACKET_OCTETS_MAX];
+    loop {
+        match socket.recv_from(&mut buffer).await {
+            Ok((len, SocketAddr::V4(peer))) => {
+                let payload = buffer.get(..len).unwrap_or_default().to_vec();
+                if received.send(Received::Udp { care_of, peer, payload }).await.is_err() {
+                    return;
+                }
+            }
+            Ok((_, SocketAddr::V6(_))) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot read from a UDP socket");
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn read_tun(tun: Arc<Tun>, received: mpsc::Sender<Received>) {
+    let mut buffer = vec![0; PACKET_OCTETS_MAX];
+    loop {
+        match tun.recv(&mut buffer).await {
+            Ok(len) => {
+                let packet = buffer.get(..len).unwrap_or_default().to_vec();
+                if received.send(Received::Tun(packet)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot read from the TUN device");
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+        }
+    }
+}

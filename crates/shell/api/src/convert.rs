@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_binding as core;
+use homeport_wire::BidPriority;
 use prost::bytes::Bytes;
 
 use crate::binding as proto;
@@ -33,6 +34,17 @@ pub enum Invalid {
         message: &'static str,
         /// Why not.
         source: prost::DecodeError,
+    },
+    /// The state is in another format than this code reads (see `migrations/`).
+    #[error(
+        "header.format: the state has format {found}, this program reads {supported}: \
+         run the version that wrote it, or a newer one"
+    )]
+    Format {
+        /// The format found.
+        found: u32,
+        /// The format that this code reads.
+        supported: u32,
     },
 }
 
@@ -80,6 +92,14 @@ pub fn u16_of(value: u32, field: &'static str) -> Result<u16, Invalid> {
 
 pub(crate) fn u8_of(value: u32, field: &'static str) -> Result<u8, Invalid> {
     u8::try_from(value).map_err(|_| invalid(field, "0..=255"))
+}
+
+/// BID-PRI has seven bits (RFC 6089 §4.1).
+pub(crate) fn priority_of(value: u32, field: &'static str) -> Result<BidPriority, Invalid> {
+    match u8_of(value, field) {
+        Ok(value @ 0..=0x7f) => Ok(BidPriority::new(value)),
+        Ok(_) | Err(_) => Err(invalid(field, "0..=127")),
+    }
 }
 
 pub(crate) fn prefix_of(

@@ -8,7 +8,6 @@ pub mod convert;
     unreachable_pub,
     clippy::all,
     clippy::as_conversions,
-    clippy::use_self,
     clippy::allow_attributes_without_reason,
     reason = "generated"
 )]

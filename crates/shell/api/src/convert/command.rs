@@ -1,8 +1,10 @@
 use homeport_binding as core;
-use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence};
+use homeport_wire::{Bid, BidCareOf, BuFlags, Lifetime, Sequence};
 use prost::bytes::Bytes;
 
-use super::{Invalid, invalid, ipv4, ipv4_octets, ipv6, ipv6_octets, prefix_of, u8_of, u16_of};
+use super::{
+    Invalid, invalid, ipv4, ipv4_octets, ipv6, ipv6_octets, prefix_of, priority_of, u16_of,
+};
 use crate::binding as proto;
 
 impl From<core::Batch> for proto::Batch {
@@ -212,7 +214,7 @@ impl TryFrom<proto::BidRequest> for core::BidRequest {
         Ok(Self {
             bid: message.bid.map(|bid| u16_of(bid, "bids.bid")).transpose()?.map(Bid),
             home: message.home,
-            priority: BidPriority::new(u8_of(message.priority, "bids.priority")?),
+            priority: priority_of(message.priority, "bids.priority")?,
             care_of,
             malformed: message.malformed,
         })

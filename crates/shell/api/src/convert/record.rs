@@ -1,8 +1,12 @@
+use std::collections::BTreeMap;
+
 use homeport_binding as core;
-use homeport_wire::{Bid, BidPriority, Sequence};
+use homeport_wire::{Bid, Sequence};
 use prost::bytes::Bytes;
 
-use super::{Invalid, invalid, ipv4, ipv4_octets, ipv6, ipv6_octets, prefix_of, u8_of, u16_of};
+use super::{
+    Invalid, invalid, ipv4, ipv4_octets, ipv6, ipv6_octets, prefix_of, priority_of, u8_of, u16_of,
+};
 use crate::binding as proto;
 
 impl From<core::Revised<core::HomePrefix>> for proto::HomePrefix {
@@ -96,14 +100,11 @@ impl TryFrom<proto::Subscriber> for core::Revised<core::Subscriber> {
     type Error = Invalid;
 
     fn try_from(message: proto::Subscriber) -> Result<Self, Invalid> {
-        let mn_ha = if message.key.is_empty() {
+        let mn_ha = if message.key.is_empty() && message.spi == 0 {
             None
         } else {
-            let key: [u8; 16] = message
-                .key
-                .as_ref()
-                .try_into()
-                .map_err(|_| invalid("subscriber.key", "16 octets"))?;
+            let key = message.key.as_ref().try_into();
+            let key = key.map_err(|_| invalid("subscriber.key", "16 octets"))?;
             Some((message.spi, core::Key(key)))
         };
         let record = core::Subscriber {
@@ -172,9 +173,14 @@ fn binding_message(bid: Option<Bid>, binding: core::Binding) -> proto::Binding {
 fn binding_of(message: proto::Binding) -> Result<(Option<Bid>, core::Binding), Invalid> {
     let bid = message.bid.map(|bid| u16_of(bid, "binding.bid")).transpose()?.map(Bid);
     let care_of = message.care_of.ok_or_else(|| invalid("binding.care_of", "a value"))?;
+    let lla_max = core::limits::LINK_LAYER_ADDRESS_LEN_MAX;
+    if message.link_layer_address.len() > if message.home { lla_max } else { 0 } {
+        let expected = "at most 20 octets in a home binding, none in another";
+        return Err(invalid("binding.link_layer_address", expected));
+    }
     let binding = core::Binding {
         care_of: care_of.try_into()?,
-        priority: BidPriority::new(u8_of(message.priority, "binding.priority")?),
+        priority: priority_of(message.priority, "binding.priority")?,
         home: message
             .home
             .then(|| core::HomeBinding { link_layer_address: message.link_layer_address.to_vec() }),
@@ -230,10 +236,17 @@ pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home),
             })
         })
         .collect::<Result<_, Invalid>>()?;
+    let mut bindings = BTreeMap::new();
+    for message in message.bindings {
+        let (bid, binding) = binding_of(message)?;
+        if bindings.insert(bid, binding).is_some() {
+            return Err(invalid("home.bindings", "each BID once"));
+        }
+    }
     let home = core::Home {
         home_agent: ipv6(&message.home_agent, "home.home_agent")?,
         sequence: Sequence(u16_of(message.sequence, "home.sequence")?),
-        bindings: message.bindings.into_iter().map(binding_of).collect::<Result<_, _>>()?,
+        bindings,
         forget: message.forget_ms.map(core::LogTime),
         revision: message.revision,
         remembered,
@@ -273,10 +286,9 @@ impl TryFrom<proto::StateRecord> for core::StateRecord {
                     revision: header.revision,
                 })
             }
-            Some(Record::Header(_)) => Err(invalid(
-                "header.format",
-                "1: a newer Homeport wrote this state, start that version",
-            )),
+            Some(Record::Header(header)) => {
+                Err(Invalid::Format { found: header.format, supported: super::STATE_FORMAT })
+            }
             Some(Record::HomePrefix(message)) => Ok(Self::HomePrefix(message.try_into()?)),
             Some(Record::Subscriber(message)) => {
                 let last_message_id = message.last_message_id;

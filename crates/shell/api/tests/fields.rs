@@ -1,0 +1,294 @@
+//! A message that no encoder of ours writes is refused, and the error names the field.
+
+use std::net::Ipv6Addr;
+
+use homeport_api::binding as proto;
+use homeport_api::convert::{self, Invalid};
+use homeport_binding::{
+    Answer, Authentication, Batch, BidRequest, Binding, CareOf, Command, Home, HomePrefix,
+    Ipv6Prefix, Key, LogTime, Outcome, Refusal, RefusalKind, Registration, Remembered, Revised,
+    Silence, StateRecord, Subscriber, Verdict, WireSource,
+};
+use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence, Status};
+use prost::Message as _;
+
+const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);
+const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1);
+
+/// Rows of one kind: the field that the error names, and how it is spoilt.
+type Rows<M> = Vec<(&'static str, fn(&mut M))>;
+
+fn check<M: Clone + std::fmt::Debug>(
+    good: &M,
+    decode: impl Fn(M) -> Result<(), Invalid>,
+    rows: Rows<M>,
+) {
+    assert_eq!(decode(good.clone()), Ok(()), "the row before it is spoilt");
+    for (field, spoil) in rows {
+        let mut message = good.clone();
+        spoil(&mut message);
+        let Err(error) = decode(message) else { panic!("{field} was accepted") };
+        assert!(error.to_string().starts_with(&format!("{field}: ")), "{field}: {error}");
+    }
+}
+
+fn registration() -> proto::Register {
+    let bid = BidRequest {
+        bid: Some(Bid(1)),
+        home: false,
+        priority: BidPriority::new(1),
+        care_of: BidCareOf::Absent,
+        malformed: false,
+    };
+    proto::Register::from(Registration {
+        request_id: [7; 16],
+        home_address: HOME,
+        home_agent: AGENT,
+        source: WireSource::Ipv6(AGENT),
+        sequence: Sequence(1),
+        lifetime: Lifetime(1),
+        flags: BuFlags::ACKNOWLEDGE,
+        alternate_care_of: None,
+        ipv4_care_of: None,
+        bids: vec![bid],
+        link_layer_address: Vec::new(),
+        message_id: None,
+        policy_revisions: (1, 0),
+    })
+}
+
+#[test]
+fn registrations() {
+    use proto::wire_source::Source;
+    let rows: Rows<proto::Register> = vec![
+        ("register.request_id", |m| m.request_id = vec![1; 15].into()),
+        ("register.home_address", |m| m.home_address = vec![1; 17].into()),
+        ("register.home_agent", |m| m.home_agent = Vec::new().into()),
+        ("register.source", |m| m.source = None),
+        ("source", |m| m.source = Some(proto::WireSource { source: None })),
+        ("source.ipv6", |m| {
+            m.source = Some(proto::WireSource { source: Some(Source::Ipv6(vec![1; 4].into())) });
+        }),
+        ("source.udp.address", |m| {
+            let udp = proto::UdpSource { address: vec![1; 16].into(), port: 1 };
+            m.source = Some(proto::WireSource { source: Some(Source::Udp(udp)) });
+        }),
+        ("source.udp.port", |m| {
+            let udp = proto::UdpSource { address: vec![1; 4].into(), port: 65_536 };
+            m.source = Some(proto::WireSource { source: Some(Source::Udp(udp)) });
+        }),
+        ("register.sequence", |m| m.sequence = 65_536),
+        ("register.lifetime", |m| m.lifetime = u32::MAX),
+        ("register.flags", |m| m.flags = 65_536),
+        ("register.alternate_care_of", |m| m.alternate_care_of = vec![1; 4].into()),
+        ("register.ipv4_care_of", |m| m.ipv4_care_of = vec![1; 5].into()),
+        ("register.link_layer_address", |m| m.link_layer_address = vec![1; 21].into()),
+        ("bids.bid", |m| m.bids[0].bid = Some(65_536)),
+        ("bids.priority", |m| m.bids[0].priority = 128),
+        ("bids.care_of", |m| m.bids[0].care_of = vec![1; 5].into()),
+    ];
+    check(&registration(), |m| Registration::try_from(m).map(drop), rows);
+}
+
+#[test]
+fn commands() {
+    let put = |command: Command| proto::Command::from(command);
+    let prefix = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0), 64).unwrap();
+    let decode = |m: proto::Command| Command::try_from(m).map(drop);
+    check(
+        &put(Command::DeleteHomePrefix(prefix)),
+        decode,
+        vec![
+            ("command", |m| m.command = None),
+            ("delete_home_prefix.prefix", |m| {
+                let long = proto::DeleteHomePrefix { prefix: vec![0; 16].into(), prefix_len: 129 };
+                m.command = Some(proto::command::Command::DeleteHomePrefix(long));
+            }),
+            ("delete_home_prefix.prefix", |m| {
+                let host = proto::DeleteHomePrefix { prefix: vec![1; 16].into(), prefix_len: 64 };
+                m.command = Some(proto::command::Command::DeleteHomePrefix(host));
+            }),
+            ("delete_subscriber.home_address", |m| {
+                let short = proto::DeleteSubscriber { home_address: vec![0; 15].into() };
+                m.command = Some(proto::command::Command::DeleteSubscriber(short));
+            }),
+            ("home_prefix", |m| {
+                let none = proto::PutHomePrefix { home_prefix: None, must_not_exist: true };
+                m.command = Some(proto::command::Command::PutHomePrefix(none));
+            }),
+            ("subscriber", |m| {
+                let none = proto::PutSubscriber { subscriber: None, must_not_exist: true };
+                m.command = Some(proto::command::Command::PutSubscriber(none));
+            }),
+        ],
+    );
+}
+
+#[test]
+fn records() {
+    let prefix = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0), 64).unwrap();
+    let home_prefix = HomePrefix::new(prefix, AGENT, Authentication::None);
+    check(
+        &proto::HomePrefix::from(Revised { record: home_prefix, revision: 1 }),
+        |m| Revised::<HomePrefix>::try_from(m).map(drop),
+        vec![
+            ("home_prefix.prefix", |m| m.prefix = vec![1; 16].into()),
+            ("home_prefix.prefix", |m| m.prefix_len = 256),
+            ("home_prefix.home_agent", |m| m.home_agent = vec![1; 4].into()),
+            ("home_prefix.home_agent_ipv4", |m| m.home_agent_ipv4 = vec![1; 16].into()),
+            ("home_prefix.authentication", |m| m.authentication = 0),
+            ("home_prefix.authentication", |m| m.authentication = 99),
+            ("home_prefix.bindings_per_home_address_max", |m| {
+                m.bindings_per_home_address_max = 256;
+            }),
+        ],
+    );
+    let subscriber = Subscriber {
+        home_address: HOME,
+        nai: String::new(),
+        mn_ha: Some((256, Key([1; 16]))),
+        message_id_required: false,
+        multiple_care_of_allowed: None,
+        bulk_allowed: None,
+        bindings_per_home_address_max: Some(1),
+    };
+    check(
+        &proto::Subscriber::from(Revised { record: subscriber, revision: 1 }),
+        |m| Revised::<Subscriber>::try_from(m).map(drop),
+        vec![
+            ("subscriber.home_address", |m| m.home_address = vec![1; 4].into()),
+            ("subscriber.key", |m| m.key = vec![1; 20].into()),
+            ("subscriber.key", |m| m.key = Vec::new().into()),
+            ("subscriber.bindings_per_home_address_max", |m| {
+                m.bindings_per_home_address_max = Some(256);
+            }),
+        ],
+    );
+}
+
+fn home() -> proto::Home {
+    let binding = Binding {
+        care_of: CareOf::Ipv6(AGENT),
+        priority: BidPriority::UNSET,
+        home: None,
+        ends: LogTime(3),
+        verified: LogTime(2),
+        registered: LogTime(1),
+    };
+    let verdict = Verdict { revision: 1, outcome: Outcome::Done };
+    let home = Home {
+        home_agent: AGENT,
+        sequence: Sequence(1),
+        bindings: [(Some(Bid(1)), binding.clone()), (None, binding)].into(),
+        forget: None,
+        revision: 1,
+        remembered: [Remembered { request_id: [1; 16], verdict }].into(),
+    };
+    convert::home_message(HOME, home)
+}
+
+fn care_of_ipv4(address: usize, port: u32, announced: usize) -> Option<proto::CareOfAddress> {
+    let octets = |n| vec![1; n].into();
+    let (address, announced) = (octets(address), octets(announced));
+    let ipv4 = proto::Ipv4CareOf { address, port, announced };
+    Some(proto::CareOfAddress { address: Some(proto::care_of_address::Address::Ipv4(ipv4)) })
+}
+
+#[test]
+fn homes() {
+    use proto::care_of_address::Address;
+    let rows: Rows<proto::Home> = vec![
+        ("home.home_address", |m| m.home_address = Vec::new().into()),
+        ("home.home_agent", |m| m.home_agent = vec![1; 15].into()),
+        ("home.sequence", |m| m.sequence = 65_536),
+        ("home.bindings", |m| m.bindings[1].bid = m.bindings[0].bid),
+        ("binding.bid", |m| m.bindings[1].bid = Some(65_536)),
+        ("binding.priority", |m| m.bindings[0].priority = 128),
+        ("binding.link_layer_address", |m| {
+            m.bindings[0].link_layer_address = vec![1; 6].into();
+        }),
+        ("binding.link_layer_address", |m| {
+            m.bindings[0].home = true;
+            m.bindings[0].link_layer_address = vec![1; 21].into();
+        }),
+        ("binding.care_of", |m| m.bindings[0].care_of = None),
+        ("care_of", |m| m.bindings[0].care_of = Some(proto::CareOfAddress { address: None })),
+        ("care_of.ipv6", |m| {
+            let address = Some(Address::Ipv6(vec![1; 4].into()));
+            m.bindings[0].care_of = Some(proto::CareOfAddress { address });
+        }),
+        ("care_of.ipv4.address", |m| m.bindings[0].care_of = care_of_ipv4(16, 1, 4)),
+        ("care_of.ipv4.port", |m| m.bindings[0].care_of = care_of_ipv4(4, 65_536, 4)),
+        ("care_of.ipv4.announced", |m| m.bindings[0].care_of = care_of_ipv4(4, 1, 0)),
+        ("remembered.request_id", |m| m.remembered[0].request_id = vec![1; 8].into()),
+        ("remembered.verdict", |m| m.remembered[0].verdict = None),
+    ];
+    check(&home(), |m| convert::home_of(m).map(drop), rows);
+}
+
+#[test]
+fn verdicts() {
+    use proto::verdict::Outcome as Kind;
+    let decode = |m: proto::Verdict| Verdict::try_from(m).map(drop);
+    let verdict = |outcome| proto::Verdict::from(Verdict { revision: 9, outcome });
+    check(
+        &verdict(Outcome::Silent(Silence::CareOfNotRoutable)),
+        decode,
+        vec![
+            ("verdict.outcome", |m| m.outcome = None),
+            ("verdict.silence", |m| m.outcome = Some(Kind::Silence("because".to_owned()))),
+        ],
+    );
+    let refusal =
+        Refusal { kind: RefusalKind::Full, field: "prefix".into(), message: "no".to_owned() };
+    let spoil_kind: fn(&mut proto::Verdict) = |m| match &mut m.outcome {
+        Some(Kind::Refusal(refusal)) => refusal.kind = 77,
+        other => panic!("{other:?}"),
+    };
+    check(&verdict(Outcome::Refused(refusal)), decode, vec![("refusal.kind", spoil_kind)]);
+    let answer = proto::Answer::from(Answer {
+        status: Status::ACCEPTED,
+        bid_statuses: vec![Status::ACCEPTED],
+        lifetime: Lifetime(1),
+        sequence: Sequence(1),
+        nat_detection: None,
+        ntp_secs: None,
+    });
+    check(
+        &answer,
+        |m| Answer::try_from(m).map(drop),
+        vec![
+            ("answer.status", |m| m.status = 256),
+            ("answer.status", |m| m.bid_statuses[0] = 256),
+            ("answer.lifetime", |m| m.lifetime = 65_536),
+            ("answer.sequence", |m| m.sequence = 65_536),
+        ],
+    );
+}
+
+#[test]
+fn states_of_another_format() {
+    let header = proto::StateHeader { format: 2, log_time_ms: 1, revision: 1 };
+    let record = Some(proto::state_record::Record::Header(header));
+    let octets = proto::StateRecord { record }.encode_length_delimited_to_vec();
+    let error = convert::decode_state_record(&mut octets.into()).expect_err("format 2");
+    assert_eq!(error, Invalid::Format { found: 2, supported: 1 });
+    let text = error.to_string();
+    assert!(text.contains("format 2") && text.contains("reads 1"), "{text}");
+    let nothing = proto::StateRecord { record: None };
+    let error = StateRecord::try_from(nothing).expect_err("no record");
+    assert_eq!(error.to_string(), "record: expected a kind that this version knows");
+}
+
+/// What is no protobuf at all says which message it was taken for.
+#[test]
+fn octets_that_are_no_message() {
+    let text = |error: Invalid| error.to_string();
+    let batch = convert::decode_batch(&[0xff]).map(drop::<Batch>).map_err(text);
+    assert!(batch.unwrap_err().starts_with("not a Batch message: "));
+    let verdicts = convert::decode_verdicts(&[0xff]).map(drop).map_err(text);
+    assert!(verdicts.unwrap_err().starts_with("not a Verdicts message: "));
+    let mut truncated = prost::bytes::Bytes::from_static(&[5, 1]);
+    let record = convert::decode_state_record(&mut truncated).map(drop).map_err(text);
+    assert!(record.unwrap_err().starts_with("not a StateRecord message: "));
+}

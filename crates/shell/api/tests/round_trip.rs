@@ -1,0 +1,348 @@
+//! What is encoded is decoded as it was, for every value of every kind that the log, snapshots and
+//! links hold; and no octets whatever make the decoder panic.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use homeport_api::binding as proto;
+use homeport_api::convert;
+use homeport_binding::{
+    Answer, Authentication, Batch, BidRequest, Binding, CareOf, Command, Home, HomeBinding,
+    HomePrefix, Ipv6Prefix, Key, LogTime, NatDetection, Outcome, Refusal, RefusalKind,
+    Registration, Remembered, Revised, Silence, StateRecord, Subscriber, Verdict, WireSource,
+};
+use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence, Status};
+use proptest::option::of;
+use proptest::prelude::*;
+use prost::Message as _;
+use prost::bytes::{Buf as _, Bytes};
+
+fn ipv6() -> impl Strategy<Value = Ipv6Addr> {
+    any::<u128>().prop_map(Ipv6Addr::from_bits)
+}
+
+fn ipv4() -> impl Strategy<Value = Ipv4Addr> {
+    any::<u32>().prop_map(Ipv4Addr::from_bits)
+}
+
+fn octets(max: usize) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..=max)
+}
+
+fn prefix() -> impl Strategy<Value = Ipv6Prefix> {
+    (any::<u128>(), 0_u8..=128).prop_filter_map("host bits", |(bits, len)| {
+        let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+        Ipv6Prefix::new(Ipv6Addr::from_bits(bits & mask), len)
+    })
+}
+
+fn priority() -> impl Strategy<Value = BidPriority> {
+    any::<u8>().prop_map(BidPriority::new)
+}
+
+fn home_prefix() -> impl Strategy<Value = HomePrefix> {
+    let authentication = prop_oneof![Just(Authentication::None), Just(Authentication::MnHa)];
+    let who = (prefix(), ipv6(), of(ipv4()), authentication);
+    let limits = (any::<u8>(), any::<u32>(), any::<u32>(), any::<u32>());
+    (who, any::<[bool; 5]>(), limits).prop_map(|(who, switches, limits)| {
+        let (prefix, home_agent, home_agent_ipv4, authentication) = who;
+        let [multiple, bulk, home_and_foreign, only_router, loopback] = switches;
+        HomePrefix {
+            prefix,
+            home_agent,
+            home_agent_ipv4,
+            authentication,
+            multiple_care_of_allowed: multiple,
+            bulk_allowed: bulk,
+            home_and_foreign_allowed: home_and_foreign,
+            bindings_per_home_address_max: limits.0,
+            lifetime_max_secs: limits.1,
+            valid_lifetime_secs: limits.2,
+            preferred_lifetime_secs: limits.3,
+            only_router,
+            loopback_care_of_allowed: loopback,
+        }
+    })
+}
+
+fn subscriber() -> impl Strategy<Value = Subscriber> {
+    let association = of((any::<u32>(), any::<[u8; 16]>().prop_map(Key)));
+    let replaced = (of(any::<bool>()), of(any::<bool>()), of(any::<u8>()));
+    (ipv6(), "\\PC{0,20}", association, any::<bool>(), replaced).prop_map(
+        |(home_address, nai, mn_ha, message_id_required, replaced)| Subscriber {
+            home_address,
+            nai,
+            mn_ha,
+            message_id_required,
+            multiple_care_of_allowed: replaced.0,
+            bulk_allowed: replaced.1,
+            bindings_per_home_address_max: replaced.2,
+        },
+    )
+}
+
+fn bid_request() -> impl Strategy<Value = BidRequest> {
+    let care_of = prop_oneof![
+        Just(BidCareOf::Absent),
+        ipv4().prop_map(BidCareOf::V4),
+        ipv6().prop_map(BidCareOf::V6),
+    ];
+    (of(any::<u16>()), any::<bool>(), priority(), care_of, any::<bool>()).prop_map(
+        |(bid, home, priority, care_of, malformed)| BidRequest {
+            bid: bid.map(Bid),
+            home,
+            priority,
+            care_of,
+            malformed,
+        },
+    )
+}
+
+fn registration() -> impl Strategy<Value = Registration> {
+    let source = prop_oneof![
+        ipv6().prop_map(WireSource::Ipv6),
+        (ipv4(), any::<u16>()).prop_map(|(address, port)| WireSource::Udp(address, port)),
+    ];
+    let numbers = any::<[u16; 3]>();
+    let care_of = (of(ipv6()), of(ipv4()), prop::collection::vec(bid_request(), 0..5));
+    let rest = (octets(20), of(any::<u64>()), any::<(u64, u64)>());
+    (any::<[u8; 16]>(), (ipv6(), ipv6(), source), numbers, care_of, rest).prop_map(
+        |(request_id, (home_address, home_agent, source), numbers, care_of, rest)| Registration {
+            request_id,
+            home_address,
+            home_agent,
+            source,
+            sequence: Sequence(numbers[0]),
+            lifetime: Lifetime(numbers[1]),
+            flags: BuFlags(numbers[2]),
+            alternate_care_of: care_of.0,
+            ipv4_care_of: care_of.1,
+            bids: care_of.2,
+            link_layer_address: rest.0,
+            message_id: rest.1,
+            policy_revisions: rest.2,
+        },
+    )
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        registration().prop_map(Command::Register),
+        (home_prefix(), any::<bool>()).prop_map(|(home_prefix, must_not_exist)| {
+            Command::PutHomePrefix { home_prefix, must_not_exist }
+        }),
+        prefix().prop_map(Command::DeleteHomePrefix),
+        (subscriber(), any::<bool>()).prop_map(|(subscriber, must_not_exist)| {
+            Command::PutSubscriber { subscriber, must_not_exist }
+        }),
+        ipv6().prop_map(Command::DeleteSubscriber),
+    ]
+}
+
+fn batch() -> impl Strategy<Value = Batch> {
+    (any::<u64>(), prop::collection::vec(command(), 0..5))
+        .prop_map(|(at, commands)| Batch { at: LogTime(at), commands })
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let statuses = prop::collection::vec(any::<u8>().prop_map(Status), 0..5);
+    let nat = (any::<bool>(), any::<u32>())
+        .prop_map(|(force_udp, refresh_secs)| NatDetection { force_udp, refresh_secs });
+    (any::<u8>(), statuses, any::<u16>(), any::<u16>(), of(nat), of(any::<u32>())).prop_map(
+        |(status, bid_statuses, lifetime, sequence, nat_detection, ntp_secs)| Answer {
+            status: Status(status),
+            bid_statuses,
+            lifetime: Lifetime(lifetime),
+            sequence: Sequence(sequence),
+            nat_detection,
+            ntp_secs,
+        },
+    )
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    let kind = prop_oneof![
+        Just(RefusalKind::Exists),
+        Just(RefusalKind::NotFound),
+        Just(RefusalKind::Invalid),
+        Just(RefusalKind::InUse),
+        Just(RefusalKind::Full),
+    ];
+    (kind, "\\PC{0,20}", "\\PC{0,40}").prop_map(|(kind, field, message)| Refusal {
+        kind,
+        field: field.into(),
+        message,
+    })
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    let outcome = prop_oneof![
+        answer().prop_map(Outcome::Answer),
+        prop::sample::select(&Silence::ALL).prop_map(Outcome::Silent),
+        Just(Outcome::StalePolicy),
+        Just(Outcome::Done),
+        refusal().prop_map(Outcome::Refused),
+    ];
+    (any::<u64>(), outcome).prop_map(|(revision, outcome)| Verdict { revision, outcome })
+}
+
+fn binding() -> impl Strategy<Value = Binding> {
+    let care_of = prop_oneof![
+        ipv6().prop_map(CareOf::Ipv6),
+        (ipv4(), any::<u16>(), ipv4()).prop_map(|(address, port, announced)| CareOf::Ipv4 {
+            address,
+            port,
+            announced
+        }),
+    ];
+    let home = of(octets(20).prop_map(|link_layer_address| HomeBinding { link_layer_address }));
+    (care_of, priority(), home, any::<[u64; 3]>()).prop_map(|(care_of, priority, home, times)| {
+        Binding {
+            care_of,
+            priority,
+            home,
+            ends: LogTime(times[0]),
+            verified: LogTime(times[1]),
+            registered: LogTime(times[2]),
+        }
+    })
+}
+
+fn home() -> impl Strategy<Value = Home> {
+    let bindings = prop::collection::btree_map(of(any::<u16>().prop_map(Bid)), binding(), 0..4);
+    let remembered = (any::<[u8; 16]>(), verdict())
+        .prop_map(|(request_id, verdict)| Remembered { request_id, verdict });
+    let remembered = prop::collection::vec_deque(remembered, 0..4);
+    (ipv6(), any::<u16>(), bindings, of(any::<u64>()), any::<u64>(), remembered).prop_map(
+        |(home_agent, sequence, bindings, forget, revision, remembered)| Home {
+            home_agent,
+            sequence: Sequence(sequence),
+            bindings,
+            forget: forget.map(LogTime),
+            revision,
+            remembered,
+        },
+    )
+}
+
+fn revised<T: std::fmt::Debug>(
+    record: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Revised<T>> {
+    (record, any::<u64>()).prop_map(|(record, revision)| Revised { record, revision })
+}
+
+fn state_record() -> impl Strategy<Value = StateRecord> {
+    prop_oneof![
+        any::<(u64, u64)>()
+            .prop_map(|(now, revision)| StateRecord::Header { now: LogTime(now), revision }),
+        revised(home_prefix()).prop_map(StateRecord::HomePrefix),
+        (revised(subscriber()), any::<u64>())
+            .prop_map(|(subscriber, id)| StateRecord::Subscriber(subscriber, id)),
+        (ipv6(), home()).prop_map(|(address, home)| StateRecord::Home(address, home)),
+    ]
+}
+
+/// One encoding of each kind, to be damaged.
+fn encoded() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        batch().prop_map(|batch| convert::encode_batch(batch).to_vec()),
+        prop::collection::vec(verdict(), 0..4)
+            .prop_map(|verdicts| convert::encode_verdicts(verdicts).to_vec()),
+        state_record().prop_map(|record| {
+            let mut octets = Vec::new();
+            convert::encode_state_record(record, &mut octets);
+            octets
+        }),
+    ]
+}
+
+/// Whatever is read can be written and read again.
+fn decode_all(octets: &[u8]) -> Result<(), TestCaseError> {
+    if let Ok(batch) = convert::decode_batch(octets) {
+        prop_assert_eq!(convert::decode_batch(&convert::encode_batch(batch.clone())), Ok(batch));
+    }
+    if let Ok(verdicts) = convert::decode_verdicts(octets) {
+        let again = convert::decode_verdicts(&convert::encode_verdicts(verdicts.clone()));
+        prop_assert_eq!(again, Ok(verdicts));
+    }
+    let mut rest = Bytes::copy_from_slice(octets);
+    while rest.has_remaining() {
+        let before = rest.remaining();
+        let Ok(record) = convert::decode_state_record(&mut rest) else { break };
+        prop_assert!(rest.remaining() < before, "the decoder does not move");
+        let mut again = Vec::new();
+        convert::encode_state_record(record.clone(), &mut again);
+        prop_assert_eq!(convert::decode_state_record(&mut again.into()), Ok(record));
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn batches(batch in batch()) {
+        let octets = convert::encode_batch(batch.clone());
+        prop_assert_eq!(convert::decode_batch(&octets), Ok(batch));
+    }
+
+    #[test]
+    fn verdicts(verdicts in prop::collection::vec(verdict(), 0..6)) {
+        let octets = convert::encode_verdicts(verdicts.clone());
+        prop_assert_eq!(convert::decode_verdicts(&octets), Ok(verdicts));
+    }
+
+    #[test]
+    fn state_records(records in prop::collection::vec(state_record(), 0..6)) {
+        let mut octets = Vec::new();
+        for record in &records {
+            convert::encode_state_record(record.clone(), &mut octets);
+        }
+        let mut rest = Bytes::from(octets);
+        let mut decoded = Vec::new();
+        while rest.has_remaining() {
+            decoded.push(convert::decode_state_record(&mut rest).unwrap());
+        }
+        prop_assert_eq!(decoded, records);
+    }
+
+    /// What front-ends and forwarders are sent.
+    #[test]
+    fn messages_of_links(
+        command in command(),
+        home_prefix in revised(home_prefix()),
+        subscriber in revised(subscriber()),
+        (address, home) in (ipv6(), home()),
+    ) {
+        let message = proto::Command::from(command.clone()).encode_to_vec();
+        let message = proto::Command::decode(&message[..]).unwrap();
+        prop_assert_eq!(Command::try_from(message), Ok(command));
+        let message = proto::HomePrefix::from(home_prefix.clone());
+        prop_assert_eq!(Revised::<HomePrefix>::try_from(message), Ok(home_prefix));
+        let message = proto::Subscriber::from(subscriber.clone());
+        prop_assert_eq!(Revised::<Subscriber>::try_from(message), Ok(subscriber));
+        let message = convert::home_message(address, home.clone());
+        prop_assert_eq!(convert::home_of(message), Ok((address, home)));
+    }
+
+    #[test]
+    fn random_octets(octets in octets(200)) {
+        decode_all(&octets)?;
+    }
+
+    #[test]
+    fn damaged_encodings(
+        good in encoded(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in of(any::<prop::sample::Index>()),
+    ) {
+        let mut octets = good;
+        for (at, octet) in damage {
+            if !octets.is_empty() {
+                let at = at.index(octets.len());
+                octets[at] = octet;
+            }
+        }
+        if let Some(cut) = cut {
+            octets.truncate(cut.index(octets.len() + 1));
+        }
+        decode_all(&octets)?;
+    }
+}

@@ -20,7 +20,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+pub mod dev;
+pub mod failover;
 pub mod golden;
+pub mod updates;
 
 /// How long anything may take before a test gives up; machines of CI are slow and shared.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -107,6 +110,20 @@ impl Cluster {
             Ok(first)
         })
         .await
+    }
+
+    /// A connection to the leader.
+    ///
+    /// # Errors
+    /// When there is no leader in time.
+    pub async fn leader_channel(&self) -> Result<Channel> {
+        self.channel(self.leader().await?).await
+    }
+
+    /// Address of a replica.
+    #[must_use]
+    pub fn address(&self, id: u64) -> SocketAddr {
+        self.addresses[&id]
     }
 
     /// A connection to a replica.

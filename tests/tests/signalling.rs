@@ -10,25 +10,12 @@ use homeport_api::admin::{
     Authentication, CreateHomePrefixRequest, GetHomeBindingsRequest, HomeBindings, HomePrefix,
 };
 use homeport_tests::golden::{capture, vector};
+use homeport_tests::updates::acknowledgement;
 use homeport_tests::{Cluster, eventually};
-use homeport_wire::{BindingAcknowledgement, Message, PseudoHeader, walk};
+use homeport_wire::walk;
 
 /// No answer within this means that none was sent.
 const SILENCE: Duration = Duration::from_millis(700);
-
-/// The acknowledgement in a packet, its IPv6 destination and its routing header's home address.
-fn acknowledgement(
-    packet: &[u8],
-) -> Result<(BindingAcknowledgement<'static>, Ipv6Addr, Option<Ipv6Addr>)> {
-    let seen = walk(packet)?;
-    let pseudo = PseudoHeader::mobility(seen.pseudo_source(), seen.pseudo_destination());
-    match Message::parse(seen.payload, pseudo)?.into_owned() {
-        Message::BindingAcknowledgement(message) => {
-            Ok((message, seen.header.destination, seen.routing_home_address))
-        }
-        other => anyhow::bail!("not an acknowledgement but {other:?}"),
-    }
-}
 
 async fn bindings(cluster: &Cluster, home_address: &str) -> Result<HomeBindings> {
     let mut client = BindingsClient::new(cluster.channel(cluster.leader().await?).await?);
@@ -66,10 +53,10 @@ async fn captured_mobile_node_is_served() -> Result<()> {
     ];
     for (packet, destination, routing, sequence, lifetime) in rows {
         let answer = front_end.ask(packet, None).await?;
-        let (message, to, home) = acknowledgement(&answer.packet)?;
-        assert_eq!((message.status.0, message.sequence.0), (0, sequence));
-        assert_eq!(message.lifetime.0, lifetime);
-        assert_eq!((to, home), (destination, routing));
+        let seen = acknowledgement(&answer.packet)?;
+        assert_eq!((seen.status(), seen.message.sequence.0), (0, sequence));
+        assert_eq!(seen.message.lifetime.0, lifetime);
+        assert_eq!((seen.destination, seen.routing_home_address), (destination, routing));
         if lifetime > 0 {
             let bindings = bindings(&cluster, "2001:db8:a::100").await?.bindings;
             assert_eq!(bindings.len(), 1);
@@ -95,8 +82,8 @@ async fn vectors_with_a_change_of_leader_between() -> Result<()> {
         let leader = cluster.leader().await?;
         cluster.stop_replica(leader).await?;
         let answer = front_end.ask(&vector(id)?, None).await?;
-        let (message, ..) = acknowledgement(&answer.packet)?;
-        assert_eq!((message.status.0, message.lifetime.0), (status, lifetime), "{id}");
+        let seen = acknowledgement(&answer.packet)?;
+        assert_eq!((seen.status(), seen.message.lifetime.0), (status, lifetime), "{id}");
         assert!(answer.revision > 0, "{id}");
         cluster.start_replica(leader);
     }
@@ -150,8 +137,7 @@ async fn malformed_packets_change_nothing() -> Result<()> {
         };
         ensure!(is_error, "a damaged Binding Update was acknowledged");
     };
-    let (message, ..) = acknowledgement(&answer.packet)?;
-    assert_eq!(message.status.0, 0);
+    assert_eq!(acknowledgement(&answer.packet)?.status(), 0);
     let after = cluster.status(cluster.leader().await?).await?;
     assert_eq!(after.bindings, 3);
     // One entry for the good one; the log's own entries may add a few.

@@ -1,2 +1,117 @@
-//! Placeholder.
-fn main() {}
+//! Homeport: a Mobile IPv6 home agent that runs as a cluster. One program, one subcommand a role, and
+//! `dev`, which runs a whole cluster on one machine.
+
+mod dev;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use homeport_runtime::config::{TelemetryConfig, load};
+use homeport_runtime::{Shutdown, telemetry};
+use serde::de::DeserializeOwned;
+
+#[derive(Parser)]
+#[command(name = "homeport", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one replica of the store
+    Store(RoleArgs),
+    /// Run a signalling front-end
+    Signalling(RoleArgs),
+    /// Run a forwarder
+    Forwarder(RoleArgs),
+    /// Run the NOC's status page
+    Noc(RoleArgs),
+    /// Run a whole cluster on this machine until ctrl-C
+    Dev(dev::DevArgs),
+    /// Run a cluster and let a mobile node register, move and leave
+    Demo(dev::DemoArgs),
+}
+
+#[derive(Args)]
+struct RoleArgs {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// End when standard input closes: for a supervisor whose children must not outlive it
+    #[arg(long, hide = true)]
+    end_with_stdin: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("homeport: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(cli.command));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("homeport: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Store(args) => {
+            let (config, shutdown, _guard) =
+                prepare(&args, "store", |c: &homeport_store::Config| &c.telemetry)?;
+            Ok(homeport_store::run(config, shutdown).await?)
+        }
+        Command::Signalling(args) => {
+            let (config, shutdown, _guard) =
+                prepare(&args, "signalling", |c: &homeport_front_end::Config| &c.telemetry)?;
+            Ok(homeport_front_end::run(config, shutdown).await?)
+        }
+        Command::Forwarder(args) => {
+            let (config, shutdown, _guard) =
+                prepare(&args, "forwarder", |c: &homeport_forwarder::Config| &c.telemetry)?;
+            Ok(homeport_forwarder::run(config, shutdown).await?)
+        }
+        Command::Noc(args) => {
+            let (config, shutdown, _guard) =
+                prepare(&args, "noc", |c: &homeport_noc::Config| &c.telemetry)?;
+            Ok(homeport_noc::run(config, shutdown).await?)
+        }
+        Command::Dev(args) => dev::dev(args).await,
+        Command::Demo(args) => dev::demo(args).await,
+    }
+}
+
+/// The configuration is read and checked before anything is opened.
+fn prepare<C: DeserializeOwned>(
+    args: &RoleArgs,
+    role: &str,
+    telemetry_of: impl Fn(&C) -> &TelemetryConfig,
+) -> anyhow::Result<(C, Shutdown, telemetry::TelemetryGuard)> {
+    let config: C = load(Path::new(&args.config))?;
+    let guard = telemetry::init(telemetry_of(&config), role)?;
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    if args.end_with_stdin {
+        end_with_stdin(shutdown.clone());
+    }
+    Ok((config, shutdown, guard))
+}
+
+/// A supervisor that is killed closes our standard input.
+fn end_with_stdin(shutdown: Shutdown) {
+    std::thread::spawn(move || {
+        // Whatever comes is thrown away; the end, or an error, is what matters.
+        drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+        shutdown.begin();
+    });
+}

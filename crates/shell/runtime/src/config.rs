@@ -250,7 +250,8 @@ impl fmt::Display for Fault {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
-    /// What is logged, in `tracing` directives: `info`, or `info,homeport_store=debug`.
+    /// What is logged, in `tracing` directives: `info`, or `info,homeport_store=debug`. The default is
+    /// `info,openraft=warn`: the consensus library tells every step of its own at `info`.
     pub log: String,
     /// How a line looks.
     pub format: LogFormat,
@@ -261,7 +262,7 @@ pub struct TelemetryConfig {
 impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
-            log: "info".to_owned(),
+            log: "info,openraft=warn".to_owned(),
             format: LogFormat::Text,
             otlp_endpoint: None,
         }

@@ -57,7 +57,7 @@ fn a_good_file_is_read_and_the_environment_goes_over_it() {
         let config: Example = load(Path::new("store.toml")).expect("is right");
         assert_eq!(config.node_id, 3);
         assert_eq!(config.telemetry.format, LogFormat::Json);
-        assert_eq!(config.telemetry.log, "info");
+        assert_eq!(config.telemetry.log, "info,openraft=warn");
         assert_eq!(config.stores, ["a:1", "b:2"]);
         assert_eq!(config.peers.keys().collect::<Vec<_>>(), [&1]);
         assert_eq!(config.ops, OpsConfig::default());

@@ -1,0 +1,269 @@
+//! A `homeport dev` cluster as a process tree of its own, for tests that kill parts of it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use homeport_api::admin::bindings_client::BindingsClient;
+use homeport_api::admin::cluster_client::ClusterClient;
+use homeport_api::admin::{
+    GetHomeBindingsRequest, GetStatusRequest, GetStatusResponse, HomeBindings,
+    ListHomeBindingsRequest,
+};
+use mobile_node::{CareOfConfig, Config, MobileNode};
+use serde::Deserialize;
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::eventually;
+
+/// A process of the cluster, as `endpoints.json` names it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Member {
+    /// `store-1`.
+    pub name: String,
+    /// Absent while it is down.
+    pub pid: Option<u32>,
+    /// Metrics and health.
+    pub ops: SocketAddr,
+    /// gRPC.
+    pub grpc: Option<String>,
+}
+
+/// `endpoints.json`, as far as tests use it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Endpoints {
+    /// UDP 4191 of the forwarders.
+    pub udp: SocketAddr,
+    /// Store replicas.
+    pub stores: Vec<Member>,
+    /// Signalling front-ends.
+    pub front_ends: Vec<Member>,
+    /// Forwarders.
+    pub forwarders: Vec<Member>,
+}
+
+/// The process tree; it ends when this is dropped.
+pub struct DevCluster {
+    child: Child,
+    data: TempDir,
+}
+
+/// Builds the programs once and says where they are.
+///
+/// # Errors
+/// When they do not build.
+pub fn program(name: &str) -> Result<PathBuf> {
+    static BUILT: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    let built = *BUILT.get_or_init(|| {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--bins", "-p", "homeport", "-p", "mobile-node"]);
+        cargo.args(["-p", "homeportctl"]).current_dir(crate::root());
+        cargo.status().is_ok_and(|status| status.success())
+    });
+    ensure!(built, "`cargo build` of the programs failed");
+    let exe = std::env::current_exe()?;
+    // target/debug/deps/test-123, or target/debug/xtask.
+    let directory = exe.ancestors().skip(1).find(|directory| directory.join(name).is_file());
+    Ok(directory.with_context(|| format!("{name} was not built beside {}", exe.display()))?.join(name))
+}
+
+impl DevCluster {
+    /// Starts `homeport dev` with UDP on loopback and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start() -> Result<Self> {
+        let data = tempfile::tempdir()?;
+        let port = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let output = std::fs::File::create(data.path().join("dev.out"))?;
+        let child = Command::new(program("homeport")?)
+            .args(["dev", "--mode", "udp", "--udp-port"])
+            .arg(port.to_string())
+            .arg("--data-dir")
+            .arg(data.path())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("homeport dev")?;
+        let mut cluster = Self { child, data };
+        let output = cluster.data.path().join("dev.out");
+        let started = tokio::time::Instant::now();
+        loop {
+            let text = std::fs::read_to_string(&output)?;
+            if text.contains("runs until ctrl-C") {
+                return Ok(cluster);
+            }
+            let ended = cluster.child.try_wait()?.is_some();
+            if ended || started.elapsed() > Duration::from_secs(60) {
+                bail!("homeport dev did not come up:\n{text}\n{}", cluster.logs());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Where it keeps everything.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// The ends of all logs, for messages.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let mut all = String::new();
+        let Ok(files) = std::fs::read_dir(self.data.path().join("logs")) else {
+            return all;
+        };
+        for file in files.flatten() {
+            let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines.iter().skip(lines.len().saturating_sub(10));
+            all.push_str(&format!("--- {}\n", file.path().display()));
+            all.extend(last.flat_map(|line| [*line, "\n"]));
+        }
+        all
+    }
+
+    /// The addresses and process ids of now.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn endpoints(&self) -> Result<Endpoints> {
+        let file = self.data.path().join("endpoints.json");
+        Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?)
+    }
+
+    /// A mobile node's configuration with care-of addresses 127.0.0.2 and up.
+    ///
+    /// # Errors
+    /// When an address is not one.
+    pub fn mobile_node(&self, home_address: &str, care_of_addresses: u8) -> Result<Config> {
+        let udp = self.endpoints()?.udp;
+        let IpAddr::V4(home_agent) = udp.ip() else { bail!("{udp} is not IPv4") };
+        let mut config = Config::new(home_address.parse()?, "2001:db8:0:1::1".parse()?);
+        config.home_agent_v4 = Some(home_agent);
+        config.home_agent_port = udp.port();
+        for n in 1..=care_of_addresses {
+            let address = Ipv4Addr::new(127, 0, 0, n + 1);
+            config.care_of.push(CareOfConfig::new(n.into(), address.into()));
+        }
+        Ok(config)
+    }
+
+    /// Starts a mobile node and registers each care-of address.
+    ///
+    /// # Errors
+    /// When it is refused or not answered.
+    pub async fn registered(&self, config: Config) -> Result<MobileNode> {
+        let node = MobileNode::start(config).await?;
+        node.register(false).await?;
+        Ok(node)
+    }
+
+    /// The leader, once all three replicas run and know it.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn leader(&self) -> Result<Member> {
+        eventually("three replicas with a leader", async || {
+            let stores = self.endpoints()?.stores;
+            let mut leader = None;
+            for store in &stores {
+                ensure!(store.pid.is_some(), "{} is down", store.name);
+                if status_of(store).await?.role == "leader" {
+                    leader = Some(store.clone());
+                }
+            }
+            leader.context("no leader")
+        })
+        .await
+    }
+
+    /// What the leader holds of a home address.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn bindings(&self, home_address: &str) -> Result<HomeBindings> {
+        eventually("the leader's bindings", async || {
+            let mut client = BindingsClient::new(channel_to(&self.leader().await?).await?);
+            let home_address = home_address.to_owned();
+            let request = GetHomeBindingsRequest { home_address, local: false };
+            Ok(client.get_home_bindings(request).await?.into_inner())
+        })
+        .await
+    }
+
+    /// All home addresses with bindings, by the leader.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn all_bindings(&self) -> Result<Vec<HomeBindings>> {
+        let mut client = BindingsClient::new(channel_to(&self.leader().await?).await?);
+        let mut all = Vec::new();
+        let mut request =
+            ListHomeBindingsRequest { page_size: 1000, page_token: String::new(), local: false };
+        loop {
+            let page = client.list_home_bindings(request.clone()).await?.into_inner();
+            all.extend(page.homes);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+}
+
+impl Drop for DevCluster {
+    fn drop(&mut self) {
+        // Its children end when it does: their standard input closes.
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            eprintln!("homeport dev: {error}");
+        }
+    }
+}
+
+/// Kills a process as a power failure would: SIGKILL.
+///
+/// # Errors
+/// When it is down already.
+pub fn kill(member: &Member) -> Result<()> {
+    let pid = member.pid.with_context(|| format!("{} is down", member.name))?;
+    let status = Command::new("kill").args(["-KILL", &pid.to_string()]).status()?;
+    ensure!(status.success(), "kill {pid}");
+    Ok(())
+}
+
+/// State of a replica.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn status_of(store: &Member) -> Result<GetStatusResponse> {
+    let mut client = ClusterClient::new(channel_to(store).await?);
+    Ok(client.get_status(GetStatusRequest {}).await?.into_inner())
+}
+
+async fn channel_to(member: &Member) -> Result<Channel> {
+    let address = member.grpc.as_ref().context("it serves no gRPC")?;
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    let endpoint = endpoint.connect_timeout(Duration::from_secs(1)).timeout(Duration::from_secs(2));
+    Ok(endpoint.connect().await?)
+}
+
+/// A value of a process's metrics, `name` with labels as they are written there.
+///
+/// # Errors
+/// When it cannot be read or is not there.
+pub async fn metric(member: &Member, name: &str) -> Result<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(member.ops).await?;
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(line.with_context(|| format!("{} has no metric {name}", member.name))?.to_owned())
+}

@@ -1,0 +1,14 @@
+//! A mobile node against a home agent made of the same cores as the real one, in this process: binding
+//! cache, signalling and forwarding, without a log and without processes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test that cannot go on has failed, and a test binary has no outside"
+)]
+
+mod home_agent;
+mod program;
+mod tun;
+mod udp;

@@ -209,13 +209,15 @@ impl Network {
     }
 
     /// Lets the kernel answer neighbour solicitations on `link` for an address that is elsewhere,
-    /// and switches that on for the interface. The kernel keeps these in a list: not for many.
+    /// and switches that on for the interface, without the random delay (RFC 4861 §7.2.8) that spreads
+    /// several proxies of one address. The kernel keeps these in a list: not for many.
     pub async fn add_proxy_neighbour(&self, link: &str, address: Ipv6Addr) -> Result<(), Error> {
         write_sysctl(
             &self.namespace,
             &format!("net/ipv6/conf/{link}/proxy_ndp"),
             "1",
         )?;
+        write_sysctl(&self.namespace, &format!("net/ipv6/neigh/{link}/proxy_delay"), "0")?;
         let index = self.link_index(link).await?;
         let mut request = self.handle.neighbours().add(index, IpAddr::V6(address));
         *request.message_mut() = proxy_message(index, address);

@@ -129,7 +129,7 @@ async fn tell(cluster: &Cluster, stage: &Stage, node: &MobileNode) -> anyhow::Re
     } else {
         step("It registers its care-of addresses, a Binding Update each, over UDP");
         print_results(&node.register(false).await?, begun);
-        step("One bulk Binding Update refreshes all three");
+        step("One bulk Binding Update refreshes all three (a node sends three updates a second at most)");
         let begun = Instant::now();
         print_results(&node.refresh(true).await?, begun);
     }
@@ -161,6 +161,8 @@ fn step(text: &str) {
 }
 
 fn print_results(results: &[BindingResult], begun: Instant) {
+    let mut results: Vec<&BindingResult> = results.iter().collect();
+    results.sort_by_key(|result| result.bid);
     for result in results {
         let name = result.bid.map_or("binding".to_owned(), |bid| format!("BID {bid}"));
         match result.outcome {

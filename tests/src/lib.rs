@@ -13,6 +13,7 @@ use homeport_api::admin::{
 };
 use homeport_api::signalling::signalling_client::SignallingClient;
 use homeport_api::signalling::{PuntRequest, PuntResponse, UdpOuter};
+use homeport_runtime::config::OpsConfig;
 use homeport_runtime::{Shutdown, Task};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -23,6 +24,7 @@ use tonic::transport::Channel;
 pub mod dev;
 pub mod failover;
 pub mod golden;
+pub mod ops;
 pub mod updates;
 
 /// How long anything may take before a test gives up; machines of CI are slow and shared.
@@ -167,18 +169,19 @@ pub struct FrontEnd {
     packets: mpsc::Sender<PuntRequest>,
     answers: Streaming<PuntResponse>,
     tickets: u64,
+    ops: SocketAddr,
     _task: Task<Result<(), homeport_front_end::Error>>,
 }
 
 impl FrontEnd {
     async fn start(stores: Vec<String>) -> Result<Self> {
-        let listen = free_address()?;
+        let (listen, ops) = (free_address()?, free_address()?);
         let config = homeport_front_end::Config {
             listen,
             stores,
             deadline_ms: 5000,
             telemetry: Default::default(),
-            ops: Default::default(),
+            ops: OpsConfig { listen: ops },
         };
         let task = Task::spawn("front-end", homeport_front_end::run(config, Shutdown::manual()));
         let channel = eventually("the front-end", async || {
@@ -188,7 +191,7 @@ impl FrontEnd {
         let (packets, requests) = mpsc::channel(64);
         let answers =
             SignallingClient::new(channel).punt(ReceiverStream::new(requests)).await?.into_inner();
-        Ok(Self { packets, answers, tickets: 0, _task: task })
+        Ok(Self { packets, answers, tickets: 0, ops, _task: task })
     }
 
     /// Sends a packet without waiting for its answer.
@@ -212,6 +215,14 @@ impl FrontEnd {
             Ok(answer) => answer?.context("the front-end closed the stream"),
             Err(_elapsed) => bail!("no answer"),
         }
+    }
+
+    /// Value of a metric, by its name and labels as they stand on the page; 0 when it is not there.
+    ///
+    /// # Errors
+    /// When the operations port does not answer.
+    pub async fn metric(&self, sample: &str) -> Result<f64> {
+        ops::metric(self.ops, sample).await
     }
 
     /// The answer to a packet.

@@ -176,11 +176,6 @@ impl MobileNode {
         self.command(Command::Adopt { addresses }).await.map(drop)
     }
 
-    /// Ends all bindings from the home address: the node is at home.
-    pub async fn return_home(&self) -> Result<Vec<BindingResult>, Error> {
-        self.command(Command::ReturnHome).await
-    }
-
     /// Sends ICMPv6 echo requests from the home address through a binding, or the best one, 20 ms
     /// apart; each waits this long for its reply.
     pub async fn ping(

@@ -21,8 +21,8 @@
 //! # }
 //! ```
 //!
-//! What it is not: no router advertisements, no IPsec, no choice of links. Whoever uses it says where the
-//! node is.
+//! What it is not: no router advertisements, no IPsec, no choice of links, no home link. Whoever uses it
+//! says where the node is, and it is always away from home.
 //!
 //! Depends on `homeport-mobile` for the protocol, `homeport-hostnet` for the host and `homeport-runtime` for
 //! tasks and configuration.

@@ -11,7 +11,7 @@ use homeport_forwarding::{
     Action, CareOf, Config, Forwarding, ForwardingBinding, HomeEntry, HomePrefix, Ingress, Millis,
     Punt,
 };
-use homeport_hostnet::Tun;
+use homeport_hostnet::{Namespace, Tun, bind_udp};
 use homeport_runtime::Task;
 use homeport_runtime::clock::unix_ms;
 use homeport_signalling::{Arrival, Concluded, Judged, Received, UdpOuter, receive};
@@ -56,17 +56,25 @@ enum Out {
 }
 
 impl HomeAgent {
-    /// Listens on a free UDP port of 127.0.0.1, and on a TUN device if there is one.
-    pub async fn start(authentication: Authentication, tun: Option<Tun>) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    /// Listens on a free UDP port of 127.0.0.1.
+    pub async fn start(authentication: Authentication) -> Self {
+        let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        Self::start_in(&Namespace::Current, local, authentication, None)
+    }
+
+    /// Listens on a UDP port inside a namespace, and on a TUN device if there is one.
+    pub fn start_in(
+        namespace: &Namespace,
+        local: SocketAddrV4,
+        authentication: Authentication,
+        tun: Option<Tun>,
+    ) -> Self {
+        let socket = Arc::new(bind_udp(namespace, local).unwrap());
         let SocketAddr::V4(udp) = socket.local_addr().unwrap() else { panic!() };
-        let state = Arc::new(Mutex::new(State::new(authentication, udp.port(), tun.is_none())));
-        let socket = Arc::new(socket);
+        let state = Arc::new(Mutex::new(State::new(authentication, udp, tun.is_none())));
         let tun = tun.map(Arc::new);
-        let mut tasks = vec![Task::spawn(
-            "home agent udp",
-            serve_udp(Arc::clone(&state), Arc::clone(&socket), udp, tun.clone()),
-        )];
+        let serve = serve_udp(Arc::clone(&state), Arc::clone(&socket), udp, tun.clone());
+        let mut tasks = vec![Task::spawn("home agent udp", serve)];
         if let Some(tun) = tun {
             let serve = serve_tun(Arc::clone(&state), Arc::clone(&socket), tun);
             tasks.push(Task::spawn("home agent tun", serve));
@@ -104,12 +112,12 @@ impl HomeAgent {
 }
 
 impl State {
-    fn new(authentication: Authentication, udp_port: u16, plays_correspondent: bool) -> Self {
+    fn new(authentication: Authentication, udp: SocketAddrV4, plays_correspondent: bool) -> Self {
         let prefix = Ipv6Prefix::new("2001:db8:0:1::".parse().unwrap(), 64).unwrap();
         let mut prefix = binding::HomePrefix::new(prefix, HOME_AGENT, authentication);
-        prefix.home_agent_ipv4 = Some(Ipv4Addr::LOCALHOST);
+        prefix.home_agent_ipv4 = Some(*udp.ip());
         prefix.loopback_care_of_allowed = true;
-        let config = Config { udp_port, ..Config::default() };
+        let config = Config { udp_port: udp.port(), ..Config::default() };
         let mut state = Self {
             cache: BindingCache::default(),
             forwarding: Forwarding::new(config),
@@ -146,7 +154,7 @@ impl State {
                         prefix: prefix.address(),
                         prefix_len: prefix.len(),
                         home_agent: HOME_AGENT,
-                        home_agent_v4: Some(Ipv4Addr::LOCALHOST),
+                        home_agent_v4: self.prefix.home_agent_ipv4,
                     });
                 }
                 Change::Home(home) => {
@@ -235,7 +243,7 @@ impl State {
     }
 
     /// A packet from the correspondent for the home address, and what the home agent makes of it.
-    fn from_correspondent(&mut self, packet: &[u8]) -> Vec<Out> {
+    fn intercept(&mut self, packet: &[u8]) -> Vec<Out> {
         self.handle(Ingress::Ip(packet))
     }
 }
@@ -252,11 +260,7 @@ fn entry_of(home: &binding::Home) -> HomeEntry {
         ends: Millis(it.ends.0),
         home: it.home.is_some(),
     });
-    HomeEntry {
-        home_agent: home.home_agent,
-        home_agent_v4: Some(Ipv4Addr::LOCALHOST),
-        bindings: bindings.collect(),
-    }
+    HomeEntry { home_agent: home.home_agent, home_agent_v4: None, bindings: bindings.collect() }
 }
 
 async fn serve_udp(
@@ -279,7 +283,7 @@ async fn serve_tun(state: Arc<Mutex<State>>, socket: Arc<UdpSocket>, tun: Arc<Tu
     let mut buffer = vec![0; 65_536];
     loop {
         let len = tun.recv(&mut buffer).await.unwrap();
-        let out = state.lock().unwrap().from_correspondent(&buffer[..len]);
+        let out = state.lock().unwrap().intercept(&buffer[..len]);
         send(out, &socket, Some(&tun)).await;
     }
 }
@@ -302,7 +306,7 @@ impl HomeAgent {
         let request = Icmpv6::EchoRequest { identifier: 7, sequence: 1, data: b"from outside" };
         let packet = PacketBuilder::new(CORRESPONDENT, HOME)
             .build(protocol::ICMPV6, &request.emit(CORRESPONDENT, HOME));
-        let out = self.state().from_correspondent(&packet);
+        let out = self.state().intercept(&packet);
         send(out, &self.socket, None).await;
     }
 }

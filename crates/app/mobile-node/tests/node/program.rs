@@ -62,7 +62,7 @@ fn ended_with(output: &Output, code: i32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn once_registers_pings_and_ends() {
-    let agent = HomeAgent::start(Authentication::MnHa, None).await;
+    let agent = HomeAgent::start(Authentication::MnHa).await;
     let config = file(&agent, "");
     let output = run(&config, &["once", "--bulk", "--json", "--ping", "2001:db8:f::99"]).await;
     ended_with(&output, 0);
@@ -82,7 +82,7 @@ async fn once_registers_pings_and_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_shot_commands_leave_their_work_behind() {
-    let agent = HomeAgent::start(Authentication::MnHa, None).await;
+    let agent = HomeAgent::start(Authentication::MnHa).await;
     let config = file(&agent, "");
     ended_with(&run(&config, &["register"]).await, 0);
     assert_eq!(agent.bids(), [1, 2]);
@@ -96,7 +96,7 @@ async fn one_shot_commands_leave_their_work_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn run_refreshes_and_writes_a_journal() {
-    let agent = HomeAgent::start(Authentication::MnHa, None).await;
+    let agent = HomeAgent::start(Authentication::MnHa).await;
     let config = file(&agent, "");
     let journal = NamedTempFile::new().unwrap();
     let path = journal.path().to_str().unwrap();
@@ -128,7 +128,7 @@ async fn run_refreshes_and_writes_a_journal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_way_to_fail_has_its_exit_code() {
-    let agent = HomeAgent::start(Authentication::MnHa, None).await;
+    let agent = HomeAgent::start(Authentication::MnHa).await;
     let told = |output: &Output, code: i32, words: &str| {
         ended_with(output, code);
         let text = String::from_utf8(output.stderr.clone()).unwrap();
@@ -161,7 +161,7 @@ async fn each_way_to_fail_has_its_exit_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_prints_the_configuration_without_the_key() {
-    let agent = HomeAgent::start(Authentication::MnHa, None).await;
+    let agent = HomeAgent::start(Authentication::MnHa).await;
     let output = run(&file(&agent, ""), &["check"]).await;
     ended_with(&output, 0);
     let text = String::from_utf8(output.stdout).unwrap();

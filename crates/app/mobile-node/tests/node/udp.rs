@@ -32,7 +32,7 @@ fn config(agent: &HomeAgent, bids: &[u16]) -> Config {
 }
 
 async fn started(authentication: Authentication, bids: &[u16]) -> (HomeAgent, MobileNode) {
-    let agent = HomeAgent::start(authentication, None).await;
+    let agent = HomeAgent::start(authentication).await;
     let mut config = config(&agent, bids);
     if authentication == Authentication::MnHa {
         config.authentication = Some(association());
@@ -187,7 +187,7 @@ async fn refusals_and_silence_are_told_apart() {
 
 #[tokio::test]
 async fn a_wrong_key_is_never_believed() {
-    let agent = HomeAgent::start(Authentication::MnHa, None).await;
+    let agent = HomeAgent::start(Authentication::MnHa).await;
     let mut config = config(&agent, &[1]);
     config.request_timeout_ms = 1_000;
     config.authentication =

@@ -40,10 +40,10 @@ pub async fn run(cluster: &DevCluster, kills: u32) -> Result<Failover> {
     let node = cluster.registered(config).await?;
     node.refresh_every(Some(REFRESH_INTERVAL), true).await?;
     let stop = Arc::new(AtomicBool::new(false));
-    let newcomers = Task::spawn("newcomers", register_newcomers(
-        cluster.mobile_node("2001:db8:0:1::1000", 0)?,
-        stop.clone(),
-    ));
+    let newcomers = Task::spawn(
+        "newcomers",
+        register_newcomers(cluster.mobile_node("2001:db8:0:1::1000", 0)?, stop.clone()),
+    );
     let mut seen = Failover::default();
     for _ in 0..kills {
         let leader = cluster.leader().await?;

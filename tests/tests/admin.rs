@@ -402,8 +402,10 @@ async fn wrong_requests_are_refused_by_name() -> Result<()> {
 
 type Call<'c> = Pin<Box<dyn Future<Output = Result<(), Status>> + Send + 'c>>;
 
+type NamedCall = (&'static str, fn(&mut Admin) -> Call<'_>);
+
 /// Every write and every linearizable read.
-fn calls_for_leaders() -> [(&'static str, fn(&mut Admin) -> Call<'_>); 9] {
+fn calls_for_leaders() -> [NamedCall; 9] {
     [
         ("create prefix", |a| {
             let record = prefix("2001:db8:9::/64", "2001:db8:9::1");

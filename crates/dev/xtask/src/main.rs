@@ -2,6 +2,7 @@
 //! what it found, writes it as JSON when asked, and exits non-zero when something failed.
 
 mod chart;
+mod failover;
 mod layers;
 mod packages;
 mod report;
@@ -29,6 +30,12 @@ struct Arguments {
 enum Task {
     /// Lint the Helm chart and render it with each set of example values.
     Chart,
+    /// Kill the store's leader while a mobile node refreshes every 100 ms.
+    Failover {
+        /// How many times.
+        #[arg(long, default_value_t = 5)]
+        kills: u32,
+    },
     /// Check which crate depends on which: core <- shell <- role <- app.
     Layers,
     /// Install the Debian packages that the tests need, or say which they are.
@@ -56,6 +63,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let root = workspace_root()?;
     let report = match arguments.task {
         Task::Chart => chart::check(&root)?,
+        Task::Failover { kills } => failover::run(kills)?,
         Task::Layers => layers::check(&root)?,
         Task::Packages => packages::install()?,
         Task::Test => suite::run(&root)?,

@@ -1,1 +1,78 @@
-//! Placeholder.
+//! The forwarder: packets of an edge host in and out, decided by a table that follows the store.
+//!
+//! ```text
+//!  kernel --TUN--> \                                / --TUN--> kernel
+//!  socket --UDP-->  engine (1 task, owns the table)  --UDP--> socket
+//!                  ^    ^                           \ --queue, 1024 each--> front-end links
+//!        events, 4 |    | answers, up, down, 1024
+//!  stores --> feed (1 task)    front-end links (1 task each) --> front-ends
+//!             routes (1 task): home prefixes into the TUN
+//! ```
+//!
+//! Data never leaves this process. Cut off from every store it goes on with what it has, each
+//! binding until its end. Cut off from every front-end it drops signalling, which mobile nodes send
+//! again.
+//!
+//! No rule of any protocol is decided here: that is `homeport-forwarding`.
+
+mod backoff;
+mod config;
+mod engine;
+mod feed;
+mod held;
+pub mod limits;
+mod metrics;
+mod mirror;
+mod port;
+mod punt;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use homeport_forwarding::{Config as Rules, Forwarding};
+use homeport_runtime::{Readiness, Shutdown, Task, ops};
+use tokio::sync::{mpsc, watch};
+
+pub use crate::config::{Config, Error, TunConfig, UdpConfig};
+
+use crate::{engine::Engine, metrics::Metrics, port::Port, routes::Routes};
+
+/// Runs a forwarder until `shutdown` begins.
+///
+/// # Errors
+/// When the configuration cannot work, or the host does not give a port that it names.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
+    let stores = config::endpoints("stores", &config.stores)?;
+    let front_ends = config::endpoints("front_ends", &config.front_ends)?;
+    let mut registry = homeport_runtime::metrics::registry();
+    let metrics = Arc::new(Metrics::register(&mut registry));
+    let readiness = Readiness::default();
+    let caught_up = readiness.latch("feed");
+    let port = Port::open(&config)?;
+    let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
+
+    let (prefixes, wanted) = watch::channel(Vec::new());
+    let _routes =
+        Routes::open(&config).await?.map(|routes| Task::spawn("routes", routes.run(wanted)));
+    let (feed_out, feed) = mpsc::channel(limits::FEED_EVENTS_WAITING_MAX);
+    let _feed = Task::spawn("feed", feed::follow(stores, config.name.clone(), feed_out));
+    let (signalling_out, signalling) = mpsc::channel(limits::ANSWERS_WAITING_MAX);
+    let _links: Vec<Task> = (0..)
+        .zip(front_ends)
+        .map(|(index, front_end)| {
+            Task::spawn("front-end link", punt::link(index, front_end, signalling_out.clone()))
+        })
+        .collect();
+
+    let rules = Rules {
+        path_mtu: config.tun.as_ref().map_or(limits::PATH_MTU_DEFAULT, |tun| tun.path_mtu),
+        udp_port: config.udp_port(),
+        fragment_seed: rand::random(),
+        ..Rules::default()
+    };
+    let engine = Engine::new(Forwarding::new(rules), metrics, caught_up, prefixes);
+    tracing::info!(name = %config.name, port = %port, "forwarder");
+    engine.run(port, feed, signalling, shutdown).await
+}

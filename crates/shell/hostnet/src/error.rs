@@ -84,32 +84,18 @@ impl Error {
         source: io::Error,
     ) -> Self {
         let object = object.into();
-        let errno = source
-            .raw_os_error()
-            .map(rustix::io::Errno::from_raw_os_error);
+        let errno = source.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
         match errno {
-            Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => Self::NotPermitted {
-                operation,
-                object,
-                source,
-            },
-            Some(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV | rustix::io::Errno::SRCH) => {
-                Self::NotFound {
-                    operation,
-                    object,
-                    source,
-                }
+            Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => {
+                Self::NotPermitted { operation, object, source }
             }
-            Some(rustix::io::Errno::EXIST | rustix::io::Errno::BUSY) => Self::Exists {
-                operation,
-                object,
-                source,
-            },
-            _ => Self::Failed {
-                operation,
-                object,
-                source,
-            },
+            Some(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV | rustix::io::Errno::SRCH) => {
+                Self::NotFound { operation, object, source }
+            }
+            Some(rustix::io::Errno::EXIST | rustix::io::Errno::BUSY) => {
+                Self::Exists { operation, object, source }
+            }
+            _ => Self::Failed { operation, object, source },
         }
     }
 

@@ -71,10 +71,9 @@ impl Network {
         let found = links.try_next().await;
         let missing = || std::io::Error::from_raw_os_error(rustix::io::Errno::NODEV.raw_os_error());
         match found.map_err(|error| self.refused("find", link, error))? {
-            Some(message) => Ok((
-                message.header.index,
-                message.header.flags.contains(LinkFlags::Up),
-            )),
+            Some(message) => {
+                Ok((message.header.index, message.header.flags.contains(LinkFlags::Up)))
+            }
             None => Err(Error::new("find", self.link_object(link), missing())),
         }
     }
@@ -94,8 +93,7 @@ impl Network {
             };
             for info in infos {
                 if let LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))) = info {
-                    peer.attributes
-                        .push(LinkAttribute::NetNsFd(file.as_raw_fd()));
+                    peer.attributes.push(LinkAttribute::NetNsFd(file.as_raw_fd()));
                 }
             }
         }
@@ -111,9 +109,7 @@ impl Network {
     pub async fn move_link(&self, link: &str, to: &Namespace) -> Result<(), Error> {
         let file = to.open()?;
         let index = self.link_index(link).await?;
-        let message = LinkUnspec::new_with_index(index)
-            .setns_by_fd(file.as_raw_fd())
-            .build();
+        let message = LinkUnspec::new_with_index(index).setns_by_fd(file.as_raw_fd()).build();
         self.handle
             .link()
             .change(message)
@@ -126,10 +122,7 @@ impl Network {
     pub async fn delete_link(&self, link: &str) -> Result<(), Error> {
         let index = self.link_index(link).await?;
         let request = self.handle.link().del(index);
-        request
-            .execute()
-            .await
-            .map_err(|error| self.refused("delete", link, error))
+        request.execute().await.map_err(|error| self.refused("delete", link, error))
     }
 
     /// Sets an interface up.
@@ -139,14 +132,12 @@ impl Network {
 
     /// Sets an interface down.
     pub async fn link_down(&self, link: &str) -> Result<(), Error> {
-        self.change(link, "set down", |builder| builder.down())
-            .await
+        self.change(link, "set down", |builder| builder.down()).await
     }
 
     /// Sets an interface's MTU.
     pub async fn set_mtu(&self, link: &str, mtu: u32) -> Result<(), Error> {
-        self.change(link, "set the MTU of", |builder| builder.mtu(mtu))
-            .await
+        self.change(link, "set the MTU of", |builder| builder.mtu(mtu)).await
     }
 
     /// Adds an address without Duplicate Address Detection, because those who use this know what is
@@ -155,17 +146,10 @@ impl Network {
     pub async fn add_address(&self, link: &str, address: IpNet) -> Result<(), Error> {
         let (index, up) = self.find(link).await?;
         let message = address_message(index, address);
-        let mut request = self
-            .handle
-            .address()
-            .add(index, address.addr(), address.prefix_len());
+        let mut request = self.handle.address().add(index, address.addr(), address.prefix_len());
         *request.message_mut() = message;
         request.replace().execute().await.map_err(|error| {
-            Error::netlink(
-                "add",
-                format!("address {address} to {}", self.link_object(link)),
-                error,
-            )
+            Error::netlink("add", format!("address {address} to {}", self.link_object(link)), error)
         })?;
         if let (true, IpAddr::V6(address)) = (up, address.addr()) {
             self.until_local(address).await;
@@ -178,9 +162,7 @@ impl Network {
     async fn until_local(&self, address: Ipv6Addr) {
         const TRIES: u32 = 200;
         const PAUSE: Duration = Duration::from_millis(5);
-        let query = RouteMessageBuilder::<Ipv6Addr>::new()
-            .destination_prefix(address, 128)
-            .build();
+        let query = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(address, 128).build();
         for _ in 0..TRIES {
             let mut answers = self.handle.route().get(query.clone()).execute();
             let answer = answers.try_next().await;
@@ -197,26 +179,17 @@ impl Network {
     /// Removes an address.
     pub async fn delete_address(&self, link: &str, address: IpNet) -> Result<(), Error> {
         let message = address_message(self.link_index(link).await?, address);
-        self.handle
-            .address()
-            .del(message)
-            .execute()
-            .await
-            .map_err(|error| {
-                let object = format!("address {address} from {}", self.link_object(link));
-                Error::netlink("remove", object, error)
-            })
+        self.handle.address().del(message).execute().await.map_err(|error| {
+            let object = format!("address {address} from {}", self.link_object(link));
+            Error::netlink("remove", object, error)
+        })
     }
 
     /// Lets the kernel answer neighbour solicitations on `link` for an address that is elsewhere,
-    /// and switches that on for the interface, without the random delay (RFC 4861 §7.2.8) that spreads
-    /// several proxies of one address. The kernel keeps these in a list: not for many.
+    /// and switches that on for the interface, without the random delay (RFC 4861 §7.2.8) that
+    /// spreads several proxies of one address. The kernel keeps these in a list: not for many.
     pub async fn add_proxy_neighbour(&self, link: &str, address: Ipv6Addr) -> Result<(), Error> {
-        write_sysctl(
-            &self.namespace,
-            &format!("net/ipv6/conf/{link}/proxy_ndp"),
-            "1",
-        )?;
+        write_sysctl(&self.namespace, &format!("net/ipv6/conf/{link}/proxy_ndp"), "1")?;
         write_sysctl(&self.namespace, &format!("net/ipv6/neigh/{link}/proxy_delay"), "0")?;
         let index = self.link_index(link).await?;
         let mut request = self.handle.neighbours().add(index, IpAddr::V6(address));
@@ -231,15 +204,10 @@ impl Network {
     pub async fn delete_proxy_neighbour(&self, link: &str, address: Ipv6Addr) -> Result<(), Error> {
         let index = self.link_index(link).await?;
         let message = proxy_message(index, address);
-        self.handle
-            .neighbours()
-            .del(message)
-            .execute()
-            .await
-            .map_err(|error| {
-                let object = format!("proxy neighbour {address} on {}", self.link_object(link));
-                Error::netlink("remove", object, error)
-            })
+        self.handle.neighbours().del(message).execute().await.map_err(|error| {
+            let object = format!("proxy neighbour {address} on {}", self.link_object(link));
+            Error::netlink("remove", object, error)
+        })
     }
 
     async fn change(
@@ -253,10 +221,7 @@ impl Network {
         let index = self.link_index(link).await?;
         let message = set(LinkUnspec::new_with_index(index)).build();
         let request = self.handle.link().change(message);
-        request
-            .execute()
-            .await
-            .map_err(|error| self.refused(operation, link, error))
+        request.execute().await.map_err(|error| self.refused(operation, link, error))
     }
 
     fn refused(&self, operation: &'static str, link: &str, error: rtnetlink::Error) -> Error {
@@ -272,17 +237,11 @@ fn address_message(index: u32, address: IpNet) -> AddressMessage {
     let (mut message, flags) = match address {
         IpNet::V4(net) => {
             let builder = AddressMessageBuilder::<Ipv4Addr>::new();
-            (
-                builder.address(net.addr(), net.prefix_len()).build(),
-                AddressFlags::empty(),
-            )
+            (builder.address(net.addr(), net.prefix_len()).build(), AddressFlags::empty())
         }
         IpNet::V6(net) => {
             let builder = AddressMessageBuilder::<Ipv6Addr>::new();
-            (
-                builder.address(net.addr(), net.prefix_len()).build(),
-                AddressFlags::Nodad,
-            )
+            (builder.address(net.addr(), net.prefix_len()).build(), AddressFlags::Nodad)
         }
     };
     message.header.index = index;
@@ -295,10 +254,6 @@ fn proxy_message(index: u32, address: Ipv6Addr) -> NeighbourMessage {
     message.header.family = AddressFamily::Inet6;
     message.header.ifindex = index;
     message.header.flags = NeighbourFlags::Proxy;
-    message
-        .attributes
-        .push(NeighbourAttribute::Destination(NeighbourAddress::Inet6(
-            address,
-        )));
+    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)));
     message
 }

@@ -157,11 +157,7 @@ pub fn write_sysctl(namespace: &Namespace, parameter: &str, value: &str) -> Resu
     let path = Path::new("/proc/sys").join(parameter.replace(separator, "/"));
     let written = namespace.run(|| fs::write(path, value))?;
     written.map_err(|source| {
-        Error::new(
-            "set",
-            format!("kernel parameter {parameter} to {value} in {namespace}"),
-            source,
-        )
+        Error::new("set", format!("kernel parameter {parameter} to {value} in {namespace}"), source)
     })
 }
 
@@ -184,9 +180,7 @@ impl TemporaryNamespace {
     /// Creates one with this name.
     pub fn named(name: &str) -> Result<Self, Error> {
         Namespace::create(name)?;
-        Ok(Self {
-            name: name.to_owned(),
-        })
+        Ok(Self { name: name.to_owned() })
     }
 
     /// Its name.
@@ -263,8 +257,6 @@ pub(crate) fn on_a_thread<T: Send>(
             .name("namespace".to_owned())
             .spawn_scoped(scope, work)
             .map_err(|source| Error::new(operation, object(), source))?;
-        Ok(thread
-            .join()
-            .unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
+        Ok(thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
     })
 }

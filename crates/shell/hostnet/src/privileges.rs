@@ -43,9 +43,7 @@ pub fn privileges() -> Result<(), Unprivileged> {
         || "network namespaces".to_owned(),
         || {
             enter_new().map_err(|errno| format!("no new network namespace: {}", why(errno)))?;
-            create("probe", 1500)
-                .map(drop)
-                .map_err(|error| error.to_string())
+            create("probe", 1500).map(drop).map_err(|error| error.to_string())
         },
     );
     let reasons = match tried {

@@ -43,13 +43,7 @@ impl Route {
     /// To a destination; without device and gateway only good for deleting.
     #[must_use]
     pub const fn to(destination: IpNet) -> Self {
-        Self {
-            destination,
-            device: None,
-            via: None,
-            table: None,
-            kind: RouteKind::Unicast,
-        }
+        Self { destination, device: None, via: None, table: None, kind: RouteKind::Unicast }
     }
 
     /// Through this interface.
@@ -116,27 +110,13 @@ impl Rule {
     /// All packets look into this table. IPv6, unless an IPv4 prefix says otherwise.
     #[must_use]
     pub const fn look_up(table: u32) -> Self {
-        Self {
-            table,
-            from: None,
-            to: None,
-            input: None,
-            priority: None,
-            ipv4: false,
-        }
+        Self { table, from: None, to: None, input: None, priority: None, ipv4: false }
     }
 
     /// The same for IPv4.
     #[must_use]
     pub const fn look_up_ipv4(table: u32) -> Self {
-        Self {
-            table,
-            from: None,
-            to: None,
-            input: None,
-            priority: None,
-            ipv4: true,
-        }
+        Self { table, from: None, to: None, input: None, priority: None, ipv4: true }
     }
 
     /// Only packets with a source in this prefix.
@@ -171,30 +151,20 @@ impl Rule {
 
     fn message(&self) -> RuleMessage {
         let mut message = RuleMessage::default();
-        message.header.family = if self.ipv4 {
-            AddressFamily::Inet
-        } else {
-            AddressFamily::Inet6
-        };
+        message.header.family = if self.ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
         message.header.action = RuleAction::ToTable;
         // The header's field has eight bits; the attribute holds any table.
         message.attributes.push(RuleAttribute::Table(self.table));
         if let Some(prefix) = self.from {
             message.header.src_len = prefix.prefix_len();
-            message
-                .attributes
-                .push(RuleAttribute::Source(prefix.network()));
+            message.attributes.push(RuleAttribute::Source(prefix.network()));
         }
         if let Some(prefix) = self.to {
             message.header.dst_len = prefix.prefix_len();
-            message
-                .attributes
-                .push(RuleAttribute::Destination(prefix.network()));
+            message.attributes.push(RuleAttribute::Destination(prefix.network()));
         }
         if let Some(link) = &self.input {
-            message
-                .attributes
-                .push(RuleAttribute::Iifname(link.clone()));
+            message.attributes.push(RuleAttribute::Iifname(link.clone()));
         }
         if let Some(priority) = self.priority {
             message.attributes.push(RuleAttribute::Priority(priority));
@@ -223,23 +193,13 @@ impl Network {
     /// Adds a route; it must not be there yet.
     pub async fn add_route(&self, route: &Route) -> Result<(), Error> {
         let request = self.handle.route().add(self.route_message(route).await?);
-        request
-            .execute()
-            .await
-            .map_err(|error| self.route_refused("add", route, error))
+        request.execute().await.map_err(|error| self.route_refused("add", route, error))
     }
 
     /// Adds a route in place of one to the same destination in the same table.
     pub async fn replace_route(&self, route: &Route) -> Result<(), Error> {
-        let request = self
-            .handle
-            .route()
-            .add(self.route_message(route).await?)
-            .replace();
-        request
-            .execute()
-            .await
-            .map_err(|error| self.route_refused("replace", route, error))
+        let request = self.handle.route().add(self.route_message(route).await?).replace();
+        request.execute().await.map_err(|error| self.route_refused("replace", route, error))
     }
 
     /// Deletes a route. What it does not name may be anything.
@@ -249,29 +209,20 @@ impl Network {
             message.header.scope = RouteScope::NoWhere;
         }
         let request = self.handle.route().del(message);
-        request
-            .execute()
-            .await
-            .map_err(|error| self.route_refused("delete", route, error))
+        request.execute().await.map_err(|error| self.route_refused("delete", route, error))
     }
 
     /// Adds a routing rule; it must not be there yet.
     pub async fn add_rule(&self, rule: &Rule) -> Result<(), Error> {
         let mut request = self.handle.rule().add();
         *request.message_mut() = rule.message();
-        request
-            .execute()
-            .await
-            .map_err(|error| self.rule_refused("add", rule, error))
+        request.execute().await.map_err(|error| self.rule_refused("add", rule, error))
     }
 
     /// Deletes a routing rule.
     pub async fn delete_rule(&self, rule: &Rule) -> Result<(), Error> {
         let request = self.handle.rule().del(rule.message());
-        request
-            .execute()
-            .await
-            .map_err(|error| self.rule_refused("delete", rule, error))
+        request.execute().await.map_err(|error| self.rule_refused("delete", rule, error))
     }
 
     async fn route_message(&self, route: &Route) -> Result<RouteMessage, Error> {
@@ -334,9 +285,7 @@ fn completed<T>(
         RouteKind::Blackhole => RouteType::BlackHole,
         RouteKind::Unreachable => RouteType::Unreachable,
     };
-    let builder = builder
-        .table_id(route.table.unwrap_or(RT_TABLE_MAIN))
-        .kind(kind);
+    let builder = builder.table_id(route.table.unwrap_or(RT_TABLE_MAIN)).kind(kind);
     match index {
         Some(index) => builder.output_interface(index),
         None => builder,

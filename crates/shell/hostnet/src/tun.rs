@@ -17,9 +17,7 @@ pub struct Tun {
 
 impl std::fmt::Debug for Tun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tun")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Tun").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -30,10 +28,7 @@ impl Tun {
         let device = namespace.run(|| create(name, mtu))??;
         // Only the descriptor is used from here on, and that belongs to no namespace.
         let device = AsyncDevice::new(device).map_err(|source| failed("watch", name, source))?;
-        Ok(Self {
-            device,
-            name: name.to_owned(),
-        })
+        Ok(Self { device, name: name.to_owned() })
     }
 
     /// The interface's name.
@@ -45,10 +40,7 @@ impl Tun {
     /// Waits for a packet that the kernel routed into the device; gives its length. A packet longer
     /// than the buffer is cut off.
     pub async fn recv(&self, packet: &mut [u8]) -> Result<usize, Error> {
-        self.device
-            .recv(packet)
-            .await
-            .map_err(|source| failed("read from", &self.name, source))
+        self.device.recv(packet).await.map_err(|source| failed("read from", &self.name, source))
     }
 
     /// Takes a packet that is already there; `None` when there is none.
@@ -91,24 +83,15 @@ pub(crate) fn create(name: &str, mtu: u16) -> Result<SyncDevice, Error> {
         .build_sync()
         .map_err(create)?;
     // 1: no address. Missing where IPv6 is switched off; then there is nothing to silence either.
-    drop(fs::write(
-        format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"),
-        "1",
-    ));
-    device
-        .enabled(true)
-        .map_err(|source| failed("set up", name, source))?;
+    drop(fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), "1"));
+    device.enabled(true).map_err(|source| failed("set up", name, source))?;
     Ok(device)
 }
 
 fn failed(operation: &'static str, name: &str, source: io::Error) -> Error {
     let object = format!("TUN {name}");
     if operation == "create" && source.kind() == io::ErrorKind::NotFound {
-        return Error::NoTunDriver {
-            operation,
-            object,
-            source,
-        };
+        return Error::NoTunDriver { operation, object, source };
     }
     Error::new(operation, object, source)
 }

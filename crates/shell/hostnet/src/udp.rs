@@ -15,9 +15,8 @@ const BUFFER_OCTETS: usize = 4 << 20;
 /// sockets of one address and user. Needs a tokio runtime.
 pub fn bind_udp(namespace: &Namespace, address: SocketAddrV4) -> Result<UdpSocket, Error> {
     let object = || format!("UDP socket {address} in {namespace}");
-    let socket = namespace
-        .run(|| bound(address))?
-        .map_err(|source| Error::new("bind", object(), source))?;
+    let socket =
+        namespace.run(|| bound(address))?.map_err(|source| Error::new("bind", object(), source))?;
     UdpSocket::from_std(socket).map_err(|source| Error::new("watch", object(), source))
 }
 

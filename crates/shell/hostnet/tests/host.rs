@@ -25,10 +25,7 @@ fn allowed(test: &str) -> bool {
 }
 
 fn own_namespace() -> String {
-    fs::read_link("/proc/thread-self/ns/net")
-        .unwrap()
-        .display()
-        .to_string()
+    fs::read_link("/proc/thread-self/ns/net").unwrap().display().to_string()
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -50,9 +47,7 @@ async fn unicast(tun: &Tun, packet: &mut [u8]) -> usize {
 
 fn udp_in(namespace: &Namespace, address: &str) -> UdpSocket {
     let socket = namespace.run(|| UdpSocket::bind(address)).unwrap().unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     socket
 }
 
@@ -74,16 +69,11 @@ fn a_named_namespace_comes_and_goes() {
 
     let error = Namespace::create(temporary.name()).unwrap_err();
     assert!(error.is_exists(), "{error}");
-    assert_eq!(
-        namespace.run(own_namespace).unwrap(),
-        inside,
-        "it is still the same"
-    );
+    assert_eq!(namespace.run(own_namespace).unwrap(), inside, "it is still the same");
 
     // The operator's own tool sees it.
-    if let Ok(output) = Command::new("ip")
-        .args(["netns", "exec", temporary.name(), "true"])
-        .output()
+    if let Ok(output) =
+        Command::new("ip").args(["netns", "exec", temporary.name(), "true"]).output()
     {
         assert!(output.status.success(), "{output:?}");
     }
@@ -99,14 +89,8 @@ fn a_named_namespace_comes_and_goes() {
 #[test]
 fn names_that_are_paths_are_refused() {
     for name in ["", ".", "..", "a/b", "../etc"] {
-        assert!(
-            matches!(Namespace::create(name), Err(Error::Invalid { .. })),
-            "{name}"
-        );
-        assert!(
-            matches!(Namespace::delete(name), Err(Error::Invalid { .. })),
-            "{name}"
-        );
+        assert!(matches!(Namespace::create(name), Err(Error::Invalid { .. })), "{name}");
+        assert!(matches!(Namespace::delete(name), Err(Error::Invalid { .. })), "{name}");
     }
     for parameter in ["", "net..x", "net/../../etc/passwd", "/etc/passwd"] {
         let error = write_sysctl(&Namespace::Current, parameter, "1").unwrap_err();
@@ -135,10 +119,7 @@ async fn packets_go_into_and_out_of_a_tun() {
     let namespace = temporary.namespace();
     let tun = Tun::open(&namespace, "hp0", 1500).unwrap();
     let network = Network::open(&namespace).unwrap();
-    network
-        .add_address("hp0", "2001:db8:0:1::100/128".parse().unwrap())
-        .await
-        .unwrap();
+    network.add_address("hp0", "2001:db8:0:1::100/128".parse().unwrap()).await.unwrap();
     let destination = Route::to("2001:db8:f::/64".parse().unwrap()).device("hp0");
     network.add_route(&destination).await.unwrap();
 
@@ -148,10 +129,7 @@ async fn packets_go_into_and_out_of_a_tun() {
     let len = within("first packet", tun.recv(&mut packet)).await.unwrap();
     let packet = &packet[..len];
     assert_eq!(len, 52, "ours, not one of the kernel's own: {packet:02x?}");
-    assert_eq!(
-        packet[24..40],
-        "2001:db8:f::99".parse::<Ipv6Addr>().unwrap().octets()
-    );
+    assert_eq!(packet[24..40], "2001:db8:f::99".parse::<Ipv6Addr>().unwrap().octets());
     assert_eq!(&packet[48..], b"ping");
     assert_eq!(tun.try_recv(&mut [0; 2000]).unwrap(), None);
 
@@ -170,10 +148,7 @@ async fn packets_go_into_and_out_of_a_tun() {
     assert!(Tun::open(&namespace, "hp0", 1500).unwrap_err().is_exists());
     drop(tun);
     let error = network.link_index("hp0").await.unwrap_err();
-    assert!(
-        error.is_not_found(),
-        "a TUN vanishes with its owner: {error}"
-    );
+    assert!(error.is_not_found(), "a TUN vanishes with its owner: {error}");
     for name in ["", "a/b", "sixteen-letters!", "hp%d", "all", "default"] {
         let error = Tun::open(&namespace, name, 1500).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }), "{name}: {error}");
@@ -193,18 +168,8 @@ async fn two_namespaces_are_joined_by_a_pair_of_interfaces() {
     let network = Network::open(&here).unwrap();
     let peer = Network::open(&there).unwrap();
     network.add_veth("left", "right", &there).await.unwrap();
-    assert!(
-        network
-            .link_index("right")
-            .await
-            .unwrap_err()
-            .is_not_found(),
-        "it is over there"
-    );
-    let ends = [
-        (&network, "left", "2001:db8:a::1/64"),
-        (&peer, "right", "2001:db8:a::2/64"),
-    ];
+    assert!(network.link_index("right").await.unwrap_err().is_not_found(), "it is over there");
+    let ends = [(&network, "left", "2001:db8:a::1/64"), (&peer, "right", "2001:db8:a::2/64")];
     for (network, link, _) in ends {
         network.set_mtu(link, 1400).await.unwrap();
         network.link_up(link).await.unwrap();
@@ -229,22 +194,11 @@ async fn two_namespaces_are_joined_by_a_pair_of_interfaces() {
     let len = within("packet in the TUN", unicast(&tun, &mut packet)).await;
     assert_eq!(&packet[48..len], b"to the TUN");
     peer.delete_proxy_neighbour("right", address).await.unwrap();
-    assert!(
-        peer.delete_proxy_neighbour("right", address)
-            .await
-            .unwrap_err()
-            .is_not_found()
-    );
+    assert!(peer.delete_proxy_neighbour("right", address).await.unwrap_err().is_not_found());
 
-    network
-        .delete_address("left", "2001:db8:a::1/64".parse().unwrap())
-        .await
-        .unwrap();
+    network.delete_address("left", "2001:db8:a::1/64".parse().unwrap()).await.unwrap();
     network.delete_link("left").await.unwrap();
-    assert!(
-        peer.link_index("right").await.unwrap_err().is_not_found(),
-        "pairs go together"
-    );
+    assert!(peer.link_index("right").await.unwrap_err().is_not_found(), "pairs go together");
 }
 
 fn exchange(here: &Namespace, there: &Namespace, from: &str, to: &str) {
@@ -266,10 +220,7 @@ async fn an_interface_moves_to_another_namespace() {
         TemporaryNamespace::create("hptest").unwrap(),
     );
     let network = Network::open(&left.namespace()).unwrap();
-    network
-        .add_veth("one", "two", &left.namespace())
-        .await
-        .unwrap();
+    network.add_veth("one", "two", &left.namespace()).await.unwrap();
     network.move_link("two", &right.namespace()).await.unwrap();
     assert!(network.link_index("two").await.unwrap_err().is_not_found());
     let other = Network::open(&right.namespace()).unwrap();
@@ -288,84 +239,48 @@ async fn routes_and_rules() {
     let ordinary = Tun::open(&namespace, "ordinary", 1500).unwrap();
     let special = Tun::open(&namespace, "special", 1500).unwrap();
     for address in ["2001:db8:a::1/128", "2001:db8:a::2/128", "192.0.2.1/32"] {
-        network
-            .add_address("ordinary", address.parse().unwrap())
-            .await
-            .unwrap();
+        network.add_address("ordinary", address.parse().unwrap()).await.unwrap();
     }
 
     let everything = "::/0".parse().unwrap();
     let main = Route::to(everything).device("ordinary");
     network.add_route(&main).await.unwrap();
     let error = network.add_route(&main).await.unwrap_err();
-    assert!(
-        error.is_exists() && error.to_string().contains("dev ordinary"),
-        "{error}"
-    );
+    assert!(error.is_exists() && error.to_string().contains("dev ordinary"), "{error}");
     network.replace_route(&main).await.unwrap();
     let other = Route::to(everything).device("special").table(1042);
     network.add_route(&other).await.unwrap();
-    let rule = Rule::look_up(1042)
-        .from("2001:db8:a::2/128".parse().unwrap())
-        .priority(100);
+    let rule = Rule::look_up(1042).from("2001:db8:a::2/128".parse().unwrap()).priority(100);
     network.add_rule(&rule).await.unwrap();
     assert!(network.add_rule(&rule).await.unwrap_err().is_exists());
 
     let send = |from: &str| {
-        udp_in(&namespace, from)
-            .send_to(b"which way", "[2001:db8:f::1]:7")
-            .unwrap();
+        udp_in(&namespace, from).send_to(b"which way", "[2001:db8:f::1]:7").unwrap();
     };
     let mut packet = [0; 2000];
     send("[2001:db8:a::1]:0");
-    assert_eq!(
-        within("main table", ordinary.recv(&mut packet))
-            .await
-            .unwrap(),
-        57
-    );
+    assert_eq!(within("main table", ordinary.recv(&mut packet)).await.unwrap(), 57);
     send("[2001:db8:a::2]:0");
-    assert_eq!(
-        within("table of the rule", special.recv(&mut packet))
-            .await
-            .unwrap(),
-        57
-    );
+    assert_eq!(within("table of the rule", special.recv(&mut packet)).await.unwrap(), 57);
 
     network.delete_rule(&rule).await.unwrap();
     assert!(network.delete_rule(&rule).await.unwrap_err().is_not_found());
     send("[2001:db8:a::2]:0");
-    assert_eq!(
-        within("main table again", ordinary.recv(&mut packet))
-            .await
-            .unwrap(),
-        57
-    );
+    assert_eq!(within("main table again", ordinary.recv(&mut packet)).await.unwrap(), 57);
 
     network.delete_route(&other).await.unwrap();
-    assert!(
-        network
-            .delete_route(&other)
-            .await
-            .unwrap_err()
-            .is_not_found()
-    );
+    assert!(network.delete_route(&other).await.unwrap_err().is_not_found());
     let hole = Route::to("2001:db8:f::/64".parse().unwrap()).kind(RouteKind::Unreachable);
     network.add_route(&hole).await.unwrap();
     let refused = udp_in(&namespace, "[2001:db8:a::1]:0").send_to(b"x", "[2001:db8:f::1]:7");
     assert!(refused.is_err());
     network.delete_route(&hole).await.unwrap();
     send("[2001:db8:a::1]:0");
-    assert_eq!(
-        within("no hole", ordinary.recv(&mut packet)).await.unwrap(),
-        57
-    );
+    assert_eq!(within("no hole", ordinary.recv(&mut packet)).await.unwrap(), 57);
 
     let v4 = Route::to("198.51.100.1/32".parse().unwrap()).device("special");
     network.add_route(&v4).await.unwrap();
-    udp_in(&namespace, "192.0.2.1:0")
-        .send_to(b"four", "198.51.100.1:4191")
-        .unwrap();
+    udp_in(&namespace, "192.0.2.1:0").send_to(b"four", "198.51.100.1:4191").unwrap();
     assert_eq!(within("IPv4", special.recv(&mut packet)).await.unwrap(), 32);
     network.delete_route(&v4).await.unwrap();
     let input = Rule::look_up_ipv4(7).input("special");
@@ -388,23 +303,14 @@ fn kernel_parameters_are_those_of_the_namespace() {
     assert_eq!(inside.trim(), other);
     assert_eq!(fs::read_to_string(path).unwrap(), outside);
     let error = write_sysctl(&namespace, "net.ipv6.conf.nothing.forwarding", "1").unwrap_err();
-    assert!(
-        error.is_not_found() && error.to_string().contains("nothing"),
-        "{error}"
-    );
+    assert!(error.is_not_found() && error.to_string().contains("nothing"), "{error}");
 }
 
 #[tokio::test]
 async fn two_sockets_share_a_udp_port() {
     // On loopback, so that it runs without privileges too.
-    let first = bind_udp(
-        &Namespace::Current,
-        SocketAddrV4::new([127, 0, 0, 1].into(), 0),
-    )
-    .unwrap();
-    let SocketAddr::V4(address) = first.local_addr().unwrap() else {
-        panic!("IPv4")
-    };
+    let first = bind_udp(&Namespace::Current, SocketAddrV4::new([127, 0, 0, 1].into(), 0)).unwrap();
+    let SocketAddr::V4(address) = first.local_addr().unwrap() else { panic!("IPv4") };
     let second = bind_udp(&Namespace::Current, address).unwrap();
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     sender.send_to(b"one of you", address).unwrap();

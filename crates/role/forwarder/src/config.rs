@@ -1,0 +1,152 @@
+//! Configuration, and what can be wrong with it.
+
+use std::{net::SocketAddrV4, time::Duration};
+
+use homeport_hostnet::Namespace;
+use homeport_runtime::{
+    config::{OpsConfig, TelemetryConfig},
+    ops,
+};
+use serde::Deserialize;
+use tonic::transport::Endpoint;
+
+use crate::limits;
+
+/// Configuration of a forwarder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name, for the store's list of subscribers and for logs.
+    pub name: String,
+    /// Store replicas, `host:port`; any of them will do.
+    pub stores: Vec<String>,
+    /// Signalling front-ends, `host:port`; all of them are used.
+    pub front_ends: Vec<String>,
+    /// A UDP socket for mobile nodes with IPv4 care-of addresses, where the TUN does not bring
+    /// their datagrams. Several forwarders may share one address.
+    pub udp: Option<UdpConfig>,
+    /// A TUN device: needs CAP_NET_ADMIN.
+    pub tun: Option<TunConfig>,
+    /// Logs and traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+    /// Metrics and health.
+    #[serde(default)]
+    pub ops: OpsConfig,
+}
+
+/// The UDP socket.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UdpConfig {
+    /// Address and port; RFC 5555 says port 4191.
+    pub listen: SocketAddrV4,
+}
+
+/// The TUN device.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TunConfig {
+    /// Its name, at most 15 characters.
+    #[serde(default = "name_default")]
+    pub name: String,
+    /// Network namespace by name or path; without, the process's own.
+    pub netns: Option<String>,
+    /// Its MTU.
+    #[serde(default = "mtu_default")]
+    pub mtu: u16,
+    /// Path MTU towards care-of addresses, until a path says less.
+    #[serde(default = "mtu_default")]
+    pub path_mtu: u16,
+    /// Route home prefixes and home-agent addresses into the TUN as they appear; without, somebody
+    /// else does.
+    #[serde(default = "routes_default")]
+    pub routes: bool,
+    /// The interface of a real home link, on which mobile nodes that are at home get their packets.
+    pub home_link: Option<String>,
+}
+
+fn name_default() -> String {
+    "hp0".to_owned()
+}
+
+const fn mtu_default() -> u16 {
+    limits::PATH_MTU_DEFAULT
+}
+
+const fn routes_default() -> bool {
+    true
+}
+
+impl TunConfig {
+    pub(crate) fn namespace(&self) -> Namespace {
+        self.netns.as_deref().map_or(Namespace::Current, Namespace::from)
+    }
+}
+
+impl Config {
+    /// The home agent's UDP port.
+    pub(crate) fn udp_port(&self) -> u16 {
+        let configured = self.udp.as_ref().map(|udp| udp.listen.port()).filter(|port| *port != 0);
+        configured.unwrap_or(homeport_wire::MOBILITY_UDP_PORT)
+    }
+}
+
+/// Why a forwarder ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No packet could come in.
+    #[error("tun, udp: neither is configured; expected at least one of [tun] and [udp]")]
+    NoPort,
+    /// The list of peers is empty or too long.
+    #[error("{key}: {count} addresses; expected 1 to {}", limits::ENDPOINTS_MAX)]
+    EndpointCount {
+        /// The key.
+        key: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// One of the peers cannot be an address.
+    #[error("{key}: {address:?} is not host:port: {source}")]
+    Endpoint {
+        /// The key.
+        key: &'static str,
+        /// The text.
+        address: String,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// The host refused a device, a socket or a route.
+    #[error("{key}: {source}")]
+    Host {
+        /// The key that asks for it.
+        key: &'static str,
+        /// What the host says.
+        source: homeport_hostnet::Error,
+    },
+    /// The operations port.
+    #[error(transparent)]
+    Ops(#[from] ops::OpsError),
+}
+
+/// A peer's address, and how it is dialled.
+pub(crate) type Peer = (String, Endpoint);
+
+pub(crate) fn endpoints(key: &'static str, addresses: &[String]) -> Result<Vec<Peer>, Error> {
+    let count = addresses.len();
+    if count == 0 || count > limits::ENDPOINTS_MAX {
+        return Err(Error::EndpointCount { key, count });
+    }
+    let endpoint = |address: &String| {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|source| Error::Endpoint { key, address: address.clone(), source })?
+            .connect_timeout(limits::CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Some(Duration::from_secs(10)))
+            .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
+        Ok((address.clone(), endpoint))
+    };
+    addresses.iter().map(endpoint).collect()
+}

@@ -1,0 +1,223 @@
+//! The task that owns the table: every packet, every change and every answer passes here, one by
+//! one.
+
+use std::{sync::Arc, time::Duration};
+
+use homeport_forwarding::{Action, Forwarding, HomePrefix, Ingress, Millis};
+use homeport_runtime::{Latch, Shutdown, clock::Monotonic};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
+
+use crate::{
+    config::Error,
+    feed::FeedEvent,
+    held::Held,
+    limits,
+    metrics::Metrics,
+    mirror::Mirror,
+    port::Port,
+    punt::{Answer, FrontEnds, SignallingEvent},
+    routes::prefixes_of,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    forwarding: Forwarding,
+    mirror: Mirror,
+    front_ends: FrontEnds,
+    held: Held<Answer>,
+    clock: Monotonic,
+    metrics: Arc<Metrics>,
+    caught_up: Latch,
+    prefixes: watch::Sender<Vec<HomePrefix>>,
+    /// Kept between packets, so that a packet allocates no list.
+    actions: Vec<Action>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        forwarding: Forwarding,
+        metrics: Arc<Metrics>,
+        caught_up: Latch,
+        prefixes: watch::Sender<Vec<HomePrefix>>,
+    ) -> Self {
+        Self {
+            forwarding,
+            mirror: Mirror::default(),
+            front_ends: FrontEnds::default(),
+            held: Held::default(),
+            clock: Monotonic::start(),
+            metrics,
+            caught_up,
+            prefixes,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Runs until `shutdown` begins, or the TUN is gone.
+    pub(crate) async fn run(
+        mut self,
+        port: Port,
+        mut feed: mpsc::Receiver<FeedEvent>,
+        mut signalling: mpsc::Receiver<SignallingEvent>,
+        shutdown: Shutdown,
+    ) -> Result<(), Error> {
+        let mut from_tun = vec![0; limits::PACKET_OCTETS_MAX];
+        let mut from_udp = vec![0; limits::PACKET_OCTETS_MAX];
+        loop {
+            let overdue = wait_ms(self.held.next_deadline_ms(), self.clock.now_ms());
+            // Each arm is cancel-safe: a channel gives a whole message or none, a TUN a whole
+            // packet or none, and the others only say that there is something to do.
+            tokio::select! {
+                () = shutdown.begun() => return Ok(()),
+                Some(event) = feed.recv() => self.on_feed(&port, event).await,
+                Some(event) = signalling.recv() => self.on_signalling(&port, event).await,
+                () = overdue => self.send_overdue(&port).await,
+                len = port.recv_tun(&mut from_tun) => {
+                    self.on_tun(&port, &mut from_tun, len?).await?;
+                }
+                () = port.udp_readable() => self.on_udp(&port, &mut from_udp).await,
+            }
+        }
+    }
+
+    async fn on_tun(&mut self, port: &Port, octets: &mut [u8], len: usize) -> Result<(), Error> {
+        let mut next = Some(len);
+        for _ in 0..limits::PACKETS_PER_WAKE_MAX {
+            let Some(len) = next else { break };
+            self.metrics.count_packet("tun");
+            let packet = octets.get(..len).unwrap_or_default();
+            self.handle(port, Ingress::Ip(packet)).await;
+            next = port.try_recv_tun(octets)?;
+        }
+        // The last one taken must not be lost.
+        if let Some(len) = next {
+            self.metrics.count_packet("tun");
+            self.handle(port, Ingress::Ip(octets.get(..len).unwrap_or_default())).await;
+        }
+        Ok(())
+    }
+
+    async fn on_udp(&mut self, port: &Port, octets: &mut [u8]) {
+        for _ in 0..limits::PACKETS_PER_WAKE_MAX {
+            let Some((len, peer, local)) = port.try_recv_udp(octets) else { return };
+            self.metrics.count_packet("udp");
+            let payload = octets.get(..len).unwrap_or_default();
+            self.handle(port, Ingress::Udp { peer, local, payload }).await;
+        }
+    }
+
+    async fn handle(&mut self, port: &Port, ingress: Ingress<'_>) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.forwarding.handle_into(self.now(), ingress, &mut actions);
+        self.carry_out(port, &mut actions).await;
+        self.actions = actions;
+    }
+
+    /// Does what was decided, and leaves the list empty.
+    async fn carry_out(&mut self, port: &Port, actions: &mut Vec<Action>) {
+        for action in actions.drain(..) {
+            self.metrics.count_action(action.name());
+            let done = match action {
+                Action::Drop(reason) => Err(reason.name()),
+                Action::Punt(punt) => self.front_ends.punt(punt),
+                Action::SendIpv6(_) | Action::DeliverOnLink(_) | Action::SendUdp { .. } => {
+                    port.send(&action).await
+                }
+            };
+            if let Err(reason) = done {
+                self.metrics.drops.count(reason);
+            }
+        }
+    }
+
+    async fn on_feed(&mut self, port: &Port, event: FeedEvent) {
+        match event {
+            FeedEvent::Begins { after } => {
+                if after.send(self.mirror.begins()).is_err() {
+                    tracing::debug!("a binding feed ended before it began");
+                }
+            }
+            FeedEvent::Lost => {
+                self.metrics.feed_lost.inc();
+                self.metrics.feed_connected.set(0);
+            }
+            FeedEvent::Message(message) => {
+                self.metrics.feed_connected.set(1);
+                let now = self.now();
+                let applied = self.mirror.apply(&mut self.forwarding, now, *message);
+                self.metrics.feed_refused.inc_by(applied.refused);
+                if applied.prefixes {
+                    self.prefixes.send_replace(prefixes_of(self.forwarding.table()));
+                }
+                if applied.reached {
+                    self.metrics.show(self.mirror.revision(), self.forwarding.table());
+                    self.caught_up.open();
+                    self.send_reached(port).await;
+                }
+            }
+        }
+    }
+
+    async fn on_signalling(&mut self, port: &Port, event: SignallingEvent) {
+        match event {
+            SignallingEvent::Up { index, queue } => self.front_ends.up(index, queue),
+            SignallingEvent::Down { index } => self.front_ends.down(index),
+            SignallingEvent::Answer(message) => match Answer::try_from(message) {
+                Ok(answer) => self.on_answer(port, answer).await,
+                Err(error) => {
+                    tracing::warn!(%error, "a front-end's answer cannot be read");
+                    self.metrics.drops.count("answer_invalid");
+                }
+            },
+        }
+        self.metrics.front_ends.set(i64::try_from(self.front_ends.len()).unwrap_or(i64::MAX));
+    }
+
+    /// When the mobile node reads the answer, its tunnel shall work: so the answer waits for the
+    /// table.
+    async fn on_answer(&mut self, port: &Port, answer: Answer) {
+        if answer.revision <= self.mirror.revision() {
+            return self.send_answer(port, answer, "at_once").await;
+        }
+        let revision = answer.revision;
+        if let Err(answer) = self.held.hold(self.clock.now_ms(), revision, answer) {
+            self.send_answer(port, answer, "too_many_held").await;
+        }
+    }
+
+    async fn send_reached(&mut self, port: &Port) {
+        while let Some(answer) = self.held.reached(self.mirror.revision()) {
+            self.send_answer(port, answer, "after_its_revision").await;
+        }
+    }
+
+    async fn send_overdue(&mut self, port: &Port) {
+        while let Some(answer) = self.held.overdue(self.clock.now_ms()) {
+            self.send_answer(port, answer, "before_its_revision").await;
+        }
+    }
+
+    async fn send_answer(&mut self, port: &Port, answer: Answer, sent: &'static str) {
+        self.metrics.count_answer(sent);
+        let now = self.now();
+        let Answer { packet, outer, tunnelled, .. } = answer;
+        let mut actions = self.forwarding.answer(now, &packet, outer, tunnelled);
+        self.carry_out(port, &mut actions).await;
+    }
+
+    fn now(&self) -> Millis {
+        Millis(self.clock.now_ms())
+    }
+}
+
+/// Until a moment of the engine's clock; for ever without one.
+async fn wait_ms(deadline_ms: Option<u64>, now_ms: u64) {
+    match deadline_ms {
+        Some(deadline_ms) => sleep(Duration::from_millis(deadline_ms.saturating_sub(now_ms))).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,117 @@
+//! The stream of binding changes, from whichever replica gives it.
+
+use std::{future::Future, time::Duration};
+
+use homeport_api::feed::{WatchRequest, WatchResponse, binding_feed_client::BindingFeedClient};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout},
+};
+use tonic::Status;
+
+use crate::{backoff::Backoff, config::Peer, limits};
+
+/// What the engine learns from the feed, in order.
+#[derive(Debug)]
+pub(crate) enum FeedEvent {
+    /// A stream is about to begin: what an earlier one began to say is void. After which revision
+    /// shall it begin?
+    Begins {
+        /// Where the answer goes.
+        after: oneshot::Sender<u64>,
+    },
+    /// A message of the stream.
+    Message(Box<WatchResponse>),
+    /// The stream is lost.
+    Lost,
+}
+
+/// Follows one replica after the other, for ever.
+pub(crate) async fn follow(stores: Vec<Peer>, name: String, out: mpsc::Sender<FeedEvent>) {
+    let mut backoff = Backoff::default();
+    // Forwarders begin at different replicas, so that the load spreads.
+    let first = rand::random_range(0..stores.len().max(1));
+    for store in stores.iter().cycle().skip(first) {
+        let (address, _) = store;
+        let mut stream = Stream { store, name: &name, out: &out, proven: false };
+        let Err(end) = stream.follow().await;
+        let proven = stream.proven;
+        if matches!(end, End::EngineGone) || out.send(FeedEvent::Lost).await.is_err() {
+            return;
+        }
+        tracing::warn!(%address, reason = %end, "binding feed lost, the next store is asked");
+        if proven {
+            backoff.reset();
+        }
+        backoff.pause().await;
+    }
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("no connection: {0}")]
+    Connect(#[from] tonic::transport::Error),
+    #[error("{0}")]
+    Status(#[from] Status),
+    #[error("it was closed")]
+    Closed,
+    #[error("nothing for {} ms", limits::FEED_SILENCE_MAX.as_millis())]
+    Silent,
+    #[error(
+        "its revision {reached} is behind {applied}, which was applied here; if the store was set \
+             up anew, restart the forwarder"
+    )]
+    Behind { reached: u64, applied: u64 },
+    #[error("the forwarder is ending")]
+    EngineGone,
+}
+
+/// One attempt at one replica.
+struct Stream<'f> {
+    store: &'f Peer,
+    name: &'f str,
+    out: &'f mpsc::Sender<FeedEvent>,
+    /// Something useful came.
+    proven: bool,
+}
+
+impl Stream<'_> {
+    async fn follow(&mut self) -> Result<std::convert::Infallible, End> {
+        let (address, endpoint) = self.store;
+        let channel = in_time(limits::CONNECT_TIMEOUT, endpoint.connect()).await??;
+        let mut client = BindingFeedClient::new(channel)
+            .max_decoding_message_size(limits::FEED_MESSAGE_OCTETS_MAX);
+        let (after, answer) = oneshot::channel();
+        // The engine answers after all that waits in the queue, so nothing is asked for twice.
+        self.send(FeedEvent::Begins { after }).await?;
+        let applied = answer.await.map_err(|_| End::EngineGone)?;
+        let request = WatchRequest { after_revision: applied, subscriber: self.name.to_owned() };
+        let opened = in_time(limits::STREAM_TIMEOUT, client.watch(request)).await??;
+        let mut messages = opened.into_inner();
+        tracing::info!(%address, revision = applied, "binding feed");
+
+        let begun = Instant::now();
+        loop {
+            let message = in_time(limits::FEED_SILENCE_MAX, messages.message()).await??;
+            let message = message.ok_or(End::Closed)?;
+            let reached = message.revision;
+            if reached >= applied && reached > 0 {
+                self.proven = true;
+            }
+            let behind = !self.proven && reached > 0;
+            if behind && begun.elapsed() > limits::FEED_BEHIND_MAX {
+                return Err(End::Behind { reached, applied });
+            }
+            self.send(FeedEvent::Message(Box::new(message))).await?;
+        }
+    }
+
+    async fn send(&self, event: FeedEvent) -> Result<(), End> {
+        self.out.send(event).await.map_err(|_| End::EngineGone)
+    }
+}
+
+async fn in_time<T>(limit: Duration, future: impl Future<Output = T>) -> Result<T, End> {
+    timeout(limit, future).await.map_err(|_| End::Silent)
+}

@@ -1,0 +1,49 @@
+//! Every bound of the forwarder, with its reason.
+
+use std::time::Duration;
+
+/// Packets taken from one port before the others have their turn.
+pub const PACKETS_PER_WAKE_MAX: usize = 64;
+/// Octets of one packet: IP allows no more.
+pub const PACKET_OCTETS_MAX: usize = 65_535;
+/// MTU of the TUN, and path MTU towards care-of addresses, unless configured.
+pub const PATH_MTU_DEFAULT: u16 = 1500;
+
+/// Feed messages that wait for the engine. More would only be older; the store remembers for us
+/// what we have not taken yet.
+pub const FEED_EVENTS_WAITING_MAX: usize = 4;
+/// A replica that says nothing for so long, although it proves its freshness each second, is left.
+pub const FEED_SILENCE_MAX: Duration = Duration::from_secs(3);
+/// A replica that has not reached after so long what this forwarder has applied is left.
+pub const FEED_BEHIND_MAX: Duration = Duration::from_secs(3);
+/// Octets of one feed message: 500 home addresses with 64 bindings each stay below.
+pub const FEED_MESSAGE_OCTETS_MAX: usize = 16 << 20;
+
+/// Packets that wait for one front-end. At the rate that one front-end serves this is about 100 ms;
+/// what waits longer is sent again by the mobile node anyway.
+pub const PUNTS_WAITING_MAX: usize = 1024;
+/// Answers and news of front-ends that wait for the engine.
+pub const ANSWERS_WAITING_MAX: usize = 1024;
+/// Answers held until the table has reached their revision; beyond they go at once, and are
+/// counted.
+pub const ANSWERS_HELD_MAX: usize = 4096;
+/// How long an answer is held (design: at most 50 ms, then it goes and is counted).
+pub const ANSWER_HOLD_MAX: Duration = Duration::from_millis(50);
+
+/// Stores or front-ends in a configuration.
+pub const ENDPOINTS_MAX: usize = 64;
+/// Connecting may take that long, then the next is tried.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Opening a stream may take that long.
+pub const STREAM_TIMEOUT: Duration = Duration::from_secs(2);
+/// First and longest pause between two attempts; it doubles in between.
+pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// See [`RETRY_PAUSE_MIN`].
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Keepalive of HTTP/2: a peer that vanished without a word is noticed.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// After this a peer that does not answer is gone.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Between two attempts to set routes that the host has refused.
+pub const ROUTES_RETRY_PAUSE: Duration = Duration::from_secs(5);

@@ -1,0 +1,92 @@
+//! What a forwarder counts. Labels come from closed enums; home addresses are never among them.
+
+use std::sync::atomic::AtomicI64;
+
+use homeport_forwarding::Table;
+use homeport_runtime::metrics::{ReasonCounter, Registry};
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+
+type ByLabel = Family<[(&'static str, &'static str); 1], Counter>;
+
+/// The forwarder's metrics, `homeport_forwarder_*`.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    packets: ByLabel,
+    actions: ByLabel,
+    answers: ByLabel,
+    pub(crate) drops: ReasonCounter,
+    pub(crate) feed_lost: Counter,
+    pub(crate) feed_refused: Counter,
+    pub(crate) feed_connected: Gauge<i64, AtomicI64>,
+    pub(crate) front_ends: Gauge<i64, AtomicI64>,
+    pub(crate) revision: Gauge<i64, AtomicI64>,
+    home_addresses: Gauge<i64, AtomicI64>,
+    table_digest: Gauge<i64, AtomicI64>,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("forwarder");
+        let drops = ReasonCounter::register(
+            registry,
+            "drops",
+            "Packets and answers that were not sent on, by reason",
+            &["not_bound", "tunnel_source_not_bound", "punt_queue_full", "no_front_end"],
+        );
+        let metrics = Self {
+            packets: Family::default(),
+            actions: Family::default(),
+            answers: Family::default(),
+            drops,
+            feed_lost: Counter::default(),
+            feed_refused: Counter::default(),
+            feed_connected: Gauge::default(),
+            front_ends: Gauge::default(),
+            revision: Gauge::default(),
+            home_addresses: Gauge::default(),
+            table_digest: Gauge::default(),
+        };
+        let m = &metrics;
+        registry.register("packets", "Packets that came in, by port", m.packets.clone());
+        registry.register("actions", "What was done about them, by action", m.actions.clone());
+        let help = "Answers of front-ends: sent at once, after their revision, or before it";
+        registry.register("answers", help, m.answers.clone());
+        registry.register("feed_lost", "Binding feeds that broke", m.feed_lost.clone());
+        let help = "Records of the feed that could not be read or kept";
+        registry.register("feed_refused", help, m.feed_refused.clone());
+        let help = "Whether the feed is followed, 0 or 1";
+        registry.register("feed_connected", help, m.feed_connected.clone());
+        let help = "Front-ends that take signalling";
+        registry.register("front_ends_connected", help, m.front_ends.clone());
+        registry.register("revision", "Revision that the table has reached", m.revision.clone());
+        let help = "Home addresses with bindings";
+        registry.register("home_addresses", help, m.home_addresses.clone());
+        let help = "Digest of the table, 53 bits: equal on forwarders with the same bindings";
+        registry.register("table_digest", help, m.table_digest.clone());
+        metrics
+    }
+
+    pub(crate) fn count_packet(&self, port: &'static str) {
+        self.packets.get_or_create(&[("port", port)]).inc();
+    }
+
+    pub(crate) fn count_action(&self, action: &'static str) {
+        self.actions.get_or_create(&[("action", action)]).inc();
+    }
+
+    pub(crate) fn count_answer(&self, sent: &'static str) {
+        self.answers.get_or_create(&[("sent", sent)]).inc();
+    }
+
+    /// Shows where the table stands.
+    pub(crate) fn show(&self, revision: u64, table: &Table) {
+        /// What readers that know only floating point keep exactly.
+        const DIGEST_BITS: u32 = 53;
+        let gauge = |gauge: &Gauge<i64, AtomicI64>, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        gauge(&self.revision, revision);
+        gauge(&self.home_addresses, u64::try_from(table.len()).unwrap_or(u64::MAX));
+        gauge(&self.table_digest, table.digest() >> (u64::BITS - DIGEST_BITS));
+    }
+}

@@ -1,0 +1,162 @@
+//! Where packets come in and go out: a TUN, a UDP socket, or both.
+
+use std::{
+    fmt,
+    net::{SocketAddr, SocketAddrV4},
+};
+
+use homeport_forwarding::Action;
+use homeport_hostnet::{Namespace, Tun, bind_udp};
+use homeport_wire::{UdpHeader, encapsulate_v4, protocol};
+use tokio::net::UdpSocket;
+
+use crate::config::{Config, Error};
+
+/// Time to live of IPv4 packets that begin here.
+const TTL: u8 = 64;
+
+/// The ports.
+#[derive(Debug)]
+pub(crate) struct Port {
+    tun: Option<Tun>,
+    udp: Option<(UdpSocket, SocketAddrV4)>,
+    /// What is put into the TUN for a home address arrives on the home link, instead of coming
+    /// back.
+    home_link: bool,
+}
+
+/// A packet that was not sent, and why.
+pub(crate) type NotSent = &'static str;
+
+impl Port {
+    /// Opens what is configured.
+    pub(crate) fn open(config: &Config) -> Result<Self, Error> {
+        if config.tun.is_none() && config.udp.is_none() {
+            return Err(Error::NoPort);
+        }
+        let tun = match &config.tun {
+            Some(tun) => Some(Tun::open(&tun.namespace(), &tun.name, tun.mtu).map_err(tun_failed)?),
+            None => None,
+        };
+        let udp = match &config.udp {
+            Some(udp) => {
+                let socket = bind_udp(&Namespace::Current, udp.listen)
+                    .map_err(|source| Error::Host { key: "udp.listen", source })?;
+                let local = match socket.local_addr() {
+                    Ok(SocketAddr::V4(local)) => local,
+                    Ok(SocketAddr::V6(_)) | Err(_) => udp.listen,
+                };
+                Some((socket, local))
+            }
+            None => None,
+        };
+        let home_link = config.tun.as_ref().is_some_and(|tun| tun.home_link.is_some());
+        Ok(Self { tun, udp, home_link })
+    }
+
+    /// Waits for a packet from the TUN; for ever without one.
+    pub(crate) async fn recv_tun(&self, packet: &mut [u8]) -> Result<usize, Error> {
+        match &self.tun {
+            Some(tun) => tun.recv(packet).await.map_err(tun_failed),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A packet that is already there.
+    pub(crate) fn try_recv_tun(&self, packet: &mut [u8]) -> Result<Option<usize>, Error> {
+        match &self.tun {
+            Some(tun) => tun.try_recv(packet).map_err(tun_failed),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits until the socket has something to say; for ever without one.
+    pub(crate) async fn udp_readable(&self) {
+        let readable = match &self.udp {
+            Some((socket, _)) => socket.readable().await,
+            None => std::future::pending().await,
+        };
+        if let Err(error) = readable {
+            tracing::warn!(%error, "the UDP socket cannot be watched");
+        }
+    }
+
+    /// A datagram that is already there: length, peer and own end.
+    pub(crate) fn try_recv_udp(
+        &self,
+        payload: &mut [u8],
+    ) -> Option<(usize, SocketAddrV4, SocketAddrV4)> {
+        let (socket, local) = self.udp.as_ref()?;
+        match socket.try_recv_from(payload) {
+            Ok((len, SocketAddr::V4(peer))) => Some((len, peer, *local)),
+            // Nothing there, or the kernel reports what an earlier datagram met.
+            Ok((_, SocketAddr::V6(_))) | Err(_) => None,
+        }
+    }
+
+    /// Does what is to be sent; other actions are for others.
+    pub(crate) async fn send(&self, action: &Action) -> Result<(), NotSent> {
+        match action {
+            Action::SendIpv6(packet) => self.send_tun(packet).await,
+            Action::DeliverOnLink(packet) if self.home_link => self.send_tun(packet).await,
+            Action::DeliverOnLink(_) => Err("no_home_link"),
+            Action::SendUdp { peer, local, dscp_ecn, payload } => {
+                self.send_udp(*peer, *local, *dscp_ecn, payload).await
+            }
+            Action::Punt(_) | Action::Drop(_) => Ok(()),
+        }
+    }
+
+    async fn send_tun(&self, packet: &[u8]) -> Result<(), NotSent> {
+        let tun = self.tun.as_ref().ok_or("no_tun")?;
+        tun.send(packet).await.map_err(|error| {
+            tracing::debug!(%error, "a packet is not sent");
+            "tun_refused"
+        })
+    }
+
+    async fn send_udp(
+        &self,
+        peer: SocketAddrV4,
+        local: SocketAddrV4,
+        dscp_ecn: u8,
+        payload: &[u8],
+    ) -> Result<(), NotSent> {
+        match (&self.udp, &self.tun) {
+            // Its own address, or there is no other way.
+            (Some((socket, bound)), tun) if *bound == local || tun.is_none() => {
+                let sent = socket.try_send_to(payload, SocketAddr::V4(peer));
+                sent.map(drop).map_err(|error| {
+                    tracing::debug!(%error, "a datagram is not sent");
+                    "udp_refused"
+                })
+            }
+            _ => {
+                let header = UdpHeader { source_port: local.port(), destination_port: peer.port() };
+                let datagram = header.emit_v4(*local.ip(), *peer.ip(), payload);
+                let (source, destination) = (*local.ip(), *peer.ip());
+                let packet =
+                    encapsulate_v4(&datagram, protocol::UDP, source, destination, TTL, dscp_ecn);
+                if datagram.is_empty() || packet.is_empty() {
+                    return Err("too_long");
+                }
+                self.send_tun(&packet).await
+            }
+        }
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.tun, &self.udp) {
+            (Some(tun), Some((_, local))) => write!(f, "TUN {} and UDP {local}", tun.name()),
+            (Some(tun), None) => write!(f, "TUN {}", tun.name()),
+            (None, Some((_, local))) => write!(f, "UDP {local}"),
+            (None, None) => f.write_str("none"),
+        }
+    }
+}
+
+fn tun_failed(source: homeport_hostnet::Error) -> Error {
+    Error::Host { key: "tun", source }
+}

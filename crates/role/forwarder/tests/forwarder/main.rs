@@ -1,0 +1,7 @@
+//! A whole forwarder against stores and front-ends of the test: over UDP on loopback, and, where
+//! the host allows it, over a TUN in a network namespace of its own.
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+mod fakes;
+mod tun;
+mod udp;

@@ -224,8 +224,8 @@ impl Actor {
         }
     }
 
-    /// The kernel sends two kinds of packets into the device: those for care-of addresses, and those of
-    /// the home address, which go into the tunnel.
+    /// The kernel sends two kinds of packets into the device: those for care-of addresses, and
+    /// those of the home address, which go into the tunnel.
     fn is_for_care_of(&self, packet: &[u8]) -> bool {
         let Ok((header, _)) = Ipv6Header::parse(packet) else {
             return false;
@@ -284,7 +284,8 @@ impl Actor {
             }
             return;
         }
-        // Without a kernel behind the home address the node answers itself, the way that it was asked.
+        // Without a kernel behind the home address the node answers itself, the way that it was
+        // asked.
         match reply_to(packet, self.config.home_address) {
             Some(reply) => {
                 let via = self.bid_at(path);

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 
 /// A mobile node of Mobile IPv6 with multiple care-of addresses.
 ///
-/// Exit codes: 0 all went well; 1 the home agent refused; 2 wrong arguments or configuration; 3 nobody
-/// answered; 4 an echo request got no reply; 5 the host refused (socket, device, route).
+/// Exit codes: 0 all went well; 1 the home agent refused; 2 wrong arguments or configuration; 3
+/// nobody answered; 4 an echo request got no reply; 5 the host refused (socket, device, route).
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Arguments {
@@ -29,7 +29,8 @@ pub(crate) enum Subcommands {
         /// `updates_per_second_max` is raised to fit.
         #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
         refresh_every_ms: Option<u64>,
-        /// Write every Binding Update and its answer to this file at the end, one JSON object a line.
+        /// Write every Binding Update and its answer to this file at the end, one JSON object a
+        /// line.
         #[arg(long, value_name = "FILE")]
         journal: Option<PathBuf>,
         /// End after this time as if a signal had come.

@@ -23,8 +23,8 @@ const EVENTS_MAX: usize = 4096;
 /// Pause between two echo requests of a series.
 const PING_PAUSE: Duration = Duration::from_millis(20);
 
-/// A running mobile node. Clones are handles of the same node; it ends with the last of them, without a
-/// word to the home agent.
+/// A running mobile node. Clones are handles of the same node; it ends with the last of them,
+/// without a word to the home agent.
 #[derive(Clone, Debug)]
 pub struct MobileNode {
     orders: mpsc::Sender<Order>,
@@ -102,8 +102,8 @@ impl MobileNode {
         Ok(Self { orders, events: weak, addresses, config: shared, _actor: Arc::new(actor) })
     }
 
-    /// Registers all configured care-of addresses: in one update as far as the rules allow, or each in
-    /// its own. Ends when all are acknowledged.
+    /// Registers all configured care-of addresses: in one update as far as the rules allow, or each
+    /// in its own. Ends when all are acknowledged.
     pub async fn register(&self, bulk: bool) -> Result<Vec<BindingResult>, Error> {
         let addresses = self.addresses.to_vec();
         self.command(Command::Register { addresses, bulk }).await
@@ -125,8 +125,8 @@ impl MobileNode {
         self.command(Command::Refresh { bids: Vec::new(), bulk }).await
     }
 
-    /// Renews all bindings at this interval, answered or not, until told otherwise. The rate limit of
-    /// the configuration holds: raise `updates_per_second_max`.
+    /// Renews all bindings at this interval, answered or not, until told otherwise. The rate limit
+    /// of the configuration holds: raise `updates_per_second_max`.
     pub async fn refresh_every(&self, every: Option<Duration>, bulk: bool) -> Result<(), Error> {
         self.order(Order::RefreshEvery(every, bulk)).await
     }
@@ -169,8 +169,8 @@ impl MobileNode {
         Command::Deregister { bids: bids.iter().copied().map(Bid).collect(), bulk }
     }
 
-    /// Takes the configured care-of addresses as registered by an earlier run, so that they can be ended
-    /// one by one.
+    /// Takes the configured care-of addresses as registered by an earlier run, so that they can be
+    /// ended one by one.
     pub async fn adopt(&self) -> Result<(), Error> {
         let addresses = self.addresses.to_vec();
         self.command(Command::Adopt { addresses }).await.map(drop)

@@ -1,7 +1,8 @@
 //! A mobile node that runs: simulator, load generator and acceptance test of the home agent.
 //!
-//! What it is: [`homeport_mobile`]'s machine with a clock, UDP sockets on IPv4 care-of addresses and a TUN
-//! device for everything else. Without privileges it works over UDP on IPv4, also on loopback addresses:
+//! What it is: [`homeport_mobile`]'s machine with a clock, UDP sockets on IPv4 care-of addresses
+//! and a TUN device for everything else. Without privileges it works over UDP on IPv4, also on
+//! loopback addresses:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -21,11 +22,11 @@
 //! # }
 //! ```
 //!
-//! What it is not: no router advertisements, no IPsec, no choice of links, no home link. Whoever uses it
-//! says where the node is, and it is always away from home.
+//! What it is not: no router advertisements, no IPsec, no choice of links, no home link. Whoever
+//! uses it says where the node is, and it is always away from home.
 //!
-//! Depends on `homeport-mobile` for the protocol, `homeport-hostnet` for the host and `homeport-runtime` for
-//! tasks and configuration.
+//! Depends on `homeport-mobile` for the protocol, `homeport-hostnet` for the host and
+//! `homeport-runtime` for tasks and configuration.
 
 mod actor;
 mod config;

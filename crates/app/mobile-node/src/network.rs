@@ -1,8 +1,8 @@
 //! What a node with a TUN device sets up in its network namespace.
 //!
-//! The home address is an address of the device. IPv6 care-of addresses are none of the kernel's: it
-//! would answer the routing headers and tunnels of Mobile IPv6 itself. They are routes into the device,
-//! and the kernel answers for them on the foreign link as a proxy:
+//! The home address is an address of the device. IPv6 care-of addresses are none of the kernel's:
+//! it would answer the routing headers and tunnels of Mobile IPv6 itself. They are routes into the
+//! device, and the kernel answers for them on the foreign link as a proxy:
 //!
 //! ```text
 //! rule from home address  -> table 10000:       default dev TUN        (into the tunnel)
@@ -10,8 +10,8 @@
 //! route care-of i dev TUN, proxy neighbour care-of i on link i          (into the node)
 //! ```
 //!
-//! An IPv4 care-of address is an ordinary address of its interface, because to the kernel its packets
-//! are plain UDP.
+//! An IPv4 care-of address is an ordinary address of its interface, because to the kernel its
+//! packets are plain UDP.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};

@@ -54,8 +54,8 @@ struct TunPort {
 }
 
 impl Ports {
-    /// Opens the TUN device, if there is one, and what each care-of address needs. Everything received
-    /// comes out of the channel.
+    /// Opens the TUN device, if there is one, and what each care-of address needs. Everything
+    /// received comes out of the channel.
     pub(crate) async fn open(config: &Config) -> Result<(Self, mpsc::Receiver<Received>), Error> {
         let (received, receiver) = mpsc::channel(RECEIVED_MAX);
         let netns = config.tun.as_ref().and_then(|tun| tun.netns.as_deref());

@@ -60,7 +60,8 @@ impl MobileNode {
         let out_of_window = ba.status == Status::SEQUENCE_OUT_OF_WINDOW;
         let update = self.sent.outstanding(|update| {
             if out_of_window {
-                // Its sequence number is the home agent's, so the bindings have to tell which it answers.
+                // Its sequence number is the home agent's, so the bindings have to tell which it
+                // answers.
                 let bids = update.option_bids();
                 update.path == path && (options.is_empty() || options.iter().map(|o| o.0).eq(bids))
             } else {
@@ -96,8 +97,8 @@ impl MobileNode {
         Ok(())
     }
 
-    /// RFC 6275 §11.7.3: the next sequence number must be newer than what the home agent has. When the
-    /// node's own is already, the refused update was merely overtaken.
+    /// RFC 6275 §11.7.3: the next sequence number must be newer than what the home agent has. When
+    /// the node's own is already, the refused update was merely overtaken.
     fn adopt(&mut self, carried: Sequence) {
         if !self.sequence.is_newer_than(carried) {
             self.sequence = carried;
@@ -401,8 +402,8 @@ fn bid_statuses(ba: &BindingAcknowledgement<'_>) -> Vec<(Bid, Status)> {
     options.take(limits::BINDINGS_MAX).collect()
 }
 
-/// The status of each binding of the update: that of its option unless zero, else that of the message
-/// (RFC 5648 §5.7). "Not complete" says nothing about a binding whose own status is zero.
+/// The status of each binding of the update: that of its option unless zero, else that of the
+/// message (RFC 5648 §5.7). "Not complete" says nothing about a binding whose own status is zero.
 fn effective(
     update: &SentUpdate,
     status: Status,

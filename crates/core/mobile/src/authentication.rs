@@ -14,8 +14,8 @@ use crate::settings::{MnHaAssociation, Settings};
 /// Subtype of the option that the mobile node and its home agent share (RFC 4285 §5.1).
 pub(crate) const MN_HA_SUBTYPE: u8 = 1;
 
-/// The care-of address that the authenticator covers: the node's address on the wire. Over UDP it is
-/// the announced IPv4 address in its IPv4-mapped form, for which RFC 4285 has no rule.
+/// The care-of address that the authenticator covers: the node's address on the wire. Over UDP it
+/// is the announced IPv4 address in its IPv4-mapped form, for which RFC 4285 has no rule.
 pub(crate) fn covered_care_of(path: Path, home_address: Ipv6Addr) -> Ipv6Addr {
     match path {
         Path::Foreign(address) => address,
@@ -33,7 +33,8 @@ pub(crate) fn authenticator(
     header_up_to_spi: &[u8],
 ) -> [u8; AUTHENTICATOR_OCTETS] {
     let mut out = [0; AUTHENTICATOR_OCTETS];
-    // HMAC takes keys of any length: an error cannot happen, and would only make a wrong authenticator.
+    // HMAC takes keys of any length: an error cannot happen, and would only make a wrong
+    // authenticator.
     if let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(&association.key) {
         mac.update(&care_of.octets());
         mac.update(&home_address.octets());
@@ -44,8 +45,8 @@ pub(crate) fn authenticator(
     out
 }
 
-/// Checks the authentication option of a received message. Without an association everything passes:
-/// the node was told to believe.
+/// Checks the authentication option of a received message. Without an association everything
+/// passes: the node was told to believe.
 pub(crate) fn verify(
     settings: &Settings,
     path: Path,

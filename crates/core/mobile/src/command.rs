@@ -22,8 +22,8 @@ pub enum Command {
         /// In one update, as far as RFC 5648 §8.1 allows it, not one for each.
         bulk: bool,
     },
-    /// Take these care-of addresses into the list without registering them: an earlier life of the node
-    /// has, and they are to be ended now.
+    /// Take these care-of addresses into the list without registering them: an earlier life of the
+    /// node has, and they are to be ended now.
     Adopt {
         /// The addresses.
         addresses: Vec<CareOfAddress>,
@@ -300,8 +300,8 @@ impl MobileNode {
     }
 }
 
-/// Whether an address can be a care-of address at all. Loopback addresses are allowed: a whole cluster
-/// can be tried out on one machine.
+/// Whether an address can be a care-of address at all. Loopback addresses are allowed: a whole
+/// cluster can be tried out on one machine.
 fn is_usable(care_of: CareOf) -> bool {
     match care_of {
         CareOf::V6(address) => is_unicast_routable_v6(address),

@@ -65,10 +65,10 @@ pub(crate) fn compose(settings: &Settings, draft: &Draft) -> Transmit {
     seal(settings, draft.path, message)
 }
 
-/// Fills in the authenticator, if one was reserved, and puts the message into the packet that fits the
-/// path: with a Home Address option from a foreign link; without one, because the source is the home
-/// address, at home and inside UDP. Binding Revocation Acknowledgements go the same way: RFC 5846
-/// is silent.
+/// Fills in the authenticator, if one was reserved, and puts the message into the packet that fits
+/// the path: with a Home Address option from a foreign link; without one, because the source is the
+/// home address, at home and inside UDP. Binding Revocation Acknowledgements go the same way: RFC
+/// 5846 is silent.
 pub(crate) fn seal(settings: &Settings, path: Path, message: Message<'static>) -> Transmit {
     let (home, agent) = (settings.home_address, settings.home_agent);
     let mh = authenticated(settings, path, message).emit(home, agent);
@@ -98,8 +98,8 @@ fn authenticated(settings: &Settings, path: Path, message: Message<'static>) -> 
     message.with_authenticator(&authenticator(association, care_of, home, covered))
 }
 
-/// Everything before the identity. The order is that of the home agent's answer: option 30 has to come
-/// before the Binding Identifiers there (RFC 5648 §8.2), so 29 does here.
+/// Everything before the identity. The order is that of the home agent's answer: option 30 has to
+/// come before the Binding Identifiers there (RFC 5648 §8.2), so 29 does here.
 fn push_options(settings: &Settings, draft: &Draft, options: &mut OptionsBuilder) {
     let registers = !draft.lifetime.is_deregistration();
     if let Some(address) = settings.ipv4_home_address.filter(|_| registers) {
@@ -121,8 +121,9 @@ fn push_options(settings: &Settings, draft: &Draft, options: &mut OptionsBuilder
         options.push(&MobilityOption::BindingIdentifier(*binding));
     }
     if draft.bindings.is_empty() {
-        // RFC 6275 §11.7.1 and RFC 5555 §3.1.2: the address under the authenticator's protection. With
-        // Binding Identifiers neither is allowed (RFC 5648 §5.2, §8.1), and at home there is none.
+        // RFC 6275 §11.7.1 and RFC 5555 §3.1.2: the address under the authenticator's protection.
+        // With Binding Identifiers neither is allowed (RFC 5648 §5.2, §8.1), and at home there is
+        // none.
         match draft.path {
             Path::Foreign(address) => {
                 options.push(&MobilityOption::AlternateCareOf(address));

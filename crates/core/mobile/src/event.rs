@@ -32,8 +32,8 @@ pub enum Output {
 /// A packet and the way it goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Transmit {
-    /// A complete IPv6 packet, its source is the address of the link to send it on: a care-of address,
-    /// or the home address on the home link.
+    /// A complete IPv6 packet, its source is the address of the link to send it on: a care-of
+    /// address, or the home address on the home link.
     Ipv6 {
         /// The source address.
         from: Ipv6Addr,
@@ -169,8 +169,8 @@ pub enum Event {
         /// Why.
         reason: LossReason,
     },
-    /// The home agent does not do multiple care-of addresses (166, or no option in its answer). Only this
-    /// one stays in use, by plain Binding Updates.
+    /// The home agent does not do multiple care-of addresses (166, or no option in its answer).
+    /// Only this one stays in use, by plain Binding Updates.
     FellBackToSingle {
         /// The binding that stays.
         bid: Bid,

@@ -11,8 +11,8 @@ use crate::reaction::{Asked, Purpose};
 use crate::settings::CareOf;
 use crate::time::{Millis, NtpTime};
 
-/// Something that the home agent is to be told, again and again until it answers. A care-of address is
-/// in one exchange at most.
+/// Something that the home agent is to be told, again and again until it answers. A care-of address
+/// is in one exchange at most.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Exchange {
     pub(crate) purpose: Purpose,
@@ -32,7 +32,8 @@ pub(crate) struct Exchange {
 pub(crate) enum Scope {
     /// These care-of addresses.
     Bindings(Vec<Bid>),
-    /// All bindings of the home address: a plain update with lifetime zero. It leaves from one of these.
+    /// All bindings of the home address: a plain update with lifetime zero. It leaves from one of
+    /// these.
     Everything(Vec<Path>),
 }
 

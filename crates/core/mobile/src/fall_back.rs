@@ -1,5 +1,5 @@
-//! What the node leaves off when the home agent does not do it (RFC 5648 §5.7): several bindings in one
-//! update, or several bindings at all.
+//! What the node leaves off when the home agent does not do it (RFC 5648 §5.7): several bindings in
+//! one update, or several bindings at all.
 
 use alloc::vec::Vec;
 
@@ -64,8 +64,8 @@ impl MobileNode {
         self.send_apart(&[active], Purpose::Register);
     }
 
-    /// RFC 5648 §5.7: no Binding Identifier option in the answer, so the peer has skipped those of the
-    /// update and done a plain registration of its source, or ended everything.
+    /// RFC 5648 §5.7: no Binding Identifier option in the answer, so the peer has skipped those of
+    /// the update and done a plain registration of its source, or ended everything.
     pub(crate) fn answered_without_bids(
         &mut self,
         update: &SentUpdate,

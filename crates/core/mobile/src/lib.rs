@@ -1,8 +1,8 @@
 //! A mobile node as a machine without clock and sockets: its Binding Update List and its tunnel.
 //!
-//! What it is: the mobile node's side of RFC 6275 §11 with multiple care-of addresses (RFC 5648 §5), over
-//! IPv6 and over UDP on IPv4 (RFC 5555 §4), with the authentication of RFC 4285. Commands, received packets
-//! and the time go in; packets, events and the next deadline come out:
+//! What it is: the mobile node's side of RFC 6275 §11 with multiple care-of addresses (RFC 5648
+//! §5), over IPv6 and over UDP on IPv4 (RFC 5555 §4), with the authentication of RFC 4285.
+//! Commands, received packets and the time go in; packets, events and the next deadline come out:
 //!
 //! ```
 //! use homeport_mobile::{
@@ -21,8 +21,8 @@
 //! # }
 //! ```
 //!
-//! What it is not: it knows no interfaces, routes or neighbours, it does no IPsec and no return routability,
-//! and it does not search for home agents.
+//! What it is not: it knows no interfaces, routes or neighbours, it does no IPsec and no return
+//! routability, and it does not search for home agents.
 //!
 //! Depends on `homeport-wire` and on `hmac`, `sha1` and `subtle` for the authenticator.
 

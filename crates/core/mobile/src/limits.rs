@@ -1,11 +1,12 @@
 //! Bounds on what the machine keeps and sends, and the reason of each.
 
-/// Care-of addresses of one node. RFC 5648 sets no limit; a host with more interfaces than this is not
-/// planned for, and one Mobility Header (2048 octets) holds 80 registering options at the most.
+/// Care-of addresses of one node. RFC 5648 sets no limit; a host with more interfaces than this is
+/// not planned for, and one Mobility Header (2048 octets) holds 80 registering options at the most.
 pub const BINDINGS_MAX: usize = 64;
 
-/// Binding Identifier options that the node puts into one Binding Update: with 24 octets each and an
-/// authentication option behind them the packet still fits into 1280 octets, so it is never fragmented.
+/// Binding Identifier options that the node puts into one Binding Update: with 24 octets each and
+/// an authentication option behind them the packet still fits into 1280 octets, so it is never
+/// fragmented.
 pub const BULK_BINDINGS_MAX: usize = 40;
 
 /// Binding Updates remembered to match their acknowledgements. At ten updates a second it covers
@@ -15,9 +16,9 @@ pub const SENT_UPDATES_MAX: usize = 320;
 /// Commands that wait for an acknowledgement. The caller sees `Outcome::Busy` for one more.
 pub const REQUESTS_MAX: usize = 256;
 
-/// Times that an exchange is repeated at once because an acknowledgement asked for another form (other
-/// sequence number, overwrite, with care-of address). After these the retransmission timer decides, so that
-/// a confused home agent cannot keep the node busy.
+/// Times that an exchange is repeated at once because an acknowledgement asked for another form
+/// (other sequence number, overwrite, with care-of address). After these the retransmission timer
+/// decides, so that a confused home agent cannot keep the node busy.
 pub const INSTANT_RESENDS_MAX: u8 = 4;
 
 /// Home agents taken from one Home Agent Switch message.

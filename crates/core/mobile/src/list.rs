@@ -16,7 +16,8 @@ pub(crate) struct Entry {
     pub(crate) address: CareOfAddress,
     /// False when the binding is to end, or the home agent will not have it: no refresh by itself.
     pub(crate) wanted: bool,
-    /// Counts the changes of mind. An acknowledgement of an update from before says nothing any more.
+    /// Counts the changes of mind. An acknowledgement of an update from before says nothing any
+    /// more.
     pub(crate) epoch: u32,
     /// What the home agent has acknowledged.
     pub(crate) binding: Option<Binding>,
@@ -66,8 +67,8 @@ impl Entry {
     }
 
     /// RFC 5648 §8.1: an IPv4 care-of address goes into a bulk update only after the home agent has
-    /// seen it in an update of its own, and behind a translator only updates from there keep the mapping. A
-    /// home binding is announced from the home link.
+    /// seen it in an update of its own, and behind a translator only updates from there keep the
+    /// mapping. A home binding is announced from the home link.
     pub(crate) fn may_go_in_bulk(&self) -> bool {
         match self.address.care_of {
             CareOf::V6(_) => true,
@@ -79,7 +80,8 @@ impl Entry {
         }
     }
 
-    /// Where updates about this entry leave. A binding that is to end is best ended from where it is.
+    /// Where updates about this entry leave. A binding that is to end is best ended from where it
+    /// is.
     pub(crate) fn path(&self) -> Path {
         match &self.binding {
             Some(binding) if !self.wanted => binding.care_of.path(),
@@ -88,8 +90,8 @@ impl Entry {
     }
 
     /// Its option in an update. The care-of address goes along when the home agent does not have it
-    /// yet (RFC 5648 §5.1), and always in what leaves from itself by UDP, because there the authenticator
-    /// covers the announced address.
+    /// yet (RFC 5648 §5.1), and always in what leaves from itself by UDP, because there the
+    /// authenticator covers the announced address.
     pub(crate) fn option(&self, path: Path, registers: bool, home: Ipv6Addr) -> BidOption {
         let given = match path {
             Path::Udp(_) => path == self.path() || registers && !self.is_settled(),
@@ -111,16 +113,17 @@ impl Entry {
     }
 }
 
-/// Milliseconds that a binding has left when an acknowledgement arrives `elapsed_ms` after its update
-/// (RFC 6275 §11.7.3): what remains of the lifetime asked for, less what the home agent took off.
+/// Milliseconds that a binding has left when an acknowledgement arrives `elapsed_ms` after its
+/// update (RFC 6275 §11.7.3): what remains of the lifetime asked for, less what the home agent took
+/// off.
 pub(crate) fn remaining_ms(asked: Lifetime, granted: Lifetime, elapsed_ms: u64) -> u64 {
     let ms = |lifetime: Lifetime| u64::from(lifetime.secs()).saturating_mul(1000);
     let remain = ms(asked).saturating_sub(elapsed_ms);
     remain.saturating_sub(ms(asked).saturating_sub(ms(granted)))
 }
 
-/// Milliseconds before its end at which a binding of this length is refreshed: a quarter of it, and of a
-/// short one up to half, so that there is time for retransmissions after 1, 2 and 4 s.
+/// Milliseconds before its end at which a binding of this length is refreshed: a quarter of it, and
+/// of a short one up to half, so that there is time for retransmissions after 1, 2 and 4 s.
 pub(crate) fn refresh_lead_ms(lifetime_ms: u64) -> u64 {
     (lifetime_ms / 4).max((lifetime_ms / 2).min(8_000))
 }

@@ -54,8 +54,8 @@ pub enum Mode {
 pub struct MobileNode {
     pub(crate) settings: Settings,
     pub(crate) mode: Mode,
-    /// The next registration has to carry the O flag: after a start nobody knows what the home agent
-    /// still has (RFC 5648 §5.3.1).
+    /// The next registration has to carry the O flag: after a start nobody knows what the home
+    /// agent still has (RFC 5648 §5.3.1).
     pub(crate) overwrite: bool,
     /// Sequence number used last. One counter for all bindings (RFC 5648 §4.1).
     pub(crate) sequence: Sequence,
@@ -181,9 +181,9 @@ impl MobileNode {
         self.out.extend(events.into_iter().map(Output::Event));
     }
 
-    /// The binding that carries packets: the named one, else the one with the best priority, else the
-    /// newest. A care-of address whose binding is not acknowledged carries nothing, for the home agent
-    /// would drop it.
+    /// The binding that carries packets: the named one, else the one with the best priority, else
+    /// the newest. A care-of address whose binding is not acknowledged carries nothing, for the
+    /// home agent would drop it.
     pub(crate) fn carrier(&self, via: Option<Bid>) -> Option<&Binding> {
         let via = match self.mode {
             Mode::Multiple { .. } => via,

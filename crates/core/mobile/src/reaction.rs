@@ -39,7 +39,8 @@ pub enum Reaction {
     Accept,
     /// The binding does not exist, as wanted.
     Gone,
-    /// Send again with a newer sequence number than the one the home agent tells (RFC 6275 §11.7.3).
+    /// Send again with a newer sequence number than the one the home agent tells (RFC 6275
+    /// §11.7.3).
     Resynchronize,
     /// Send again with the O flag (RFC 5648 §5.7).
     Overwrite,
@@ -102,8 +103,8 @@ fn registering(status: Status, asked: Asked) -> Reaction {
         }
         Status::INVALID_CARE_OF_ADDRESS if asked.bulk && asked.ipv4 => Reaction::SendAlone,
         status if is_answer_to_something_else(status) => Reaction::Fault,
-        // What is left is final: 131 to 134, 139 to 143, 146, 151, 169 to 180 say that this node will
-        // not be served with what it is. Values that nobody has registered yet may pass.
+        // What is left is final: 131 to 134, 139 to 143, 146, 151, 169 to 180 say that this node
+        // will not be served with what it is. Values that nobody has registered yet may pass.
         status if status.0 <= LAST_REGISTERED => Reaction::GiveUp,
         _ => Reaction::BackOff,
     }
@@ -122,8 +123,8 @@ fn deregistering(status: Status) -> Reaction {
 /// Highest code of the registry, RFC 8278.
 const LAST_REGISTERED: u8 = 180;
 
-/// Statuses that refuse what this node never sends (nonces, CGA, proxy registrations, GRE), or that say
-/// that it sent what it never does (164 to 168 where the table above has no better answer).
+/// Statuses that refuse what this node never sends (nonces, CGA, proxy registrations, GRE), or that
+/// say that it sent what it never does (164 to 168 where the table above has no better answer).
 fn is_answer_to_something_else(status: Status) -> bool {
     matches!(status.0, 136..=138 | 147..=150 | 152..=168)
 }

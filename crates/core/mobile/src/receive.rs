@@ -119,8 +119,8 @@ impl MobileNode {
         header: &[u8],
         pseudo: PseudoHeader,
     ) -> Result<(), DropReason> {
-        // Acknowledgements and indications come to the care-of address with a routing header, not through
-        // its tunnel (RFC 6275 §6.1.8, RFC 5846 §7.1); errors come without one.
+        // Acknowledgements and indications come to the care-of address with a routing header, not
+        // through its tunnel (RFC 6275 §6.1.8, RFC 5846 §7.1); errors come without one.
         let is_direct = matches!(carriage, Carriage::Direct | Carriage::Udp);
         match Message::parse(header, pseudo)? {
             Message::BindingAcknowledgement(ba) if is_direct => {
@@ -145,8 +145,8 @@ impl MobileNode {
         }
     }
 
-    /// RFC 6275 §11.7.4, RFC 5648 §5.8: an update at least for the bindings that are named. It is bound
-    /// by the update rate like any other, so the request needs no authentication.
+    /// RFC 6275 §11.7.4, RFC 5648 §5.8: an update at least for the bindings that are named. It is
+    /// bound by the update rate like any other, so the request needs no authentication.
     fn refresh_requested(&mut self, options: &Options<'_>) {
         let bids = named_bids(options);
         let wanted: Vec<Bid> = self

@@ -26,8 +26,8 @@ impl Requests {
         self.0.len() >= limits::REQUESTS_MAX
     }
 
-    /// Notes a command with the results that it has already. Without anything to wait for it ends at
-    /// once, which the answer tells.
+    /// Notes a command with the results that it has already. Without anything to wait for it ends
+    /// at once, which the answer tells.
     pub(crate) fn add(
         &mut self,
         id: RequestId,

@@ -1,4 +1,5 @@
-//! What leaves when: exchanges are formed, sent, repeated and given up; bindings are refreshed and end.
+//! What leaves when: exchanges are formed, sent, repeated and given up; bindings are refreshed and
+//! end.
 
 use alloc::vec::Vec;
 
@@ -44,8 +45,8 @@ impl MobileNode {
         self.send_what_is_due(ntp);
     }
 
-    /// Forms exchanges for these care-of addresses: one for all that may go together, one for each of the
-    /// others. An exchange about the very same is only sped up.
+    /// Forms exchanges for these care-of addresses: one for all that may go together, one for each
+    /// of the others. An exchange about the very same is only sped up.
     pub(crate) fn enqueue(&mut self, purpose: Purpose, bids: Vec<Bid>, bulk: bool) {
         let first = purpose == Purpose::Register
             && self.entries.values().all(|entry| entry.binding.is_none());
@@ -78,8 +79,8 @@ impl MobileNode {
         self.exchanges.retain_mut(|exchange| !(exchange.contains(bid) && exchange.remove(bid)));
     }
 
-    /// After a start only one registration may be on its way, the one that carries the O flag: what came
-    /// after it, but reached the home agent before it, would be overwritten.
+    /// After a start only one registration may be on its way, the one that carries the O flag: what
+    /// came after it, but reached the home agent before it, would be overwritten.
     fn waits_for_overwrite(&self, exchange: &Exchange) -> bool {
         let registers = |exchange: &Exchange| exchange.purpose == Purpose::Register;
         self.overwrite
@@ -107,8 +108,8 @@ impl MobileNode {
         }
     }
 
-    /// When an entry is due without a command; `None` while an exchange takes care of it, or when the
-    /// node is not to act by itself.
+    /// When an entry is due without a command; `None` while an exchange takes care of it, or when
+    /// the node is not to act by itself.
     fn refresh_due(&self, entry: &Entry) -> Option<Millis> {
         let under_way = self.exchanges.iter().any(|exchange| exchange.contains(entry.address.bid));
         if !entry.wanted || under_way || !self.settings.refresh.automatic {
@@ -128,8 +129,8 @@ impl MobileNode {
         }
         let bulk = self.settings.refresh.bulk;
         if bulk && self.mode == (Mode::Multiple { bulk: true }) {
-            // The others come along, so that all end together and one update serves them; but not what
-            // is rather new.
+            // The others come along, so that all end together and one update serves them; but not
+            // what is rather new.
             let along = self.entries.values().filter(|entry| {
                 let binding = entry.binding.as_ref();
                 let is_old = binding.is_some_and(|binding| {
@@ -230,7 +231,8 @@ impl MobileNode {
             return;
         };
         let Some(path) = self.path_for(&exchange) else {
-            // Cannot happen: entries in exchanges exist. If it did, the exchange would end by its timer.
+            // Cannot happen: entries in exchanges exist. If it did, the exchange would end by its
+            // timer.
             self.note_attempt(at);
             return;
         };
@@ -251,8 +253,8 @@ impl MobileNode {
             })
             .collect();
         if matches!(path, Path::Udp(_)) {
-            // RFC 5648 §8.1 and the authenticator look at the first IPv4 care-of address of what leaves
-            // by UDP: that has to be the address which it leaves from.
+            // RFC 5648 §8.1 and the authenticator look at the first IPv4 care-of address of what
+            // leaves by UDP: that has to be the address which it leaves from.
             options.sort_by_key(|(other, _, _)| *other);
         }
         let bindings: Vec<SentBinding> = options.iter().map(|(_, _, sent)| *sent).collect();
@@ -316,8 +318,8 @@ impl MobileNode {
         }
     }
 
-    /// An overwriting update ends what the home agent may have accepted before it, so acknowledgements of
-    /// that count for nothing any more.
+    /// An overwriting update ends what the home agent may have accepted before it, so
+    /// acknowledgements of that count for nothing any more.
     fn distrust_all_but(&mut self, bids: &[Bid]) {
         for (bid, entry) in &mut self.entries {
             if !bids.contains(bid) {
@@ -333,8 +335,8 @@ impl MobileNode {
         self.last_message_id
     }
 
-    /// The address that the next update of an exchange leaves from. A registration of one address leaves
-    /// from that address, which proves it; others try each in turn.
+    /// The address that the next update of an exchange leaves from. A registration of one address
+    /// leaves from that address, which proves it; others try each in turn.
     fn path_for(&self, exchange: &Exchange) -> Option<Path> {
         let own = exchange.bids().iter().filter_map(|bid| self.entries.get(bid)).map(Entry::path);
         let mut paths: Vec<Path> = match &exchange.scope {

@@ -24,8 +24,8 @@ pub struct Settings {
     pub authentication: Option<MnHaAssociation>,
     /// Speak RFC 5648. Off: plain Binding Updates with one care-of address at a time.
     pub multiple_care_of: bool,
-    /// Ask for UDP encapsulation of data even without a translator on the way (F flag, RFC 5555 §3.1.3).
-    /// A node without raw sockets cannot take IP-in-IPv4.
+    /// Ask for UDP encapsulation of data even without a translator on the way (F flag, RFC 5555
+    /// §3.1.3). A node without raw sockets cannot take IP-in-IPv4.
     pub force_udp: bool,
     /// Set the K flag: the node's key management can follow a move (RFC 6275 §6.1.7).
     pub key_management_mobility: bool,
@@ -92,7 +92,8 @@ impl fmt::Debug for MnHaAssociation {
 /// Role of a mobile router.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MobileRouter {
-    /// Prefixes sent in every update (explicit mode). Empty: the home agent knows them (implicit mode).
+    /// Prefixes sent in every update (explicit mode). Empty: the home agent knows them (implicit
+    /// mode).
     pub prefixes: Vec<NetworkPrefix>,
 }
 

@@ -18,8 +18,8 @@ impl Millis {
     }
 }
 
-/// Wall time in the format of NTP: seconds since 1900 in the high half, their fraction in the low half.
-/// Only the replay protection of RFC 4285 §6 needs it.
+/// Wall time in the format of NTP: seconds since 1900 in the high half, their fraction in the low
+/// half. Only the replay protection of RFC 4285 §6 needs it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct NtpTime(pub u64);
 

@@ -22,8 +22,8 @@ const ECT_0: u8 = 0b10;
 const CE: u8 = 0b11;
 
 impl MobileNode {
-    /// Puts a packet of the node, or of the network behind it, into the tunnel through this binding, or
-    /// through the best one.
+    /// Puts a packet of the node, or of the network behind it, into the tunnel through this
+    /// binding, or through the best one.
     pub fn encapsulate(&self, via: Option<Bid>, packet: &[u8]) -> Result<Transmit, DropReason> {
         let (inner_protocol, traffic_class) = self.check_source(packet)?;
         let binding = self.carrier(via).ok_or(DropReason::NoBinding)?;
@@ -61,7 +61,8 @@ impl MobileNode {
         Ok((protocol::IPV6, header.traffic_class))
     }
 
-    /// The inner packet, if it is for this node. `outer_traffic_class` is that of the tunnel header.
+    /// The inner packet, if it is for this node. `outer_traffic_class` is that of the tunnel
+    /// header.
     pub(crate) fn decapsulate(
         &self,
         inner: &[u8],

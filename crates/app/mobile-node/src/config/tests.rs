@@ -101,3 +101,16 @@ fn the_short_form_is_enough() {
     assert_eq!(config, Config::new(config.home_address, config.home_agent));
     assert!(config.settings().is_ok());
 }
+
+#[test]
+fn the_example_can_be_used_as_it_is_and_with_what_it_comments_out() {
+    let example = include_str!("../../example.toml");
+    assert!(parse(example).unwrap().settings().is_ok());
+    let uncommented: Vec<&str> = example
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|l| l.contains(['=', '['])).unwrap_or(line))
+        .collect();
+    let config = parse(&uncommented.join("\n")).unwrap();
+    assert!(config.settings().is_ok());
+    assert_eq!((config.care_of.len(), config.refresh.every_ms), (3, Some(100)));
+}

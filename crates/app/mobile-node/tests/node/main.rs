@@ -1,5 +1,5 @@
-//! A mobile node against a home agent made of the same cores as the real one, in this process: binding
-//! cache, signalling and forwarding, without a log and without processes.
+//! A mobile node against a home agent made of the same cores as the real one, in this process:
+//! binding cache, signalling and forwarding, without a log and without processes.
 
 #![allow(
     clippy::unwrap_used,

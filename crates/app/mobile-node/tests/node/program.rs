@@ -21,7 +21,7 @@ home_agent = "2001:db8:0:1::1"
 home_agent_v4 = "{}"
 home_agent_port = {}
 updates_per_second_max = 100
-request_timeout_ms = 1000
+request_timeout_ms = 3000
 {more}
 [authentication]
 spi = 256
@@ -107,7 +107,7 @@ async fn run_refreshes_and_writes_a_journal() {
         "--refresh-every-ms",
         "100",
         "--for-secs",
-        "1",
+        "2",
         "--journal",
         path,
     ];
@@ -143,7 +143,7 @@ async fn each_way_to_fail_has_its_exit_code() {
     told(&run(&config, &["deregister", "--bid", "9"]).await, 1, "no care-of address has this BID");
 
     agent.state().mute = true;
-    told(&run(&config, &["register"]).await, 3, "no answer within 1000 ms");
+    told(&run(&config, &["register"]).await, 3, "no answer within 3000 ms");
     agent.state().mute = false;
 
     // Refused by the home agent.

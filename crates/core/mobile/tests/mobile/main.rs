@@ -1,4 +1,5 @@
-//! The mobile node against a home agent that says what each test wants, on a clock that each test moves.
+//! The mobile node against a home agent that says what each test wants, on a clock that each test
+//! moves.
 
 #![allow(
     clippy::unwrap_used,

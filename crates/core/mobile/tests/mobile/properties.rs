@@ -196,7 +196,10 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_in_any_envelope(octets in prop::collection::vec(any::<u8>(), 0..120), cut in 0_usize..80) {
+    fn any_octets_in_any_envelope(
+        octets in prop::collection::vec(any::<u8>(), 0..120),
+        cut in 0_usize..80,
+    ) {
         let mut lab = Lab::registered(settings(), &[address(1, COA1), address(7, COA_V4)]);
         let mut mobility = octets.clone();
         mobility.resize(octets.len().next_multiple_of(8).max(8), 0);

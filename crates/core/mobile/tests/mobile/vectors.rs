@@ -12,8 +12,8 @@ use homeport_wire::{Bid, Ipv4AddressStatus, Lifetime, Sequence, Status};
 
 use crate::support::*;
 
-/// A packet of `vectors.json`, by its name. The file is a list of flat objects, and packets come before
-/// everything else in them: no JSON library is needed.
+/// A packet of `vectors.json`, by its name. The file is a list of flat objects, and packets come
+/// before everything else in them: no JSON library is needed.
 fn vector(id: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../../tests/golden/vectors/vectors.json");
@@ -81,8 +81,8 @@ fn v01_to_v06_bulk_refresh_move_and_removal() {
     assert!(outcomes(&outputs).iter().all(|(_, outcome)| outcome.is_success()));
     assert_eq!(outcomes(&outputs).len(), 3);
 
-    // V03 refreshes BID 1 without its address and moves BID 2, and so does the node. BID 9, which V03
-    // refreshes though nobody knows it, is one that a node does not have.
+    // V03 refreshes BID 1 without its address and moves BID 2, and so does the node. BID 9, which
+    // V03 refreshes though nobody knows it, is one that a node does not have.
     let moved = CareOf::V6("2001:db8:b::2b".parse().unwrap());
     let addresses = vec![address(1, COA1), address(2, moved)];
     let packet = only_packet(&command(&mut node, Command::Register { addresses, bulk: true }));

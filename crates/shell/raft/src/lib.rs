@@ -1,1 +1,51 @@
-//! Placeholder.
+//! The replicated log of the store: Raft consensus, its log on disk, snapshots, and the RPCs
+//! between replicas.
+//!
+//! This crate is generic over what is replicated. The role hands in a [`StateMachine`] and gets a
+//! [`Node`] back: commands go in through [`Node::propose`], and each replica applies the committed
+//! ones in the same order. It alone knows openraft and sled; neither appears in its interface, so
+//! that either can be replaced (ADR 0004).
+//!
+//! # What stands on the disk
+//!
+//! ```text
+//! <data_dir>/identity        format version, cluster, node id, incarnation of this disk
+//! <data_dir>/log/            sled: log entries, vote, purge and commit markers
+//! <data_dir>/snapshots/      one snapshot file; the state machine itself lives in memory
+//! ```
+//!
+//! # Tasks and threads
+//!
+//! ```text
+//! propose ---> openraft core task ---> writer thread (1): batch, flush, fdatasync, acknowledge
+//!                    |                 purger thread (1): removes purged entries, off that path
+//!                    |---> apply task (1): owns writes to the state machine
+//!                    |---> per peer: replication task, heartbeat task, snapshot task on demand
+//! watcher task (1): leadership, snapshot and purge triggers, free disk space
+//! ```
+//!
+//! Every queue between them is bounded; see [`limits`].
+
+mod config;
+mod disk;
+mod encoding;
+mod error;
+pub mod limits;
+mod machine;
+mod network;
+mod node;
+mod proto;
+mod snapshot;
+mod state_machine;
+mod status;
+mod sync;
+mod types;
+mod watcher;
+
+pub use config::{PeerEndpoint, RaftConfig};
+pub use error::{
+    ConfigError, DiskError, MembershipError, ProposeError, SnapshotError, StartError, StopReason,
+};
+pub use node::{Node, Proposed};
+pub use state_machine::{FrozenState, StateMachine};
+pub use status::{Leader, Leadership, NodeStatus, Role};

@@ -1,0 +1,19 @@
+//! The replica's disk: who it belongs to, and the log with its markers.
+
+mod engine;
+mod file;
+mod identity;
+mod log;
+mod markers;
+mod purger;
+mod sled_engine;
+mod tail;
+mod writer;
+
+pub(crate) use file::sync_dir;
+pub(crate) use identity::{Identity, claim};
+pub(crate) use log::Log;
+pub(crate) use sled_engine::SledEngine;
+
+#[cfg(test)]
+mod tests;

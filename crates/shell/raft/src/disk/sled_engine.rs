@@ -1,0 +1,241 @@
+//! sled as a disk for the log, under the rules that make it durable (ADR 0004):
+//!
+//! - `flush` does not reach the device on Linux, so each one is followed by `sync_data` on our own
+//!   handle of sled's file;
+//! - segments have the greatest size, so that no value goes into sled's unsynced blob files;
+//! - purged entries are removed one by one, never in a batch, which leaks memory and disk;
+//! - sled's own background flush is off: nobody could wait for it.
+
+use super::engine::{LogEngine, LogState, Write};
+use super::file::sync_dir;
+use super::{Identity, markers};
+use crate::error::{DiskError, StartError};
+use crate::limits::{SLED_CACHE_OCTETS, SLED_SEGMENT_OCTETS};
+use crate::types::Entry;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long another holder of the directory may take to let go. A replica that was just shut down
+/// in the same process needs a moment; another process will not end by itself.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+pub(crate) struct SledEngine {
+    dir: PathBuf,
+    db: sled::Db,
+    tree: sled::Tree,
+    /// sled's file, through a handle of ours: `fdatasync` works per inode.
+    file: File,
+}
+
+impl SledEngine {
+    /// Opens the log below `data_dir`, or creates it when `identity` says that there was none.
+    pub(crate) fn open(data_dir: &Path, identity: &mut Identity) -> Result<Self, StartError> {
+        let dir = data_dir.join("log");
+        if identity.log_created && !dir.join("db").exists() {
+            return Err(StartError::LogMissing { path: dir });
+        }
+        let db = open_sled(&dir)?;
+        let tree = db.open_tree("raft").map_err(|e| sled_error("open", &dir, &e))?;
+        let path = dir.join("db");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|e| DiskError::io("open", &path, e))?;
+        let engine = Self { dir, db, tree, file };
+        if !identity.log_created {
+            engine.sync_creation(data_dir)?;
+            identity.mark_log_created()?;
+        }
+        Ok(engine)
+    }
+
+    /// Everything that sled has created, and the directories that name it.
+    fn sync_creation(&self, data_dir: &Path) -> Result<(), DiskError> {
+        self.sync()?;
+        let entries =
+            std::fs::read_dir(&self.dir).map_err(|e| DiskError::io("list", &self.dir, e))?;
+        for entry in entries {
+            let path = entry.map_err(|e| DiskError::io("list", &self.dir, e))?.path();
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(|e| DiskError::io("sync", &path, e))?;
+        }
+        for dir in [&self.dir, data_dir] {
+            sync_dir(dir).map_err(|e| DiskError::io("sync", dir, e))?;
+        }
+        Ok(())
+    }
+
+    fn corrupt(&self, key: &[u8], detail: String) -> DiskError {
+        DiskError::Corrupt { file: self.dir.clone(), record: markers::describe(key), detail }
+    }
+
+    fn error(&self, operation: &'static str) -> impl Fn(sled::Error) -> DiskError {
+        let dir = self.dir.clone();
+        move |e| sled_error(operation, &dir, &e)
+    }
+
+    fn marker<T>(
+        &self,
+        key: &[u8],
+        parse: impl FnOnce(&[u8]) -> Result<T, String>,
+    ) -> Result<Option<T>, DiskError> {
+        let Some(value) = self.tree.get(key).map_err(self.error("read"))? else {
+            return Ok(None);
+        };
+        let content = markers::open(key, &value).map_err(|detail| self.corrupt(key, detail))?;
+        parse(content).map(Some).map_err(|detail| self.corrupt(key, detail))
+    }
+
+    fn peers(&self) -> Result<Vec<(u64, u64)>, DiskError> {
+        let mut peers = Vec::new();
+        for record in self.tree.scan_prefix(markers::PEER) {
+            let (key, value) = record.map_err(self.error("read"))?;
+            let parsed = markers::open(&key, &value).and_then(|content| {
+                let node_id = markers::peer_id(&key).ok_or("its key is malformed")?;
+                let incarnation = content.try_into().map_err(|_| "its length is wrong")?;
+                Ok((node_id, u64::from_le_bytes(incarnation)))
+            });
+            peers.push(parsed.map_err(|detail| self.corrupt(&key, detail))?);
+        }
+        Ok(peers)
+    }
+
+    fn truncate(&self, range: Range<u64>) -> Result<(), DiskError> {
+        for index in range.rev() {
+            self.tree.remove(markers::entry_key(index)).map_err(self.error("truncate"))?;
+        }
+        Ok(())
+    }
+}
+
+impl LogEngine for SledEngine {
+    fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<LogState, DiskError> {
+        let vote = self.marker(markers::VOTE, markers::parse_vote)?;
+        let committed = self.marker(markers::COMMITTED, markers::parse_log_id)?.flatten();
+        let purged = self.marker(markers::PURGED, markers::parse_log_id)?.flatten();
+        let first_wanted = purged.as_ref().map_or(0, |log_id| log_id.index() + 1);
+        let mut leftovers: Vec<Range<u64>> = Vec::new();
+        let mut next: Option<u64> = None;
+        for record in self.tree.range(markers::entry_key(0)..) {
+            let (key, value) = record.map_err(self.error("read"))?;
+            let index = markers::entry_index(&key)
+                .ok_or_else(|| self.corrupt(&key, "its key is malformed".to_owned()))?;
+            if index < first_wanted {
+                match leftovers.last_mut() {
+                    Some(range) if range.end == index => range.end += 1,
+                    _ => leftovers.push(index..index + 1),
+                }
+                continue;
+            }
+            let expected = next.unwrap_or(if purged.is_some() { first_wanted } else { index });
+            if index != expected {
+                let detail = format!("it is missing, the next one present is {index}");
+                return Err(self.corrupt(&markers::entry_key(expected), detail));
+            }
+            each(markers::open_entry(&key, &value).map_err(|detail| self.corrupt(&key, detail))?);
+            next = Some(index + 1);
+        }
+        Ok(LogState { vote, committed, purged, peers: self.peers()?, leftovers })
+    }
+
+    fn write(&self, writes: Vec<Write>) -> Result<(), DiskError> {
+        let mut batch = sled::Batch::default();
+        let put = |batch: &mut sled::Batch, key: &[u8], content: &[u8]| {
+            batch.insert(key, markers::seal(key, content));
+        };
+        for write in writes {
+            match write {
+                Write::Append(entries) => {
+                    for entry in entries {
+                        let key = markers::entry_key(entry.log_id.index());
+                        batch.insert(&key, markers::seal_entry(&key, &entry));
+                    }
+                }
+                Write::Vote(vote) => put(&mut batch, markers::VOTE, &markers::emit_vote(&vote)),
+                Write::Committed(log_id) => {
+                    put(&mut batch, markers::COMMITTED, &markers::emit_log_id(log_id.as_ref()));
+                }
+                Write::Purged(log_id) => {
+                    put(&mut batch, markers::PURGED, &markers::emit_log_id(Some(&log_id)));
+                }
+                Write::Peer(node_id, incarnation) => {
+                    put(&mut batch, &markers::peer_key(node_id), &incarnation.to_le_bytes());
+                }
+                Write::Truncate(range) => {
+                    let before = std::mem::take(&mut batch);
+                    self.tree.apply_batch(before).map_err(self.error("write"))?;
+                    self.truncate(range)?;
+                }
+            }
+        }
+        self.tree.apply_batch(batch).map_err(self.error("write"))
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        self.db.flush().map_err(self.error("flush"))?;
+        self.file.sync_data().map_err(|e| DiskError::io("sync", self.dir.join("db"), e))
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Vec<Entry>, DiskError> {
+        let keys = markers::entry_key(range.start)..markers::entry_key(range.end);
+        let mut entries = Vec::new();
+        for record in self.tree.range(keys) {
+            let (key, value) = record.map_err(self.error("read"))?;
+            entries.push(
+                markers::open_entry(&key, &value).map_err(|detail| self.corrupt(&key, detail))?,
+            );
+        }
+        Ok(entries)
+    }
+
+    fn remove(&self, range: Range<u64>) -> Result<(), DiskError> {
+        for index in range {
+            self.tree.remove(markers::entry_key(index)).map_err(self.error("purge"))?;
+        }
+        Ok(())
+    }
+}
+
+fn open_sled(dir: &Path) -> Result<sled::Db, StartError> {
+    let config = sled::Config::new()
+        .path(dir)
+        .mode(sled::Mode::HighThroughput)
+        .segment_size(SLED_SEGMENT_OCTETS)
+        .cache_capacity(SLED_CACHE_OCTETS)
+        .flush_every_ms(None);
+    let begun = Instant::now();
+    loop {
+        match config.open() {
+            Ok(db) => return Ok(db),
+            Err(e) if is_lock_error(&e) => {
+                if begun.elapsed() >= LOCK_PATIENCE {
+                    return Err(StartError::InUse { path: dir.into(), cause: e.to_string() });
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(e) => return Err(sled_error("open", dir, &e).into()),
+        }
+    }
+}
+
+fn is_lock_error(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(_)) && error.to_string().contains("could not acquire lock")
+}
+
+fn sled_error(operation: &'static str, dir: &Path, error: &sled::Error) -> DiskError {
+    match error {
+        sled::Error::Corruption { .. } => DiskError::Corrupt {
+            file: dir.into(),
+            record: "sled's file".to_owned(),
+            detail: error.to_string(),
+        },
+        sled::Error::CollectionNotFound(_)
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_)
+        | sled::Error::Io(_) => DiskError::io(operation, dir, error),
+    }
+}

@@ -1,0 +1,168 @@
+//! The writer thread: the only one that writes the log and waits for the device.
+//!
+//! It takes whatever has gathered while the last flush was under way, writes it as one batch,
+//! flushes once, and then answers all of it. Under load one flush serves hundreds of proposals.
+
+use super::engine::{LogEngine, Write};
+use super::tail::Tail;
+use crate::encoding::entry_octets;
+use crate::error::DiskError;
+use crate::limits::{COMMIT_MARKER_DELAY, WRITER_DRAIN, WRITER_DRAIN_OCTETS};
+use crate::sync::write;
+use crate::types::{LogId, Types};
+use openraft::storage::IOFlushed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, RwLock};
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+/// One write and whoever waits for it to be on the disk.
+pub(super) struct Request {
+    pub(super) write: Write,
+    pub(super) done: Done,
+    /// A place in the queue, free again once the request was answered.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+pub(super) enum Done {
+    /// Nobody waits.
+    Nobody,
+    /// openraft counts it as stored.
+    Flushed(IOFlushed<Types>),
+    /// A caller in this crate.
+    Waiter(oneshot::Sender<Result<(), DiskError>>),
+}
+
+impl Done {
+    fn answer(self, result: Result<(), DiskError>) {
+        match self {
+            Self::Nobody => {}
+            Self::Flushed(callback) => callback.io_completed(result.map_err(Into::into)),
+            // The caller may have been cancelled; the write stands.
+            Self::Waiter(waiter) => drop(waiter.send(result)),
+        }
+    }
+}
+
+pub(super) struct Writer {
+    pub(super) requests: Receiver<Request>,
+    pub(super) engine: Arc<dyn LogEngine>,
+    pub(super) tail: Arc<RwLock<Tail>>,
+    pub(super) failure: watch::Sender<Option<DiskError>>,
+    pub(super) marker: CommitMarker,
+}
+
+/// The commit marker only shortens what a restart must learn from its peers, so it does not earn a
+/// flush of its own: it goes with the next write, or alone after a short while.
+#[derive(Default)]
+pub(super) struct CommitMarker {
+    waiting: Option<(Option<LogId>, Instant)>,
+}
+
+impl CommitMarker {
+    fn set(&mut self, committed: Option<LogId>) {
+        let since = self.waiting.map_or_else(Instant::now, |(_, since)| since);
+        self.waiting = Some((committed, since));
+    }
+
+    fn take(&mut self) -> Option<Write> {
+        self.waiting.take().map(|(committed, _)| Write::Committed(committed))
+    }
+
+    fn is_due(&self) -> bool {
+        self.waiting.is_some_and(|(_, since)| since.elapsed() >= COMMIT_MARKER_DELAY)
+    }
+}
+
+impl Writer {
+    pub(super) fn run(mut self) {
+        loop {
+            let Some(first) = self.next() else {
+                self.store(Vec::new(), Vec::new());
+                return;
+            };
+            self.drain(first);
+        }
+    }
+
+    /// The next request; `None` when there will be no more. Writes a commit marker that is due.
+    fn next(&mut self) -> Option<Request> {
+        loop {
+            if self.marker.waiting.is_none() {
+                return self.requests.recv().ok();
+            }
+            match self.requests.recv_timeout(COMMIT_MARKER_DELAY) {
+                Ok(request) => return Some(request),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.store(Vec::new(), Vec::new()),
+            }
+        }
+    }
+
+    fn drain(&mut self, first: Request) {
+        let mut writes = Vec::new();
+        let mut waiting = Vec::new();
+        let mut octets = 0;
+        let mut next = Some(first);
+        while let Some(Request { write, done, place }) = next.take() {
+            match write {
+                Write::Committed(committed) => {
+                    self.marker.set(committed);
+                    done.answer(Ok(()));
+                }
+                write => {
+                    if let Write::Append(entries) = &write {
+                        octets += entries.iter().map(entry_octets).sum::<usize>();
+                    }
+                    writes.push(write);
+                    waiting.push((done, place));
+                }
+            }
+            if waiting.len() < WRITER_DRAIN && octets < WRITER_DRAIN_OCTETS {
+                next = self.requests.try_recv().ok();
+            }
+        }
+        if !writes.is_empty() || self.marker.is_due() {
+            self.store(writes, waiting);
+        }
+    }
+
+    /// Writes all of it and the commit marker, waits for the device, and answers.
+    fn store(&mut self, mut writes: Vec<Write>, waiting: Vec<(Done, OwnedSemaphorePermit)>) {
+        writes.extend(self.marker.take());
+        if writes.is_empty() {
+            return;
+        }
+        let durable_end = writes
+            .iter()
+            .filter_map(|write| match write {
+                Write::Append(entries) => entries.last().map(|entry| entry.log_id.index() + 1),
+                _ => None,
+            })
+            .max();
+        let result = self.write_and_sync(writes);
+        if let (Ok(()), Some(end)) = (&result, durable_end) {
+            // Before anyone is answered: openraft truncates only after the answer, so what is
+            // marked here is what was written.
+            write(&self.tail).mark_durable(end);
+        }
+        for (done, place) in waiting {
+            done.answer(result.clone());
+            drop(place);
+        }
+    }
+
+    /// After one failure nothing is tried again: what the failed flush left on the device is
+    /// unknown, and a second flush may report success without having written it.
+    fn write_and_sync(&self, writes: Vec<Write>) -> Result<(), DiskError> {
+        if let Some(first) = self.failure.borrow().as_ref() {
+            return Err(DiskError::Failed { first: first.to_string() });
+        }
+        let result = self.engine.write(writes).and_then(|()| self.engine.sync());
+        if let Err(error) = &result {
+            tracing::error!(%error, "the log cannot be written; this replica stops");
+            self.failure.send_replace(Some(error.clone()));
+        }
+        result
+    }
+}

@@ -1,0 +1,71 @@
+//! Bounds of everything that grows, each with its reason.
+
+use std::time::Duration;
+
+/// The largest command. With sled's 16 MiB segments anything below 4 MiB stays inside the log
+/// file; this leaves room for several large entries in one page.
+pub const COMMAND_OCTETS_MAX: usize = 512 * 1024;
+
+/// The largest chunk of a snapshot.
+pub const SNAPSHOT_CHUNK_OCTETS: usize = 1024 * 1024;
+
+/// Octets of commands that were proposed here and are not yet answered. Beyond this a proposer
+/// waits, and is told `Overloaded` when its time is up.
+pub const PROPOSED_OCTETS_MAX: usize = 64 * 1024 * 1024;
+
+/// Commands that were proposed here and are not yet answered.
+pub const PROPOSALS_MAX: usize = 16 * 1024;
+
+/// Requests that wait for the writer thread.
+pub(crate) const WRITER_QUEUE: usize = 1024;
+
+/// Requests that the writer thread takes into one flush.
+pub(crate) const WRITER_DRAIN: usize = 256;
+
+/// Octets of entries that the writer thread takes into one flush.
+pub(crate) const WRITER_DRAIN_OCTETS: usize = 8 * 1024 * 1024;
+
+/// Ranges of purged entries that wait for removal. Each purge is awaited by openraft, so there is
+/// hardly ever more than one.
+pub(crate) const PURGER_QUEUE: usize = 64;
+
+/// Octets of entries in one append message; a single larger entry goes alone.
+pub(crate) const APPEND_OCTETS: usize = 2 * 1024 * 1024;
+
+/// Entries in one append message.
+pub(crate) const APPEND_ENTRIES: u64 = 1024;
+
+/// The largest gRPC message that a replica accepts from another.
+pub(crate) const MESSAGE_OCTETS_MAX: usize = 16 * 1024 * 1024;
+
+/// Messages of a snapshot stream that wait for the network.
+pub(crate) const SNAPSHOT_QUEUE: usize = 4;
+
+/// Octets of sled's page cache. Reads come from our own cache of the log's tail, so this is small.
+pub(crate) const SLED_CACHE_OCTETS: u64 = 64 * 1024 * 1024;
+
+/// sled's largest segment: values below a quarter of it are never put into unsynced blob files.
+pub(crate) const SLED_SEGMENT_OCTETS: usize = 16 * 1024 * 1024;
+
+/// How long a commit marker may wait for a write that it can share a flush with.
+pub(crate) const COMMIT_MARKER_DELAY: Duration = Duration::from_millis(20);
+
+/// How long a connection attempt to a peer may take.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How often an idle connection to a peer is probed, and how long the answer may take. A peer that
+/// lost its power sends no reset; this is what finds the dead connection.
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long opening an append stream may take.
+pub(crate) const STREAM_OPEN_TIMEOUT: Duration = Duration::from_millis(750);
+
+/// How long an append stream may owe an answer before it is given up and opened again.
+pub(crate) const STREAM_STALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long one message of a snapshot may wait for the peer.
+pub(crate) const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long the peer may take to check and load a snapshot once it has all of it.
+pub(crate) const SNAPSHOT_INSTALL_TIMEOUT: Duration = Duration::from_secs(120);

@@ -1,0 +1,190 @@
+//! The caller's state machine as openraft wants it: applying, freezing, restoring.
+
+use crate::error::SnapshotError;
+use crate::snapshot::{SnapshotFile, SnapshotStore};
+use crate::state_machine::{FrozenState, StateMachine};
+use crate::sync::{lock, read, write};
+use crate::types::{Entry, LogId, Reply, Snapshot, SnapshotMeta, StoredMembership, Types};
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt as _};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use tokio::sync::watch;
+
+/// How far the state machine has come; shared with the node.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    applied: watch::Sender<u64>,
+    entries_since_snapshot: AtomicU64,
+    octets_since_snapshot: AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self {
+            applied: watch::Sender::new(0),
+            entries_since_snapshot: AtomicU64::new(0),
+            octets_since_snapshot: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    /// Entries and octets applied since the last snapshot was begun.
+    pub(crate) fn since_snapshot(&self) -> (u64, u64) {
+        (
+            self.entries_since_snapshot.load(Ordering::Relaxed),
+            self.octets_since_snapshot.load(Ordering::Relaxed),
+        )
+    }
+
+    fn count(&self, octets: usize) {
+        self.entries_since_snapshot.fetch_add(1, Ordering::Relaxed);
+        let octets = u64::try_from(octets).unwrap_or(u64::MAX);
+        self.octets_since_snapshot.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    fn restart_count(&self) {
+        self.entries_since_snapshot.store(0, Ordering::Relaxed);
+        self.octets_since_snapshot.store(0, Ordering::Relaxed);
+    }
+}
+
+pub(crate) struct Machine<S> {
+    state: Arc<RwLock<S>>,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    snapshots: Arc<SnapshotStore>,
+    progress: Arc<Progress>,
+}
+
+impl<S: StateMachine> Machine<S> {
+    pub(crate) fn new(
+        state: Arc<RwLock<S>>,
+        snapshots: Arc<SnapshotStore>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self { state, applied: None, membership: StoredMembership::default(), snapshots, progress }
+    }
+
+    fn apply_one(&mut self, entry: Entry) -> Bytes {
+        let index = entry.log_id.index();
+        let (reply, octets) = {
+            let mut state = write(&self.state);
+            match &entry.payload {
+                EntryPayload::Normal(command) => (state.apply(index, &command.0), command.0.len()),
+                EntryPayload::Blank | EntryPayload::Membership(_) => {
+                    state.advance(index);
+                    (Bytes::new(), 0)
+                }
+            }
+        };
+        self.applied = Some(entry.log_id);
+        if let EntryPayload::Membership(membership) = entry.payload {
+            self.membership = StoredMembership::new(Some(entry.log_id), membership);
+        }
+        self.progress.count(octets);
+        self.progress.applied.send_replace(index);
+        reply
+    }
+
+    fn freeze(&self) -> Builder {
+        let frozen = read(&self.state).freeze();
+        self.progress.restart_count();
+        Builder {
+            frozen: Mutex::new(Some(frozen)),
+            meta: SnapshotMeta {
+                last_log_id: self.applied,
+                last_membership: self.membership.clone(),
+            },
+            snapshots: Arc::clone(&self.snapshots),
+        }
+    }
+}
+
+impl<S: StateMachine> RaftStateMachine<Types> for Machine<S> {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let reply = self.apply_one(entry);
+            if let Some(responder) = responder {
+                responder.send(Reply(reply));
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        self.freeze()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        file: SnapshotFile,
+    ) -> Result<(), io::Error> {
+        let state = Arc::clone(&self.state);
+        let snapshots = Arc::clone(&self.snapshots);
+        let index = meta.last_log_id.map_or(0, |last| last.index());
+        let published = meta.clone();
+        off_the_runtime(move || {
+            snapshots.read(&file, |chunks| write(&state).restore(index, chunks))?;
+            snapshots.publish(&published, &file).map(drop)
+        })
+        .await?;
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.progress.restart_count();
+        self.progress.applied.send_replace(index);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        Ok(self.snapshots.current().map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+/// Writes one frozen state.
+pub(crate) struct Builder {
+    frozen: Mutex<Option<Box<dyn FrozenState>>>,
+    meta: SnapshotMeta,
+    snapshots: Arc<SnapshotStore>,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let frozen = lock(&self.frozen).take();
+        let frozen = frozen.ok_or_else(|| io::Error::other("a builder builds one snapshot"))?;
+        let (meta, snapshots) = (self.meta.clone(), Arc::clone(&self.snapshots));
+        let index = meta.last_log_id.map(|last| last.index());
+        let written = meta.clone();
+        let snapshot = off_the_runtime(move || snapshots.write(&written, frozen.chunks())).await?;
+        tracing::info!(index, octets = snapshot.octets(), "snapshot written");
+        Ok(Snapshot { meta, snapshot })
+    }
+}
+
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+) -> Result<T, io::Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Ok(result?),
+        Err(e) => Err(io::Error::other(e)),
+    }
+}

@@ -1,0 +1,11 @@
+//! RPCs between replicas.
+
+mod client;
+mod convert;
+mod guard;
+mod server;
+mod snapshot_stream;
+
+pub(crate) use client::Peers;
+pub(crate) use guard::Guard;
+pub(crate) use server::{DiskSpace, PeerService};

@@ -1,0 +1,133 @@
+//! Who speaks to whom: each call and each answer names the cluster, the replica and its disk, and
+//! is refused when one of them is not who it should be.
+//!
+//! A replica that lost its disk and comes back under its old id has forgotten its votes and what
+//! it acknowledged; counted in a majority it could lose committed entries. So each replica
+//! remembers the incarnation of every peer's disk, durably, and takes no other.
+
+use crate::disk::{Identity, Log};
+use crate::error::DiskError;
+use crate::proto;
+use prost::Message as _;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Request, Response, Status};
+
+const CALLER: &str = "homeport-caller-bin";
+const REPLICA: &str = "homeport-replica-bin";
+
+/// Checks peers, and tells them who this replica is.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    cluster: String,
+    node_id: u64,
+    incarnation: u64,
+    log: Log,
+}
+
+/// Why a peer's message is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stranger {
+    #[error("the message does not say which replica it comes from")]
+    Anonymous,
+    #[error("the caller belongs to the cluster {found:?}, this is a replica of {ours:?}")]
+    OtherCluster { found: String, ours: String },
+    #[error("the caller looks for node {wanted}, this is node {ours}")]
+    OtherNode { wanted: u64, ours: u64 },
+    #[error(
+        "node {node_id} has another disk than before; a node id is not used again after its disk \
+         was lost: remove it from the membership and add a new id"
+    )]
+    OtherDisk { node_id: u64 },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+impl From<Stranger> for Status {
+    fn from(stranger: Stranger) -> Self {
+        match &stranger {
+            Stranger::Disk(_) => Self::unavailable(stranger.to_string()),
+            _ => Self::failed_precondition(stranger.to_string()),
+        }
+    }
+}
+
+impl Guard {
+    pub(crate) fn new(identity: &Identity, log: Log) -> Self {
+        Self {
+            cluster: identity.cluster.clone(),
+            node_id: identity.node_id,
+            incarnation: identity.incarnation,
+            log,
+        }
+    }
+
+    pub(crate) fn node_id(&self) -> u64 {
+        self.node_id
+    }
+
+    /// Puts this replica's name on a call to `target`.
+    pub(super) fn sign_call<T>(&self, target: u64, message: T) -> Request<T> {
+        let caller = proto::Caller {
+            cluster: self.cluster.clone(),
+            node_id: self.node_id,
+            target_id: target,
+            incarnation: self.incarnation,
+        };
+        let mut request = Request::new(message);
+        let value = MetadataValue::from_bytes(&caller.encode_to_vec());
+        request.metadata_mut().insert_bin(CALLER, value);
+        request
+    }
+
+    /// Puts this replica's name on an answer.
+    pub(super) fn sign_answer<T>(&self, message: T) -> Response<T> {
+        let replica = proto::Replica { node_id: self.node_id, incarnation: self.incarnation };
+        let mut response = Response::new(message);
+        let value = MetadataValue::from_bytes(&replica.encode_to_vec());
+        response.metadata_mut().insert_bin(REPLICA, value);
+        response
+    }
+
+    /// Checks who calls.
+    pub(super) async fn check_call(&self, metadata: &MetadataMap) -> Result<u64, Stranger> {
+        let caller: proto::Caller = binary(metadata, CALLER).ok_or(Stranger::Anonymous)?;
+        if caller.cluster != self.cluster {
+            let ours = self.cluster.clone();
+            return Err(Stranger::OtherCluster { found: caller.cluster, ours });
+        }
+        if caller.target_id != self.node_id {
+            return Err(Stranger::OtherNode { wanted: caller.target_id, ours: self.node_id });
+        }
+        self.check_disk(caller.node_id, caller.incarnation).await?;
+        Ok(caller.node_id)
+    }
+
+    /// Checks who answered a call to `target`.
+    pub(super) async fn check_answer(
+        &self,
+        target: u64,
+        metadata: &MetadataMap,
+    ) -> Result<(), Stranger> {
+        let replica: proto::Replica = binary(metadata, REPLICA).ok_or(Stranger::Anonymous)?;
+        if replica.node_id != target {
+            return Err(Stranger::OtherNode { wanted: target, ours: replica.node_id });
+        }
+        self.check_disk(replica.node_id, replica.incarnation).await
+    }
+
+    async fn check_disk(&self, node_id: u64, incarnation: u64) -> Result<(), Stranger> {
+        match self.log.peer(node_id) {
+            Some(known) if known == incarnation => Ok(()),
+            Some(_) => Err(Stranger::OtherDisk { node_id }),
+            None => {
+                tracing::info!(node_id, "first contact with a peer");
+                Ok(self.log.remember_peer(node_id, incarnation).await?)
+            }
+        }
+    }
+}
+
+fn binary<M: prost::Message + Default>(metadata: &MetadataMap, name: &str) -> Option<M> {
+    let octets = metadata.get_bin(name)?.to_bytes().ok()?;
+    M::decode(octets).ok()
+}

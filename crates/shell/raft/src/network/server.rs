@@ -1,0 +1,263 @@
+//! The side that is called: checks who calls and hands the message to openraft.
+
+use super::convert;
+use super::guard::Guard;
+use crate::encoding::{Invalid, vote_from_proto, vote_to_proto};
+use crate::error::{SnapshotError, StopReason};
+use crate::limits::SNAPSHOT_STALL_TIMEOUT;
+use crate::machine::Machine;
+use crate::proto;
+use crate::proto::install_snapshot_request::Part;
+use crate::proto::raft_service_server::RaftService;
+use crate::snapshot::{Receiver, SnapshotFile, SnapshotStore};
+use crate::state_machine::StateMachine;
+use crate::types::{Snapshot, Types};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use openraft::Raft;
+use openraft::raft::AppendEntriesRequest;
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Whether there is room on the disk for more entries. The watcher sets it.
+#[derive(Debug, Default)]
+pub(crate) struct DiskSpace {
+    low: AtomicBool,
+}
+
+impl DiskSpace {
+    pub(crate) fn is_low(&self) -> bool {
+        self.low.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether this changed anything.
+    pub(crate) fn set_low(&self, low: bool) -> bool {
+        self.low.swap(low, Ordering::Relaxed) != low
+    }
+}
+
+/// Serves the other replicas.
+pub(crate) struct PeerService<S: StateMachine> {
+    raft: Raft<Types, Machine<S>>,
+    guard: Guard,
+    snapshots: Arc<SnapshotStore>,
+    space: Arc<DiskSpace>,
+    /// One snapshot comes in at a time.
+    receiving: Arc<Semaphore>,
+    /// Ends the streams when this replica stops: a server that waits for its last request before
+    /// it ends would otherwise wait for ever.
+    stopped: watch::Receiver<Option<StopReason>>,
+}
+
+impl<S: StateMachine> Clone for PeerService<S> {
+    fn clone(&self) -> Self {
+        Self {
+            raft: self.raft.clone(),
+            guard: self.guard.clone(),
+            snapshots: Arc::clone(&self.snapshots),
+            space: Arc::clone(&self.space),
+            receiving: Arc::clone(&self.receiving),
+            stopped: self.stopped.clone(),
+        }
+    }
+}
+
+type AppendResponses =
+    Pin<Box<dyn Stream<Item = Result<proto::AppendResponse, Status>> + Send + 'static>>;
+
+impl<S: StateMachine> PeerService<S> {
+    pub(crate) fn new(
+        raft: Raft<Types, Machine<S>>,
+        guard: Guard,
+        snapshots: Arc<SnapshotStore>,
+        space: Arc<DiskSpace>,
+        stopped: watch::Receiver<Option<StopReason>>,
+    ) -> Self {
+        Self { raft, guard, snapshots, space, receiving: Arc::new(Semaphore::new(1)), stopped }
+    }
+
+    async fn receive(
+        &self,
+        parts: &mut Streaming<proto::InstallSnapshotRequest>,
+    ) -> Result<(proto::SnapshotHead, SnapshotFile), Status> {
+        let head = match next_part(parts).await? {
+            Some(Part::Head(head)) => head,
+            _ => return Err(Status::invalid_argument("a snapshot starts with its head")),
+        };
+        let mut receiver = self.snapshots.receive().map_err(snapshot_status)?;
+        while receiver.octets() < head.file_octets {
+            let Some(Part::Chunk(chunk)) = next_part(parts).await? else {
+                return Err(Status::aborted("the snapshot ended too early"));
+            };
+            receiver = write_chunk(receiver, chunk).await?;
+        }
+        if receiver.octets() != head.file_octets {
+            return Err(Status::invalid_argument("the snapshot is longer than announced"));
+        }
+        let file = blocking(move || receiver.sync()).await?;
+        Ok((head, file))
+    }
+}
+
+async fn next_part(
+    parts: &mut Streaming<proto::InstallSnapshotRequest>,
+) -> Result<Option<Part>, Status> {
+    match timeout(SNAPSHOT_STALL_TIMEOUT, parts.message()).await {
+        Ok(message) => Ok(message?.and_then(|message| message.part)),
+        Err(_) => Err(Status::deadline_exceeded("the snapshot stopped coming")),
+    }
+}
+
+async fn write_chunk(mut receiver: Receiver, chunk: Bytes) -> Result<Receiver, Status> {
+    blocking(move || receiver.write(&chunk).map(|()| receiver)).await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+) -> Result<T, Status> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(snapshot_status),
+        Err(_) => Err(Status::cancelled("this replica is stopping")),
+    }
+}
+
+fn snapshot_status(error: SnapshotError) -> Status {
+    match error {
+        SnapshotError::Io { .. } => Status::unavailable(error.to_string()),
+        _ => Status::data_loss(error.to_string()),
+    }
+}
+
+fn invalid(error: Invalid) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+/// Requests of one stream until the first that cannot be taken; the reason for the break is kept
+/// for the end of the answers.
+fn requests(
+    messages: Streaming<proto::AppendRequest>,
+    space: Arc<DiskSpace>,
+) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send + 'static {
+    messages
+        .map(move |message| {
+            let request = convert::to_append_request(message?).map_err(invalid)?;
+            if !request.entries.is_empty() && space.is_low() {
+                return Err(Status::resource_exhausted("the disk is nearly full"));
+            }
+            Ok(request)
+        })
+        .take_while(|request| {
+            if let Err(status) = request {
+                tracing::debug!(%status, "an append stream ends");
+            }
+            ready(request.is_ok())
+        })
+        .filter_map(|request| ready(request.ok()))
+}
+
+#[tonic::async_trait]
+impl<S: StateMachine> RaftService for PeerService<S> {
+    async fn vote(
+        &self,
+        request: Request<proto::VoteRequest>,
+    ) -> Result<Response<proto::VoteResponse>, Status> {
+        self.guard.check_call(request.metadata()).await?;
+        let request = convert::to_vote_request(request.get_ref()).map_err(invalid)?;
+        let response = self.raft.vote(request).await.map_err(stopped)?;
+        Ok(self.guard.sign_answer(convert::vote_response(&response)))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<proto::VoteRequest>,
+    ) -> Result<Response<proto::VoteResponse>, Status> {
+        self.guard.check_call(request.metadata()).await?;
+        let request = convert::to_vote_request(request.get_ref()).map_err(invalid)?;
+        let response = self.raft.pre_vote(request).await.map_err(stopped)?;
+        Ok(self.guard.sign_answer(convert::vote_response(&response)))
+    }
+
+    async fn append(
+        &self,
+        request: Request<proto::AppendRequest>,
+    ) -> Result<Response<proto::AppendResponse>, Status> {
+        self.guard.check_call(request.metadata()).await?;
+        let request = convert::to_append_request(request.into_inner()).map_err(invalid)?;
+        if !request.entries.is_empty() {
+            return Err(Status::invalid_argument("entries come in a stream"));
+        }
+        let mut answers =
+            Box::pin(self.raft.stream_append(futures_util::stream::once(ready(request))));
+        let answer = answers.next().await.ok_or_else(|| stopped("this replica has stopped"))?;
+        Ok(self.guard.sign_answer(convert::append_response(&answer.map_err(stopped)?)))
+    }
+
+    type StreamAppendStream = AppendResponses;
+
+    async fn stream_append(
+        &self,
+        request: Request<Streaming<proto::AppendRequest>>,
+    ) -> Result<Response<AppendResponses>, Status> {
+        self.guard.check_call(request.metadata()).await?;
+        let requests = requests(request.into_inner(), Arc::clone(&self.space));
+        let answers = self.raft.stream_append(requests).map(|answer| match answer {
+            Ok(result) => Ok(convert::append_response(&result)),
+            Err(fatal) => Err(stopped(fatal)),
+        });
+        let mut stop = self.stopped.clone();
+        let answers = answers.take_until(async move {
+            // An error means that the node is gone altogether.
+            drop(stop.wait_for(Option::is_some).await);
+        });
+        Ok(self.guard.sign_answer(Box::pin(answers)))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<proto::InstallSnapshotRequest>>,
+    ) -> Result<Response<proto::InstallSnapshotResponse>, Status> {
+        let leader = self.guard.check_call(request.metadata()).await?;
+        let _only = self
+            .receiving
+            .try_acquire()
+            .map_err(|_| Status::resource_exhausted("another snapshot is coming in"))?;
+        if self.space.is_low() {
+            return Err(Status::resource_exhausted("the disk is nearly full"));
+        }
+        tracing::info!(leader, "a snapshot comes in");
+        let (head, snapshot) = self.receive(&mut request.into_inner()).await?;
+        let vote = vote_from_proto(head.vote.as_ref()).map_err(invalid)?;
+        // openraft trusts what it installs, so all of it is checked first.
+        let (snapshots, file) = (Arc::clone(&self.snapshots), snapshot.clone());
+        let meta = blocking(move || snapshots.verify(&file)).await?;
+        let index = meta.last_log_id.map(|last| last.index());
+        let installed = self
+            .raft
+            .install_full_snapshot(vote, Snapshot { meta, snapshot })
+            .await
+            .map_err(stopped)?;
+        tracing::info!(leader, index, octets = head.file_octets, "a snapshot was taken over");
+        Ok(self.guard.sign_answer(proto::InstallSnapshotResponse {
+            vote: Some(vote_to_proto(&installed.vote)),
+        }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<proto::TransferLeaderRequest>,
+    ) -> Result<Response<proto::TransferLeaderResponse>, Status> {
+        self.guard.check_call(request.metadata()).await?;
+        let request = convert::to_transfer_request(request.get_ref()).map_err(invalid)?;
+        let response = self.raft.handle_transfer_leader(request).await.map_err(stopped)?;
+        Ok(self.guard.sign_answer(convert::transfer_response(&response)))
+    }
+}

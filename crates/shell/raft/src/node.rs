@@ -1,0 +1,391 @@
+//! The handle on a running replica.
+
+use crate::config::RaftConfig;
+use crate::disk::{Log, SledEngine, claim};
+use crate::error::{MembershipError, ProposeError, StartError, StopReason};
+use crate::limits::{COMMAND_OCTETS_MAX, MESSAGE_OCTETS_MAX, PROPOSALS_MAX, PROPOSED_OCTETS_MAX};
+use crate::machine::{Machine, Progress};
+use crate::network::{DiskSpace, Guard, PeerService, Peers};
+use crate::proto::raft_service_server::RaftServiceServer;
+use crate::snapshot::SnapshotStore;
+use crate::state_machine::StateMachine;
+use crate::status::{Leadership, NodeStatus, status};
+use crate::sync::{lock, read};
+use crate::types::{Command, Types};
+use crate::watcher::{Watcher, fatal_reason};
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::{
+    ClientWriteError, ForwardReason, ForwardToLeader, InitializeError, LinearizableReadError,
+    RaftError,
+};
+use openraft::{BasicNode, ChangeMembers, Raft, ReadPolicy};
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, RwLock};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tonic::codegen::{Service, http};
+use tonic::server::NamedService;
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    /// The index at which it was applied: the revision of what it changed.
+    pub index: u64,
+    /// What the state machine answered.
+    pub reply: Bytes,
+}
+
+/// A running replica. Clones share it.
+pub struct Node<S: StateMachine> {
+    inner: Arc<Inner<S>>,
+}
+
+impl<S: StateMachine> Clone for Node<S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+struct Inner<S: StateMachine> {
+    config: RaftConfig,
+    raft: Raft<Types, Machine<S>>,
+    state: Arc<RwLock<S>>,
+    log: Log,
+    service: PeerService<S>,
+    progress: Arc<Progress>,
+    space: Arc<DiskSpace>,
+    leadership: watch::Receiver<Leadership>,
+    stopped: watch::Receiver<Option<StopReason>>,
+    proposals: Semaphore,
+    proposed_kib: Semaphore,
+    watcher: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl<S: StateMachine> Drop for Inner<S> {
+    fn drop(&mut self) {
+        if let Some(watcher) = lock(&self.watcher).take() {
+            watcher.abort();
+        }
+    }
+}
+
+impl<S: StateMachine> Node<S> {
+    /// Opens the disk, restores the state machine from the latest snapshot and the log up to the
+    /// commit marker, and takes part in the cluster from then on.
+    ///
+    /// An empty disk takes its first membership from `config.peers`; all of them may do so, since
+    /// they write the same first entry.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration cannot work, or the disk is not this replica's or cannot be trusted.
+    pub async fn start(config: RaftConfig, state_machine: S) -> Result<Self, StartError> {
+        config.validate()?;
+        let (log, snapshots, guard) = open_disk(&config).await?;
+        let state = Arc::new(RwLock::new(state_machine));
+        let progress = Arc::new(Progress::new());
+        let space = Arc::new(DiskSpace::default());
+        let machine =
+            Machine::new(Arc::clone(&state), Arc::clone(&snapshots), Arc::clone(&progress));
+        let peers = Peers::new(guard.clone(), config.endpoint.clone());
+        let settings = Arc::new(config.openraft());
+        let raft = Raft::new(config.node_id, settings, peers, log.clone(), machine).await;
+        let raft = match raft {
+            Ok(raft) => raft,
+            Err(fatal) => {
+                log.close().await;
+                return Err(StartError::Inconsistent { detail: fatal.to_string() });
+            }
+        };
+        bootstrap(&config, &raft).await?;
+        let watcher = Watcher::new(
+            &config,
+            raft.clone(),
+            log.clone(),
+            Arc::clone(&progress),
+            Arc::clone(&space),
+        );
+        let (leadership, stopped) = (watcher.leadership(), watcher.stopped());
+        let service =
+            PeerService::new(raft.clone(), guard, snapshots, Arc::clone(&space), stopped.clone());
+        let inner = Inner {
+            config,
+            raft,
+            state,
+            log,
+            service,
+            progress,
+            space,
+            leadership,
+            stopped,
+            proposals: Semaphore::new(PROPOSALS_MAX),
+            proposed_kib: Semaphore::new(PROPOSED_OCTETS_MAX / 1024),
+            watcher: Mutex::new(Some(tokio::spawn(watcher.run()))),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The gRPC service for the other replicas, to be added to the store's server.
+    pub fn service(
+        &self,
+    ) -> impl Service<
+        http::Request<tonic::body::Body>,
+        Response = http::Response<tonic::body::Body>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + NamedService
+    + Clone
+    + Send
+    + Sync
+    + 'static {
+        RaftServiceServer::new(self.inner.service.clone())
+            .max_decoding_message_size(MESSAGE_OCTETS_MAX)
+            .max_encoding_message_size(MESSAGE_OCTETS_MAX)
+    }
+
+    /// Proposes a command and waits until it is committed and applied here. Concurrent calls share
+    /// appends and flushes.
+    ///
+    /// Dropping the future does not take the command back.
+    ///
+    /// # Errors
+    ///
+    /// [`ProposeError::Unknown`] when the outcome is not known; after every other error the
+    /// command was not written.
+    pub async fn propose(&self, command: Bytes) -> Result<Proposed, ProposeError> {
+        let inner = &self.inner;
+        if command.len() > COMMAND_OCTETS_MAX {
+            return Err(ProposeError::TooLarge {
+                octets: command.len(),
+                limit: COMMAND_OCTETS_MAX,
+            });
+        }
+        if inner.space.is_low() {
+            return Err(ProposeError::DiskFull);
+        }
+        let deadline = Instant::now() + inner.config.propose_timeout;
+        let admitted = timeout_at(deadline, self.admit(command.len())).await;
+        let _places = admitted.map_err(|_| ProposeError::Overloaded)??;
+        match timeout_at(deadline, inner.raft.client_write(Command(command))).await {
+            Ok(Ok(written)) => {
+                Ok(Proposed { index: written.log_id.index(), reply: written.data.0 })
+            }
+            Ok(Err(error)) => Err(self.write_error(error)),
+            Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+
+    /// Waits for a place among the commands under way.
+    async fn admit(
+        &self,
+        octets: usize,
+    ) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), ProposeError> {
+        let inner = &self.inner;
+        let kib = u32::try_from(octets / 1024 + 1).unwrap_or(u32::MAX);
+        let closed = |_| ProposeError::Stopped(self.stop_reason());
+        let place = inner.proposals.acquire().await.map_err(closed)?;
+        let room = inner.proposed_kib.acquire_many(kib).await.map_err(closed)?;
+        Ok((place, room))
+    }
+
+    fn write_error(&self, error: RaftError<Types, ClientWriteError<Types>>) -> ProposeError {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => not_leader(&to),
+            // The entry was in the log when the leader changed; it may or may not survive.
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => ProposeError::Unknown,
+            // These come from membership changes only, which write nothing then.
+            RaftError::APIError(
+                ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::PreconditionFailed(_),
+            ) => ProposeError::NotLeader { leader: None },
+            // The core may have stopped after the entry went out.
+            RaftError::Fatal(_) => ProposeError::Unknown,
+        }
+    }
+
+    /// Looks at the state machine. Nothing is applied meanwhile, so it must be short and must not
+    /// block.
+    pub fn read<R>(&self, look: impl FnOnce(&S) -> R) -> R {
+        look(&read(&self.inner.state))
+    }
+
+    /// Confirms with a majority that this replica still leads, and waits until everything that was
+    /// committed before the call is applied here. A [`Node::read`] after it is linearizable.
+    ///
+    /// # Errors
+    ///
+    /// When it does not lead, or no majority answers in time.
+    pub async fn read_index(&self) -> Result<u64, ProposeError> {
+        let inner = &self.inner;
+        let confirmed = inner.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        let deadline = Instant::now() + inner.config.propose_timeout;
+        match timeout_at(deadline, confirmed).await {
+            Ok(Ok(log_id)) => Ok(log_id.log_id().index()),
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {
+                Err(not_leader(&to))
+            }
+            Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) | Err(_) => {
+                Err(ProposeError::NoQuorum)
+            }
+            Ok(Err(RaftError::Fatal(fatal))) => Err(ProposeError::Stopped(fatal_reason(&fatal))),
+        }
+    }
+
+    /// The index of the last applied entry: the revision. It only grows.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.inner.progress.applied()
+    }
+
+    /// Who leads, as it changes.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// This replica's state now.
+    pub fn status(&self) -> NodeStatus {
+        status(&self.inner.raft.metrics().borrow_watched())
+    }
+
+    /// Becomes `Some` when this replica takes no further part. Unless it was asked to, the process
+    /// should end then, with the reason as its last word.
+    pub fn stopped(&self) -> watch::Receiver<Option<StopReason>> {
+        self.inner.stopped.clone()
+    }
+
+    fn stop_reason(&self) -> StopReason {
+        self.inner.stopped.borrow().clone().unwrap_or(StopReason::Requested)
+    }
+
+    /// Writes a snapshot soon, whatever the thresholds say.
+    ///
+    /// # Errors
+    ///
+    /// When the node has stopped.
+    pub async fn snapshot(&self) -> Result<(), ProposeError> {
+        let asked = self.inner.raft.trigger().snapshot().await;
+        asked.map_err(|fatal| ProposeError::Stopped(fatal_reason(&fatal)))
+    }
+
+    /// Asks another voter to lead, for a planned stop. Ignored when this replica does not lead;
+    /// watch [`Node::leadership`] to see it happen.
+    ///
+    /// # Errors
+    ///
+    /// When the node has stopped.
+    pub async fn transfer_leadership(&self, to: u64) -> Result<(), ProposeError> {
+        let asked = self.inner.raft.trigger().transfer_leader(to).await;
+        asked.map_err(|fatal| ProposeError::Stopped(fatal_reason(&fatal)))
+    }
+
+    /// Adds a replica that receives entries but does not vote, and waits until it has caught up.
+    ///
+    /// # Errors
+    ///
+    /// When this replica does not lead, or another change is under way.
+    pub async fn add_learner(&self, node_id: u64, address: &str) -> Result<(), MembershipError> {
+        let added = self.inner.raft.add_learner(node_id, BasicNode::new(address), true).await;
+        added.map(drop).map_err(|error| self.membership_error(error))
+    }
+
+    /// Makes exactly these members the voters. Members that no longer vote are removed.
+    ///
+    /// # Errors
+    ///
+    /// When this replica does not lead, one of them is not a member, or another change is under
+    /// way.
+    pub async fn set_voters(&self, voters: BTreeSet<u64>) -> Result<(), MembershipError> {
+        let change = ChangeMembers::ReplaceAllVoters(voters);
+        let changed = self.inner.raft.change_membership(change, false).await;
+        changed.map(drop).map_err(|error| self.membership_error(error))
+    }
+
+    fn membership_error(
+        &self,
+        error: RaftError<Types, ClientWriteError<Types>>,
+    ) -> MembershipError {
+        match error {
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+                MembershipError::Refused(error.to_string())
+            }
+            RaftError::APIError(ClientWriteError::PreconditionFailed(error)) => {
+                MembershipError::Refused(error.to_string())
+            }
+            error => MembershipError::Propose(self.write_error(error)),
+        }
+    }
+
+    /// Takes no further part: ends the core, writes what is queued and lets go of the disk. Hand
+    /// over the leadership first when it is a planned stop.
+    ///
+    /// # Errors
+    ///
+    /// The reason, when it had stopped before by itself.
+    pub async fn shutdown(&self) -> Result<(), StopReason> {
+        let inner = &self.inner;
+        inner.proposals.close();
+        let core = inner.raft.shutdown().await;
+        let watcher = lock(&inner.watcher).take();
+        if let Some(watcher) = watcher
+            && watcher.await.is_err()
+        {
+            tracing::warn!("the watcher task ended by a panic");
+        }
+        inner.log.close().await;
+        match (self.stop_reason(), core) {
+            (StopReason::Requested, Ok(())) => Ok(()),
+            (StopReason::Requested, Err(_)) => Err(StopReason::Broken),
+            (reason, _) => Err(reason),
+        }
+    }
+}
+
+/// Nothing was written: somebody else leads, or this leader's majority has not answered lately.
+fn not_leader(to: &ForwardToLeader<Types>) -> ProposeError {
+    if to.reason == ForwardReason::LeaseExpired {
+        return ProposeError::NoQuorum;
+    }
+    let address = to.leader_node.as_ref().map(|node| node.addr.clone()).unwrap_or_default();
+    ProposeError::NotLeader { leader: to.leader_id.map(|node_id| (node_id, address)) }
+}
+
+/// Everything that touches the disk before the first task runs, off the async threads.
+async fn open_disk(config: &RaftConfig) -> Result<(Log, Arc<SnapshotStore>, Guard), StartError> {
+    let config = config.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut identity = claim(&config, rand::random())?;
+        let engine = SledEngine::open(&config.data_dir, &mut identity)?;
+        let snapshots = SnapshotStore::open(&config.data_dir, &config.cluster_name)?;
+        let log = Log::open(Arc::new(engine), config.cache_bytes)?;
+        let guard = Guard::new(&identity, log.clone());
+        Ok((log, Arc::new(snapshots), guard))
+    });
+    match opened.await {
+        Ok(opened) => opened,
+        Err(e) => Err(StartError::Inconsistent { detail: e.to_string() }),
+    }
+}
+
+/// Writes the first membership on an empty disk. Every first member writes the same entry, so it
+/// does not matter how many do.
+async fn bootstrap<S: StateMachine>(
+    config: &RaftConfig,
+    raft: &Raft<Types, Machine<S>>,
+) -> Result<(), StartError> {
+    if !config.peers.contains_key(&config.node_id) {
+        return Ok(());
+    }
+    let members: BTreeMap<u64, BasicNode> =
+        config.peers.iter().map(|(&node_id, address)| (node_id, BasicNode::new(address))).collect();
+    match raft.initialize(members).await {
+        Ok(()) => {
+            tracing::info!(peers = config.peers.len(), "first start: membership written");
+            Ok(())
+        }
+        // The log has entries: this is not the first start.
+        Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+        Err(error) => Err(StartError::Inconsistent { detail: error.to_string() }),
+    }
+}

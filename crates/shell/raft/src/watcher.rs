@@ -1,0 +1,208 @@
+//! One task beside the consensus core: publishes who leads, triggers snapshots and purges, and
+//! keeps the replica from writing on a disk that is nearly full.
+
+use crate::config::RaftConfig;
+use crate::disk::Log;
+use crate::error::{DiskError, StopReason};
+use crate::machine::{Machine, Progress};
+use crate::network::DiskSpace;
+use crate::state_machine::StateMachine;
+use crate::status::{Leadership, leadership};
+use crate::types::{RaftMetrics, Types};
+use openraft::Raft;
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::Fatal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+const PERIOD: Duration = Duration::from_millis(250);
+
+pub(crate) struct Watcher<S: StateMachine> {
+    raft: Raft<Types, Machine<S>>,
+    log: Log,
+    progress: Arc<Progress>,
+    space: Arc<DiskSpace>,
+    thresholds: Thresholds,
+    leadership: watch::Sender<Leadership>,
+    stopped: watch::Sender<Option<StopReason>>,
+    purge_asked: Option<u64>,
+}
+
+struct Thresholds {
+    data_dir: PathBuf,
+    snapshot_octets: u64,
+    snapshot_entries: u64,
+    tail_entries: u64,
+    tail_octets: u64,
+    free_space_min: u64,
+}
+
+impl<S: StateMachine> Watcher<S> {
+    pub(crate) fn new(
+        config: &RaftConfig,
+        raft: Raft<Types, Machine<S>>,
+        log: Log,
+        progress: Arc<Progress>,
+        space: Arc<DiskSpace>,
+    ) -> Self {
+        Self {
+            raft,
+            log,
+            progress,
+            space,
+            thresholds: Thresholds {
+                data_dir: config.data_dir.clone(),
+                snapshot_octets: config.snapshot_after_log_bytes,
+                snapshot_entries: config.snapshot_after_entries,
+                tail_entries: config.tail_entries,
+                tail_octets: config.tail_bytes,
+                free_space_min: config.free_space_min,
+            },
+            leadership: watch::Sender::new(Leadership::default()),
+            stopped: watch::Sender::new(None),
+            purge_asked: None,
+        }
+    }
+
+    pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
+    }
+
+    pub(crate) fn stopped(&self) -> watch::Receiver<Option<StopReason>> {
+        self.stopped.subscribe()
+    }
+
+    /// Ends when the consensus core has ended.
+    pub(crate) async fn run(mut self) {
+        let mut metrics = self.raft.metrics();
+        let failure = self.log.failure();
+        let mut period = interval(PERIOD);
+        period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let seen = metrics.borrow_and_update().clone();
+            let failed = failure.borrow().clone();
+            if let Some(reason) = stop_reason(&seen, failed) {
+                if reason != StopReason::Requested {
+                    tracing::error!(%reason, "this replica takes no further part");
+                }
+                self.leadership
+                    .send_replace(Leadership { term: seen.current_term, ..Leadership::default() });
+                self.stopped.send_replace(Some(reason));
+                return;
+            }
+            self.publish(&seen);
+            // Both arms only wait: nothing is lost when the other is taken.
+            tokio::select! {
+                changed = metrics.changed() => {
+                    if changed.is_err() {
+                        self.stopped.send_replace(Some(StopReason::Broken));
+                        return;
+                    }
+                }
+                _ = period.tick() => self.maintain(&seen).await,
+            }
+        }
+    }
+
+    fn publish(&self, metrics: &RaftMetrics) {
+        let now = leadership(metrics);
+        self.leadership.send_if_modified(|known| {
+            let changed = *known != now;
+            if changed {
+                let leader = now.leader.as_ref().map(|leader| leader.node_id);
+                tracing::info!(term = now.term, leader, local = now.local, "leadership");
+                known.clone_from(&now);
+            }
+            changed
+        });
+    }
+
+    async fn maintain(&mut self, metrics: &RaftMetrics) {
+        self.check_space(metrics).await;
+        let (entries, octets) = self.progress.since_snapshot();
+        let due = entries >= self.thresholds.snapshot_entries
+            || octets >= self.thresholds.snapshot_octets;
+        if due && !self.space.is_low() {
+            // Counting starts anew when the state is frozen, so this asks once.
+            tracing::debug!(entries, octets, "a snapshot is due");
+            self.send(self.raft.trigger().snapshot().await);
+        }
+        let Some(snapshot) = metrics.snapshot else {
+            return;
+        };
+        let thresholds = &self.thresholds;
+        let upto =
+            self.log.purgeable(snapshot.index(), thresholds.tail_entries, thresholds.tail_octets);
+        if upto.is_some() && upto > self.purge_asked {
+            self.purge_asked = upto;
+            if let Some(upto) = upto {
+                self.send(self.raft.trigger().purge_log(upto).await);
+            }
+        }
+    }
+
+    /// A full disk makes sled panic, so it must not come to that.
+    async fn check_space(&mut self, metrics: &RaftMetrics) {
+        let dir = self.thresholds.data_dir.clone();
+        let free = tokio::task::spawn_blocking(move || free_octets(&dir)).await;
+        let Ok(Some(free)) = free else { return };
+        let low = free < self.thresholds.free_space_min;
+        if self.space.set_low(low) {
+            self.raft.runtime_config().elect(!low);
+            if low {
+                tracing::error!(free, "the disk is nearly full: this replica takes no writes");
+            } else {
+                tracing::info!(free, "there is room on the disk again");
+            }
+        }
+        if low && leadership(metrics).local {
+            self.hand_over(metrics).await;
+        }
+    }
+
+    /// Asks the follower that has most of the log to lead.
+    async fn hand_over(&self, metrics: &RaftMetrics) {
+        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+        let best = metrics
+            .replication
+            .iter()
+            .flatten()
+            .filter(|(node_id, _)| **node_id != metrics.id && voters.contains(node_id))
+            .max_by_key(|(_, matched)| **matched);
+        if let Some((&node_id, _)) = best {
+            tracing::info!(to = node_id, "handing over the leadership");
+            self.send(self.raft.trigger().transfer_leader(node_id).await);
+        }
+    }
+
+    fn send(&self, asked: Result<(), Fatal<Types>>) {
+        if let Err(error) = asked {
+            tracing::debug!(%error, "the consensus core takes no requests");
+        }
+    }
+}
+
+fn stop_reason(metrics: &RaftMetrics, failed: Option<DiskError>) -> Option<StopReason> {
+    let fatal = metrics.running_state.as_ref().err();
+    Some(match (failed, fatal) {
+        (Some(failed), _) => StopReason::Storage(failed.to_string()),
+        (None, Some(fatal)) => fatal_reason(fatal),
+        (None, None) => return None,
+    })
+}
+
+pub(crate) fn fatal_reason(fatal: &Fatal<Types>) -> StopReason {
+    match fatal {
+        Fatal::StorageError(error) => StopReason::Storage(error.to_string()),
+        Fatal::Panicked => StopReason::Broken,
+        Fatal::Stopped => StopReason::Requested,
+    }
+}
+
+fn free_octets(dir: &Path) -> Option<u64> {
+    let status = rustix::fs::statvfs(dir).ok()?;
+    Some(status.f_bavail.saturating_mul(status.f_frsize))
+}

@@ -23,8 +23,10 @@ use tonic::transport::Channel;
 
 pub mod dev;
 pub mod failover;
+pub mod feed;
 pub mod golden;
 pub mod ops;
+pub mod submit;
 pub mod updates;
 
 /// How long anything may take before a test gives up; machines of CI are slow and shared.

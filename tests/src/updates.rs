@@ -71,9 +71,21 @@ impl Update {
         }
     }
 
-    /// The packet.
+    /// The packet on a foreign IPv6 link.
     #[must_use]
     pub fn packet(&self) -> Vec<u8> {
+        let octets = self.mobility_header();
+        mobility_packet(self.care_of, self.home_agent, Some(self.home_address), None, &octets)
+    }
+
+    /// The packet inside UDP on a foreign IPv4 link (RFC 5555 §4.1).
+    #[must_use]
+    pub fn packet_in_udp(&self) -> Vec<u8> {
+        let octets = self.mobility_header();
+        mobility_packet(self.home_address, self.home_agent, None, None, &octets)
+    }
+
+    fn mobility_header(&self) -> Vec<u8> {
         let mut options = BindingUpdate::builder();
         for bid in &self.bids {
             options.push(&MobilityOption::BindingIdentifier(*bid));
@@ -103,8 +115,7 @@ impl Update {
             }
             None => message,
         };
-        let octets = message.emit(self.home_address, self.home_agent);
-        mobility_packet(self.care_of, self.home_agent, Some(self.home_address), None, &octets)
+        message.emit(self.home_address, self.home_agent)
     }
 }
 

@@ -11,6 +11,7 @@ use homeport_api::feed::binding_feed_server::{BindingFeed, BindingFeedServer};
 use homeport_api::feed::{HomeChange, HomePrefixChange, WatchRequest, WatchResponse};
 use homeport_binding::{Change, Home};
 use homeport_runtime::{Shutdown, Task, clock};
+use homeport_wire::Sequence;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -250,9 +251,11 @@ fn homes_page(machine: &Machine, after: Option<Ipv6Addr>) -> Vec<(Ipv6Addr, Home
         .collect()
 }
 
-/// Forwarders have no use for remembered verdicts.
+/// What is forwarded, and nothing that moves without it: a refused Binding Update takes its sequence
+/// number and is remembered, but is no change, so subscribers of one revision would see it or not.
 fn home_change(address: Ipv6Addr, home: Option<Home>) -> HomeChange {
     let home = home.map(|mut home| {
+        home.sequence = Sequence::default();
         home.remembered.clear();
         home_message(address, home)
     });

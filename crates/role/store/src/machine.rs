@@ -117,3 +117,6 @@ impl FrozenState for Frozen {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

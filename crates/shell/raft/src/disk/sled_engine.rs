@@ -104,9 +104,25 @@ impl SledEngine {
         Ok(peers)
     }
 
-    fn truncate(&self, range: Range<u64>) -> Result<(), DiskError> {
-        for index in range.rev() {
-            self.tree.remove(markers::entry_key(index)).map_err(self.error("truncate"))?;
+    /// How many further parts a stored entry has; `None` when it is not there.
+    fn further_parts(&self, index: u64) -> Result<Option<u16>, DiskError> {
+        let key = markers::entry_key(index);
+        let Some(value) = self.tree.get(key).map_err(self.error("read"))? else {
+            return Ok(None);
+        };
+        let parts = markers::further_parts(&key, &value);
+        parts.map(Some).map_err(|detail| self.corrupt(&key, detail))
+    }
+
+    /// Truncation is rare and must leave no hole, so here a batch with removals is right.
+    fn truncate(&self, batch: &mut sled::Batch, range: Range<u64>) -> Result<(), DiskError> {
+        for index in range {
+            if let Some(parts) = self.further_parts(index)? {
+                for key in markers::part_keys(index, parts) {
+                    batch.remove(&key);
+                }
+                batch.remove(&markers::entry_key(index));
+            }
         }
         Ok(())
     }
@@ -119,26 +135,29 @@ impl LogEngine for SledEngine {
         let purged = self.marker(markers::PURGED, markers::parse_log_id)?.flatten();
         let first_wanted = purged.as_ref().map_or(0, |log_id| log_id.index() + 1);
         let mut leftovers: Vec<Range<u64>> = Vec::new();
+        let mut assembly = markers::Assembly::default();
         let mut next: Option<u64> = None;
         for record in self.tree.range(markers::entry_key(0)..) {
             let (key, value) = record.map_err(self.error("read"))?;
-            let index = markers::entry_index(&key)
-                .ok_or_else(|| self.corrupt(&key, "its key is malformed".to_owned()))?;
+            let corrupt = |detail| self.corrupt(&key, detail);
+            let (index, part) = markers::entry_part(&key)
+                .ok_or_else(|| corrupt("its key is malformed".to_owned()))?;
             if index < first_wanted {
-                match leftovers.last_mut() {
-                    Some(range) if range.end == index => range.end += 1,
-                    _ => leftovers.push(index..index + 1),
-                }
+                note_leftover(&mut leftovers, index);
                 continue;
             }
             let expected = next.unwrap_or(if purged.is_some() { first_wanted } else { index });
-            if index != expected {
+            if part == 0 && index != expected {
                 let detail = format!("it is missing, the next one present is {index}");
                 return Err(self.corrupt(&markers::entry_key(expected), detail));
             }
-            each(markers::open_entry(&key, &value).map_err(|detail| self.corrupt(&key, detail))?);
-            next = Some(index + 1);
+            if let Some(entry) = assembly.take(&key, &value).map_err(corrupt)? {
+                each(entry);
+                next = Some(index + 1);
+            }
         }
+        let last = markers::entry_key(next.unwrap_or(first_wanted));
+        assembly.finish().map_err(|detail| self.corrupt(&last, detail))?;
         Ok(LogState { vote, committed, purged, peers: self.peers()?, leftovers })
     }
 
@@ -151,8 +170,9 @@ impl LogEngine for SledEngine {
             match write {
                 Write::Append(entries) => {
                     for entry in entries {
-                        let key = markers::entry_key(entry.log_id.index());
-                        batch.insert(&key, markers::seal_entry(&key, &entry));
+                        for (key, value) in markers::seal_entry(&entry) {
+                            batch.insert(key, value);
+                        }
                     }
                 }
                 Write::Vote(vote) => put(&mut batch, markers::VOTE, &markers::emit_vote(&vote)),
@@ -168,7 +188,7 @@ impl LogEngine for SledEngine {
                 Write::Truncate(range) => {
                     let before = std::mem::take(&mut batch);
                     self.tree.apply_batch(before).map_err(self.error("write"))?;
-                    self.truncate(range)?;
+                    self.truncate(&mut batch, range)?;
                 }
             }
         }
@@ -183,20 +203,35 @@ impl LogEngine for SledEngine {
     fn read(&self, range: Range<u64>) -> Result<Vec<Entry>, DiskError> {
         let keys = markers::entry_key(range.start)..markers::entry_key(range.end);
         let mut entries = Vec::new();
+        let mut assembly = markers::Assembly::default();
         for record in self.tree.range(keys) {
             let (key, value) = record.map_err(self.error("read"))?;
-            entries.push(
-                markers::open_entry(&key, &value).map_err(|detail| self.corrupt(&key, detail))?,
-            );
+            let taken = assembly.take(&key, &value);
+            entries.extend(taken.map_err(|detail| self.corrupt(&key, detail))?);
         }
+        let last = markers::entry_key(range.end);
+        assembly.finish().map_err(|detail| self.corrupt(&last, detail))?;
         Ok(entries)
     }
 
     fn remove(&self, range: Range<u64>) -> Result<(), DiskError> {
         for index in range {
+            let Some(parts) = self.further_parts(index)? else { continue };
+            // The first part goes last: while it is there, the others are found.
+            for key in markers::part_keys(index, parts) {
+                self.tree.remove(key).map_err(self.error("purge"))?;
+            }
             self.tree.remove(markers::entry_key(index)).map_err(self.error("purge"))?;
         }
         Ok(())
+    }
+}
+
+fn note_leftover(leftovers: &mut Vec<Range<u64>>, index: u64) {
+    match leftovers.last_mut() {
+        Some(range) if range.contains(&index) => {}
+        Some(range) if range.end == index => range.end += 1,
+        _ => leftovers.push(index..index + 1),
     }
 }
 

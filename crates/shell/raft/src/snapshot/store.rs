@@ -4,6 +4,7 @@
 use super::format::{self, Reader};
 use crate::disk::sync_dir;
 use crate::error::SnapshotError;
+use crate::limits::SNAPSHOT_CHUNK_OCTETS;
 use crate::sync::lock;
 use crate::types::{LogId, SnapshotMeta};
 use bytes::Bytes;
@@ -153,6 +154,9 @@ impl SnapshotStore {
         meta: &SnapshotMeta,
         file: &SnapshotFile,
     ) -> Result<SnapshotFile, SnapshotError> {
+        if file.0.path.parent() != Some(self.dir.as_path()) {
+            return self.publish(meta, &self.copy(file)?);
+        }
         if !file.0.temporary {
             return Ok(file.clone());
         }
@@ -174,6 +178,16 @@ impl SnapshotStore {
             }
         }
         Ok(published)
+    }
+
+    /// A snapshot of another directory, in this one.
+    fn copy(&self, file: &SnapshotFile) -> Result<SnapshotFile, SnapshotError> {
+        let mut receiver = self.receive()?;
+        while receiver.octets() < file.octets() {
+            let chunk = file.read_at(receiver.octets(), SNAPSHOT_CHUNK_OCTETS)?;
+            receiver.write(&chunk)?;
+        }
+        receiver.sync()
     }
 
     /// The header of a file.

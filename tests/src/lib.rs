@@ -227,6 +227,12 @@ impl FrontEnd {
         ops::metric(self.ops, sample).await
     }
 
+    /// Where its metrics are.
+    #[must_use]
+    pub const fn ops(&self) -> SocketAddr {
+        self.ops
+    }
+
     /// The answer to a packet.
     ///
     /// # Errors

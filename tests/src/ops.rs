@@ -30,3 +30,18 @@ pub async fn metric(address: SocketAddr, sample: &str) -> Result<f64> {
     let value = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     Ok(value.map_or(Ok(0.0), str::parse)?)
 }
+
+/// Sum of all samples of a metric, whatever their labels.
+///
+/// # Errors
+/// When the page does not come or a value is no number.
+pub async fn sum(address: SocketAddr, name: &str) -> Result<f64> {
+    let page = page(address, "/metrics").await?;
+    let samples = page.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let labels_or_value = rest.strip_prefix(' ').or_else(|| Some(rest.split_once("} ")?.1));
+        labels_or_value.filter(|_| rest.starts_with([' ', '{']))
+    });
+    let values = samples.map(str::parse::<f64>).collect::<Result<Vec<_>, _>>()?;
+    Ok(values.into_iter().sum())
+}

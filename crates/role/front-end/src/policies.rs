@@ -1,8 +1,8 @@
 //! The records that decide how Binding Updates are checked: a bounded cache in front of the store.
 //!
 //! A stale record does no harm: the command names its revision, and the store sends the update back to
-//! be checked again. Only a refusal is made without the store, so a record that refused is looked up
-//! again soon.
+//! be checked again. Only a refusal is made without the store, so before it is sent the record is looked
+//! up again, unless that was done a moment ago.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -35,6 +35,12 @@ struct Cached {
     looked_up: Instant,
     /// It refused a Binding Update.
     doubted: bool,
+}
+
+impl Cached {
+    fn is_trusted(&self) -> bool {
+        !self.doubted || self.looked_up.elapsed() < limits::REFUSAL_LOOK_UP_INTERVAL
+    }
 }
 
 pub(crate) struct Policies {
@@ -84,11 +90,15 @@ impl Policies {
         None
     }
 
-    /// The policy refused: the next Binding Update may look it up again.
-    pub(crate) fn doubt(&self, home_address: Ipv6Addr, home_agent: Ipv6Addr) {
-        if let Some(cached) = self.lock().get_mut(&(home_address, home_agent)) {
-            cached.doubted = true;
-        }
+    /// The policy refused. True when it may have changed since it was looked up: the next look-up asks
+    /// the store.
+    pub(crate) fn doubt(&self, home_address: Ipv6Addr, home_agent: Ipv6Addr) -> bool {
+        let mut cache = self.lock();
+        let Some(cached) = cache.get_mut(&(home_address, home_agent)) else {
+            return false;
+        };
+        cached.doubted = true;
+        !cached.is_trusted()
     }
 
     fn cached(&self, key: Key, freshness: Freshness) -> Option<Policy> {
@@ -98,9 +108,7 @@ impl Policies {
             Freshness::Cached => true,
             Freshness::AtLeast(wanted) => cached.revision >= wanted,
         };
-        let is_trusted =
-            !cached.doubted || cached.looked_up.elapsed() < limits::REFUSAL_LOOK_UP_INTERVAL;
-        (is_fresh && is_trusted).then(|| cached.policy.clone())
+        (is_fresh && cached.is_trusted()).then(|| cached.policy.clone())
     }
 
     fn remember(&self, key: Key, policy: Policy, revision: u64) {

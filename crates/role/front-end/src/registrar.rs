@@ -52,8 +52,9 @@ impl Registrar {
     pub(crate) async fn handle(&self, packet: &[u8], outer: Option<UdpOuter>) -> Option<Answer> {
         self.metrics.packets.inc();
         let started = Instant::now();
-        let reason = match receive(Arrival { packet, outer }) {
-            Received::Update(update) => match self.register(*update).await {
+        let arrival = Arrival { packet, outer };
+        let reason = match receive(arrival) {
+            Received::Update(update) => match self.register(arrival, *update).await {
                 Ok(answer) => {
                     self.metrics.count_reply(answer.reply.kind);
                     let elapsed = started.elapsed().as_secs_f64();
@@ -75,14 +76,19 @@ impl Registrar {
         None
     }
 
-    async fn register(&self, update: Update) -> Result<Answer, Unanswered> {
-        match tokio::time::timeout(self.deadline, self.register_in_time(update)).await {
+    async fn register(&self, arrival: Arrival<'_>, update: Update) -> Result<Answer, Unanswered> {
+        let registered = self.register_in_time(arrival, update);
+        match tokio::time::timeout(self.deadline, registered).await {
             Ok(result) => result,
             Err(_elapsed) => Err(Unanswered::Late("store_timeout")),
         }
     }
 
-    async fn register_in_time(&self, mut update: Update) -> Result<Answer, Unanswered> {
+    async fn register_in_time(
+        &self,
+        arrival: Arrival<'_>,
+        mut update: Update,
+    ) -> Result<Answer, Unanswered> {
         let mut freshness = Freshness::Cached;
         for _ in 0..limits::JUDGEMENTS_MAX {
             let (home_address, home_agent) = (update.home_address(), update.home_agent());
@@ -91,16 +97,20 @@ impl Registrar {
                 .look_up(home_address, home_agent, freshness)
                 .await
                 .ok_or(Unanswered::Late("store_unreachable"))?;
-            let proposal = match update.judge(&policy) {
+            let judged = update.judge(&policy);
+            // The key may be new: nobody is refused by an old record.
+            let is_refused = !matches!(judged, Judged::Propose(_));
+            if is_refused
+                && self.policies.doubt(home_address, home_agent)
+                && let Received::Update(again) = receive(arrival)
+            {
+                update = *again;
+                continue;
+            }
+            let proposal = match judged {
                 Judged::Propose(proposal) => proposal,
-                Judged::Answer(reply) => {
-                    self.policies.doubt(home_address, home_agent);
-                    return Ok(Answer { reply, revision: 0 });
-                }
-                Judged::Drop(reason) => {
-                    self.policies.doubt(home_address, home_agent);
-                    return Err(Unanswered::Drop(reason));
-                }
+                Judged::Answer(reply) => return Ok(Answer { reply, revision: 0 }),
+                Judged::Drop(reason) => return Err(Unanswered::Drop(reason)),
             };
             // The same for each attempt of the store link: applied once, whatever happens.
             let request_id: RequestId = rand::random();

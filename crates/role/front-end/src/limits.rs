@@ -26,6 +26,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 pub const STALL_MAX: Duration = Duration::from_millis(400);
 /// Between two attempts to find the leader.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(15);
+/// Look-ups under way at one replica; further ones wait their turn.
+pub const LOOK_UPS_PER_REPLICA_MAX: usize = 256;
 /// One look-up at one replica.
 pub const LOOK_UP_TIMEOUT: Duration = Duration::from_millis(250);
 /// Keepalive of HTTP/2: a vanished peer is noticed.

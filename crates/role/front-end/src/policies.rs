@@ -15,10 +15,16 @@ use homeport_api::store::{LookUpPolicyRequest, LookUpPolicyResponse};
 use homeport_binding::Policy;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
+use tower::ServiceBuilder;
+use tower::limit::ConcurrencyLimit;
+use tower::timeout::Timeout;
 
 use crate::limits;
 
 type Key = (Ipv6Addr, Ipv6Addr);
+
+/// Look-ups at one replica: so many at once, each within its time.
+type Client = BindingStoreClient<ConcurrencyLimit<Timeout<Channel>>>;
 
 /// How new a policy must be.
 #[derive(Clone, Copy)]
@@ -45,7 +51,7 @@ impl Cached {
 
 pub(crate) struct Policies {
     cache: Mutex<BTreeMap<Key, Cached>>,
-    replicas: BTreeMap<String, BindingStoreClient<Channel>>,
+    replicas: BTreeMap<String, Client>,
     /// Address of the leader, as the store link knows it.
     leader: watch::Receiver<String>,
 }
@@ -55,7 +61,13 @@ impl Policies {
         stores: &BTreeMap<String, Endpoint>,
         leader: watch::Receiver<String>,
     ) -> Self {
-        let client = |endpoint: &Endpoint| BindingStoreClient::new(endpoint.connect_lazy());
+        let client = |endpoint: &Endpoint| {
+            let limited = ServiceBuilder::new()
+                .concurrency_limit(limits::LOOK_UPS_PER_REPLICA_MAX)
+                .timeout(limits::LOOK_UP_TIMEOUT)
+                .service(endpoint.connect_lazy());
+            BindingStoreClient::new(limited)
+        };
         let replicas = stores.iter().map(|(name, endpoint)| (name.clone(), client(endpoint)));
         Self { cache: Mutex::default(), replicas: replicas.collect(), leader }
     }
@@ -127,20 +139,18 @@ impl Policies {
     }
 }
 
-async fn ask(mut client: BindingStoreClient<Channel>, key: Key) -> Option<LookUpPolicyResponse> {
+async fn ask(mut client: Client, key: Key) -> Option<LookUpPolicyResponse> {
     let request = LookUpPolicyRequest {
         home_address: ipv6_octets(key.0),
         home_agent: ipv6_octets(key.1),
         linearizable: false,
     };
-    let asked = tokio::time::timeout(limits::LOOK_UP_TIMEOUT, client.look_up_policy(request));
-    match asked.await {
-        Ok(Ok(response)) => Some(response.into_inner()),
-        Ok(Err(status)) => {
-            tracing::debug!(%status, "a replica refused to look up a policy");
+    match client.look_up_policy(request).await {
+        Ok(response) => Some(response.into_inner()),
+        Err(status) => {
+            tracing::debug!(%status, "a replica did not look up a policy");
             None
         }
-        Err(_elapsed) => None,
     }
 }
 

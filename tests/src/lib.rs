@@ -24,6 +24,7 @@ use tonic::transport::Channel;
 pub mod dev;
 pub mod failover;
 pub mod feed;
+pub mod formats;
 pub mod golden;
 pub mod ops;
 pub mod submit;

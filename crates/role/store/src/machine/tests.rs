@@ -87,6 +87,12 @@ fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
     assert!(refuse(5, whole.slice(..whole.len() - 1)).contains("StateRecord"));
     assert!(refuse(5, whole.slice(1..)).contains("StateRecord"));
     assert!(refuse(5, Bytes::new()).contains("header"));
+    // Length, header record, its length, field 1: the format.
+    let mut newer = whole.to_vec();
+    assert_eq!(newer[3..5], [0x08, 1]);
+    newer[4] = 2;
+    let refused = refuse(5, newer.into());
+    assert!(refused.contains("format 2") && refused.contains("reads 1"), "{refused}");
     let twice = Bytes::from([whole.clone(), whole.clone()].concat());
     assert!(refuse(5, twice).contains("header"));
 }

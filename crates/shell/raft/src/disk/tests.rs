@@ -299,7 +299,7 @@ impl LogEngine for Faulty {
 #[tokio::test]
 async fn one_flush_answers_everything_that_waits() {
     let disk = Arc::new(Faulty::default());
-    let mut log = Log::open(Arc::clone(&disk) as Arc<dyn LogEngine>, 1 << 20).unwrap();
+    let mut log = Log::open(disk.clone(), 1 << 20).unwrap();
     let mut waiting = Vec::new();
     for index in 1..=200 {
         let (done, flushed) = Types::oneshot();
@@ -316,7 +316,7 @@ async fn one_flush_answers_everything_that_waits() {
 #[tokio::test]
 async fn a_failed_sync_is_never_retried() {
     let disk = Arc::new(Faulty::default());
-    let mut log = Log::open(Arc::clone(&disk) as Arc<dyn LogEngine>, 1 << 20).unwrap();
+    let mut log = Log::open(disk.clone(), 1 << 20).unwrap();
     append(&mut log, vec![entry(1, 1, 10)]).await.unwrap();
     assert!(log.failure().borrow().is_none());
 
@@ -339,7 +339,7 @@ async fn a_failed_sync_is_never_retried() {
 #[tokio::test]
 async fn the_commit_marker_follows_without_a_write() {
     let disk = Arc::new(Faulty::default());
-    let mut log = Log::open(Arc::clone(&disk) as Arc<dyn LogEngine>, 1 << 20).unwrap();
+    let mut log = Log::open(disk.clone(), 1 << 20).unwrap();
     for index in 1..=5 {
         log.save_committed(Some(log_id(1, index))).await.unwrap();
     }

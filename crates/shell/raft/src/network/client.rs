@@ -35,7 +35,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -168,16 +168,19 @@ impl Connection {
         let mut client = self.client()?;
         let owed = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&owed);
-        let requests = input.map(move |request| {
+        // The requests end with the answers: openraft holds a lock while it waits for the next
+        // request, so a transport that went on asking for one would block the next stream.
+        let (answering, answered) = oneshot::channel::<()>();
+        let requests = input.take_until(answered).map(move |request| {
             counter.fetch_add(1, Ordering::Relaxed);
             convert::append_request(&request)
         });
         let call = client.stream_append(self.guard.sign_call(self.target, requests));
         let answers = self.answer(RPCTypes::AppendEntries, STREAM_OPEN_TIMEOUT, call).await?;
         let stalled = self.timed_out(RPCTypes::AppendEntries, STREAM_STALL_TIMEOUT);
-        let state = Some((answers, owed, stalled));
+        let state = Some((answers, owed, stalled, answering));
         Ok(Box::pin(futures_util::stream::unfold(state, |state| async move {
-            let (mut answers, owed, stalled) = state?;
+            let (mut answers, owed, stalled, answering) = state?;
             loop {
                 let owed_before = owed.load(Ordering::Relaxed);
                 let Ok(answer) = timeout(STREAM_STALL_TIMEOUT, answers.message()).await else {
@@ -192,7 +195,7 @@ impl Connection {
                 };
                 owed.fetch_sub(1, Ordering::Relaxed);
                 return match convert::to_append_result(&message) {
-                    Ok(result) => Some((Ok(result), Some((answers, owed, stalled)))),
+                    Ok(result) => Some((Ok(result), Some((answers, owed, stalled, answering)))),
                     Err(invalid) => Some((Err(malformed(invalid)), None)),
                 };
             }

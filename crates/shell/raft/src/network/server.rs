@@ -20,7 +20,7 @@ use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -85,9 +85,8 @@ impl<S: StateMachine> PeerService<S> {
         &self,
         parts: &mut Streaming<proto::InstallSnapshotRequest>,
     ) -> Result<(proto::SnapshotHead, SnapshotFile), Status> {
-        let head = match next_part(parts).await? {
-            Some(Part::Head(head)) => head,
-            _ => return Err(Status::invalid_argument("a snapshot starts with its head")),
+        let Some(Part::Head(head)) = next_part(parts).await? else {
+            return Err(Status::invalid_argument("a snapshot starts with its head"));
         };
         let mut receiver = self.snapshots.receive().map_err(snapshot_status)?;
         while receiver.octets() < head.file_octets {
@@ -208,7 +207,10 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         request: Request<Streaming<proto::AppendRequest>>,
     ) -> Result<Response<AppendResponses>, Status> {
         self.guard.check_call(request.metadata()).await?;
-        let requests = requests(request.into_inner(), Arc::clone(&self.space));
+        // The requests end with the answers: otherwise openraft's task would keep this stream, and
+        // with it the server, until the caller lets go.
+        let (answering, answered) = oneshot::channel::<()>();
+        let requests = requests(request.into_inner(), Arc::clone(&self.space)).take_until(answered);
         let answers = self.raft.stream_append(requests).map(|answer| match answer {
             Ok(result) => Ok(convert::append_response(&result)),
             Err(fatal) => Err(stopped(fatal)),
@@ -217,6 +219,9 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         let answers = answers.take_until(async move {
             // An error means that the node is gone altogether.
             drop(stop.wait_for(Option::is_some).await);
+        });
+        let answers = answers.inspect(move |_| {
+            let _held_until_the_end = &answering;
         });
         Ok(self.guard.sign_answer(Box::pin(answers)))
     }

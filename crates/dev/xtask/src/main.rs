@@ -78,8 +78,5 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
 fn workspace_root() -> anyhow::Result<PathBuf> {
     let here = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
-    here.ancestors()
-        .nth(3)
-        .map(PathBuf::from)
-        .context("xtask is not in crates/dev/xtask")
+    here.ancestors().nth(3).map(PathBuf::from).context("xtask is not in crates/dev/xtask")
 }

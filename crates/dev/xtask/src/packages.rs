@@ -10,12 +10,8 @@ use anyhow::{Context as _, bail};
 use crate::report::Report;
 
 /// Program and the package it comes from.
-const NEEDED: [(&str, &str); 4] = [
-    ("tshark", "tshark"),
-    ("tcpdump", "tcpdump"),
-    ("ip", "iproute2"),
-    ("ping", "iputils-ping"),
-];
+const NEEDED: [(&str, &str); 4] =
+    [("tshark", "tshark"), ("tcpdump", "tcpdump"), ("ip", "iproute2"), ("ping", "iputils-ping")];
 
 /// Whether this process may make network namespaces and install packages.
 pub(crate) fn is_root() -> bool {
@@ -27,9 +23,7 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn is_found(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/sbin", "/sbin"].map(Into::into);
-    std::env::split_paths(&path)
-        .chain(sbin)
-        .any(|folder| folder.join(program).is_file())
+    std::env::split_paths(&path).chain(sbin).any(|folder| folder.join(program).is_file())
 }
 
 /// Installs what is missing when that is possible; otherwise names it in one line.

@@ -49,11 +49,7 @@ impl Report {
 
     /// Adds a measured value.
     pub(crate) fn figure(&mut self, name: &str, value: f64, unit: &'static str) {
-        self.figures.push(Figure {
-            name: name.to_owned(),
-            value,
-            unit,
-        });
+        self.figures.push(Figure { name: name.to_owned(), value, unit });
     }
 
     /// Writes the report as one JSON object.
@@ -69,10 +65,7 @@ mod tests {
 
     #[test]
     fn the_json_has_the_agreed_form() {
-        let mut report = Report {
-            passed: 2,
-            ..Report::default()
-        };
+        let mut report = Report { passed: 2, ..Report::default() };
         report.count(false);
         report.figure("rate", 1.5, "1/s");
         assert_eq!(

@@ -36,10 +36,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<Report> {
         eprintln!("{NOT_ROOT}");
     }
     report.figure("duration", begun.elapsed().as_secs_f64(), "s");
-    eprintln!(
-        "{} passed, {} failed, {} skipped",
-        report.passed, report.failed, report.skipped
-    );
+    eprintln!("{} passed, {} failed, {} skipped", report.passed, report.failed, report.skipped);
     Ok(report)
 }
 
@@ -55,9 +52,7 @@ fn nextest(root: &Path) -> anyhow::Result<Report> {
 
 fn cargo_test(root: &Path, kinds: &[&str]) -> anyhow::Result<Report> {
     let mut command = Command::new("cargo");
-    command
-        .args(["test", "--workspace", "--no-fail-fast"])
-        .args(kinds);
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(kinds);
     run_counting(command, root, |line, report| {
         println!("{line}");
         count_summary(line, report);
@@ -127,29 +122,15 @@ mod tests {
     fn both_runners_are_counted() {
         let mut report = Report::default();
         count_event(r#"{"type":"suite","event":"ok","passed":9}"#, &mut report);
-        count_event(
-            r#"{"type":"test","event":"started","name":"a"}"#,
-            &mut report,
-        );
+        count_event(r#"{"type":"test","event":"started","name":"a"}"#, &mut report);
         count_event(r#"{"type":"test","event":"ok","name":"a"}"#, &mut report);
-        count_event(
-            r#"{"type":"test","event":"failed","name":"b"}"#,
-            &mut report,
-        );
+        count_event(r#"{"type":"test","event":"failed","name":"b"}"#, &mut report);
         count_event("not JSON", &mut report);
         count_summary("running 2 tests", &mut report);
         count_summary(
             "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out",
             &mut report,
         );
-        assert_eq!(
-            report,
-            Report {
-                passed: 6,
-                failed: 1,
-                skipped: 1,
-                figures: Vec::new()
-            }
-        );
+        assert_eq!(report, Report { passed: 6, failed: 1, skipped: 1, figures: Vec::new() });
     }
 }

@@ -67,7 +67,9 @@ pub fn program(name: &str) -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
     // target/debug/deps/test-123, or target/debug/xtask.
     let directory = exe.ancestors().skip(1).find(|directory| directory.join(name).is_file());
-    Ok(directory.with_context(|| format!("{name} was not built beside {}", exe.display()))?.join(name))
+    Ok(directory
+        .with_context(|| format!("{name} was not built beside {}", exe.display()))?
+        .join(name))
 }
 
 impl DevCluster {

@@ -1,5 +1,5 @@
-//! Frozen samples of the on-disk formats (`migrations/`): what is in them, how they are read, and how
-//! those of a new format are made.
+//! Frozen samples of the on-disk formats (`migrations/`): what is in them, how they are read, and
+//! how those of a new format are made.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -194,7 +194,8 @@ pub fn copy_dir(from: &Path, to: &Path) -> Result<()> {
 /// Writes the samples of a new format into a new directory of the ledger.
 ///
 /// # Errors
-/// When the directory exists, its number is not the next one, or nothing has changed since the last.
+/// When the directory exists, its number is not the next one, or nothing has changed since the one
+/// before.
 pub async fn freeze(name: &str) -> Result<PathBuf> {
     let directory = ledger().join(name);
     let number = number_of(&directory)?;

@@ -53,7 +53,7 @@ async fn a_new_subscriber_gets_a_snapshot_and_then_each_change() -> Result<()> {
     let prefixes: Vec<_> = picture.home_prefixes.keys().map(|(a, len)| (*a, *len)).collect();
     assert_eq!(prefixes, [("2001:db8:0:1::".parse()?, 64)]);
     assert_eq!(picture.homes[&here].bindings.len(), 1);
-    // A change: one message with one home address and the revision that the acknowledgement waits for.
+    // A change: one home address, and the revision that the acknowledgement waits for.
     let bids = vec![BidOption::v6(Bid(1), CARE_OF)];
     let revision = accept(&mut front_end, &Update { bids, ..Update::new(gone, 7) }).await?;
     watch.reach(revision).await?;

@@ -1,5 +1,5 @@
-//! Each frozen on-disk format is read by today's code, and what is newer than today's code is refused
-//! (`migrations/README.md`).
+//! Each frozen on-disk format is read by today's code, and what is newer than today's code is
+//! refused (`migrations/README.md`).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};

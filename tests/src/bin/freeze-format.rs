@@ -1,5 +1,5 @@
-//! Writes the samples of a new on-disk format into the ledger: `freeze-format 0002-what-changed`. It
-//! never writes over an old one. See `migrations/README.md`.
+//! Writes the samples of a new on-disk format into the ledger: `freeze-format 0002-what-changed`.
+//! It never writes over an old one. See `migrations/README.md`.
 
 use anyhow::{Context as _, Result};
 

@@ -40,23 +40,16 @@ impl Cluster {
             .filter(|endpoint| !endpoint.is_empty())
             .collect();
         if endpoints.is_empty() {
-            return Err(Failure::Usage(
-                "no endpoint is given; expected host:port".to_owned(),
-            ));
+            return Err(Failure::Usage("no endpoint is given; expected host:port".to_owned()));
         }
         for endpoint in &endpoints {
-            let port = endpoint
-                .rsplit_once(':')
-                .map(|(_, port)| port.parse::<u16>());
+            let port = endpoint.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
             if !matches!(port, Some(Ok(_))) || Endpoint::from_shared(url(endpoint)).is_err() {
                 let what = format!("{endpoint:?} is not an endpoint; expected host:port");
                 return Err(Failure::Usage(what));
             }
         }
-        Ok(Self {
-            endpoints,
-            deadline: Duration::from_secs(timeout_secs),
-        })
+        Ok(Self { endpoints, deadline: Duration::from_secs(timeout_secs) })
     }
 
     pub(crate) fn endpoints(&self) -> &[String] {
@@ -103,10 +96,7 @@ impl Cluster {
             match next_step(&answer, effect) {
                 Next::Refused => return Err(Failure::Refused(Box::new(answer))),
                 Next::Unknown => {
-                    return Err(Failure::Unknown {
-                        endpoint,
-                        answer: Box::new(answer),
-                    });
+                    return Err(Failure::Unknown { endpoint, answer: Box::new(answer) });
                 }
                 Next::Leader(leader) if hints < LEADER_HINTS_MAX => {
                     hints += 1;
@@ -201,10 +191,7 @@ mod tests {
     #[test]
     fn each_answer_has_its_next_step() {
         let mut led = Status::failed_precondition("not the leader");
-        led.metadata_mut().insert(
-            LEADER_METADATA,
-            "127.0.0.1:7102".parse().expect("is a value"),
-        );
+        led.metadata_mut().insert(LEADER_METADATA, "127.0.0.1:7102".parse().expect("is a value"));
         let in_use = Status::with_error_details(
             Code::FailedPrecondition,
             "in use",
@@ -214,27 +201,11 @@ mod tests {
         let rows = [
             (led, leader(), leader()),
             (in_use, Next::Refused, Next::Refused),
-            (
-                Status::failed_precondition("no leader"),
-                Next::OtherEndpoint,
-                Next::OtherEndpoint,
-            ),
-            (
-                Status::unavailable("no quorum"),
-                Next::OtherEndpoint,
-                Next::OtherEndpoint,
-            ),
-            (
-                Status::deadline_exceeded("late"),
-                Next::OtherEndpoint,
-                Next::Unknown,
-            ),
+            (Status::failed_precondition("no leader"), Next::OtherEndpoint, Next::OtherEndpoint),
+            (Status::unavailable("no quorum"), Next::OtherEndpoint, Next::OtherEndpoint),
+            (Status::deadline_exceeded("late"), Next::OtherEndpoint, Next::Unknown),
             (Status::not_found("no"), Next::Refused, Next::Refused),
-            (
-                Status::resource_exhausted("full"),
-                Next::Refused,
-                Next::Refused,
-            ),
+            (Status::resource_exhausted("full"), Next::Refused, Next::Refused),
         ];
         for (answer, read, change) in rows {
             assert_eq!(next_step(&answer, Effect::Read), read, "{answer}");
@@ -245,9 +216,7 @@ mod tests {
     #[test]
     fn endpoints_are_checked_before_anything_is_asked() {
         for wrong in ["", "localhost", "localhost:x", "a b:1", "localhost:99999"] {
-            let failure = Cluster::new(&[wrong.to_owned()], 1)
-                .map(drop)
-                .expect_err("is wrong");
+            let failure = Cluster::new(&[wrong.to_owned()], 1).map(drop).expect_err("is wrong");
             assert_eq!(failure.exit_code(), 2, "{wrong}");
         }
         for right in ["localhost:7101", "[::1]:7101", " store-0.homeport:7101 "] {

@@ -17,10 +17,7 @@ pub(crate) enum Failure {
     /// No store that could answer was reached; what each endpoint did.
     Unreached(Vec<(String, String)>),
     /// A change was sent and the answer was lost: it may have happened.
-    Unknown {
-        endpoint: String,
-        answer: Box<Status>,
-    },
+    Unknown { endpoint: String, answer: Box<Status> },
 }
 
 impl Failure {
@@ -59,29 +56,16 @@ impl fmt::Display for Failure {
 }
 
 fn refused(f: &mut fmt::Formatter<'_>, answer: &Status) -> fmt::Result {
-    writeln!(
-        f,
-        "error: refused, {}: {}",
-        answer.code(),
-        plain(answer.message())
-    )?;
+    writeln!(f, "error: refused, {}: {}", answer.code(), plain(answer.message()))?;
     for violation in violations(answer) {
-        writeln!(
-            f,
-            "  {}: {}",
-            plain(&violation.field),
-            plain(&violation.description)
-        )?;
+        writeln!(f, "  {}: {}", plain(&violation.field), plain(&violation.description))?;
     }
     Ok(())
 }
 
 /// The fields that `google.rpc.BadRequest` names.
 pub(crate) fn violations(answer: &Status) -> Vec<tonic_types::FieldViolation> {
-    answer
-        .get_details_bad_request()
-        .map(|details| details.field_violations)
-        .unwrap_or_default()
+    answer.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default()
 }
 
 /// An answer's text with the innermost cause, which is what an operator can act on.
@@ -92,9 +76,5 @@ pub(crate) fn reason(answer: &Status) -> String {
         text = error.to_string();
         cause = error.source();
     }
-    if text.is_empty() {
-        answer.code().to_string()
-    } else {
-        text
-    }
+    if text.is_empty() { answer.code().to_string() } else { text }
 }

@@ -54,11 +54,7 @@ pub(crate) fn table(columns: &[&'static str], rows: impl Iterator<Item = Vec<Str
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(columns.to_vec());
     for row in rows {
-        table.add_row(
-            row.iter()
-                .map(|text| Cell::new(plain(text)))
-                .collect::<Vec<_>>(),
-        );
+        table.add_row(row.iter().map(|text| Cell::new(plain(text))).collect::<Vec<_>>());
     }
     if table.is_empty() {
         return "none\n".to_owned();
@@ -66,18 +62,13 @@ pub(crate) fn table(columns: &[&'static str], rows: impl Iterator<Item = Vec<Str
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    let lines: Vec<String> = table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect();
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n") + "\n"
 }
 
 /// Text without control characters: what a store sends must not steer the terminal.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// A dash for nothing.
@@ -96,10 +87,8 @@ mod tests {
 
     #[test]
     fn a_table_is_plain_text_in_columns() {
-        let rows = [
-            vec!["a".to_owned(), "1".to_owned()],
-            vec!["b\u{1b}[2J".to_owned(), "22".to_owned()],
-        ];
+        let rows =
+            [vec!["a".to_owned(), "1".to_owned()], vec!["b\u{1b}[2J".to_owned(), "22".to_owned()]];
         let text = table(&["NAME", "N"], rows.into_iter());
         assert_eq!(text, "NAME   N\na      1\nb\u{fffd}[2J  22\n");
         assert_eq!(table(&["NAME"], std::iter::empty()), "none\n");

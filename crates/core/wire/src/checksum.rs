@@ -13,13 +13,10 @@ impl Sum {
     pub(crate) fn add(self, octets: &[u8]) -> Self {
         let (words, tail) = octets.as_chunks::<2>();
         // A word has 16 bits and a packet fewer than 2^48 words: 64 bits cannot overflow.
-        let sum = words.iter().fold(self.0, |sum, word| {
-            sum.wrapping_add(u64::from(u16::from_be_bytes(*word)))
-        });
-        Self(
-            tail.iter()
-                .fold(sum, |sum, octet| sum.wrapping_add(u64::from(*octet) << 8)),
-        )
+        let sum = words
+            .iter()
+            .fold(self.0, |sum, word| sum.wrapping_add(u64::from(u16::from_be_bytes(*word))));
+        Self(tail.iter().fold(sum, |sum, octet| sum.wrapping_add(u64::from(*octet) << 8)))
     }
 
     pub(crate) fn add_word(self, word: u16) -> Self {
@@ -69,31 +66,19 @@ impl PseudoHeader {
     /// For a Mobility Header.
     #[must_use]
     pub const fn mobility(source: Ipv6Addr, destination: Ipv6Addr) -> Self {
-        Self {
-            source,
-            destination,
-            protocol: protocol::MOBILITY,
-        }
+        Self { source, destination, protocol: protocol::MOBILITY }
     }
 
     /// For an ICMPv6 message.
     #[must_use]
     pub const fn icmpv6(source: Ipv6Addr, destination: Ipv6Addr) -> Self {
-        Self {
-            source,
-            destination,
-            protocol: protocol::ICMPV6,
-        }
+        Self { source, destination, protocol: protocol::ICMPV6 }
     }
 
     /// For a UDP datagram.
     #[must_use]
     pub const fn udp(source: Ipv6Addr, destination: Ipv6Addr) -> Self {
-        Self {
-            source,
-            destination,
-            protocol: protocol::UDP,
-        }
+        Self { source, destination, protocol: protocol::UDP }
     }
 
     pub(crate) const fn with_protocol(self, protocol: u8) -> Self {

@@ -155,19 +155,15 @@ impl Malformed {
             | Self::HomeAddressLength { .. } => Disposition::Discard,
             Self::PayloadProto { .. } => Disposition::ParameterProblem { pointer_from_mh: 0 },
             Self::HeaderLen { .. } => Disposition::ParameterProblem { pointer_from_mh: 1 },
-            Self::UnknownType { .. } => Disposition::BindingError {
-                status: BindingErrorStatus::UNRECOGNIZED_MH_TYPE,
-            },
-            Self::HopByHopNotFirst { at } => Disposition::PacketProblem {
-                code: 1,
-                pointer: at,
-                even_to_multicast: false,
-            },
-            Self::RoutingHeader { at } => Disposition::PacketProblem {
-                code: 0,
-                pointer: at,
-                even_to_multicast: false,
-            },
+            Self::UnknownType { .. } => {
+                Disposition::BindingError { status: BindingErrorStatus::UNRECOGNIZED_MH_TYPE }
+            }
+            Self::HopByHopNotFirst { at } => {
+                Disposition::PacketProblem { code: 1, pointer: at, even_to_multicast: false }
+            }
+            Self::RoutingHeader { at } => {
+                Disposition::PacketProblem { code: 0, pointer: at, even_to_multicast: false }
+            }
             // RFC 8200 §4.2: 01 drops in silence, 10 always complains, 11 not to multicast.
             Self::UnknownOption { kind, at } => match kind >> 6 {
                 0 | 1 => Disposition::Discard,

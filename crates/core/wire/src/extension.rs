@@ -44,8 +44,7 @@ impl Walk<'_> {
     /// The source that checksums and upper layers see: the home address where there is an option.
     #[must_use]
     pub fn pseudo_source(&self) -> Ipv6Addr {
-        self.home_address
-            .map_or(self.header.source, |option| option.address)
+        self.home_address.map_or(self.header.source, |option| option.address)
     }
 
     /// The destination that checksums and upper layers see.
@@ -88,9 +87,7 @@ pub fn walk(packet: &[u8]) -> Result<Walk<'_>, Malformed> {
     for count in 0..=EXTENSION_HEADERS_MAX {
         match walk.upper {
             protocol::HOP_BY_HOP if count > 0 => {
-                return Err(Malformed::HopByHopNotFirst {
-                    at: walk.next_header_offset,
-                });
+                return Err(Malformed::HopByHopNotFirst { at: walk.next_header_offset });
             }
             protocol::HOP_BY_HOP | protocol::DESTINATION_OPTIONS | protocol::ROUTING => {
                 walk.step()?;
@@ -105,19 +102,16 @@ impl Walk<'_> {
     /// Takes one extension header off the payload.
     fn step(&mut self) -> Result<(), Malformed> {
         let shift = |error| match error {
-            Malformed::Truncated { field, at } => Malformed::Truncated {
-                field,
-                at: at.saturating_add(self.upper_offset),
-            },
+            Malformed::Truncated { field, at } => {
+                Malformed::Truncated { field, at: at.saturating_add(self.upper_offset) }
+            }
             other => other,
         };
         let mut reader = Reader::new(self.payload);
         let next_header = reader.u8("next header").map_err(shift)?;
         let ext_len = usize::from(reader.u8("header extension length").map_err(shift)?);
         let content_len = ext_len.saturating_mul(8).saturating_add(6);
-        let content = reader
-            .slice(content_len, "extension header")
-            .map_err(shift)?;
+        let content = reader.slice(content_len, "extension header").map_err(shift)?;
         let content_offset = self.upper_offset.saturating_add(2);
         match self.upper {
             protocol::ROUTING => self.routing(ext_len, content, content_offset)?,
@@ -148,9 +142,7 @@ impl Walk<'_> {
                 continue;
             }
             let len = reader.u8("option length").map_err(overrun)?;
-            let data = reader
-                .slice(usize::from(len), "option data")
-                .map_err(overrun)?;
+            let data = reader.slice(usize::from(len), "option data").map_err(overrun)?;
             if kind == PADN {
                 continue;
             }
@@ -159,9 +151,7 @@ impl Walk<'_> {
                 return Err(Malformed::TooManyOptions);
             }
             if destination && kind == HOME_ADDRESS_OPTION {
-                let octets = data
-                    .try_into()
-                    .map_err(|_| Malformed::HomeAddressLength { at })?;
+                let octets = data.try_into().map_err(|_| Malformed::HomeAddressLength { at })?;
                 self.found(HomeAddressOption {
                     address: Ipv6Addr::from_octets(octets),
                     offset: at,
@@ -197,9 +187,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let refused = |distance: usize| {
-            Err(Malformed::RoutingHeader {
-                at: content_offset.saturating_add(distance),
-            })
+            Err(Malformed::RoutingHeader { at: content_offset.saturating_add(distance) })
         };
         // The routing type is the first octet of the content, segments left the second; the header
         // extension length stands right before.
@@ -207,9 +195,7 @@ impl Walk<'_> {
             return refused(0);
         }
         if ext_len != 2 {
-            return Err(Malformed::RoutingHeader {
-                at: content_offset.saturating_sub(1),
-            });
+            return Err(Malformed::RoutingHeader { at: content_offset.saturating_sub(1) });
         }
         if segments_left != 1 {
             return refused(1);

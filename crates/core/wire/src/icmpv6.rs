@@ -184,9 +184,7 @@ fn next_option<'p>(reader: &mut Reader<'p>) -> Result<(u8, &'p [u8]), Malformed>
     let len = usize::from(reader.u8("option length")?)
         .saturating_mul(8)
         .checked_sub(2)
-        .ok_or(Malformed::Length {
-            field: "option length",
-        })?;
+        .ok_or(Malformed::Length { field: "option length" })?;
     Ok((kind, reader.slice(len, "option data")?))
 }
 
@@ -199,9 +197,7 @@ fn neighbour_option(kind: u8, data: &[u8]) -> NeighbourOption<'_> {
         reader.u32("reserved")?;
         let prefix = reader.ipv6("prefix")?;
         if !reader.is_empty() {
-            return Err(Malformed::Length {
-                field: "option length",
-            });
+            return Err(Malformed::Length { field: "option length" });
         }
         Ok(NeighbourOption::PrefixInformation(PrefixInformation {
             prefix_len,
@@ -337,42 +333,23 @@ impl<'p> Icmpv6<'p> {
             let invoking = reader.rest();
             return Ok(match kind {
                 DESTINATION_UNREACHABLE => Self::DestinationUnreachable { code, invoking },
-                PACKET_TOO_BIG => Self::PacketTooBig {
-                    mtu: word,
-                    invoking,
-                },
+                PACKET_TOO_BIG => Self::PacketTooBig { mtu: word, invoking },
                 TIME_EXCEEDED => Self::TimeExceeded { code, invoking },
-                _ => Self::ParameterProblem {
-                    code,
-                    pointer: word,
-                    invoking,
-                },
+                _ => Self::ParameterProblem { code, pointer: word, invoking },
             });
         }
-        if !matches!(
-            kind,
-            ECHO_REQUEST | ECHO_REPLY | DISCOVERY_REQUEST..=PREFIX_ADVERTISEMENT
-        ) {
+        if !matches!(kind, ECHO_REQUEST | ECHO_REPLY | DISCOVERY_REQUEST..=PREFIX_ADVERTISEMENT) {
             return Ok(Self::Other { kind, code, body });
         }
         let identifier = reader.u16("identifier")?;
         let second = reader.u16("sequence number or flags")?;
         let data = reader.rest();
         Ok(match kind {
-            ECHO_REQUEST => Self::EchoRequest {
-                identifier,
-                sequence: second,
-                data,
-            },
-            ECHO_REPLY => Self::EchoReply {
-                identifier,
-                sequence: second,
-                data,
-            },
-            DISCOVERY_REQUEST => Self::HomeAgentAddressDiscoveryRequest {
-                identifier,
-                flags: DiscoveryFlags(second),
-            },
+            ECHO_REQUEST => Self::EchoRequest { identifier, sequence: second, data },
+            ECHO_REPLY => Self::EchoReply { identifier, sequence: second, data },
+            DISCOVERY_REQUEST => {
+                Self::HomeAgentAddressDiscoveryRequest { identifier, flags: DiscoveryFlags(second) }
+            }
             DISCOVERY_REPLY => Self::HomeAgentAddressDiscoveryReply {
                 identifier,
                 flags: DiscoveryFlags(second),
@@ -426,32 +403,20 @@ impl<'p> Icmpv6<'p> {
                 return error(0, invoking);
             }
             Self::PacketTooBig { mtu, invoking } => return error(*mtu, invoking),
-            Self::ParameterProblem {
-                pointer, invoking, ..
-            } => {
+            Self::ParameterProblem { pointer, invoking, .. } => {
                 return error(*pointer, invoking);
             }
             Self::Other { body, .. } => return out.extend_from_slice(body),
-            Self::EchoRequest {
-                identifier,
-                sequence,
-                data,
-            }
-            | Self::EchoReply {
-                identifier,
-                sequence,
-                data,
-            } => (*identifier, *sequence, data),
+            Self::EchoRequest { identifier, sequence, data }
+            | Self::EchoReply { identifier, sequence, data } => (*identifier, *sequence, data),
             Self::HomeAgentAddressDiscoveryRequest { identifier, flags }
-            | Self::HomeAgentAddressDiscoveryReply {
-                identifier, flags, ..
-            } => (*identifier, flags.0, &[]),
+            | Self::HomeAgentAddressDiscoveryReply { identifier, flags, .. } => {
+                (*identifier, flags.0, &[])
+            }
             Self::MobilePrefixSolicitation { identifier } => (*identifier, 0, &[]),
-            Self::MobilePrefixAdvertisement {
-                identifier,
-                flags,
-                options,
-            } => (*identifier, flags.0, options.octets()),
+            Self::MobilePrefixAdvertisement { identifier, flags, options } => {
+                (*identifier, flags.0, options.octets())
+            }
         };
         out.extend_from_slice(&identifier.to_be_bytes());
         out.extend_from_slice(&second.to_be_bytes());
@@ -466,18 +431,10 @@ impl<'p> Icmpv6<'p> {
 
 fn addresses(data: &[u8]) -> Result<Vec<Ipv6Addr>, Malformed> {
     let (addresses, []) = data.as_chunks::<16>() else {
-        return Err(Malformed::Length {
-            field: "home agent addresses",
-        });
+        return Err(Malformed::Length { field: "home agent addresses" });
     };
     if addresses.len() > DISCOVERY_ADDRESSES_MAX {
-        return Err(Malformed::Length {
-            field: "home agent addresses",
-        });
+        return Err(Malformed::Length { field: "home agent addresses" });
     }
-    Ok(addresses
-        .iter()
-        .copied()
-        .map(Ipv6Addr::from_octets)
-        .collect())
+    Ok(addresses.iter().copied().map(Ipv6Addr::from_octets).collect())
 }

@@ -51,9 +51,9 @@ impl Ipv4Header {
             return Err(Malformed::Version { value: first >> 4 });
         }
         let header_len = usize::from(first & 0x0f).saturating_mul(4);
-        let options_len = header_len.checked_sub(Self::LEN).ok_or(Malformed::Length {
-            field: "IPv4 header length",
-        })?;
+        let options_len = header_len
+            .checked_sub(Self::LEN)
+            .ok_or(Malformed::Length { field: "IPv4 header length" })?;
         let dscp_ecn = reader.u8("IPv4 DSCP")?;
         let total_len = reader.u16("IPv4 total length")?;
         let identification = reader.u16("IPv4 identification")?;
@@ -68,12 +68,9 @@ impl Ipv4Header {
         if Sum::default().add(header).finish() != 0 {
             return Err(Malformed::Checksum);
         }
-        let payload_len =
-            usize::from(total_len)
-                .checked_sub(header_len)
-                .ok_or(Malformed::Length {
-                    field: "IPv4 total length",
-                })?;
+        let payload_len = usize::from(total_len)
+            .checked_sub(header_len)
+            .ok_or(Malformed::Length { field: "IPv4 total length" })?;
         let payload = reader.slice(payload_len, "IPv4 payload")?;
         let header = Self {
             dscp_ecn,

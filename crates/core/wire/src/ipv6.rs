@@ -127,11 +127,7 @@ impl PacketBuilder {
             source,
             destination,
         };
-        Self {
-            header,
-            home_address_option: None,
-            routing_home_address: None,
-        }
+        Self { header, home_address_option: None, routing_home_address: None }
     }
 
     /// Sets the hop limit.
@@ -175,9 +171,8 @@ impl PacketBuilder {
     pub fn build(self, upper: u8, payload: &[u8]) -> Vec<u8> {
         // Order of RFC 6275 §6.3: the routing header comes before the Home Address option.
         let mut chain = Vec::new();
-        let after_routing = self
-            .home_address_option
-            .map_or(upper, |_| protocol::DESTINATION_OPTIONS);
+        let after_routing =
+            self.home_address_option.map_or(upper, |_| protocol::DESTINATION_OPTIONS);
         if let Some(home_address) = self.routing_home_address {
             // Hdr Ext Len 2, type 2, one segment left, reserved.
             chain.extend_from_slice(&[after_routing, 2, ROUTING_TYPE_HOME_ADDRESS, 1, 0, 0, 0, 0]);
@@ -188,20 +183,13 @@ impl PacketBuilder {
             chain.extend_from_slice(&[upper, 2, 1, 2, 0, 0, HOME_ADDRESS_OPTION, 16]);
             chain.extend_from_slice(&home_address.octets());
         }
-        let next_header = self
-            .routing_home_address
-            .map_or(after_routing, |_| protocol::ROUTING);
+        let next_header = self.routing_home_address.map_or(after_routing, |_| protocol::ROUTING);
         let len = chain.len().saturating_add(payload.len());
         let Ok(payload_len) = u16::try_from(len) else {
             return Vec::new();
         };
         let mut packet = Vec::with_capacity(len.saturating_add(Ipv6Header::LEN));
-        Ipv6Header {
-            payload_len,
-            next_header,
-            ..self.header
-        }
-        .emit(&mut packet);
+        Ipv6Header { payload_len, next_header, ..self.header }.emit(&mut packet);
         packet.extend_from_slice(&chain);
         packet.extend_from_slice(payload);
         packet

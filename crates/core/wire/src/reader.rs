@@ -16,28 +16,21 @@ impl<'p> Reader<'p> {
     /// Starts at the first of `octets`.
     #[must_use]
     pub const fn new(octets: &'p [u8]) -> Self {
-        Self {
-            rest: octets,
-            at: 0,
-        }
+        Self { rest: octets, at: 0 }
     }
 
     /// Takes the next `N` octets; `field` names what they are, for the error.
     pub fn take<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], Malformed> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or(Malformed::Truncated { field, at: self.at })?;
+        let (head, rest) =
+            self.rest.split_first_chunk().ok_or(Malformed::Truncated { field, at: self.at })?;
         (self.rest, self.at) = (rest, self.at.saturating_add(N));
         Ok(*head)
     }
 
     /// Takes the next `len` octets as a slice.
     pub fn slice(&mut self, len: usize, field: &'static str) -> Result<&'p [u8], Malformed> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(Malformed::Truncated { field, at: self.at })?;
+        let (head, rest) =
+            self.rest.split_at_checked(len).ok_or(Malformed::Truncated { field, at: self.at })?;
         (self.rest, self.at) = (rest, self.at.saturating_add(len));
         Ok(head)
     }

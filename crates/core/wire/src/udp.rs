@@ -38,12 +38,7 @@ impl UdpHeader {
         source: Ipv4Addr,
         destination: Ipv4Addr,
     ) -> Result<(Self, &[u8]), Malformed> {
-        let Split {
-            header,
-            field,
-            covered,
-            payload,
-        } = split(datagram)?;
+        let Split { header, field, covered, payload } = split(datagram)?;
         let sum = Sum::default()
             .add_pseudo_v4(source, destination, protocol::UDP, covered.len())
             .add(covered)
@@ -57,12 +52,7 @@ impl UdpHeader {
     /// Splits a datagram carried by IPv6 into header and payload. Checksum zero is refused
     /// (RFC 8200 §8.1).
     pub fn parse_v6(datagram: &[u8], pseudo: PseudoHeader) -> Result<(Self, &[u8]), Malformed> {
-        let Split {
-            header,
-            field,
-            covered,
-            payload,
-        } = split(datagram)?;
+        let Split { header, field, covered, payload } = split(datagram)?;
         if field == 0 {
             return Err(Malformed::ChecksumAbsent);
         }
@@ -123,21 +113,12 @@ fn split(datagram: &[u8]) -> Result<Split<'_>, Malformed> {
     let destination_port = reader.u16("UDP destination port")?;
     let len = usize::from(reader.u16("UDP length")?);
     let field = reader.u16("UDP checksum")?;
-    let payload_len = len.checked_sub(UdpHeader::LEN).ok_or(Malformed::Length {
-        field: "UDP length",
-    })?;
+    let payload_len =
+        len.checked_sub(UdpHeader::LEN).ok_or(Malformed::Length { field: "UDP length" })?;
     let payload = reader.slice(payload_len, "UDP payload")?;
     let covered = Reader::new(datagram).slice(len, "UDP datagram")?;
-    let header = UdpHeader {
-        source_port,
-        destination_port,
-    };
-    Ok(Split {
-        header,
-        field,
-        covered,
-        payload,
-    })
+    let header = UdpHeader { source_port, destination_port };
+    Ok(Split { header, field, covered, payload })
 }
 
 /// RFC 768: a computed zero is sent as all ones, because zero says that there is no checksum.
@@ -154,11 +135,8 @@ const TTL: u8 = 64;
 pub fn udp_v4_packet(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
     let (source, source_port) = src;
     let (destination, destination_port) = dst;
-    let datagram = UdpHeader {
-        source_port,
-        destination_port,
-    }
-    .emit_v4(source, destination, payload);
+    let datagram =
+        UdpHeader { source_port, destination_port }.emit_v4(source, destination, payload);
     if datagram.is_empty() {
         return datagram;
     }

@@ -13,8 +13,8 @@ pub const COMMANDS_WAITING_MAX: usize = 8192;
 pub const COMMANDS_PENDING_MAX: usize = 16_384;
 /// Policies remembered: a cache that may be lost at any time.
 pub const POLICIES_MAX: usize = 65_536;
-/// A policy that refuses is looked up again first, but not twice within this: a changed key must work
-/// soon, and forged packets must not become a storm of look-ups.
+/// A policy that refuses is looked up again first, but not twice within this: a changed key must
+/// work soon, and forged packets must not become a storm of look-ups.
 pub const REFUSAL_LOOK_UP_INTERVAL: Duration = Duration::from_millis(500);
 /// Times that one Binding Update is judged again because its policy had changed.
 pub const JUDGEMENTS_MAX: usize = 3;

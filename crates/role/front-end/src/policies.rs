@@ -1,8 +1,8 @@
 //! The records that decide how Binding Updates are checked: a bounded cache in front of the store.
 //!
-//! A stale record does no harm: the command names its revision, and the store sends the update back to
-//! be checked again. Only a refusal is made without the store, so before it is sent the record is looked
-//! up again, unless that was done a moment ago.
+//! A stale record does no harm: the command names its revision, and the store sends the update back
+//! to be checked again. Only a refusal is made without the store, so before it is sent the record is
+//! looked up again, unless that was done a moment ago.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -102,8 +102,8 @@ impl Policies {
         None
     }
 
-    /// The policy refused. True when it may have changed since it was looked up: the next look-up asks
-    /// the store.
+    /// The policy refused. True when it may have changed since it was looked up: the next look-up
+    /// asks the store.
     pub(crate) fn doubt(&self, home_address: Ipv6Addr, home_agent: Ipv6Addr) -> bool {
         let mut cache = self.lock();
         let Some(cached) = cache.get_mut(&(home_address, home_agent)) else {

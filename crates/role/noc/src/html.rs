@@ -31,9 +31,7 @@ impl Html {
 
     /// A right-aligned cell for numbers.
     pub(crate) fn number(&mut self, value: impl Display) -> &mut Self {
-        self.markup("<td class=\"number\">")
-            .text(value)
-            .markup("</td>")
+        self.markup("<td class=\"number\">").text(value).markup("</td>")
     }
 
     /// The document.
@@ -86,9 +84,7 @@ mod tests {
     #[test]
     fn a_value_cannot_become_markup() {
         let mut html = Html::default();
-        html.markup("<p title=\"")
-            .text("\"><script>alert('1 & 2')</script>\u{0}")
-            .markup("\">");
+        html.markup("<p title=\"").text("\"><script>alert('1 & 2')</script>\u{0}").markup("\">");
         assert_eq!(
             html.finish(),
             "<p title=\"&quot;&gt;&lt;script&gt;alert(&#39;1 &amp; 2&#39;)&lt;/script&gt;\u{fffd}\">"

@@ -50,14 +50,10 @@ fn heading(html: &mut Html, status: &Status, now_ms: u64) {
     if status.taken_ms == 0 {
         html.markup("The stores have not been asked yet.");
     } else {
-        html.markup("As of ")
-            .text(TimeOfDay(status.taken_ms))
-            .markup(", ");
-        html.text(now_ms.saturating_sub(status.taken_ms) / 1_000)
-            .markup(" s ago.");
+        html.markup("As of ").text(TimeOfDay(status.taken_ms)).markup(", ");
+        html.text(now_ms.saturating_sub(status.taken_ms) / 1_000).markup(" s ago.");
     }
-    html.markup(" The page asks again every ")
-        .text(REFRESH_SECS);
+    html.markup(" The page asks again every ").text(REFRESH_SECS);
     html.markup(" s. <a href=\"/api/status.json\">JSON</a></p>\n</header>\n");
 }
 
@@ -69,8 +65,7 @@ fn problems(html: &mut Html, status: &Status, now_ms: u64) {
     }
     html.markup("<section class=\"problems\" role=\"alert\">\n<h2>Problems</h2>\n<ul>\n");
     if is_stale {
-        html.markup("<li>What is shown here is ")
-            .text(age_ms / 1_000);
+        html.markup("<li>What is shown here is ").text(age_ms / 1_000);
         html.markup(" s old: the stores are not being asked.</li>\n");
     }
     for problem in &status.problems {
@@ -80,49 +75,27 @@ fn problems(html: &mut Html, status: &Status, now_ms: u64) {
 }
 
 fn tiles(html: &mut Html, status: &Status) {
-    let reached = status
-        .replicas
-        .iter()
-        .filter(|replica| matches!(replica.seen, Seen::Reached(_)))
-        .count();
+    let reached =
+        status.replicas.iter().filter(|replica| matches!(replica.seen, Seen::Reached(_))).count();
     html.markup("<dl class=\"tiles\">\n");
     tile(html, "Leader", Known(status.leader_id.map(Node)));
     tile(html, "Term", Known(status.term.map(Grouped)));
     tile(html, "Revision", Known(status.revision.map(Grouped)));
-    tile(
-        html,
-        "Replicas reached",
-        format_args!("{reached} of {}", status.replicas.len()),
-    );
+    tile(html, "Replicas reached", format_args!("{reached} of {}", status.replicas.len()));
     tile(html, "Feed subscribers", status.feed_subscribers.len());
     let totals = status.totals;
-    tile(
-        html,
-        "Home addresses",
-        Known(totals.map(|totals| Grouped(totals.home_addresses))),
-    );
-    tile(
-        html,
-        "Bindings",
-        Known(totals.map(|totals| Grouped(totals.bindings))),
-    );
+    tile(html, "Home addresses", Known(totals.map(|totals| Grouped(totals.home_addresses))));
+    tile(html, "Bindings", Known(totals.map(|totals| Grouped(totals.bindings))));
     html.markup("</dl>\n");
 }
 
 fn tile(html: &mut Html, name: &'static str, value: impl fmt::Display) {
-    html.markup("<div><dt>")
-        .markup(name)
-        .markup("</dt><dd>")
-        .text(value)
-        .markup("</dd></div>\n");
+    html.markup("<div><dt>").markup(name).markup("</dt><dd>").text(value).markup("</dd></div>\n");
 }
 
 /// Opens a section with a table; `columns` marks those of numbers with a leading `#`.
 fn open_table(html: &mut Html, id: &'static str, name: &'static str, columns: &[&'static str]) {
-    html.markup("<section aria-labelledby=\"")
-        .markup(id)
-        .markup("\">\n<h2 id=\"")
-        .markup(id);
+    html.markup("<section aria-labelledby=\"").markup(id).markup("\">\n<h2 id=\"").markup(id);
     html.markup("\">").markup(name).markup("</h2>\n");
     open_rows(html, columns);
 }
@@ -131,9 +104,7 @@ fn open_rows(html: &mut Html, columns: &[&'static str]) {
     html.markup("<div class=\"wide\"><table>\n<thead><tr>");
     for column in columns {
         match column.strip_prefix('#') {
-            Some(number) => html
-                .markup("<th scope=\"col\" class=\"number\">")
-                .markup(number),
+            Some(number) => html.markup("<th scope=\"col\" class=\"number\">").markup(number),
             None => html.markup("<th scope=\"col\">").markup(column),
         };
         html.markup("</th>");
@@ -146,10 +117,7 @@ fn close_table(html: &mut Html) {
 }
 
 fn nothing(html: &mut Html, columns: usize, why: &'static str) {
-    html.markup("<tr><td class=\"none\" colspan=\"")
-        .text(columns)
-        .markup("\">")
-        .markup(why);
+    html.markup("<tr><td class=\"none\" colspan=\"").text(columns).markup("\">").markup(why);
     html.markup("</td></tr>\n");
 }
 
@@ -173,15 +141,12 @@ fn replicas(html: &mut Html, status: &Status) {
         nothing(html, REPLICA_COLUMNS.len(), "Nothing is known yet.");
     }
     for replica in &status.replicas {
-        html.markup("<tr><th scope=\"row\">")
-            .text(&replica.endpoint)
-            .markup("</th>");
+        html.markup("<tr><th scope=\"row\">").text(&replica.endpoint).markup("</th>");
         html.number(Known(replica.node_id));
         match &replica.seen {
             Seen::Reached(reached) => reached_cells(html, replica, reached),
             Seen::Unreached { error } => {
-                html.markup("<td class=\"bad\" colspan=\"9\">cannot be reached: ")
-                    .text(error);
+                html.markup("<td class=\"bad\" colspan=\"9\">cannot be reached: ").text(error);
                 html.markup("</td>");
             }
             Seen::NotAsked => {
@@ -195,11 +160,7 @@ fn replicas(html: &mut Html, status: &Status) {
 }
 
 fn reached_cells(html: &mut Html, replica: &Replica, reached: &Reached) {
-    let class = if reached.role == "leader" {
-        "<td class=\"leader\">"
-    } else {
-        "<td>"
-    };
+    let class = if reached.role == "leader" { "<td class=\"leader\">" } else { "<td>" };
     html.markup(class).text(&reached.role).markup("</td>");
     html.cell(match replica.voter {
         Some(true) => "voter",
@@ -224,9 +185,7 @@ fn feed_subscribers(html: &mut Html, status: &Status) {
         nothing(html, SUBSCRIBER_COLUMNS.len(), why);
     }
     for subscriber in &status.feed_subscribers {
-        html.markup("<tr><th scope=\"row\">")
-            .text(&subscriber.name)
-            .markup("</th>");
+        html.markup("<tr><th scope=\"row\">").text(&subscriber.name).markup("</th>");
         html.cell(Node(subscriber.node_id))
             .number(Grouped(subscriber.sent_revision))
             .number(Grouped(subscriber.lag))
@@ -251,9 +210,7 @@ fn home_prefixes(html: &mut Html, status: &Status) {
         nothing(html, PREFIX_COLUMNS.len(), "None are known.");
     }
     for prefix in &status.home_prefixes {
-        html.markup("<tr><th scope=\"row\">")
-            .text(&prefix.prefix)
-            .markup("</th>");
+        html.markup("<tr><th scope=\"row\">").text(&prefix.prefix).markup("</th>");
         html.cell(&prefix.home_agent)
             .cell(Known(prefix.home_agent_ipv4.as_deref()))
             .cell(prefix.authentication);
@@ -288,9 +245,7 @@ fn homes(html: &mut Html, status: &Status, parameters: &Parameters) {
         .text(parameters.home.as_deref().unwrap_or_default())
         .markup("\"></label> <button>Look up</button></form>\n");
     if let Some(endpoint) = &status.homes.endpoint {
-        html.markup("<p>From ")
-            .text(endpoint)
-            .markup("\u{2019}s own state");
+        html.markup("<p>From ").text(endpoint).markup("\u{2019}s own state");
         if let Some(revision) = status.homes.revision {
             html.markup(" at revision ").text(Grouped(revision));
         }
@@ -309,9 +264,7 @@ fn homes(html: &mut Html, status: &Status, parameters: &Parameters) {
         html.markup("<a href=\"/\">First page</a> ");
     }
     if let Some(token) = &status.homes.next_page_token {
-        html.markup("<a href=\"/?page=")
-            .text(Query(token))
-            .markup("\">Next page</a>");
+        html.markup("<a href=\"/?page=").text(Query(token)).markup("\">Next page</a>");
     }
     html.markup("</p>\n</section>\n");
 }
@@ -319,12 +272,8 @@ fn homes(html: &mut Html, status: &Status, parameters: &Parameters) {
 /// One row for each binding, under one home address.
 fn home_rows(html: &mut Html, home: &Home) {
     let rows = home.bindings.len().max(1);
-    html.markup("<tr><th scope=\"rowgroup\" rowspan=\"")
-        .text(rows)
-        .markup("\">");
-    html.text(&home.home_address)
-        .markup("</th><td class=\"number\" rowspan=\"")
-        .text(rows);
+    html.markup("<tr><th scope=\"rowgroup\" rowspan=\"").text(rows).markup("\">");
+    html.text(&home.home_address).markup("</th><td class=\"number\" rowspan=\"").text(rows);
     html.markup("\">").text(home.sequence).markup("</td>");
     if home.bindings.is_empty() {
         html.markup(
@@ -417,13 +366,7 @@ struct TimeOfDay(u64);
 impl fmt::Display for TimeOfDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secs = self.0 / 1_000 % 86_400;
-        write!(
-            f,
-            "{:02}:{:02}:{:02} UTC",
-            secs / 3_600,
-            secs / 60 % 60,
-            secs % 60
-        )
+        write!(f, "{:02}:{:02}:{:02} UTC", secs / 3_600, secs / 60 % 60, secs % 60)
     }
 }
 

@@ -50,19 +50,15 @@ pub(crate) async fn run(
 }
 
 async fn poll(stores: &Stores, polls: &ReasonCounter) -> Status {
-    let asked = stores
-        .iter()
-        .map(async |store| (store, store.status().await));
+    let asked = stores.iter().map(async |store| (store, store.status().await));
     let answers: Answers<'_> = join_all(asked).await;
     for (_, answer) in &answers {
         polls.count(if answer.is_ok() { ANSWERED } else { UNREACHED });
     }
     let mut status = of_answers(&answers);
     if let Some((store, answer)) = source_of_lists(&answers, status.leader_id) {
-        status.totals = Some(Totals {
-            home_addresses: answer.home_addresses,
-            bindings: answer.bindings,
-        });
+        status.totals =
+            Some(Totals { home_addresses: answer.home_addresses, bindings: answer.bindings });
         fill_lists(store, &mut status).await;
     }
     status.taken_ms = clock::unix_ms();
@@ -76,22 +72,16 @@ async fn fill_lists(store: &Store, status: &mut Status) {
         Ok((prefixes, more)) => {
             status.home_prefixes = prefixes.into_iter().map(HomePrefix::from).collect();
             if more {
-                status
-                    .problems
-                    .push("there are more home prefixes than are shown".to_owned());
+                status.problems.push("there are more home prefixes than are shown".to_owned());
             }
         }
         Err(error) => {
-            status
-                .problems
-                .push(format!("{endpoint} does not list home prefixes: {error}"));
+            status.problems.push(format!("{endpoint} does not list home prefixes: {error}"));
         }
     }
     match homes {
         Ok(homes) => status.homes = homes,
-        Err(error) => status
-            .problems
-            .push(format!("{endpoint} does not list bindings: {error}")),
+        Err(error) => status.problems.push(format!("{endpoint} does not list bindings: {error}")),
     }
 }
 
@@ -102,17 +92,14 @@ fn source_of_lists<'a>(
     answers: &'a Answers<'a>,
     leader_id: Option<u64>,
 ) -> Option<(&'a Store, &'a GetStatusResponse)> {
-    let reached = answers
-        .iter()
-        .filter_map(|(store, answer)| Some((*store, answer.as_ref().ok()?)));
+    let reached =
+        answers.iter().filter_map(|(store, answer)| Some((*store, answer.as_ref().ok()?)));
     reached.max_by_key(|(_, answer)| (Some(answer.node_id) == leader_id, answer.applied_index))
 }
 
 fn of_answers(answers: &Answers<'_>) -> Status {
-    let reached: Vec<&GetStatusResponse> = answers
-        .iter()
-        .filter_map(|(_, answer)| answer.as_ref().ok())
-        .collect();
+    let reached: Vec<&GetStatusResponse> =
+        answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).collect();
     let mut status = Status {
         term: reached.iter().map(|answer| answer.term).max(),
         revision: reached.iter().map(|answer| answer.applied_index).max(),
@@ -122,23 +109,16 @@ fn of_answers(answers: &Answers<'_>) -> Status {
     };
     for (store, answer) in answers {
         if let Err(error) = answer {
-            status
-                .problems
-                .push(format!("{} cannot be reached: {error}", store.endpoint));
+            status.problems.push(format!("{} cannot be reached: {error}", store.endpoint));
         }
     }
-    let named: BTreeSet<u64> = reached
-        .iter()
-        .map(|answer| answer.leader_id)
-        .filter(|leader| *leader != 0)
-        .collect();
+    let named: BTreeSet<u64> =
+        reached.iter().map(|answer| answer.leader_id).filter(|leader| *leader != 0).collect();
     let mut leaders = named.iter();
     match (leaders.next(), leaders.next()) {
         (Some(only), None) => status.leader_id = Some(*only),
         (None, _) if !reached.is_empty() => {
-            status
-                .problems
-                .push("no replica knows a leader: nothing can be registered".to_owned());
+            status.problems.push("no replica knows a leader: nothing can be registered".to_owned());
         }
         (None, _) => {}
         (Some(_), Some(_)) => {
@@ -152,11 +132,7 @@ fn of_answers(answers: &Answers<'_>) -> Status {
 
 /// The configured stores in their order, then members that only others know of.
 fn replicas(answers: &Answers<'_>, reached: &[&GetStatusResponse]) -> Vec<Replica> {
-    let committed = reached
-        .iter()
-        .map(|answer| answer.committed_index)
-        .max()
-        .unwrap_or(0);
+    let committed = reached.iter().map(|answer| answer.committed_index).max().unwrap_or(0);
     let members: Vec<_> = reached
         .iter()
         .max_by_key(|answer| answer.applied_index)
@@ -171,9 +147,7 @@ fn replicas(answers: &Answers<'_>, reached: &[&GetStatusResponse]) -> Vec<Replic
             });
             let seen = match answer {
                 Ok(answer) => Seen::Reached(seen(answer, committed)),
-                Err(error) => Seen::Unreached {
-                    error: error.clone(),
-                },
+                Err(error) => Seen::Unreached { error: error.clone() },
             };
             let answered_id = answer.as_ref().ok().map(|answer| answer.node_id);
             Replica {
@@ -185,10 +159,7 @@ fn replicas(answers: &Answers<'_>, reached: &[&GetStatusResponse]) -> Vec<Replic
         })
         .collect();
     for member in members {
-        if !replicas
-            .iter()
-            .any(|replica| replica.node_id == Some(member.node_id))
-        {
+        if !replicas.iter().any(|replica| replica.node_id == Some(member.node_id)) {
             replicas.push(Replica {
                 endpoint: member.address.clone(),
                 node_id: Some(member.node_id),
@@ -219,17 +190,12 @@ fn feed_subscribers(reached: &[&GetStatusResponse]) -> Vec<FeedSubscriber> {
     let mut all: Vec<FeedSubscriber> = reached
         .iter()
         .flat_map(|answer| {
-            answer
-                .feed_subscribers
-                .iter()
-                .map(|subscriber| FeedSubscriber {
-                    name: subscriber.name.clone(),
-                    node_id: answer.node_id,
-                    sent_revision: subscriber.sent_revision,
-                    lag: answer
-                        .applied_index
-                        .saturating_sub(subscriber.sent_revision),
-                })
+            answer.feed_subscribers.iter().map(|subscriber| FeedSubscriber {
+                name: subscriber.name.clone(),
+                node_id: answer.node_id,
+                sent_revision: subscriber.sent_revision,
+                lag: answer.applied_index.saturating_sub(subscriber.sent_revision),
+            })
         })
         .collect();
     all.sort_by(|a, b| (&a.name, a.node_id).cmp(&(&b.name, b.node_id)));

@@ -37,10 +37,8 @@ impl Stores {
         if endpoints.is_empty() || endpoints.len() > STORES_MAX {
             return Err(Error::StoreCount(endpoints.len()));
         }
-        let stores = endpoints
-            .iter()
-            .map(|endpoint| Store::new(endpoint))
-            .collect::<Result<_, _>>()?;
+        let stores =
+            endpoints.iter().map(|endpoint| Store::new(endpoint)).collect::<Result<_, _>>()?;
         Ok(Self { stores })
     }
 
@@ -56,9 +54,8 @@ impl Stores {
 
 impl Store {
     fn new(endpoint: &str) -> Result<Self, Error> {
-        let has_port = endpoint
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let has_port =
+            endpoint.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let target = Endpoint::from_shared(format!("http://{endpoint}"))
             .ok()
             .filter(|_| has_port)
@@ -69,10 +66,7 @@ impl Store {
             .http2_keep_alive_interval(STORE_DEADLINE * 5)
             .keep_alive_while_idle(true)
             .connect_lazy();
-        Ok(Self {
-            endpoint: endpoint.to_owned(),
-            channel,
-        })
+        Ok(Self { endpoint: endpoint.to_owned(), channel })
     }
 
     pub(crate) async fn status(&self) -> Result<admin::GetStatusResponse, String> {
@@ -111,20 +105,14 @@ impl Store {
     /// One home address, of the replica's own state; no row when the store does not know it.
     pub(crate) async fn home(&self, home_address: &str) -> Result<Homes, String> {
         let mut client = BindingsClient::new(self.channel.clone());
-        let request = admin::GetHomeBindingsRequest {
-            home_address: home_address.to_owned(),
-            local: true,
-        };
+        let request =
+            admin::GetHomeBindingsRequest { home_address: home_address.to_owned(), local: true };
         let rows = match answer_in_time(client.get_home_bindings(request)).await {
             Ok(home) => vec![Home::from(home)],
             Err(answer) if answer.code() == Code::NotFound => Vec::new(),
             Err(answer) => return Err(shown(&answer)),
         };
-        Ok(Homes {
-            rows,
-            endpoint: Some(self.endpoint.clone()),
-            ..Homes::default()
-        })
+        Ok(Homes { rows, endpoint: Some(self.endpoint.clone()), ..Homes::default() })
     }
 }
 
@@ -154,8 +142,5 @@ fn shown(answer: &Answer) -> String {
         cause = error.source();
     }
     let code: &dyn Display = &answer.code();
-    format!("{code}: {innermost}")
-        .chars()
-        .take(ERROR_CHARS_MAX)
-        .collect()
+    format!("{code}: {innermost}").chars().take(ERROR_CHARS_MAX).collect()
 }

@@ -31,26 +31,13 @@ async fn page_of(endpoints: &[&str]) -> Page {
     let (sender, mut latest) = poll::channel();
     let counter = poll::register(&mut metrics::registry());
     let latch = Readiness::default().latch("first-poll");
-    let poller = Task::spawn(
-        "poll",
-        poll::run(Arc::clone(&stores), sender, counter, latch),
-    );
+    let poller = Task::spawn("poll", poll::run(Arc::clone(&stores), sender, counter, latch));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listens");
     let address = listener.local_addr().expect("has an address");
     let shutdown = homeport_runtime::Shutdown::manual();
-    let server = Task::spawn(
-        "page",
-        web::serve(listener, stores, latest.clone(), shutdown),
-    );
-    latest
-        .wait_for(|status| status.taken_ms > 0)
-        .await
-        .expect("polls");
-    Page {
-        address,
-        latest,
-        _tasks: [poller, server],
-    }
+    let server = Task::spawn("page", web::serve(listener, stores, latest.clone(), shutdown));
+    latest.wait_for(|status| status.taken_ms > 0).await.expect("polls");
+    Page { address, latest, _tasks: [poller, server] }
 }
 
 impl Page {
@@ -60,10 +47,7 @@ impl Page {
         stream.write_all(request.as_bytes()).await.expect("writes");
         let mut answer = String::new();
         let read = stream.read_to_string(&mut answer);
-        tokio::time::timeout(Duration::from_secs(20), read)
-            .await
-            .expect("in time")
-            .expect("reads");
+        tokio::time::timeout(Duration::from_secs(20), read).await.expect("in time").expect("reads");
         answer
     }
 }
@@ -128,10 +112,7 @@ async fn the_json_has_what_the_page_has() {
     assert_eq!(json["replicas"][1]["endpoint"], dead);
     assert_eq!(json["feed_subscribers"][0]["name"], "forwarder-1");
     assert_eq!(json["home_prefixes"][0]["prefix"], "2001:db8:0:1::/64");
-    assert_eq!(
-        json["homes"]["rows"][0]["bindings"][1]["care_of_address"],
-        "192.0.2.44"
-    );
+    assert_eq!(json["homes"]["rows"][0]["bindings"][1]["care_of_address"], "192.0.2.44");
     assert_eq!(json["totals"]["bindings"], 3);
     assert_eq!(json["problems"].as_array().map(Vec::len), Some(1));
 }
@@ -141,15 +122,9 @@ async fn says_that_a_store_or_all_stores_cannot_be_reached() {
     let leader = Script::new(1, "leader", 120).start().await;
     let gone = dead().await;
     let html = page_of(&[&leader.endpoint, &gone]).await.get("/").await;
-    assert!(
-        html.contains(&format!("<li>{gone} cannot be reached: ")),
-        "{html}"
-    );
+    assert!(html.contains(&format!("<li>{gone} cannot be reached: ")), "{html}");
     assert!(html.contains("Connection refused"), "{html}");
-    assert!(
-        html.contains("<td class=\"bad\" colspan=\"9\">cannot be reached: "),
-        "{html}"
-    );
+    assert!(html.contains("<td class=\"bad\" colspan=\"9\">cannot be reached: "), "{html}");
     assert!(html.contains("<title>1 problem"), "{html}");
 
     let page = page_of(&[&gone]).await;
@@ -172,14 +147,8 @@ async fn says_that_there_is_no_leader_or_that_replicas_differ() {
     let mut new = Script::new(2, "leader", 120);
     new.status.leader_id = 2;
     let new = new.start().await;
-    let html = page_of(&[&old.endpoint, &new.endpoint])
-        .await
-        .get("/")
-        .await;
-    assert!(
-        html.contains("replicas name different leaders: 1, 2"),
-        "{html}"
-    );
+    let html = page_of(&[&old.endpoint, &new.endpoint]).await.get("/").await;
+    assert!(html.contains("replicas name different leaders: 1, 2"), "{html}");
 }
 
 #[tokio::test]
@@ -198,28 +167,19 @@ async fn looks_up_one_home_address_and_turns_pages() {
     let leader = Script::new(1, "leader", 120).start().await;
     let page = page_of(&[&leader.endpoint]).await;
     let first = page.get("/").await;
-    assert!(
-        first.contains("<a href=\"/?page=more%2F%26%22\">Next page</a>"),
-        "{first}"
-    );
+    assert!(first.contains("<a href=\"/?page=more%2F%26%22\">Next page</a>"), "{first}");
     let second = page.get("/?page=more%2F%26%22").await;
     assert!(second.contains("2001:db8:0:1::200"), "{second}");
     assert!(second.contains("<a href=\"/\">First page</a>"), "{second}");
 
     // Written in full and found all the same: the store is asked for the canonical form.
     let one = page.get("/?home=2001:0db8:0:1:0:0:0:0100").await;
-    assert!(
-        one.contains("<th scope=\"rowgroup\" rowspan=\"2\">2001:db8:0:1::100</th>"),
-        "{one}"
-    );
+    assert!(one.contains("<th scope=\"rowgroup\" rowspan=\"2\">2001:db8:0:1::100</th>"), "{one}");
     let unknown = page.get("/?home=2001:db8::dead").await;
     assert!(unknown.contains("No bindings."), "{unknown}");
     assert!(!unknown.contains("Problems"), "{unknown}");
     let wrong = page.get("/?home=%3Cb%3E").await;
-    assert!(
-        wrong.contains("\u{201c}&lt;b&gt;\u{201d} is not an IPv6 address"),
-        "{wrong}"
-    );
+    assert!(wrong.contains("\u{201c}&lt;b&gt;\u{201d} is not an IPv6 address"), "{wrong}");
     let long = page.get(&format!("/?page={}", "x".repeat(600))).await;
     assert!(long.contains("too long"), "{long}");
 }
@@ -249,33 +209,17 @@ async fn every_answer_forbids_scripts_frames_and_foreign_content() {
         let answer = page.get(path).await;
         let policy = "content-security-policy: default-src 'none'; style-src 'self'; ";
         assert!(answer.contains(policy), "{path}: {answer}");
-        assert!(
-            answer.contains("x-content-type-options: nosniff"),
-            "{path}: {answer}"
-        );
-        assert!(
-            !answer.to_lowercase().contains("<script"),
-            "{path}: {answer}"
-        );
-        assert!(
-            !answer.contains(" style="),
-            "{path}: inline styles are forbidden"
-        );
+        assert!(answer.contains("x-content-type-options: nosniff"), "{path}: {answer}");
+        assert!(!answer.to_lowercase().contains("<script"), "{path}: {answer}");
+        assert!(!answer.contains(" style="), "{path}: inline styles are forbidden");
     }
     assert!(page.get("/none").await.starts_with("HTTP/1.1 404"));
-    assert!(
-        page.get("/style.css")
-            .await
-            .contains("prefers-color-scheme: dark")
-    );
+    assert!(page.get("/style.css").await.contains("prefers-color-scheme: dark"));
 }
 
 #[test]
 fn what_is_old_is_said_to_be_old() {
-    let mut status = Status {
-        taken_ms: 1_700_000_000_000,
-        ..Status::default()
-    };
+    let mut status = Status { taken_ms: 1_700_000_000_000, ..Status::default() };
     let parameters = Parameters::default();
     let fresh = page::render(&status, &parameters, 1_700_000_002_000);
     assert!(fresh.contains("As of 22:13:20 UTC, 2 s ago."), "{fresh}");
@@ -284,10 +228,7 @@ fn what_is_old_is_said_to_be_old() {
     assert!(stale.contains("What is shown here is 60 s old"), "{stale}");
     status.taken_ms = 0;
     let never = page::render(&status, &parameters, 1_700_000_060_000);
-    assert!(
-        never.contains("The stores have not been asked yet."),
-        "{never}"
-    );
+    assert!(never.contains("The stores have not been asked yet."), "{never}");
 }
 
 #[test]
@@ -296,19 +237,10 @@ fn the_configuration_is_checked() {
     for (stores, expected) in [
         (Vec::new(), "stores: has 0 addresses; expected 1 to 32"),
         (long, "stores: has 33 addresses; expected 1 to 32"),
-        (
-            vec!["nobody".to_owned()],
-            "stores: \"nobody\" is not an address; expected",
-        ),
-        (
-            vec!["a b:1".to_owned()],
-            "stores: \"a b:1\" is not an address; expected",
-        ),
+        (vec!["nobody".to_owned()], "stores: \"nobody\" is not an address; expected"),
+        (vec!["a b:1".to_owned()], "stores: \"a b:1\" is not an address; expected"),
     ] {
-        let error = Stores::new(&stores)
-            .map(drop)
-            .expect_err("is wrong")
-            .to_string();
+        let error = Stores::new(&stores).map(drop).expect_err("is wrong").to_string();
         assert!(error.starts_with(expected), "{error}");
     }
 }
@@ -324,23 +256,14 @@ async fn the_role_runs_until_the_shutdown_and_names_a_taken_port() {
         ops: Default::default(),
     };
     let shutdown = homeport_runtime::Shutdown::manual();
-    let error = crate::run(config.clone(), shutdown.clone())
-        .await
-        .expect_err("is taken");
-    assert!(
-        error
-            .to_string()
-            .starts_with("listen: cannot listen on 127.0.0.1:"),
-        "{error}"
-    );
+    let error = crate::run(config.clone(), shutdown.clone()).await.expect_err("is taken");
+    assert!(error.to_string().starts_with("listen: cannot listen on 127.0.0.1:"), "{error}");
     drop(taken);
     config.listen.set_port(0);
     let role = Task::spawn("noc", crate::run(config, shutdown.clone()));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!role.is_finished());
     shutdown.begin();
-    let ended = tokio::time::timeout(Duration::from_secs(5), role)
-        .await
-        .expect("in time");
+    let ended = tokio::time::timeout(Duration::from_secs(5), role).await.expect("in time");
     assert!(ended.expect("ran").is_ok());
 }

@@ -64,18 +64,11 @@ pub(crate) async fn serve(
 }
 
 pub(crate) fn router(stores: Arc<Stores>, latest: watch::Receiver<Arc<Status>>) -> Router {
-    let noc = Noc {
-        stores,
-        latest,
-        look_ups: Semaphore::new(LOOK_UPS_MAX),
-    };
+    let noc = Noc { stores, latest, look_ups: Semaphore::new(LOOK_UPS_MAX) };
     Router::new()
         .route("/", get(html))
         .route("/api/status.json", get(json))
-        .route(
-            "/style.css",
-            get(async || fixed("text/css; charset=utf-8", STYLE)),
-        )
+        .route("/style.css", get(async || fixed("text/css; charset=utf-8", STYLE)))
         .route("/icon.svg", get(async || fixed("image/svg+xml", ICON)))
         .with_state(Arc::new(noc))
         .layer(map_response(guarded))
@@ -87,28 +80,16 @@ async fn guarded(mut response: Response) -> Response {
         (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
 fn fixed(kind: &'static str, body: &'static str) -> Response {
-    (
-        [
-            (header::CONTENT_TYPE, kind),
-            (header::CACHE_CONTROL, "max-age=300"),
-        ],
-        body,
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=300")], body).into_response()
 }
 
 /// What is asked for beyond the first page of home addresses.
@@ -141,19 +122,12 @@ type Busy = (StatusCode, &'static str);
 async fn view(noc: &Noc, parameters: &Parameters) -> Result<Arc<Status>, Busy> {
     let mut status = Arc::clone(&noc.latest.borrow());
     let wanted = match parameters {
-        Parameters {
-            home: Some(home), ..
-        } if !home.is_empty() => Wanted::Home(home.trim()),
-        Parameters {
-            page: Some(token), ..
-        } if !token.is_empty() => Wanted::Page(token),
+        Parameters { home: Some(home), .. } if !home.is_empty() => Wanted::Home(home.trim()),
+        Parameters { page: Some(token), .. } if !token.is_empty() => Wanted::Page(token),
         Parameters { .. } => return Ok(status),
     };
     let Ok(_place) = noc.look_ups.try_acquire() else {
-        return Err((
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many look-ups at once, try again\n",
-        ));
+        return Err((StatusCode::SERVICE_UNAVAILABLE, "too many look-ups at once, try again\n"));
     };
     let found = look_up(&noc.stores, &status, wanted).await;
     let changed = Arc::make_mut(&mut status);
@@ -198,8 +172,5 @@ fn source<'s>(stores: &'s Stores, status: &Status) -> Option<&'s Store> {
         .iter()
         .filter(|replica| matches!(replica.seen, Seen::Reached(_)))
         .map(|replica| replica.endpoint.as_str());
-    of_lists
-        .into_iter()
-        .chain(reached)
-        .find_map(|endpoint| stores.find(endpoint))
+    of_lists.into_iter().chain(reached).find_map(|endpoint| stores.find(endpoint))
 }

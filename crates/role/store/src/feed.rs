@@ -251,8 +251,9 @@ fn homes_page(machine: &Machine, after: Option<Ipv6Addr>) -> Vec<(Ipv6Addr, Home
         .collect()
 }
 
-/// What is forwarded, and nothing that moves without it: a refused Binding Update takes its sequence
-/// number and is remembered, but is no change, so subscribers of one revision would see it or not.
+/// What is forwarded, and nothing that moves without it: a refused Binding Update takes its
+/// sequence number and is remembered, but is no change, so of two subscribers at one revision only
+/// one would see it.
 fn home_change(address: Ipv6Addr, home: Option<Home>) -> HomeChange {
     let home = home.map(|mut home| {
         home.sequence = Sequence::default();

@@ -10,9 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        })
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Milliseconds that only ever grow, counted from [`Monotonic::start`]: for deadlines.
@@ -24,9 +22,7 @@ pub struct Monotonic {
 impl Monotonic {
     /// A clock that reads zero now.
     pub fn start() -> Self {
-        Self {
-            start: Instant::now(),
-        }
+        Self { start: Instant::now() }
     }
 
     /// Milliseconds since the start.

@@ -32,30 +32,19 @@ const NOT_CONFIGURATION: [&str; 1] = ["ENDPOINTS"];
 /// # Errors
 /// Every fault, each with the key, where it was set, what is wrong and what is expected.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let read = |source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let read = |source| ConfigError::Read { path: path.to_owned(), source };
     let octets = std::fs::metadata(path).map_err(read)?.len();
     if octets > FILE_OCTETS_MAX {
-        return Err(ConfigError::TooLarge {
-            path: path.to_owned(),
-            octets,
-        });
+        return Err(ConfigError::TooLarge { path: path.to_owned(), octets });
     }
     let text = std::fs::read_to_string(path).map_err(read)?;
-    let environment = Env::prefixed(ENVIRONMENT_PREFIX)
-        .ignore(&NOT_CONFIGURATION)
-        .split("__");
+    let environment = Env::prefixed(ENVIRONMENT_PREFIX).ignore(&NOT_CONFIGURATION).split("__");
     extract(path, Figment::from(Toml::string(&text)).merge(environment))
 }
 
 fn extract<T: DeserializeOwned>(path: &Path, figment: Figment) -> Result<T, ConfigError> {
     figment.extract().map_err(|errors| {
-        let faults = errors
-            .into_iter()
-            .map(|error| Fault::from_figment(path, error))
-            .collect();
+        let faults = errors.into_iter().map(|error| Fault::from_figment(path, error)).collect();
         ConfigError::Invalid { faults }
     })
 }
@@ -73,9 +62,7 @@ where
     let named = BTreeMap::<String, V>::deserialize(deserializer)?;
     let number = |(key, value): (String, V)| match key.parse() {
         Ok(number) => Ok((number, value)),
-        Err(_) => Err(D::Error::custom(format!(
-            "has the key {key:?}, which is not a number"
-        ))),
+        Err(_) => Err(D::Error::custom(format!("has the key {key:?}, which is not a number"))),
     };
     named.into_iter().map(number).collect()
 }
@@ -119,18 +106,12 @@ impl ConfigError {
             wrong: wrong.to_owned(),
             expected: expected.to_owned(),
         };
-        Self::Invalid {
-            faults: vec![fault],
-        }
+        Self::Invalid { faults: vec![fault] }
     }
 }
 
 fn join(faults: &[Fault]) -> String {
-    faults
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// One thing that is wrong with a configuration.
@@ -157,15 +138,10 @@ pub enum Origin {
 
 impl Fault {
     fn from_figment(path: &Path, error: figment::Error) -> Self {
-        let from_environment = error
-            .metadata
-            .as_ref()
-            .is_some_and(|from| from.name.contains("environment"));
-        let origin = if from_environment {
-            Origin::Environment
-        } else {
-            Origin::File(path.to_owned())
-        };
+        let from_environment =
+            error.metadata.as_ref().is_some_and(|from| from.name.contains("environment"));
+        let origin =
+            if from_environment { Origin::Environment } else { Origin::File(path.to_owned()) };
         let mut key = error.path;
         let (wrong, expected) = match error.kind {
             Kind::MissingField(name) => {
@@ -197,12 +173,7 @@ impl Fault {
                 (other.to_string(), String::new())
             }
         };
-        Self {
-            origin,
-            key: key.join("."),
-            wrong,
-            expected,
-        }
+        Self { origin, key: key.join("."), wrong, expected }
     }
 }
 
@@ -261,11 +232,7 @@ pub struct TelemetryConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self {
-            log: "info,openraft=warn".to_owned(),
-            format: LogFormat::Text,
-            otlp_endpoint: None,
-        }
+        Self { log: "info,openraft=warn".to_owned(), format: LogFormat::Text, otlp_endpoint: None }
     }
 }
 
@@ -290,9 +257,7 @@ pub struct OpsConfig {
 
 impl Default for OpsConfig {
     fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 0)) }
     }
 }
 

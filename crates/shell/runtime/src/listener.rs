@@ -25,10 +25,7 @@ pub struct Bounded {
 impl Bounded {
     /// Serves at most `connections_max` at once.
     pub fn new(listener: TcpListener, connections_max: usize) -> Self {
-        Self {
-            listener,
-            places: Arc::new(Semaphore::new(connections_max)),
-        }
+        Self { listener, places: Arc::new(Semaphore::new(connections_max)) }
     }
 }
 
@@ -40,13 +37,7 @@ impl Listener for Bounded {
         // The semaphore is never closed; without a permit the connection would only be unbounded.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        (
-            Connection {
-                stream,
-                _place: place,
-            },
-            peer,
-        )
+        (Connection { stream, _place: place }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -62,14 +62,8 @@ mod tests {
         drops.clone().add("too_short", 2);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("encodes");
-        assert!(
-            text.contains("homeport_drops_total{reason=\"no_binding\"} 0\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("homeport_drops_total{reason=\"too_short\"} 3\n"),
-            "{text}"
-        );
+        assert!(text.contains("homeport_drops_total{reason=\"no_binding\"} 0\n"), "{text}");
+        assert!(text.contains("homeport_drops_total{reason=\"too_short\"} 3\n"), "{text}");
         assert_eq!(drops.of("too_short").get(), 3);
     }
 }

@@ -58,21 +58,14 @@ pub async fn serve(
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<OpsServer, OpsError> {
-    let failed = |source| OpsError {
-        address: config.listen,
-        source,
-    };
+    let failed = |source| OpsError { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready))
-        .with_state(Arc::new(Ops {
-            registry,
-            readiness,
-            shutdown,
-        }));
+        .with_state(Arc::new(Ops { registry, readiness, shutdown }));
     let task = Task::spawn("ops", async move {
         if let Err(error) = axum::serve(Bounded::new(listener, CONNECTIONS_MAX), router).await {
             tracing::error!(%error, "the operations port has failed");
@@ -92,19 +85,13 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
 
 async fn ready(State(ops): State<Arc<Ops>>) -> (StatusCode, String) {
     if ops.shutdown.is_begun() {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not ready: shutting down\n".to_owned(),
-        );
+        return (StatusCode::SERVICE_UNAVAILABLE, "not ready: shutting down\n".to_owned());
     }
     let pending = ops.readiness.pending();
     if pending.is_empty() {
         return (StatusCode::OK, "ready\n".to_owned());
     }
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!("not ready: {}\n", pending.join(", ")),
-    )
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", pending.join(", ")))
 }
 
 #[cfg(test)]
@@ -143,36 +130,21 @@ mod tests {
         let (server, readiness, shutdown) = start().await;
         let feed = readiness.latch("feed");
         readiness.latch("raft");
-        assert!(
-            get_page(server.address, "/livez")
-                .await
-                .ends_with("alive\n")
-        );
+        assert!(get_page(server.address, "/livez").await.ends_with("alive\n"));
         let pending = get_page(server.address, "/readyz").await;
         assert!(pending.starts_with("HTTP/1.1 503"), "{pending}");
         assert!(pending.ends_with("not ready: feed, raft\n"), "{pending}");
         feed.open();
         readiness.latch("raft").open();
-        assert!(
-            get_page(server.address, "/readyz")
-                .await
-                .starts_with("HTTP/1.1 200")
-        );
+        assert!(get_page(server.address, "/readyz").await.starts_with("HTTP/1.1 200"));
         shutdown.begin();
         let ending = get_page(server.address, "/readyz").await;
         assert!(ending.starts_with("HTTP/1.1 503") && ending.contains("shutting down"));
         let page = get_page(server.address, "/metrics").await;
         assert!(page.contains(OPEN_METRICS), "{page}");
-        assert!(
-            page.contains("homeport_ops_test_drops_total{reason=\"because\"} 1"),
-            "{page}"
-        );
+        assert!(page.contains("homeport_ops_test_drops_total{reason=\"because\"} 1"), "{page}");
         assert!(page.contains("# EOF"), "{page}");
-        assert!(
-            get_page(server.address, "/other")
-                .await
-                .starts_with("HTTP/1.1 404")
-        );
+        assert!(get_page(server.address, "/other").await.starts_with("HTTP/1.1 404"));
     }
 
     #[tokio::test]
@@ -182,10 +154,7 @@ mod tests {
         for _ in 0..CONNECTIONS_MAX {
             silent.push(TcpStream::connect(server.address).await.expect("connects"));
         }
-        let waiting = Task::spawn(
-            "page",
-            async move { get_page(server.address, "/livez").await },
-        );
+        let waiting = Task::spawn("page", async move { get_page(server.address, "/livez").await });
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!waiting.is_finished());
         drop(silent);
@@ -196,9 +165,7 @@ mod tests {
     #[tokio::test]
     async fn a_taken_port_is_named() {
         let (server, readiness, shutdown) = start().await;
-        let config = OpsConfig {
-            listen: server.address,
-        };
+        let config = OpsConfig { listen: server.address };
         let error = serve(&config, metrics::registry(), readiness, shutdown).await;
         let message = error.expect_err("is taken").to_string();
         assert!(message.starts_with(&format!("ops.listen: cannot listen on {}", server.address)));

@@ -19,17 +19,13 @@ impl Readiness {
     pub fn latch(&self, name: &'static str) -> Latch {
         // Only this module locks, and it does not panic while it holds the lock.
         let mut latches = self.latches.lock().unwrap_or_else(PoisonError::into_inner);
-        Latch {
-            open: Arc::clone(latches.entry(name).or_default()),
-        }
+        Latch { open: Arc::clone(latches.entry(name).or_default()) }
     }
 
     /// The names of the latches that are closed, in order of name.
     pub fn pending(&self) -> Vec<&'static str> {
         let latches = self.latches.lock().unwrap_or_else(PoisonError::into_inner);
-        let closed = latches
-            .iter()
-            .filter(|(_, open)| !open.load(Ordering::Acquire));
+        let closed = latches.iter().filter(|(_, open)| !open.load(Ordering::Acquire));
         closed.map(|(name, _)| *name).collect()
     }
 

@@ -33,18 +33,12 @@ impl Shutdown {
         let interrupt = signal(SignalKind::interrupt())?;
         let begun = watch::Sender::new(false);
         let signals = Task::spawn("signals", listen(terminate, interrupt, begun.clone()));
-        Ok(Self {
-            begun,
-            _signals: Some(Arc::new(signals)),
-        })
+        Ok(Self { begun, _signals: Some(Arc::new(signals)) })
     }
 
     /// Begins when [`begin`](Self::begin) is called.
     pub fn manual() -> Self {
-        Self {
-            begun: watch::Sender::new(false),
-            _signals: None,
-        }
+        Self { begun: watch::Sender::new(false), _signals: None }
     }
 
     /// Begins the shutdown; calling it again changes nothing.
@@ -60,13 +54,7 @@ impl Shutdown {
     /// Returns when it has begun. Cancel-safe, so it may stand in a `select!`.
     pub async fn begun(&self) {
         // Cannot fail: the channel is open as long as `self` holds its sender.
-        if self
-            .begun
-            .subscribe()
-            .wait_for(|begun| *begun)
-            .await
-            .is_err()
-        {
+        if self.begun.subscribe().wait_for(|begun| *begun).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -80,10 +68,7 @@ async fn listen(mut terminate: Signal, mut interrupt: Signal, begun: watch::Send
         }
     };
     let (name, _) = next().await;
-    tracing::info!(
-        signal = name,
-        "shutting down; a second signal ends the process at once"
-    );
+    tracing::info!(signal = name, "shutting down; a second signal ends the process at once");
     begun.send_replace(true);
     let (name, code) = next().await;
     tracing::warn!(signal = name, "ending at once");
@@ -107,10 +92,7 @@ mod tests {
         assert!(!shutdown.is_begun() && !seen.is_finished());
         shutdown.clone().begin();
         shutdown.begin();
-        tokio::time::timeout(Duration::from_secs(5), seen)
-            .await
-            .expect("in time")
-            .expect("ran");
+        tokio::time::timeout(Duration::from_secs(5), seen).await.expect("in time").expect("ran");
         shutdown.begun().await;
         assert!(shutdown.is_begun());
     }
@@ -119,9 +101,7 @@ mod tests {
     async fn a_signal_begins_it() {
         let shutdown = Shutdown::on_signals().expect("handlers");
         let pid = std::process::id().to_string();
-        let sent = std::process::Command::new("kill")
-            .args(["-TERM", &pid])
-            .status();
+        let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
         assert!(sent.expect("kill runs").success());
         let begun = tokio::time::timeout(Duration::from_secs(5), shutdown.begun()).await;
         assert!(begun.is_ok());

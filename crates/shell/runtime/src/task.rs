@@ -21,19 +21,13 @@ pub struct Task<T = ()> {
 impl<T: Send + 'static> Task<T> {
     /// Starts `future` on the current tokio runtime. The name appears in errors.
     pub fn spawn(name: &'static str, future: impl Future<Output = T> + Send + 'static) -> Self {
-        Self {
-            name,
-            handle: tokio::spawn(future),
-        }
+        Self { name, handle: tokio::spawn(future) }
     }
 
     /// Starts blocking work (disk, fsync) on a thread of its own. Dropping the task does not stop work
     /// that has begun.
     pub fn spawn_blocking(name: &'static str, work: impl FnOnce() -> T + Send + 'static) -> Self {
-        Self {
-            name,
-            handle: tokio::task::spawn_blocking(work),
-        }
+        Self { name, handle: tokio::task::spawn_blocking(work) }
     }
 }
 
@@ -61,10 +55,7 @@ impl<T> Future for Task<T> {
         let name = self.name;
         Pin::new(&mut self.handle)
             .poll(context)
-            .map_err(|error| TaskError {
-                name,
-                panicked: error.is_panic(),
-            })
+            .map_err(|error| TaskError { name, panicked: error.is_panic() })
     }
 }
 
@@ -85,11 +76,7 @@ pub struct TaskError {
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = if self.panicked {
-            "panicked"
-        } else {
-            "was aborted"
-        };
+        let how = if self.panicked { "panicked" } else { "was aborted" };
         write!(f, "task {} {how}", self.name)
     }
 }

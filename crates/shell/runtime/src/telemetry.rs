@@ -58,20 +58,13 @@ pub fn init(config: &TelemetryConfig, role: &str) -> Result<TelemetryGuard, Tele
     let filter = EnvFilter::builder()
         .parse(&config.log)
         .map_err(|error| TelemetryError::Filter(config.log.clone(), error))?;
-    let provider = config
-        .otlp_endpoint
-        .as_deref()
-        .map(|url| provider(url, role))
-        .transpose()?;
+    let provider = config.otlp_endpoint.as_deref().map(|url| provider(url, role)).transpose()?;
     let mut layers = vec![log_layer(config.format, filter)];
     if let Some(provider) = &provider {
         let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("homeport"));
         layers.push(spans.with_filter(EnvFilter::new(EXPORT_FILTER)).boxed());
     }
-    tracing_subscriber::registry()
-        .with(layers)
-        .try_init()
-        .map_err(TelemetryError::Twice)?;
+    tracing_subscriber::registry().with(layers).try_init().map_err(TelemetryError::Twice)?;
     Ok(TelemetryGuard { provider })
 }
 
@@ -80,10 +73,7 @@ fn log_layer(format: LogFormat, filter: EnvFilter) -> Boxed {
     match format {
         LogFormat::Text => {
             use io::IsTerminal as _;
-            layer
-                .with_ansi(io::stderr().is_terminal())
-                .with_filter(filter)
-                .boxed()
+            layer.with_ansi(io::stderr().is_terminal()).with_filter(filter).boxed()
         }
         LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
     }
@@ -96,13 +86,8 @@ fn provider(endpoint: &str, role: &str) -> Result<SdkTracerProvider, TelemetryEr
         .with_timeout(FLUSH_MAX)
         .build()
         .map_err(|error| TelemetryError::Endpoint(endpoint.to_owned(), error))?;
-    let resource = Resource::builder()
-        .with_service_name(format!("homeport-{role}"))
-        .build();
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_resource(resource)
-        .build())
+    let resource = Resource::builder().with_service_name(format!("homeport-{role}")).build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
 impl Drop for TelemetryGuard {
@@ -124,10 +109,7 @@ mod tests {
 
     #[test]
     fn a_wrong_filter_is_named() {
-        let config = TelemetryConfig {
-            log: "homeport=loud".to_owned(),
-            ..Default::default()
-        };
+        let config = TelemetryConfig { log: "homeport=loud".to_owned(), ..Default::default() };
         let message = init(&config, "store").expect_err("is wrong").to_string();
         assert!(message.starts_with("telemetry.log: \"homeport=loud\" is not a filter"));
     }
@@ -141,10 +123,7 @@ mod tests {
         };
         let guard = init(&config, "store").expect("first");
         tracing::info_span!("registration").in_scope(|| tracing::info!("seen"));
-        assert!(matches!(
-            init(&config, "store"),
-            Err(TelemetryError::Twice(_))
-        ));
+        assert!(matches!(init(&config, "store"), Err(TelemetryError::Twice(_))));
         let begun = std::time::Instant::now();
         drop(guard);
         assert!(begun.elapsed() < FLUSH_MAX * 2);

@@ -160,8 +160,12 @@ impl Cluster {
         }
         println!("  all endpoints {}", endpoints_file(plan).display());
         if let Some(lab) = &self.lab {
-            println!("  namespaces    mobile node {}, correspondent node {}, router {}",
-                lab.mobile_node.name(), lab.correspondent.name(), lab.router.name());
+            println!(
+                "  namespaces    mobile node {}, correspondent node {}, router {}",
+                lab.mobile_node.name(),
+                lab.correspondent.name(),
+                lab.router.name()
+            );
         }
     }
 

@@ -64,7 +64,11 @@ impl Stage {
         let lab = cluster.lab.as_ref().context("there is no network")?;
         let netns = Some(lab.mobile_node.name().to_owned());
         config.tun = Some(TunConfig { name: "mn0".to_owned(), netns, mtu: 1460 });
-        let links = [(1, "link-a", "2001:db8:a::11"), (2, "link-b", "2001:db8:b::22"), (3, "link-c", "2001:db8:c::33")];
+        let links = [
+            (1, "link-a", "2001:db8:a::11"),
+            (2, "link-b", "2001:db8:b::22"),
+            (3, "link-c", "2001:db8:c::33"),
+        ];
         for (bid, link, address) in links {
             config.care_of.push(CareOfConfig {
                 interface: Some(link.to_owned()),
@@ -129,7 +133,9 @@ async fn tell(cluster: &Cluster, stage: &Stage, node: &MobileNode) -> anyhow::Re
     } else {
         step("It registers its care-of addresses, a Binding Update each, over UDP");
         print_results(&node.register(false).await?, begun);
-        step("One bulk Binding Update refreshes all three (a node sends three updates a second at most)");
+        step(
+            "One bulk Binding Update refreshes all three (a node sends three updates a second at most)",
+        );
         let begun = Instant::now();
         print_results(&node.refresh(true).await?, begun);
     }

@@ -35,6 +35,9 @@ pub(crate) struct DevArgs {
     /// Run the demonstration once the cluster is up, then go on serving
     #[arg(long)]
     demo: bool,
+    /// End when standard input closes: for a test that the cluster must not outlive
+    #[arg(long, hide = true)]
+    end_with_stdin: bool,
 }
 
 /// Arguments of `homeport demo`.
@@ -68,6 +71,9 @@ enum AuthenticationArg {
 
 pub(crate) async fn dev(args: DevArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    if args.end_with_stdin {
+        crate::end_with_stdin(shutdown.clone());
+    }
     let data_dir = match args.data_dir {
         Some(data_dir) => data_dir,
         None => tempfile::Builder::new().prefix("homeport-dev-").tempdir()?.keep(),
@@ -115,8 +121,6 @@ fn mode(asked: ModeArg) -> anyhow::Result<Mode> {
             println!("No IPv6 over TUN here, so UDP port 4191 on loopback: {unprivileged}");
             Ok(Mode::Udp)
         }
-        (ModeArg::Tun, Err(unprivileged)) => {
-            Err(anyhow::anyhow!("--mode tun: {unprivileged}"))
-        }
+        (ModeArg::Tun, Err(unprivileged)) => Err(anyhow::anyhow!("--mode tun: {unprivileged}")),
     }
 }

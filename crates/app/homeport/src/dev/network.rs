@@ -19,8 +19,11 @@ use homeport_hostnet::{Network, Route, RouteKind, TemporaryNamespace, write_sysc
 use super::plan::{HOME_AGENT_IPV4, HOME_PREFIX};
 
 /// The foreign links: interface at the mobile node, prefix, third octet of the IPv4 subnet.
-const FOREIGN_LINKS: [(&str, &str, u8); 3] =
-    [("link-a", "2001:db8:a::", 10), ("link-b", "2001:db8:b::", 11), ("link-c", "2001:db8:c::", 12)];
+const FOREIGN_LINKS: [(&str, &str, u8); 3] = [
+    ("link-a", "2001:db8:a::", 10),
+    ("link-b", "2001:db8:b::", 11),
+    ("link-c", "2001:db8:c::", 12),
+];
 /// Link-local address of the router on every link.
 pub(crate) const ROUTER: &str = "fe80::1";
 /// The correspondent node.
@@ -80,7 +83,8 @@ impl LabNetwork {
             router.add_address(link, format!("{prefix}1/64").parse()?).await?;
             router.add_address(link, format!("172.30.{octet}.1/24").parse()?).await?;
         }
-        let correspondent = link_to(&router, "correspondent", &self.correspondent, "uplink").await?;
+        let correspondent =
+            link_to(&router, "correspondent", &self.correspondent, "uplink").await?;
         router.add_address("correspondent", "2001:db8:f::1/64".parse()?).await?;
         correspondent.add_address("uplink", format!("{CORRESPONDENT}/64").parse()?).await?;
         default_route(&correspondent, "uplink", "2001:db8:f::1".parse()?).await?;

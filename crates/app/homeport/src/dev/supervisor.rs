@@ -25,7 +25,12 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a role, and again whenever it ends before `shutdown` begins.
-    pub(crate) fn start(plan: &Plan, member: &Member, role: &'static str, shutdown: Shutdown) -> Self {
+    pub(crate) fn start(
+        plan: &Plan,
+        member: &Member,
+        role: &'static str,
+        shutdown: Shutdown,
+    ) -> Self {
         let (pid_is, pid) = watch::channel(None);
         let supervised = supervise(plan.clone(), member.clone(), role, shutdown, pid_is);
         Self { pid, task: Task::spawn("supervisor", supervised) }

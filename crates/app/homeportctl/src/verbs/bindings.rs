@@ -13,17 +13,8 @@ use crate::{
     output,
 };
 
-const COLUMNS: [&str; 9] = [
-    "HOME-ADDRESS",
-    "SEQUENCE",
-    "BID",
-    "CARE-OF",
-    "UDP-PORT",
-    "NAT",
-    "PRIORITY",
-    "HOME",
-    "LEFT",
-];
+const COLUMNS: [&str; 9] =
+    ["HOME-ADDRESS", "SEQUENCE", "BID", "CARE-OF", "UDP-PORT", "NAT", "PRIORITY", "HOME", "LEFT"];
 
 pub(crate) async fn run(
     cluster: &Cluster,
@@ -31,45 +22,25 @@ pub(crate) async fn run(
     action: &BindingAction,
 ) -> Result<String, Failure> {
     match action {
-        BindingAction::Get {
-            home_address,
-            local,
-        } => {
+        BindingAction::Get { home_address, local } => {
             let home_address = home_address.to_string();
-            let request = GetHomeBindingsRequest {
-                home_address,
-                local: *local,
-            };
+            let request = GetHomeBindingsRequest { home_address, local: *local };
             let call = async |channel| {
-                BindingsClient::new(channel)
-                    .get_home_bindings(request.clone())
-                    .await
+                BindingsClient::new(channel).get_home_bindings(request.clone()).await
             };
             let found = cluster.call(Effect::Read, call).await?;
             Ok(output::one(format, &COLUMNS, &found, rows, document))
         }
         BindingAction::List { page, local } => {
             let found = super::collect(*page, async |page_size, page_token| {
-                let request = ListHomeBindingsRequest {
-                    page_size,
-                    page_token,
-                    local: *local,
-                };
+                let request = ListHomeBindingsRequest { page_size, page_token, local: *local };
                 let call = async |channel| {
-                    BindingsClient::new(channel)
-                        .list_home_bindings(request.clone())
-                        .await
+                    BindingsClient::new(channel).list_home_bindings(request.clone()).await
                 };
                 let list = cluster.call(Effect::Read, call).await?;
                 Ok((list.homes, list.next_page_token))
             });
-            Ok(output::list(
-                format,
-                &COLUMNS,
-                &found.await?,
-                rows,
-                document,
-            ))
+            Ok(output::list(format, &COLUMNS, &found.await?, rows, document))
         }
     }
 }
@@ -81,10 +52,7 @@ fn rows(home: &HomeBindings) -> Vec<Vec<String>> {
         let dashes = vec!["-".to_owned(); COLUMNS.len() - own().len()];
         return vec![[own().to_vec(), dashes].concat()];
     }
-    home.bindings
-        .iter()
-        .map(|binding| [own().to_vec(), binding_cells(binding)].concat())
-        .collect()
+    home.bindings.iter().map(|binding| [own().to_vec(), binding_cells(binding)].concat()).collect()
 }
 
 fn binding_cells(binding: &Binding) -> Vec<String> {

@@ -33,59 +33,36 @@ pub(crate) async fn run(
 ) -> Result<String, Failure> {
     match action {
         HomePrefixAction::Create(create) => {
-            let request = CreateHomePrefixRequest {
-                home_prefix: Some(message(create)),
-            };
+            let request = CreateHomePrefixRequest { home_prefix: Some(message(create)) };
             let call = async |channel| {
-                HomePrefixesClient::new(channel)
-                    .create_home_prefix(request.clone())
-                    .await
+                HomePrefixesClient::new(channel).create_home_prefix(request.clone()).await
             };
             let created = cluster.call(Effect::Change, call).await?;
             Ok(output::one(format, &COLUMNS, &created, rows, document))
         }
         HomePrefixAction::Get { prefix } => {
-            let request = GetHomePrefixRequest {
-                prefix: prefix.clone(),
-            };
+            let request = GetHomePrefixRequest { prefix: prefix.clone() };
             let call = async |channel| {
-                HomePrefixesClient::new(channel)
-                    .get_home_prefix(request.clone())
-                    .await
+                HomePrefixesClient::new(channel).get_home_prefix(request.clone()).await
             };
             let found = cluster.call(Effect::Read, call).await?;
             Ok(output::one(format, &COLUMNS, &found, rows, document))
         }
         HomePrefixAction::List(page) => {
             let found = super::collect(*page, async |page_size, page_token| {
-                let request = ListHomePrefixesRequest {
-                    page_size,
-                    page_token,
-                };
+                let request = ListHomePrefixesRequest { page_size, page_token };
                 let call = async |channel| {
-                    HomePrefixesClient::new(channel)
-                        .list_home_prefixes(request.clone())
-                        .await
+                    HomePrefixesClient::new(channel).list_home_prefixes(request.clone()).await
                 };
                 let list = cluster.call(Effect::Read, call).await?;
                 Ok((list.home_prefixes, list.next_page_token))
             });
-            Ok(output::list(
-                format,
-                &COLUMNS,
-                &found.await?,
-                rows,
-                document,
-            ))
+            Ok(output::list(format, &COLUMNS, &found.await?, rows, document))
         }
         HomePrefixAction::Delete { prefix } => {
-            let request = DeleteHomePrefixRequest {
-                prefix: prefix.clone(),
-            };
+            let request = DeleteHomePrefixRequest { prefix: prefix.clone() };
             let call = async |channel| {
-                HomePrefixesClient::new(channel)
-                    .delete_home_prefix(request.clone())
-                    .await
+                HomePrefixesClient::new(channel).delete_home_prefix(request.clone()).await
             };
             cluster.call(Effect::Change, call).await?;
             Ok(output::done(format, &format!("deleted {prefix}")))
@@ -101,10 +78,7 @@ fn message(create: &CreateHomePrefix) -> HomePrefix {
     HomePrefix {
         prefix: create.prefix.clone(),
         home_agent: create.home_agent.to_string(),
-        home_agent_ipv4: create
-            .home_agent_ipv4
-            .map(|a| a.to_string())
-            .unwrap_or_default(),
+        home_agent_ipv4: create.home_agent_ipv4.map(|a| a.to_string()).unwrap_or_default(),
         authentication: authentication.into(),
         multiple_care_of_allowed: create.multiple_care_of,
         bulk_allowed: create.bulk,

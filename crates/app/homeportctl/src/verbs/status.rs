@@ -31,30 +31,20 @@ type Answer = (String, Result<GetStatusResponse, String>);
 pub(crate) async fn run(cluster: &Cluster, format: Format) -> Result<String, Failure> {
     let mut answers: Vec<Answer> = Vec::new();
     for endpoint in cluster.endpoints() {
-        let call = async |channel| {
-            ClusterClient::new(channel)
-                .get_status(GetStatusRequest {})
-                .await
-        };
-        let answer = cluster
-            .ask(endpoint, call)
-            .await
-            .map_err(|answer| reason(&answer));
+        let call =
+            async |channel| ClusterClient::new(channel).get_status(GetStatusRequest {}).await;
+        let answer = cluster.ask(endpoint, call).await.map_err(|answer| reason(&answer));
         answers.push((endpoint.clone(), answer));
     }
     if answers.iter().all(|(_, answer)| answer.is_err()) {
-        let tried = answers
-            .into_iter()
-            .filter_map(|(endpoint, a)| Some((endpoint, a.err()?)));
+        let tried = answers.into_iter().filter_map(|(endpoint, a)| Some((endpoint, a.err()?)));
         return Err(Failure::Unreached(tried.collect()));
     }
     let replicas = output::list(format, &COLUMNS, &answers, rows, document);
     match format {
         Format::Json => Ok(replicas),
         Format::Table => {
-            let subscribers = answers
-                .iter()
-                .filter_map(|(_, answer)| answer.as_ref().ok());
+            let subscribers = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
             let rows: Vec<_> = subscribers.flat_map(subscriber_rows).collect();
             Ok(replicas + "\n" + &output::table(&SUBSCRIBER_COLUMNS, rows.into_iter()))
         }

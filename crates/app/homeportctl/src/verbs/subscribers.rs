@@ -21,16 +21,8 @@ const KEY_OCTETS: usize = 16;
 /// More than any form of a key; a file above it is the wrong file.
 const KEY_FILE_OCTETS_MAX: u64 = 256;
 
-const COLUMNS: [&str; 8] = [
-    "HOME-ADDRESS",
-    "NAI",
-    "SPI",
-    "KEY",
-    "MESSAGE-ID",
-    "MULTIPLE",
-    "BULK",
-    "BINDINGS-MAX",
-];
+const COLUMNS: [&str; 8] =
+    ["HOME-ADDRESS", "NAI", "SPI", "KEY", "MESSAGE-ID", "MULTIPLE", "BULK", "BINDINGS-MAX"];
 
 pub(crate) async fn run(
     cluster: &Cluster,
@@ -39,59 +31,36 @@ pub(crate) async fn run(
 ) -> Result<String, Failure> {
     match action {
         SubscriberAction::Create(create) => {
-            let request = CreateSubscriberRequest {
-                subscriber: Some(message(create)?),
-            };
+            let request = CreateSubscriberRequest { subscriber: Some(message(create)?) };
             let call = async |channel| {
-                SubscribersClient::new(channel)
-                    .create_subscriber(request.clone())
-                    .await
+                SubscribersClient::new(channel).create_subscriber(request.clone()).await
             };
             let created = cluster.call(Effect::Change, call).await?;
             Ok(output::one(format, &COLUMNS, &created, rows, document))
         }
         SubscriberAction::Get { home_address } => {
-            let request = GetSubscriberRequest {
-                home_address: home_address.to_string(),
-            };
+            let request = GetSubscriberRequest { home_address: home_address.to_string() };
             let call = async |channel| {
-                SubscribersClient::new(channel)
-                    .get_subscriber(request.clone())
-                    .await
+                SubscribersClient::new(channel).get_subscriber(request.clone()).await
             };
             let found = cluster.call(Effect::Read, call).await?;
             Ok(output::one(format, &COLUMNS, &found, rows, document))
         }
         SubscriberAction::List(page) => {
             let found = super::collect(*page, async |page_size, page_token| {
-                let request = ListSubscribersRequest {
-                    page_size,
-                    page_token,
-                };
+                let request = ListSubscribersRequest { page_size, page_token };
                 let call = async |channel| {
-                    SubscribersClient::new(channel)
-                        .list_subscribers(request.clone())
-                        .await
+                    SubscribersClient::new(channel).list_subscribers(request.clone()).await
                 };
                 let list = cluster.call(Effect::Read, call).await?;
                 Ok((list.subscribers, list.next_page_token))
             });
-            Ok(output::list(
-                format,
-                &COLUMNS,
-                &found.await?,
-                rows,
-                document,
-            ))
+            Ok(output::list(format, &COLUMNS, &found.await?, rows, document))
         }
         SubscriberAction::Delete { home_address } => {
-            let request = DeleteSubscriberRequest {
-                home_address: home_address.to_string(),
-            };
+            let request = DeleteSubscriberRequest { home_address: home_address.to_string() };
             let call = async |channel| {
-                SubscribersClient::new(channel)
-                    .delete_subscriber(request.clone())
-                    .await
+                SubscribersClient::new(channel).delete_subscriber(request.clone()).await
             };
             cluster.call(Effect::Change, call).await?;
             Ok(output::done(format, &format!("deleted {home_address}")))
@@ -127,33 +96,23 @@ fn key(create: &CreateSubscriber) -> Result<Vec<u8>, Failure> {
         return Ok(Vec::new());
     };
     let octets = read(file).map_err(|error| {
-        Failure::Usage(format!(
-            "--key-file: cannot read {}: {error}",
-            file.display()
-        ))
+        Failure::Usage(format!("--key-file: cannot read {}: {error}", file.display()))
     })?;
     if octets.len() == KEY_OCTETS {
         return Ok(octets);
     }
     let digits = std::str::from_utf8(&octets).ok();
     digits.and_then(hexadecimal).ok_or_else(|| {
-        wrong(&format!(
-            "--key-file {}: neither {KEY_OCTETS} octets; it",
-            file.display()
-        ))
+        wrong(&format!("--key-file {}: neither {KEY_OCTETS} octets; it", file.display()))
     })
 }
 
 fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     let mut octets = Vec::new();
     if file.as_os_str() == "-" {
-        std::io::stdin()
-            .take(KEY_FILE_OCTETS_MAX)
-            .read_to_end(&mut octets)?;
+        std::io::stdin().take(KEY_FILE_OCTETS_MAX).read_to_end(&mut octets)?;
     } else {
-        fs::File::open(file)?
-            .take(KEY_FILE_OCTETS_MAX)
-            .read_to_end(&mut octets)?;
+        fs::File::open(file)?.take(KEY_FILE_OCTETS_MAX).read_to_end(&mut octets)?;
     }
     Ok(octets)
 }
@@ -162,11 +121,7 @@ fn hexadecimal(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text
         .trim()
         .chars()
-        .map(|digit| {
-            digit
-                .to_digit(16)
-                .and_then(|value| u8::try_from(value).ok())
-        })
+        .map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok()))
         .collect::<Option<_>>()?;
     let octets: Vec<u8> = digits
         .chunks_exact(2)
@@ -182,12 +137,7 @@ fn rows(subscriber: &Subscriber) -> Vec<Vec<String>> {
         output::or_dash(Some(&subscriber.nai).filter(|nai| !nai.is_empty())),
         output::or_dash(Some(subscriber.spi).filter(|spi| *spi != 0)),
         output::yes_no(subscriber.key_present),
-        if subscriber.message_id_required {
-            "required"
-        } else {
-            "optional"
-        }
-        .to_owned(),
+        if subscriber.message_id_required { "required" } else { "optional" }.to_owned(),
         inherited(subscriber.multiple_care_of_allowed),
         inherited(subscriber.bulk_allowed),
         output::or_dash(subscriber.bindings_per_home_address_max),
@@ -216,17 +166,8 @@ mod tests {
     fn a_key_is_sixteen_octets_in_hexadecimal() {
         let digits = "000102030405060708090a0B0c0D0e0f";
         assert_eq!(hexadecimal(digits), Some((0..16).collect()));
-        assert_eq!(
-            hexadecimal(&format!(" {digits}\n")),
-            Some((0..16).collect())
-        );
-        for wrong in [
-            "",
-            "00",
-            &digits[1..],
-            &format!("{digits}00"),
-            &digits.replace('a', "g"),
-        ] {
+        assert_eq!(hexadecimal(&format!(" {digits}\n")), Some((0..16).collect()));
+        for wrong in ["", "00", &digits[1..], &format!("{digits}00"), &digits.replace('a', "g")] {
             assert_eq!(hexadecimal(wrong), None, "{wrong}");
         }
     }

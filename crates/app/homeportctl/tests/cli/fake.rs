@@ -33,29 +33,17 @@ enum Kind {
 impl Script {
     /// Answers everything, and remembers one record of each kind.
     pub(crate) fn leader() -> Self {
-        Self {
-            kind: Kind::Leader,
-            prefix: None,
-            subscriber: None,
-        }
+        Self { kind: Kind::Leader, prefix: None, subscriber: None }
     }
 
     /// Refuses everything and names this leader.
     pub(crate) fn follower_of(leader: &str) -> Self {
-        Self {
-            kind: Kind::Follower {
-                leader: leader.to_owned(),
-            },
-            ..Self::leader()
-        }
+        Self { kind: Kind::Follower { leader: leader.to_owned() }, ..Self::leader() }
     }
 
     /// Takes every request and answers none.
     pub(crate) fn silent() -> Self {
-        Self {
-            kind: Kind::Silent,
-            ..Self::leader()
-        }
+        Self { kind: Kind::Silent, ..Self::leader() }
     }
 }
 
@@ -73,19 +61,13 @@ impl Fake {
         let endpoint = listener.local_addr().expect("has an address").to_string();
         let service = Service(Arc::new(Mutex::new(script)));
         let serving = Server::builder()
-            .add_service(home_prefixes_server::HomePrefixesServer::new(
-                service.clone(),
-            ))
+            .add_service(home_prefixes_server::HomePrefixesServer::new(service.clone()))
             .add_service(subscribers_server::SubscribersServer::new(service.clone()))
             .add_service(bindings_server::BindingsServer::new(service.clone()))
             .add_service(cluster_server::ClusterServer::new(service.clone()))
             .serve_with_incoming(TcpIncoming::from(listener));
         let server = tokio::spawn(async move { serving.await.expect("serves") });
-        Self {
-            endpoint,
-            service,
-            server,
-        }
+        Self { endpoint, service, server }
     }
 
     /// Behaves so from now on.
@@ -160,9 +142,7 @@ impl home_prefixes_server::HomePrefixes for Service {
     ) -> Result<Response<admin::HomePrefix>, Status> {
         self.admit().await?;
         let found = self.script().prefix.clone();
-        found
-            .map(Response::new)
-            .ok_or_else(|| Status::not_found("no such home prefix"))
+        found.map(Response::new).ok_or_else(|| Status::not_found("no such home prefix"))
     }
 
     async fn list_home_prefixes(
@@ -172,10 +152,7 @@ impl home_prefixes_server::HomePrefixes for Service {
         self.admit().await?;
         let home_prefixes = self.script().prefix.iter().cloned().collect();
         let next_page_token = String::new();
-        Ok(Response::new(admin::ListHomePrefixesResponse {
-            home_prefixes,
-            next_page_token,
-        }))
+        Ok(Response::new(admin::ListHomePrefixesResponse { home_prefixes, next_page_token }))
     }
 
     async fn delete_home_prefix(
@@ -206,9 +183,7 @@ impl subscribers_server::Subscribers for Service {
     ) -> Result<Response<admin::Subscriber>, Status> {
         self.admit().await?;
         let found = self.script().subscriber.clone().map(without_key);
-        found
-            .map(Response::new)
-            .ok_or_else(|| Status::not_found("no such subscriber"))
+        found.map(Response::new).ok_or_else(|| Status::not_found("no such subscriber"))
     }
 
     async fn list_subscribers(
@@ -216,18 +191,9 @@ impl subscribers_server::Subscribers for Service {
         _: Request<admin::ListSubscribersRequest>,
     ) -> Result<Response<admin::ListSubscribersResponse>, Status> {
         self.admit().await?;
-        let subscribers = self
-            .script()
-            .subscriber
-            .clone()
-            .map(without_key)
-            .into_iter()
-            .collect();
+        let subscribers = self.script().subscriber.clone().map(without_key).into_iter().collect();
         let next_page_token = String::new();
-        Ok(Response::new(admin::ListSubscribersResponse {
-            subscribers,
-            next_page_token,
-        }))
+        Ok(Response::new(admin::ListSubscribersResponse { subscribers, next_page_token }))
     }
 
     async fn delete_subscriber(
@@ -283,12 +249,8 @@ impl bindings_server::Bindings for Service {
     ) -> Result<Response<admin::HomeBindings>, Status> {
         self.admit().await?;
         let wanted = request.into_inner().home_address;
-        let found = (1..=HOMES)
-            .map(home)
-            .find(|home| home.home_address == wanted);
-        found
-            .map(Response::new)
-            .ok_or_else(|| Status::not_found("no bindings"))
+        let found = (1..=HOMES).map(home).find(|home| home.home_address == wanted);
+        found.map(Response::new).ok_or_else(|| Status::not_found("no bindings"))
     }
 
     async fn list_home_bindings(
@@ -297,11 +259,7 @@ impl bindings_server::Bindings for Service {
     ) -> Result<Response<admin::ListHomeBindingsResponse>, Status> {
         self.admit().await?;
         let token = request.into_inner().page_token;
-        let number = if token.is_empty() {
-            1
-        } else {
-            token.parse().expect("is ours")
-        };
+        let number = if token.is_empty() { 1 } else { token.parse().expect("is ours") };
         let next = Some(number + 1).filter(|next| *next <= HOMES);
         Ok(Response::new(admin::ListHomeBindingsResponse {
             homes: vec![home(number)],
@@ -317,10 +275,8 @@ impl cluster_server::Cluster for Service {
         &self,
         _: Request<admin::GetStatusRequest>,
     ) -> Result<Response<admin::GetStatusResponse>, Status> {
-        let subscriber = admin::FeedSubscriber {
-            name: "forwarder-1".to_owned(),
-            sent_revision: 118,
-        };
+        let subscriber =
+            admin::FeedSubscriber { name: "forwarder-1".to_owned(), sent_revision: 118 };
         Ok(Response::new(admin::GetStatusResponse {
             node_id: 1,
             role: "leader".to_owned(),

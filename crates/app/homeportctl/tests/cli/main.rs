@@ -94,42 +94,22 @@ async fn a_subscriber_s_key_comes_from_a_file_or_a_flag_and_is_never_shown() {
     let store = Fake::start(Script::leader()).await;
     let folder = tempfile::tempdir().expect("a folder");
     let octets: Vec<u8> = (0..16).collect();
-    for (name, content) in [
-        ("raw", octets.clone()),
-        ("hex", format!("{KEY_HEX}\n").into_bytes()),
-    ] {
+    for (name, content) in [("raw", octets.clone()), ("hex", format!("{KEY_HEX}\n").into_bytes())] {
         let file = folder.path().join(name);
         std::fs::write(&file, content).expect("writes");
         let file = file.to_str().expect("is text");
-        let create = [
-            "subscribers",
-            "create",
-            "2001:db8:0:1::100",
-            "--spi",
-            "0x100",
-            "--key-file",
-            file,
-        ];
+        let create =
+            ["subscribers", "create", "2001:db8:0:1::100", "--spi", "0x100", "--key-file", file];
         let created = run(&[&store.endpoint], &create).await;
         assert_exit(&created, 0);
         assert_eq!(store.subscriber().expect("was created").key, octets);
         assert!(!text(&created.stdout).contains(KEY_HEX));
-        let deleted = run(
-            &[&store.endpoint],
-            &["subscribers", "delete", "2001:db8:0:1::100"],
-        )
-        .await;
+        let deleted =
+            run(&[&store.endpoint], &["subscribers", "delete", "2001:db8:0:1::100"]).await;
         assert_exit(&deleted, 0);
     }
-    let create = [
-        "subscribers",
-        "create",
-        "2001:db8:0:1::100",
-        "--spi",
-        "256",
-        "--key-hex",
-        KEY_HEX,
-    ];
+    let create =
+        ["subscribers", "create", "2001:db8:0:1::100", "--spi", "256", "--key-hex", KEY_HEX];
     let created = run(&[&store.endpoint], &create).await;
     assert_exit(&created, 0);
     assert!(text(&created.stdout).contains("2001:db8:0:1::100  -    256  yes"));
@@ -141,28 +121,12 @@ async fn a_subscriber_s_key_comes_from_a_file_or_a_flag_and_is_never_shown() {
     let file = folder.path().join("short");
     std::fs::write(&file, "0001").expect("writes");
     let file = file.to_str().expect("is text");
-    for key in [
-        ["--key-hex", "0001"],
-        ["--key-file", file],
-        ["--key-file", "/nonexistent"],
-    ] {
-        let create = [
-            "subscribers",
-            "create",
-            "2001:db8:0:1::101",
-            "--spi",
-            "256",
-            key[0],
-            key[1],
-        ];
+    for key in [["--key-hex", "0001"], ["--key-file", file], ["--key-file", "/nonexistent"]] {
+        let create = ["subscribers", "create", "2001:db8:0:1::101", "--spi", "256", key[0], key[1]];
         let wrong = run(&[&store.endpoint], &create).await;
         assert_exit(&wrong, 2);
         assert!(text(&wrong.stderr).starts_with(&format!("error: {}", key[0])));
-        assert!(
-            !text(&wrong.stderr).contains("0001"),
-            "{}",
-            text(&wrong.stderr)
-        );
+        assert!(!text(&wrong.stderr).contains("0001"), "{}", text(&wrong.stderr));
     }
 }
 
@@ -172,32 +136,20 @@ async fn follows_the_leader_and_tries_the_next_endpoint() {
     let follower = Fake::start(Script::follower_of(&leader.endpoint)).await;
     let gone = dead();
     let list = ["home-prefixes", "list"];
-    for endpoints in [
-        vec![follower.endpoint.as_str()],
-        vec![&gone, &follower.endpoint],
-    ] {
+    for endpoints in [vec![follower.endpoint.as_str()], vec![&gone, &follower.endpoint]] {
         let listed = run(&endpoints, &list).await;
         assert_exit(&listed, 0);
         assert_eq!(text(&listed.stdout), "none\n");
     }
     // The leader that is named has gone: the next endpoint may know better.
     let mistaken = Fake::start(Script::follower_of(&gone)).await;
-    assert_exit(
-        &run(&[&mistaken.endpoint, &leader.endpoint], &list).await,
-        0,
-    );
+    assert_exit(&run(&[&mistaken.endpoint, &leader.endpoint], &list).await, 0);
 
     let lost = run(&[&gone, &mistaken.endpoint], &list).await;
     assert_exit(&lost, 3);
     let message = text(&lost.stderr);
-    assert!(
-        message.starts_with("error: no store could answer\n"),
-        "{message}"
-    );
-    assert!(
-        message.contains(&format!("  {gone}: Connection refused")),
-        "{message}"
-    );
+    assert!(message.starts_with("error: no store could answer\n"), "{message}");
+    assert!(message.contains(&format!("  {gone}: Connection refused")), "{message}");
 
     // Two that name each other are not followed for ever.
     let circular = Fake::start(Script::leader()).await;
@@ -210,13 +162,7 @@ async fn a_change_whose_answer_was_lost_is_not_repeated() {
     let slow = Fake::start(Script::silent()).await;
     let leader = Fake::start(Script::leader()).await;
     let endpoints = [slow.endpoint.as_str(), leader.endpoint.as_str()];
-    let delete = [
-        "--timeout-secs",
-        "1",
-        "home-prefixes",
-        "delete",
-        "2001:db8:0:1::/64",
-    ];
+    let delete = ["--timeout-secs", "1", "home-prefixes", "delete", "2001:db8:0:1::/64"];
     let deleted = run(&endpoints, &delete).await;
     assert_exit(&deleted, 3);
     assert!(text(&deleted.stderr).contains("did not say whether the change was made"));
@@ -234,27 +180,15 @@ async fn bindings_are_listed_page_by_page() {
     assert_eq!(table.lines().count(), 1 + 2 * 3, "{table}");
     let row = "2001:db8:0:1::2  7         2    192.0.2.44      40000     yes  -         no    12 s";
     assert!(table.contains(row), "{table}");
-    let some = run(
-        &[&store.endpoint],
-        &["-o", "json", "bindings", "list", "--limit", "2"],
-    )
-    .await;
+    let some = run(&[&store.endpoint], &["-o", "json", "bindings", "list", "--limit", "2"]).await;
     let json: serde_json::Value = serde_json::from_slice(&some.stdout).expect("is JSON");
     assert_eq!(json.as_array().map(Vec::len), Some(2));
     assert_eq!(json[1]["bindings"][0]["care_of_address"], "2001:db8:a::11");
     assert!(text(&some.stderr).contains("there are more than 2"));
-    let one = run(
-        &[&store.endpoint],
-        &["-o", "json", "bindings", "get", "2001:db8:0:1::3"],
-    )
-    .await;
+    let one = run(&[&store.endpoint], &["-o", "json", "bindings", "get", "2001:db8:0:1::3"]).await;
     let json: serde_json::Value = serde_json::from_slice(&one.stdout).expect("is JSON");
     assert_eq!(json["sequence"], 7);
-    let none = run(
-        &[&store.endpoint],
-        &["bindings", "get", "2001:db8:0:1::dead"],
-    )
-    .await;
+    let none = run(&[&store.endpoint], &["bindings", "get", "2001:db8:0:1::dead"]).await;
     assert_exit(&none, 1);
 }
 
@@ -266,14 +200,8 @@ async fn status_shows_every_endpoint_and_who_cannot_be_reached() {
     assert_exit(&status, 0);
     let table = text(&status.stdout);
     assert!(table.contains("leader"), "{table}");
-    assert!(
-        table.contains("cannot be reached: Connection refused"),
-        "{table}"
-    );
-    assert!(
-        table.contains("forwarder-1      node 1  118            2"),
-        "{table}"
-    );
+    assert!(table.contains("cannot be reached: Connection refused"), "{table}");
+    assert!(table.contains("forwarder-1      node 1  118            2"), "{table}");
     let json = run(&[&store.endpoint, &gone], &["status", "-o", "json"]).await;
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("is JSON");
     assert_eq!(json[0]["applied_index"], 120);
@@ -301,10 +229,7 @@ async fn a_wrong_command_line_is_usage_and_help_names_the_exit_codes() {
 async fn endpoints_come_from_the_environment_too() {
     let store = Fake::start(Script::leader()).await;
     let output = Command::new(env!("CARGO_BIN_EXE_homeportctl"))
-        .env(
-            "HOMEPORT_ENDPOINTS",
-            format!("{},{}", dead(), store.endpoint),
-        )
+        .env("HOMEPORT_ENDPOINTS", format!("{},{}", dead(), store.endpoint))
         .args(["home-prefixes", "list"])
         .output();
     assert_exit(&output.await.expect("runs"), 0);

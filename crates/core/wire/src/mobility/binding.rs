@@ -31,9 +31,7 @@ impl<'p> BindingRefreshRequest<'p> {
 
     pub(super) fn parse(mut reader: Reader<'p>) -> Result<Self, Malformed> {
         reader.u16("reserved")?;
-        Ok(Self {
-            options: options(&reader)?,
-        })
+        Ok(Self { options: options(&reader)? })
     }
 
     pub(super) fn emit(&self, out: &mut Vec<u8>) {

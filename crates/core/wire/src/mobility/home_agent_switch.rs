@@ -34,13 +34,9 @@ impl<'p> HomeAgentSwitch<'p> {
 
     pub(super) fn parse(mut reader: Reader<'p>) -> Result<Self, Malformed> {
         let [count, _] = reader.take("number of addresses")?;
-        let addresses = (0..count)
-            .map(|_| reader.ipv6("home agent address"))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            addresses,
-            options: options(&reader)?,
-        })
+        let addresses =
+            (0..count).map(|_| reader.ipv6("home agent address")).collect::<Result<_, _>>()?;
+        Ok(Self { addresses, options: options(&reader)? })
     }
 
     pub(super) fn emit(&self, out: &mut Vec<u8>) {

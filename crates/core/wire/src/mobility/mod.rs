@@ -88,15 +88,10 @@ impl<'p> Message<'p> {
         let header_len_min =
             header_len_min(MhType(mh_type), message).ok_or(Malformed::UnknownType { mh_type })?;
         if payload_proto != protocol::NO_NEXT {
-            return Err(Malformed::PayloadProto {
-                value: payload_proto,
-            });
+            return Err(Malformed::PayloadProto { value: payload_proto });
         }
         if usize::from(header_len) < header_len_min {
-            return Err(Malformed::HeaderLen {
-                mh_type,
-                value: header_len,
-            });
+            return Err(Malformed::HeaderLen { mh_type, value: header_len });
         }
         if trailing {
             return Err(Malformed::TrailingOctets);
@@ -280,9 +275,9 @@ fn header_len_min(mh_type: MhType, message: &[u8]) -> Option<usize> {
         | MhType::BINDING_REVOCATION => 1,
         MhType::HOME_TEST | MhType::CARE_OF_TEST | MhType::BINDING_ERROR => 2,
         // Sixteen octets for each address that the first octet of the data announces.
-        MhType::HOME_AGENT_SWITCH => message
-            .get(DATA_OFFSET)
-            .map_or(0, |count| usize::from(*count).saturating_mul(2)),
+        MhType::HOME_AGENT_SWITCH => {
+            message.get(DATA_OFFSET).map_or(0, |count| usize::from(*count).saturating_mul(2))
+        }
         _ => return None,
     })
 }

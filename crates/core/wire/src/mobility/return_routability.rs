@@ -74,10 +74,7 @@ macro_rules! test_init {
 
             pub(super) fn parse(mut reader: Reader<'p>) -> Result<Self, Malformed> {
                 reader.u16("reserved")?;
-                Ok(Self {
-                    cookie: reader.take("init cookie")?,
-                    options: options(&reader)?,
-                })
+                Ok(Self { cookie: reader.take("init cookie")?, options: options(&reader)? })
             }
 
             pub(super) fn emit(&self, out: &mut Vec<u8>) {
@@ -113,11 +110,7 @@ macro_rules! test {
                 out.extend_from_slice(&self.token);
             }
         }
-        map_options!($name {
-            nonce_index,
-            cookie,
-            token
-        });
+        map_options!($name { nonce_index, cookie, token });
     };
 }
 

@@ -99,16 +99,12 @@ impl<'p> BindingRevocation<'p> {
 
     pub(super) fn emit(&self, out: &mut Vec<u8>) {
         let (head, sequence, flags) = match self {
-            Self::Indication(message) => (
-                [INDICATION, message.trigger.0],
-                message.sequence,
-                message.flags,
-            ),
-            Self::Acknowledgement(message) => (
-                [ACKNOWLEDGEMENT, message.status.0],
-                message.sequence,
-                message.flags,
-            ),
+            Self::Indication(message) => {
+                ([INDICATION, message.trigger.0], message.sequence, message.flags)
+            }
+            Self::Acknowledgement(message) => {
+                ([ACKNOWLEDGEMENT, message.status.0], message.sequence, message.flags)
+            }
         };
         out.extend_from_slice(&head);
         out.extend_from_slice(&sequence.to_be_bytes());

@@ -55,19 +55,13 @@ impl BidOption {
     /// Registers an IPv6 care-of address.
     #[must_use]
     pub const fn v6(bid: Bid, care_of: Ipv6Addr) -> Self {
-        Self {
-            care_of: BidCareOf::V6(care_of),
-            ..Self::refresh(bid)
-        }
+        Self { care_of: BidCareOf::V6(care_of), ..Self::refresh(bid) }
     }
 
     /// Registers an IPv4 care-of address.
     #[must_use]
     pub const fn v4(bid: Bid, care_of: Ipv4Addr) -> Self {
-        Self {
-            care_of: BidCareOf::V4(care_of),
-            ..Self::refresh(bid)
-        }
+        Self { care_of: BidCareOf::V4(care_of), ..Self::refresh(bid) }
     }
 
     /// The same with this status.
@@ -92,11 +86,7 @@ impl BidOption {
     /// address dropped (erratum 1904 of RFC 5648).
     #[must_use]
     pub const fn acknowledged(self, status: Status) -> Self {
-        Self {
-            status,
-            care_of: BidCareOf::Absent,
-            ..self
-        }
+        Self { status, care_of: BidCareOf::Absent, ..self }
     }
 
     pub(super) fn decode(data: &[u8]) -> Result<Self, Malformed> {
@@ -109,9 +99,7 @@ impl BidOption {
             8 => BidCareOf::V4(reader.ipv4("BID care-of address")?),
             20 => BidCareOf::V6(reader.ipv6("BID care-of address")?),
             _ => {
-                return Err(Malformed::Length {
-                    field: "BID option length",
-                });
+                return Err(Malformed::Length { field: "BID option length" });
             }
         };
         Ok(Self {

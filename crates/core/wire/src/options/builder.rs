@@ -53,10 +53,7 @@ struct Alignment {
 }
 
 impl Alignment {
-    const ANY: Self = Self {
-        mask: 0,
-        remainder: 0,
-    };
+    const ANY: Self = Self { mask: 0, remainder: 0 };
     const fn new(modulus: Modulus, remainder: usize) -> Self {
         let mask = match modulus {
             Modulus::Two => 1,
@@ -79,10 +76,9 @@ impl Alignment {
             | MobilityOption::NonceIndices { .. }
             | MobilityOption::FlowSummary(_)
             | MobilityOption::FlowIdentification(_)
-            | MobilityOption::BindingIdentifier(BidOption {
-                care_of: BidCareOf::Absent,
-                ..
-            }) => Self::new(Two, 0),
+            | MobilityOption::BindingIdentifier(BidOption { care_of: BidCareOf::Absent, .. }) => {
+                Self::new(Two, 0)
+            }
             MobilityOption::AlternateCareOf(_) => Self::new(Eight, 6),
             MobilityOption::MobileNetworkPrefix { .. } => Self::new(Eight, 4),
             MobilityOption::MessageId { .. } | MobilityOption::BindingIdentifier(_) => {
@@ -119,13 +115,7 @@ impl OptionsBuilder {
     /// For a message whose options begin at octet `first_offset` of the Mobility Header.
     #[must_use]
     pub const fn new(first_offset: usize) -> Self {
-        Self {
-            first_offset,
-            octets: Vec::new(),
-            count: 0,
-            authenticated: false,
-            refusal: None,
-        }
+        Self { first_offset, octets: Vec::new(), count: 0, authenticated: false, refusal: None }
     }
 
     /// For a Binding Refresh Request.
@@ -208,11 +198,8 @@ impl OptionsBuilder {
             return Err(Refusal::NotRepresentable);
         }
         let padding = Alignment::of(option, data.len()).padding(self.offset());
-        let end = self
-            .offset()
-            .saturating_add(padding)
-            .saturating_add(2)
-            .saturating_add(data.len());
+        let end =
+            self.offset().saturating_add(padding).saturating_add(2).saturating_add(data.len());
         if end > MOBILITY_HEADER_OCTETS_MAX || self.count >= MOBILITY_OPTIONS_MAX {
             return Err(Refusal::HeaderFull);
         }
@@ -229,11 +216,7 @@ impl OptionsBuilder {
     pub fn push_authentication(&mut self, subtype: u8, spi: u32, data_len: usize) -> &mut Self {
         // What is longer than any option is refused all the same.
         let data = vec![0; data_len.min(OPTION_DATA_OCTETS_MAX)];
-        self.push(&MobilityOption::Authentication {
-            subtype,
-            spi,
-            data: &data,
-        })
+        self.push(&MobilityOption::Authentication { subtype, spi, data: &data })
     }
 
     /// Reserves a Binding Authorization Data option with a zero authenticator.
@@ -315,9 +298,7 @@ impl OptionsBuilder {
 
 /// Appends a sub-option; false when its data is too long.
 fn push_tlv(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) -> bool {
-    let len = parts
-        .iter()
-        .fold(0_usize, |len, part| len.saturating_add(part.len()));
+    let len = parts.iter().fold(0_usize, |len, part| len.saturating_add(part.len()));
     let Ok(len) = u8::try_from(len) else {
         return false;
     };

@@ -40,12 +40,7 @@ impl<'p> FlowIdentification<'p> {
         let priority = reader.u16("FID-PRI")?;
         reader.u8("reserved")?;
         let status = FlowStatus(reader.u8("flow status")?);
-        Ok(Self {
-            fid,
-            priority,
-            status,
-            sub_options: reader.rest(),
-        })
+        Ok(Self { fid, priority, status, sub_options: reader.rest() })
     }
 
     pub(super) fn encode(&self, data: &mut Vec<u8>) {
@@ -93,10 +88,7 @@ impl<'p> FlowIdentification<'p> {
 
     /// The BIDs that the flow may go to; none without a binding reference.
     pub fn bids(&self) -> impl Iterator<Item = Bid> + use<'p> {
-        self.binding_reference()
-            .into_iter()
-            .flat_map(FlowIds::iter)
-            .map(Bid)
+        self.binding_reference().into_iter().flat_map(FlowIds::iter).map(Bid)
     }
 
     /// The traffic selector; `None` without one.
@@ -155,10 +147,9 @@ fn sub_option(kind: u8, data: &[u8]) -> FlowSubOption<'_> {
             .filter(|bids| !bids.0.is_empty())
             .map(FlowSubOption::BindingReference),
         TRAFFIC_SELECTOR => match data {
-            [format, _, octets @ ..] => Some(FlowSubOption::TrafficSelector(TrafficSelector {
-                format: *format,
-                octets,
-            })),
+            [format, _, octets @ ..] => {
+                Some(FlowSubOption::TrafficSelector(TrafficSelector { format: *format, octets }))
+            }
             _ => None,
         },
         _ => return FlowSubOption::Unknown { kind, data },
@@ -211,10 +202,7 @@ impl TrafficSelector<'_> {
     /// Octets that the place of the whole sub-option must be a multiple of, so that the fields
     /// inside are aligned (RFC 6088 §3.1, §3.2): 1, 2, 4 or 8, by the widest field present.
     pub(super) fn alignment(&self) -> usize {
-        let flags = self
-            .octets
-            .first_chunk()
-            .map_or(0, |flags| u32::from_be_bytes(*flags));
+        let flags = self.octets.first_chunk().map_or(0, |flags| u32::from_be_bytes(*flags));
         // Widest fields first: addresses, then SPIs and flow labels, then ports.
         let (eight, four, two) = match self.format {
             Self::IPV4_BINARY => (0, 0xfc00_0000, 0x03c0_0000),

@@ -41,9 +41,7 @@ impl<'p> Options<'p> {
                 Ok(Some(_)) => count = count.saturating_add(1),
                 Ok(None) => break,
                 Err(Overrun(begin)) => {
-                    return Err(Malformed::OptionOverrun {
-                        at: at.saturating_add(begin),
-                    });
+                    return Err(Malformed::OptionOverrun { at: at.saturating_add(begin) });
                 }
             }
             if count > MOBILITY_OPTIONS_MAX {
@@ -169,9 +167,7 @@ fn next_option<'p>(reader: &mut Reader<'p>) -> Result<Option<RawOption<'p>>, Ove
             continue;
         }
         let len = reader.u8("option length").map_err(overrun)?;
-        let data = reader
-            .slice(usize::from(len), "option data")
-            .map_err(overrun)?;
+        let data = reader.slice(usize::from(len), "option data").map_err(overrun)?;
         if kind != kind::PADN {
             return Ok(Some((at, kind, data)));
         }

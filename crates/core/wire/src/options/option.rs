@@ -193,9 +193,9 @@ impl<'p> MobilityOption<'p> {
     /// Options with one length; `None` for an unknown type.
     fn fixed(kind: u8, reader: &mut Reader<'p>) -> Result<Option<Self>, Malformed> {
         Ok(Some(match kind {
-            kind::BINDING_REFRESH_ADVICE => Self::BindingRefreshAdvice {
-                interval: Lifetime(reader.u16("refresh interval")?),
-            },
+            kind::BINDING_REFRESH_ADVICE => {
+                Self::BindingRefreshAdvice { interval: Lifetime(reader.u16("refresh interval")?) }
+            }
             kind::ALTERNATE_CARE_OF => Self::AlternateCareOf(reader.ipv6("care-of address")?),
             kind::NONCE_INDICES => Self::NonceIndices {
                 home: reader.u16("home nonce index")?,
@@ -206,14 +206,9 @@ impl<'p> MobilityOption<'p> {
             }
             kind::MOBILE_NETWORK_PREFIX => {
                 let [_, length] = reader.take("prefix length")?;
-                Self::MobileNetworkPrefix {
-                    length,
-                    prefix: reader.ipv6("prefix")?,
-                }
+                Self::MobileNetworkPrefix { length, prefix: reader.ipv6("prefix")? }
             }
-            kind::MESSAGE_ID => Self::MessageId {
-                timestamp: reader.u64("timestamp")?,
-            },
+            kind::MESSAGE_ID => Self::MessageId { timestamp: reader.u64("timestamp")? },
             kind::RESTART_COUNTER => Self::RestartCounter(reader.u32("restart counter")?),
             kind::IPV4_HOME_ADDRESS => {
                 let [bits, _] = reader.take("prefix length")?;
@@ -226,19 +221,12 @@ impl<'p> MobilityOption<'p> {
             kind::IPV4_ADDRESS_ACK => {
                 let [status, bits] = reader.take("prefix length")?;
                 let address = reader.ipv4("IPv4 home address")?;
-                Self::Ipv4AddressAck {
-                    status,
-                    prefix_len: bits >> 2,
-                    address,
-                }
+                Self::Ipv4AddressAck { status, prefix_len: bits >> 2, address }
             }
             kind::NAT_DETECTION => {
                 let [bits, _] = reader.take("NAT flags")?;
                 let refresh_secs = reader.u32("refresh time")?;
-                Self::NatDetection {
-                    force_udp: bits & 0x80 != 0,
-                    refresh_secs,
-                }
+                Self::NatDetection { force_udp: bits & 0x80 != 0, refresh_secs }
             }
             kind::IPV4_CARE_OF => {
                 reader.u16("reserved")?;
@@ -251,39 +239,27 @@ impl<'p> MobilityOption<'p> {
     /// Options of several lengths.
     fn variable(kind: u8, data: &'p [u8]) -> Self {
         let option = match (kind, data) {
-            (kind::LINK_LAYER_ADDRESS, [code, address @ ..]) => Some(Self::LinkLayerAddress {
-                code: *code,
-                address,
-            }),
+            (kind::LINK_LAYER_ADDRESS, [code, address @ ..]) => {
+                Some(Self::LinkLayerAddress { code: *code, address })
+            }
             (kind::MOBILE_NODE_IDENTIFIER, [subtype, identifier @ ..]) => {
-                Some(Self::MobileNodeIdentifier {
-                    subtype: *subtype,
-                    identifier,
-                })
+                Some(Self::MobileNodeIdentifier { subtype: *subtype, identifier })
             }
             (kind::AUTHENTICATION, [subtype, a, b, c, d, data @ ..]) => {
                 let spi = u32::from_be_bytes([*a, *b, *c, *d]);
-                Some(Self::Authentication {
-                    subtype: *subtype,
-                    spi,
-                    data,
-                })
+                Some(Self::Authentication { subtype: *subtype, spi, data })
             }
             (kind::VENDOR_SPECIFIC, [a, b, c, d, subtype, data @ ..]) => {
                 let vendor = u32::from_be_bytes([*a, *b, *c, *d]);
-                Some(Self::VendorSpecific {
-                    vendor,
-                    subtype: *subtype,
-                    data,
-                })
+                Some(Self::VendorSpecific { vendor, subtype: *subtype, data })
             }
             (kind::BINDING_IDENTIFIER, data) => {
                 BidOption::decode(data).ok().map(Self::BindingIdentifier)
             }
             (kind::FLOW_SUMMARY, data) => FlowIds::from_octets(data).map(Self::FlowSummary),
-            (kind::FLOW_IDENTIFICATION, data) => FlowIdentification::decode(data)
-                .ok()
-                .map(Self::FlowIdentification),
+            (kind::FLOW_IDENTIFICATION, data) => {
+                FlowIdentification::decode(data).ok().map(Self::FlowIdentification)
+            }
             _ => None,
         };
         option.unwrap_or(Self::Malformed { kind, data })
@@ -333,14 +309,8 @@ impl<'p> MobilityOption<'p> {
                 out.extend_from_slice(&[0, *length]);
                 out.extend_from_slice(&prefix.octets());
             }
-            Self::LinkLayerAddress {
-                code: first,
-                address: rest,
-            }
-            | Self::MobileNodeIdentifier {
-                subtype: first,
-                identifier: rest,
-            } => {
+            Self::LinkLayerAddress { code: first, address: rest }
+            | Self::MobileNodeIdentifier { subtype: first, identifier: rest } => {
                 out.push(*first);
                 out.extend_from_slice(rest);
             }
@@ -350,11 +320,7 @@ impl<'p> MobilityOption<'p> {
                 out.extend_from_slice(data);
             }
             Self::MessageId { timestamp } => out.extend_from_slice(&timestamp.to_be_bytes()),
-            Self::VendorSpecific {
-                vendor,
-                subtype,
-                data,
-            } => {
+            Self::VendorSpecific { vendor, subtype, data } => {
                 out.extend_from_slice(&vendor.to_be_bytes());
                 out.push(*subtype);
                 out.extend_from_slice(data);
@@ -376,26 +342,16 @@ impl<'p> MobilityOption<'p> {
     /// The options of RFC 5555: two octets of bits, then four of a number or an address.
     fn encode_dual_stack(&self, out: &mut Vec<u8>) {
         let (bits, word) = match self {
-            Self::Ipv4HomeAddress {
-                prefix_len,
-                prefix_wanted,
-                address,
-            } => {
+            Self::Ipv4HomeAddress { prefix_len, prefix_wanted, address } => {
                 let wanted = if *prefix_wanted { 0x02 } else { 0 };
                 ([prefix_len << 2 | wanted, 0], address.octets())
             }
-            Self::Ipv4AddressAck {
-                status,
-                prefix_len,
-                address,
-            } => ([*status, prefix_len << 2], address.octets()),
-            Self::NatDetection {
-                force_udp,
-                refresh_secs,
-            } => (
-                [if *force_udp { 0x80 } else { 0 }, 0],
-                refresh_secs.to_be_bytes(),
-            ),
+            Self::Ipv4AddressAck { status, prefix_len, address } => {
+                ([*status, prefix_len << 2], address.octets())
+            }
+            Self::NatDetection { force_udp, refresh_secs } => {
+                ([if *force_udp { 0x80 } else { 0 }, 0], refresh_secs.to_be_bytes())
+            }
             Self::Ipv4CareOf(address) => ([0, 0], address.octets()),
             _ => return,
         };

@@ -81,11 +81,7 @@ impl BinarySelector {
     /// The octets behind TS Format and the reserved octet: see [`TrafficSelector::octets`].
     #[must_use]
     pub fn octets(&self) -> Vec<u8> {
-        let mut writer = Writer {
-            flags: 0,
-            bit: 1 << 31,
-            fields: Vec::new(),
-        };
+        let mut writer = Writer { flags: 0, bit: 1 << 31, fields: Vec::new() };
         match self {
             Self::Ipv4(selector) => {
                 writer.addresses(selector, |address| address.octets());
@@ -113,9 +109,7 @@ impl TrafficSelector<'_> {
             _ => return Err(SelectorRefusal::UnknownFormat),
         };
         let mut reader = Reader::new(self.octets);
-        let flags = reader
-            .u32("selector flags")
-            .map_err(|_| SelectorRefusal::Malformed)?;
+        let flags = reader.u32("selector flags").map_err(|_| SelectorRefusal::Malformed)?;
         let mut fields = Fields { flags, reader };
         let selector = if is_ipv6 {
             BinarySelector::Ipv6(fields.selector(Ipv6Addr::from_octets, Fields::flow_label)?)
@@ -123,11 +117,7 @@ impl TrafficSelector<'_> {
             BinarySelector::Ipv4(fields.selector(Ipv4Addr::from_octets, |_| Ok(None))?)
         };
         // Reserved bits are ignored, octets that no flag announces are not.
-        if fields.reader.is_empty() {
-            Ok(selector)
-        } else {
-            Err(SelectorRefusal::Malformed)
-        }
+        if fields.reader.is_empty() { Ok(selector) } else { Err(SelectorRefusal::Malformed) }
     }
 }
 
@@ -166,11 +156,8 @@ impl Fields<'_> {
     fn field<T: Clone, const N: usize>(&mut self, value: fn([u8; N]) -> T) -> Field<T> {
         let present = self.flags >> 30;
         self.flags <<= 2;
-        let mut next = || {
-            self.reader
-                .take("selector field")
-                .map_err(|_| SelectorRefusal::Malformed)
-        };
+        let mut next =
+            || self.reader.take("selector field").map_err(|_| SelectorRefusal::Malformed);
         match present {
             0b00 => Ok(None),
             0b10 => next().map(value).map(|start| Some(start.clone()..=start)),
@@ -201,13 +188,9 @@ impl Writer {
 
     fn rest<A>(&mut self, selector: &Selector<A>) {
         self.field(selector.source_port.as_ref(), |port| port.to_be_bytes());
-        self.field(selector.destination_port.as_ref(), |port| {
-            port.to_be_bytes()
-        });
+        self.field(selector.destination_port.as_ref(), |port| port.to_be_bytes());
         self.field(selector.traffic_class.as_ref(), |class| class.to_be_bytes());
-        self.field(selector.protocol.as_ref(), |protocol| {
-            protocol.to_be_bytes()
-        });
+        self.field(selector.protocol.as_ref(), |protocol| protocol.to_be_bytes());
     }
 
     fn field<T: PartialEq, const N: usize>(

@@ -25,12 +25,7 @@ const NONE: BaFlags = BaFlags(0);
 
 fn update(sequence: u16, flags: BuFlags, lifetime: u16, options: Options<'_>) -> Message<'_> {
     let (sequence, lifetime) = (Sequence(sequence), Lifetime(lifetime));
-    Message::BindingUpdate(BindingUpdate {
-        sequence,
-        flags,
-        lifetime,
-        options,
-    })
+    Message::BindingUpdate(BindingUpdate { sequence, flags, lifetime, options })
 }
 
 fn acknowledgement(
@@ -81,47 +76,28 @@ fn up(id: &str, message: &Message<'_>) {
 
 fn up_from(id: &str, message: &Message<'_>, care_of: Ipv6Addr, peer: Ipv6Addr) {
     let mh = message.emit(HOME, peer);
-    same(
-        id,
-        &mh,
-        &mobility_packet(care_of, peer, Some(HOME), None, &mh),
-    );
+    same(id, &mh, &mobility_packet(care_of, peer, Some(HOME), None, &mh));
 }
 
 /// From the home agent to a mobile node at its first care-of address.
 fn down(id: &str, message: &Message<'_>) {
     let mh = message.emit(HOME_AGENT, HOME);
-    same(
-        id,
-        &mh,
-        &mobility_packet(HOME_AGENT, CARE_OF_1, None, Some(HOME), &mh),
-    );
+    same(id, &mh, &mobility_packet(HOME_AGENT, CARE_OF_1, None, Some(HOME), &mh));
 }
 
 /// Without extension headers.
 fn plain(id: &str, message: &Message<'_>, source: Ipv6Addr, destination: Ipv6Addr) {
     let mh = message.emit(source, destination);
-    same(
-        id,
-        &mh,
-        &mobility_packet(source, destination, None, None, &mh),
-    );
+    same(id, &mh, &mobility_packet(source, destination, None, None, &mh));
 }
 
 /// Inside the tunnel between home agent and first care-of address.
 fn tunnelled(id: &str, message: &Message<'_>, inner: (Ipv6Addr, Ipv6Addr), to_home_agent: bool) {
     let mh = message.emit(inner.0, inner.1);
     let packet = mobility_packet(inner.0, inner.1, None, None, &mh);
-    let (source, destination) = if to_home_agent {
-        (CARE_OF_1, HOME_AGENT)
-    } else {
-        (HOME_AGENT, CARE_OF_1)
-    };
-    same(
-        id,
-        &mh,
-        &encapsulate_v6(&packet, source, destination, 64, 0, 0),
-    );
+    let (source, destination) =
+        if to_home_agent { (CARE_OF_1, HOME_AGENT) } else { (HOME_AGENT, CARE_OF_1) };
+    same(id, &mh, &encapsulate_v6(&packet, source, destination, 64, 0, 0));
 }
 
 fn same(id: &str, mh: &[u8], packet: &[u8]) {
@@ -132,39 +108,23 @@ fn same(id: &str, mh: &[u8], packet: &[u8]) {
 
 #[test]
 fn several_care_of_addresses() {
-    let three = [
-        bid_at(1, CARE_OF_1),
-        bid_at(2, CARE_OF_2),
-        bid_at(3, CARE_OF_3),
-    ];
-    up(
-        "V01",
-        &update(0x1001, AHK.with(BuFlags::OVERWRITE), 225, bu(&three)),
-    );
+    let three = [bid_at(1, CARE_OF_1), bid_at(2, CARE_OF_2), bid_at(3, CARE_OF_3)];
+    up("V01", &update(0x1001, AHK.with(BuFlags::OVERWRITE), 225, bu(&three)));
     let answers = three.map(|option| option.acknowledged(Status::ACCEPTED));
     down("V02", &acknowledgement(0, K, 0x1001, 225, ba(&answers)));
 
     let moved: Ipv6Addr = "2001:db8:b::2b".parse().unwrap();
-    up(
-        "V03",
-        &update(0x1002, AHK, 225, bu(&[bid(1), bid_at(2, moved), bid(9)])),
-    );
+    up("V03", &update(0x1002, AHK, 225, bu(&[bid(1), bid_at(2, moved), bid(9)])));
     let unknown = bid(9).with_status(Status::MCOA_UNKNOWN_COA);
     let status = Status::MCOA_NOTCOMPLETE.0;
-    down(
-        "V04",
-        &acknowledgement(status, K, 0x1002, 225, ba(&[bid(1), bid(2), unknown])),
-    );
+    down("V04", &acknowledgement(status, K, 0x1002, 225, ba(&[bid(1), bid(2), unknown])));
 
     up("V05", &update(0x1003, AHK, 0, bu(&[bid(3)])));
     down("V06", &acknowledgement(0, K, 0x1003, 0, ba(&[bid(3)])));
 
     up("V10", &update(0x0fff, AHK, 225, bu(&[bid(1)])));
     let status = Status::SEQUENCE_OUT_OF_WINDOW.0;
-    down(
-        "V11",
-        &acknowledgement(status, NONE, 0x1004, 0, ba(&[bid(1)])),
-    );
+    down("V11", &acknowledgement(status, NONE, 0x1004, 0, ba(&[bid(1)])));
 }
 
 #[test]
@@ -177,23 +137,13 @@ fn refresh_request() {
 #[test]
 fn home_binding() {
     let options = BindingUpdate::builder()
-        .push(&MobilityOption::BindingIdentifier(
-            bid_at(4, HOME).with_home(true),
-        ))
-        .push(&MobilityOption::LinkLayerAddress {
-            code: 2,
-            address: &[2, 0, 0, 0xab, 0xcd, 0xef],
-        })
+        .push(&MobilityOption::BindingIdentifier(bid_at(4, HOME).with_home(true)))
+        .push(&MobilityOption::LinkLayerAddress { code: 2, address: &[2, 0, 0, 0xab, 0xcd, 0xef] })
         .finish();
     plain("V08", &update(0x1004, AHK, 225, options), HOME, HOME_AGENT);
     let answer = ba(&[bid(4).with_home(true)]);
     let status = Status::MCOA_RETURNHOME_WO_NDP.0;
-    plain(
-        "V09",
-        &acknowledgement(status, K, 0x1004, 225, answer),
-        HOME_AGENT,
-        HOME,
-    );
+    plain("V09", &acknowledgement(status, K, 0x1004, 225, answer), HOME_AGENT, HOME);
 }
 
 #[test]
@@ -208,10 +158,7 @@ fn mobile_router() {
     let flags = AHK.with(BuFlags::MOBILE_ROUTER).with(BuFlags::OVERWRITE);
     up("V12", &update(0x2001, flags, 150, options));
     let flags = K.with(BaFlags::MOBILE_ROUTER);
-    down(
-        "V13",
-        &acknowledgement(0, flags, 0x2001, 150, ba(&[bid(1)])),
-    );
+    down("V13", &acknowledgement(0, flags, 0x2001, 150, ba(&[bid(1)])));
 }
 
 #[test]
@@ -223,9 +170,7 @@ fn authenticator_of_rfc_4285() {
                 subtype: 1,
                 identifier: b"mn1@example.com",
             })
-            .push(&MobilityOption::MessageId {
-                timestamp: 0xecf4_9240_8000_0000,
-            })
+            .push(&MobilityOption::MessageId { timestamp: 0xecf4_9240_8000_0000 })
             .push_authentication(1, 0x100, 12)
             .finish()
     };
@@ -233,10 +178,7 @@ fn authenticator_of_rfc_4285() {
     let request = update(0x3001, AH.with(BuFlags::OVERWRITE), 150, options);
     up("V14", &authenticated("V14", request));
     let options = complete(BindingAcknowledgement::builder(), bid(1));
-    down(
-        "V15",
-        &authenticated("V15", acknowledgement(0, NONE, 0x3001, 150, options)),
-    );
+    down("V15", &authenticated("V15", acknowledgement(0, NONE, 0x3001, 150, options)));
 }
 
 /// Checks what the authenticator of a vector is computed over, and fills it in.
@@ -245,11 +187,7 @@ fn authenticated(id: &str, message: Message<'_>) -> Message<'static> {
     let mh = message.emit_unchecked();
     let covered = &mh[..mh.len() - 12];
     let input = [&CARE_OF_1.octets(), &HOME.octets(), covered].concat();
-    assert_eq!(
-        hex(&input),
-        hex(&golden.octets("mac_input")),
-        "{id}: input of the authenticator"
-    );
+    assert_eq!(hex(&input), hex(&golden.octets("mac_input")), "{id}: input of the authenticator");
     message.with_authenticator(&golden.octets("hmac_sha1")[..12])
 }
 
@@ -280,10 +218,7 @@ fn ipv4_and_udp_envelope() {
             address: "198.51.100.77".parse().unwrap(),
         })
         .push(&MobilityOption::BindingIdentifier(bid(7)))
-        .push(&MobilityOption::NatDetection {
-            force_udp: false,
-            refresh_secs: 110,
-        })
+        .push(&MobilityOption::NatDetection { force_udp: false, refresh_secs: 110 })
         .finish();
     let mh = acknowledgement(0, NONE, 0x4001, 150, options).emit(HOME_AGENT, HOME);
     let inner = mobility_packet(HOME_AGENT, HOME, None, None, &mh);
@@ -298,10 +233,7 @@ fn flows() {
         ..Selector::ANY
     });
     let octets = selector.octets();
-    let selector = TrafficSelector {
-        format: selector.format(),
-        octets: &octets,
-    };
+    let selector = TrafficSelector { format: selector.format(), octets: &octets };
     let first = bid_at(1, CARE_OF_1).with_priority(BidPriority::new(10));
     let second = bid_at(2, CARE_OF_2).with_priority(BidPriority::new(20));
     let options = BindingUpdate::builder()
@@ -310,18 +242,11 @@ fn flows() {
         .push_flow(4, 10, FlowStatus::ACCEPTED, &[Bid(2)], Some(selector))
         .push_flow_summary(&[5, 6])
         .finish();
-    up(
-        "V18",
-        &update(0x5001, AH.with(BuFlags::OVERWRITE), 150, options),
-    );
+    up("V18", &update(0x5001, AH.with(BuFlags::OVERWRITE), 150, options));
 
     let options = BindingAcknowledgement::builder()
-        .push(&MobilityOption::BindingIdentifier(
-            first.acknowledged(Status::ACCEPTED),
-        ))
-        .push(&MobilityOption::BindingIdentifier(
-            second.acknowledged(Status::ACCEPTED),
-        ))
+        .push(&MobilityOption::BindingIdentifier(first.acknowledged(Status::ACCEPTED)))
+        .push(&MobilityOption::BindingIdentifier(second.acknowledged(Status::ACCEPTED)))
         .push_flow(4, 10, FlowStatus::ACCEPTED, &[Bid(2)], Some(selector))
         .push_flow(5, 0, FlowStatus::FID_NOT_FOUND, &[], None)
         .push_flow(6, 0, FlowStatus::FID_NOT_FOUND, &[], None)
@@ -357,9 +282,7 @@ fn error_switch_and_heartbeat() {
     });
     plain("V22", &error, HOME_AGENT, CARE_OF_3);
 
-    let advice = MobilityOption::BindingRefreshAdvice {
-        interval: Lifetime::from_secs(60),
-    };
+    let advice = MobilityOption::BindingRefreshAdvice { interval: Lifetime::from_secs(60) };
     let switch = Message::HomeAgentSwitch(HomeAgentSwitch {
         addresses: vec![SECOND_AGENT],
         options: HomeAgentSwitch::builder(1).push(&advice).finish(),
@@ -369,9 +292,7 @@ fn error_switch_and_heartbeat() {
     let heartbeat = Message::Heartbeat(Heartbeat {
         flags: HeartbeatFlags::RESPONSE,
         sequence: 0x1122_3344,
-        options: Heartbeat::builder()
-            .push(&MobilityOption::RestartCounter(7))
-            .finish(),
+        options: Heartbeat::builder().push(&MobilityOption::RestartCounter(7)).finish(),
     });
     plain("V24", &heartbeat, SECOND_AGENT, HOME_AGENT);
 }
@@ -379,36 +300,19 @@ fn error_switch_and_heartbeat() {
 #[test]
 fn return_routability() {
     let (home_cookie, care_of_cookie) = ([0x11; 8], [0x22; 8]);
-    let init = Message::HomeTestInit(HomeTestInit {
-        cookie: home_cookie,
-        options: Options::EMPTY,
-    });
+    let init = Message::HomeTestInit(HomeTestInit { cookie: home_cookie, options: Options::EMPTY });
     tunnelled("V25", &init, (HOME, CORRESPONDENT), true);
 
     let options = bids(CareOfTestInit::builder(), &[bid(2)]);
-    let init = Message::CareOfTestInit(CareOfTestInit {
-        cookie: care_of_cookie,
-        options,
-    });
+    let init = Message::CareOfTestInit(CareOfTestInit { cookie: care_of_cookie, options });
     plain("V26", &init, CARE_OF_2, CORRESPONDENT);
 
-    let token = vector("V27")
-        .octets("home_keygen_token")
-        .try_into()
-        .unwrap();
+    let token = vector("V27").octets("home_keygen_token").try_into().unwrap();
     let (nonce_index, options) = (0x0101, Options::EMPTY);
-    let test = Message::HomeTest(HomeTest {
-        nonce_index,
-        cookie: home_cookie,
-        token,
-        options,
-    });
+    let test = Message::HomeTest(HomeTest { nonce_index, cookie: home_cookie, token, options });
     tunnelled("V27", &test, (CORRESPONDENT, HOME), false);
 
-    let token = vector("V28")
-        .octets("careof_keygen_token")
-        .try_into()
-        .unwrap();
+    let token = vector("V28").octets("careof_keygen_token").try_into().unwrap();
     let options = bids(CareOfTest::builder(), &[bid(2)]);
     let test = Message::CareOfTest(CareOfTest {
         nonce_index: 0x0202,
@@ -422,10 +326,7 @@ fn return_routability() {
 #[test]
 fn binding_at_a_correspondent_node() {
     let options = BindingUpdate::builder()
-        .push(&MobilityOption::NonceIndices {
-            home: 0x0101,
-            care_of: 0x0202,
-        })
+        .push(&MobilityOption::NonceIndices { home: 0x0101, care_of: 0x0202 })
         .push(&MobilityOption::BindingIdentifier(bid_at(2, CARE_OF_2)))
         .push_binding_authorization()
         .finish();
@@ -438,11 +339,7 @@ fn binding_at_a_correspondent_node() {
         .finish();
     let message = bound("V30", acknowledgement(0, NONE, 0x6001, 105, options));
     let mh = message.emit(CORRESPONDENT, HOME);
-    same(
-        "V30",
-        &mh,
-        &mobility_packet(CORRESPONDENT, CARE_OF_2, None, Some(HOME), &mh),
-    );
+    same("V30", &mh, &mobility_packet(CORRESPONDENT, CARE_OF_2, None, Some(HOME), &mh));
 }
 
 /// Like [`authenticated`], for Binding Authorization Data: its input has care-of address and peer.
@@ -451,11 +348,7 @@ fn bound(id: &str, message: Message<'_>) -> Message<'static> {
     let mh = message.emit_unchecked();
     let covered = &mh[..mh.len() - 12];
     let input = [&CARE_OF_2.octets(), &CORRESPONDENT.octets(), covered].concat();
-    assert_eq!(
-        hex(&input),
-        hex(&golden.octets("mac_input")),
-        "{id}: input of the authenticator"
-    );
+    assert_eq!(hex(&input), hex(&golden.octets("mac_input")), "{id}: input of the authenticator");
     message.with_authenticator(&golden.mh[golden.mh.len() - 12..])
 }
 
@@ -470,9 +363,8 @@ fn updates_of_a_third_party_mobile_node() {
         ("mobile-node-home", 0, 0x6800, 0, "2001:db8:a::100"),
     ] {
         let care_of = care_of.parse().unwrap();
-        let options = BindingUpdate::builder()
-            .push(&MobilityOption::AlternateCareOf(care_of))
-            .finish();
+        let options =
+            BindingUpdate::builder().push(&MobilityOption::AlternateCareOf(care_of)).finish();
         let mh = update(sequence, AH, lifetime, options).emit(home, agent);
         let packet = &pcap(&format!("captures/{name}.pcap"))[frame];
         assert_eq!(hex(&mh), hex(&packet[packet.len() - mh.len()..]), "{name}");

@@ -22,9 +22,8 @@ fn each_malformation_has_its_disposition() {
     let overrun = |at| Malformed::OptionOverrun { at };
     let piggybacked = Malformed::PayloadProto { value: 58 };
     let one_of_two = "3b020c000000 020020010db8000000010000000000000002";
-    let binding_error = Disposition::BindingError {
-        status: BindingErrorStatus::UNRECOGNIZED_MH_TYPE,
-    };
+    let binding_error =
+        Disposition::BindingError { status: BindingErrorStatus::UNRECOGNIZED_MH_TYPE };
     let at_proto = Disposition::ParameterProblem { pointer_from_mh: 0 };
     let at_header_len = Disposition::ParameterProblem { pointer_from_mh: 1 };
     let discard = Disposition::Discard;
@@ -33,39 +32,15 @@ fn each_malformation_has_its_disposition() {
     // with one address; octets behind; an option longer than the header; an option type without
     // length; a Binding Revocation of an unknown kind.
     for (octets, malformed, disposition) in [
-        (
-            "3b01ff000000 00000000000000000000",
-            unknown(255),
-            binding_error,
-        ),
-        (
-            "3b0108000000 00000000000000000000",
-            unknown(8),
-            binding_error,
-        ),
-        (
-            "3a0105000000 00010000000001020000 8000000000000000",
-            piggybacked,
-            at_proto,
-        ),
-        (
-            "3b0005000000 00010000000001020000",
-            short(5, 0),
-            at_header_len,
-        ),
+        ("3b01ff000000 00000000000000000000", unknown(255), binding_error),
+        ("3b0108000000 00000000000000000000", unknown(8), binding_error),
+        ("3a0105000000 00010000000001020000 8000000000000000", piggybacked, at_proto),
+        ("3b0005000000 00010000000001020000", short(5, 0), at_header_len),
         (one_of_two, short(12, 2), at_header_len),
-        (
-            "3b0105000000 00010000000001020000 00",
-            Malformed::TrailingOctets,
-            discard,
-        ),
+        ("3b0105000000 00010000000001020000 00", Malformed::TrailingOctets, discard),
         ("3b0105000000 00010000000001030000", overrun(12), discard),
         ("3b0105000000 00010000000001010023", overrun(15), discard),
-        (
-            "3b0110000000 03010042000001020000",
-            Malformed::RevocationType { value: 3 },
-            discard,
-        ),
+        ("3b0110000000 03010042000001020000", Malformed::RevocationType { value: 3 }, discard),
     ] {
         assert_eq!(verdict(octets), malformed, "{octets}");
         assert_eq!(malformed.disposition(), disposition, "{octets}");
@@ -75,19 +50,8 @@ fn each_malformation_has_its_disposition() {
 #[test]
 fn header_len_minimum_of_each_type() {
     // Type and the smallest Header Len.
-    let minima = [
-        (0, 0),
-        (1, 1),
-        (2, 1),
-        (3, 2),
-        (4, 2),
-        (5, 1),
-        (6, 1),
-        (7, 2),
-        (12, 0),
-        (13, 1),
-        (16, 1),
-    ];
+    let minima =
+        [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, 1), (6, 1), (7, 2), (12, 0), (13, 1), (16, 1)];
     for (mh_type, minimum) in minima {
         for header_len in 0..=3_u8 {
             let mut mh = vec![0; 8 * (usize::from(header_len) + 1)];
@@ -98,15 +62,8 @@ fn header_len_minimum_of_each_type() {
             seal(&mut mh, PSEUDO);
             let parsed = Message::parse(&mh, PSEUDO);
             if header_len < minimum {
-                let refused = Malformed::HeaderLen {
-                    mh_type,
-                    value: header_len,
-                };
-                assert_eq!(
-                    parsed,
-                    Err(refused),
-                    "type {mh_type}, Header Len {header_len}"
-                );
+                let refused = Malformed::HeaderLen { mh_type, value: header_len };
+                assert_eq!(parsed, Err(refused), "type {mh_type}, Header Len {header_len}");
             } else {
                 let message = parsed.unwrap();
                 assert_eq!(message.mh_type(), mh_type);
@@ -133,16 +90,8 @@ fn a_wrong_checksum_is_dropped_in_silence_whatever_else_is_wrong() {
         }
         // Other addresses than those in the packet, as when the care-of address is taken for the
         // source.
-        let elsewhere = PseudoHeader {
-            source: "2001:db8:dead::1".parse().unwrap(),
-            ..pseudo
-        };
-        assert_eq!(
-            Message::parse(&mh, elsewhere),
-            Err(Malformed::Checksum),
-            "{}",
-            vector.id
-        );
+        let elsewhere = PseudoHeader { source: "2001:db8:dead::1".parse().unwrap(), ..pseudo };
+        assert_eq!(Message::parse(&mh, elsewhere), Err(Malformed::Checksum), "{}", vector.id);
     }
 }
 
@@ -169,10 +118,7 @@ fn truncation_at_every_length_is_refused() {
     }
     for (name, packet) in packets() {
         for len in 0..packet.len() {
-            assert!(
-                crate::support::layers(&packet[..len]).is_err(),
-                "{name} cut to {len}"
-            );
+            assert!(crate::support::layers(&packet[..len]).is_err(), "{name} cut to {len}");
         }
     }
 }
@@ -199,47 +145,26 @@ fn a_message_cut_short_with_a_header_len_to_match() {
 fn the_first_failing_check_decides() {
     // Everything is wrong here; one after the other is repaired.
     let mut mh = unhex("3a0008000000 0000 0000000000000000");
-    assert_eq!(
-        Message::parse(&mh[..4], PSEUDO).unwrap_err().reason(),
-        "truncated"
-    );
+    assert_eq!(Message::parse(&mh[..4], PSEUDO).unwrap_err().reason(), "truncated");
     mh[4] = 0x55;
-    assert_eq!(
-        Message::parse(&mh, PSEUDO).unwrap_err().reason(),
-        "checksum"
-    );
+    assert_eq!(Message::parse(&mh, PSEUDO).unwrap_err().reason(), "checksum");
     seal(&mut mh, PSEUDO);
-    assert_eq!(
-        Message::parse(&mh, PSEUDO).unwrap_err().reason(),
-        "unknown_mh_type"
-    );
+    assert_eq!(Message::parse(&mh, PSEUDO).unwrap_err().reason(), "unknown_mh_type");
     mh[2] = 5;
     seal(&mut mh, PSEUDO);
-    assert_eq!(
-        Message::parse(&mh, PSEUDO).unwrap_err().reason(),
-        "payload_proto"
-    );
+    assert_eq!(Message::parse(&mh, PSEUDO).unwrap_err().reason(), "payload_proto");
     mh[0] = 59;
     seal(&mut mh, PSEUDO);
-    assert_eq!(
-        Message::parse(&mh, PSEUDO).unwrap_err().reason(),
-        "header_len"
-    );
+    assert_eq!(Message::parse(&mh, PSEUDO).unwrap_err().reason(), "header_len");
     mh[1] = 1;
     mh[12] = 9;
     mh.push(0);
     seal(&mut mh, PSEUDO);
-    assert_eq!(
-        Message::parse(&mh, PSEUDO).unwrap_err().reason(),
-        "trailing_octets"
-    );
+    assert_eq!(Message::parse(&mh, PSEUDO).unwrap_err().reason(), "trailing_octets");
     mh.pop();
     (mh[12], mh[13]) = (9, 9);
     seal(&mut mh, PSEUDO);
-    assert_eq!(
-        Message::parse(&mh, PSEUDO).unwrap_err().reason(),
-        "option_overrun"
-    );
+    assert_eq!(Message::parse(&mh, PSEUDO).unwrap_err().reason(), "option_overrun");
     (mh[12], mh[13]) = (0, 0);
     seal(&mut mh, PSEUDO);
     assert!(Message::parse(&mh, PSEUDO).is_ok());
@@ -250,17 +175,11 @@ fn a_checksum_over_the_declared_length_or_over_all_octets_gets_its_answer() {
     // The sender of a piggybacked payload may cover the Mobility Header alone or everything.
     let mut mh = unhex("3a0105000000 00010000000001020000 8000000000000000");
     seal(&mut mh, PSEUDO);
-    assert_eq!(
-        Message::parse(&mh, PSEUDO),
-        Err(Malformed::PayloadProto { value: 58 })
-    );
+    assert_eq!(Message::parse(&mh, PSEUDO), Err(Malformed::PayloadProto { value: 58 }));
     mh[4..6].fill(0);
     let sum = homeport_wire::checksum(PSEUDO, &mh[..16]);
     mh[4..6].copy_from_slice(&sum.to_be_bytes());
-    assert_eq!(
-        Message::parse(&mh, PSEUDO),
-        Err(Malformed::PayloadProto { value: 58 })
-    );
+    assert_eq!(Message::parse(&mh, PSEUDO), Err(Malformed::PayloadProto { value: 58 }));
 }
 
 #[test]
@@ -268,15 +187,9 @@ fn reserved_octets_do_not_count_and_are_written_as_zero() {
     // RFC 6275 §6.1: ignored by the receiver. Octet 3 of every message; octets 6, 7 of the
     // requests.
     for (hex, zeroed) in [
-        (
-            "3b01057700000001c000000f01020000",
-            "3b01050000000001c000000f01020000",
-        ),
+        ("3b01057700000001c000000f01020000", "3b01050000000001c000000f01020000"),
         ("3b0000770000abcd", "3b00000000000000"),
-        (
-            "3b0101770000abcd1111111111111111",
-            "3b010100000000001111111111111111",
-        ),
+        ("3b0101770000abcd1111111111111111", "3b010100000000001111111111111111"),
         (
             "3b02077700000155 20010db8000000010000000000000100",
             "3b02070000000100 20010db8000000010000000000000100",
@@ -300,10 +213,7 @@ fn no_more_options_than_the_limit() {
     mh[1] = u8::try_from(mh.len() / 8 - 1).unwrap();
     seal(&mut mh, PSEUDO);
     let message = Message::parse(&mh, PSEUDO).unwrap();
-    assert_eq!(
-        message.options().iter().count(),
-        limits::MOBILITY_OPTIONS_MAX
-    );
+    assert_eq!(message.options().iter().count(), limits::MOBILITY_OPTIONS_MAX);
 
     let mut mh = unhex("3b0005000000 000100000000");
     mh.extend_from_slice(&area);
@@ -342,10 +252,7 @@ fn reasons_are_a_closed_set_of_words() {
     assert_eq!(reasons.len(), all.len(), "one word each");
     for malformed in all {
         let word = malformed.reason();
-        assert!(
-            word.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
-            "{word}"
-        );
+        assert!(word.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{word}");
         assert!(!malformed.to_string().is_empty());
     }
 }
@@ -357,9 +264,6 @@ fn the_source_of_the_checksum_is_the_home_address() {
     let walk = walk(&packet).unwrap();
     let (source, destination) = (walk.header.source, walk.header.destination);
     let wrong = PseudoHeader::mobility(source, destination);
-    assert_eq!(
-        Message::parse(walk.payload, wrong),
-        Err(Malformed::Checksum)
-    );
+    assert_eq!(Message::parse(walk.payload, wrong), Err(Malformed::Checksum));
     assert!(Message::parse(walk.payload, walk.pseudo_header()).is_ok());
 }

@@ -12,10 +12,8 @@ fn altered(at: usize, value: u8) -> Vec<u8> {
     let mut packet = vector("V16").packet;
     packet[at] = value;
     packet[10..12].fill(0);
-    let mut sum: u32 = packet[..20]
-        .chunks(2)
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
-        .sum();
+    let mut sum: u32 =
+        packet[..20].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     packet[10..12].copy_from_slice(&(!u16::try_from(sum).unwrap()).to_be_bytes());
@@ -28,10 +26,7 @@ fn ipv4_header_fields() {
     let (header, payload) = Ipv4Header::parse(&packet).unwrap();
     assert_eq!(header.source, TRANSLATOR_V4);
     assert_eq!(header.destination, HOME_AGENT_V4);
-    assert_eq!(
-        (header.identification, header.flags_fragment, header.ttl),
-        (1, 0, 64)
-    );
+    assert_eq!((header.identification, header.flags_fragment, header.ttl), (1, 0, 64));
     assert_eq!(usize::from(header.total_len), packet.len());
     assert_eq!(header.protocol, protocol::UDP);
     assert_eq!(payload, &packet[20..]);
@@ -47,22 +42,12 @@ fn ipv4_refusals() {
     let mut wrong = packet.clone();
     wrong[8] = 63;
     assert_eq!(Ipv4Header::parse(&wrong), Err(Malformed::Checksum));
-    assert_eq!(
-        Ipv4Header::parse(&altered(0, 0x65)),
-        Err(Malformed::Version { value: 6 })
-    );
-    let short = Malformed::Length {
-        field: "IPv4 header length",
-    };
+    assert_eq!(Ipv4Header::parse(&altered(0, 0x65)), Err(Malformed::Version { value: 6 }));
+    let short = Malformed::Length { field: "IPv4 header length" };
     assert_eq!(Ipv4Header::parse(&altered(0, 0x44)), Err(short));
-    let short = Malformed::Length {
-        field: "IPv4 total length",
-    };
+    let short = Malformed::Length { field: "IPv4 total length" };
     assert_eq!(Ipv4Header::parse(&altered(3, 19)), Err(short));
-    assert!(matches!(
-        Ipv4Header::parse(&altered(3, 200)),
-        Err(Malformed::Truncated { .. })
-    ));
+    assert!(matches!(Ipv4Header::parse(&altered(3, 200)), Err(Malformed::Truncated { .. })));
     for flags in [0x20, 0x01] {
         let packet = altered(6, flags);
         let (header, _) = Ipv4Header::parse(&packet).unwrap();
@@ -101,10 +86,7 @@ fn udp_over_ipv4() {
     }
     let (udp, payload) = parse(datagram).unwrap();
     assert_eq!((udp.source_port, udp.destination_port), (4191, 40001));
-    assert_eq!(
-        hex(&udp.emit_v4(ip.source, ip.destination, payload)),
-        hex(datagram)
-    );
+    assert_eq!(hex(&udp.emit_v4(ip.source, ip.destination, payload)), hex(datagram));
 
     let mut changed = datagram.to_vec();
     changed[20] ^= 1;
@@ -115,12 +97,7 @@ fn udp_over_ipv4() {
 
     let mut short = datagram.to_vec();
     short[4..6].copy_from_slice(&7_u16.to_be_bytes());
-    assert_eq!(
-        parse(&short),
-        Err(Malformed::Length {
-            field: "UDP length"
-        })
-    );
+    assert_eq!(parse(&short), Err(Malformed::Length { field: "UDP length" }));
     let mut long = datagram.to_vec();
     long[4..6].copy_from_slice(&u16::MAX.to_be_bytes());
     assert!(matches!(parse(&long), Err(Malformed::Truncated { .. })));
@@ -131,36 +108,21 @@ fn udp_over_ipv4() {
 
 #[test]
 fn udp_over_ipv6() {
-    let header = UdpHeader {
-        source_port: 5060,
-        destination_port: 4191,
-    };
+    let header = UdpHeader { source_port: 5060, destination_port: 4191 };
     let pseudo = PseudoHeader::udp(HOME, HOME_AGENT);
     let datagram = header.emit_v6(pseudo, b"payload");
-    assert_eq!(
-        UdpHeader::parse_v6(&datagram, pseudo),
-        Ok((header, &b"payload"[..]))
-    );
+    assert_eq!(UdpHeader::parse_v6(&datagram, pseudo), Ok((header, &b"payload"[..])));
     let mut wrong = datagram.clone();
     wrong[9] ^= 1;
-    assert_eq!(
-        UdpHeader::parse_v6(&wrong, pseudo),
-        Err(Malformed::Checksum)
-    );
+    assert_eq!(UdpHeader::parse_v6(&wrong, pseudo), Err(Malformed::Checksum));
     wrong[6..8].fill(0);
-    assert_eq!(
-        UdpHeader::parse_v6(&wrong, pseudo),
-        Err(Malformed::ChecksumAbsent)
-    );
+    assert_eq!(UdpHeader::parse_v6(&wrong, pseudo), Err(Malformed::ChecksumAbsent));
 }
 
 #[test]
 fn a_computed_checksum_of_zero_is_sent_as_all_ones() {
     // RFC 768. One of these 65,536 payloads makes the sum come out as zero.
-    let header = UdpHeader {
-        source_port: 1,
-        destination_port: 2,
-    };
+    let header = UdpHeader { source_port: 1, destination_port: 2 };
     let mut seen = false;
     for word in 0..=u16::MAX {
         let datagram = header.emit_v4(TRANSLATOR_V4, HOME_AGENT_V4, &word.to_be_bytes());
@@ -181,24 +143,11 @@ fn tunnels() {
     let found = walk(&outer).unwrap();
     assert_eq!((found.upper, found.payload), (protocol::IPV6, &inner[..]));
     let header = found.header;
-    assert_eq!(
-        (header.hop_limit, header.traffic_class, header.flow_label),
-        (61, 0xb8, 0xabcde)
-    );
+    assert_eq!((header.hop_limit, header.traffic_class, header.flow_label), (61, 0xb8, 0xabcde));
 
-    let outer = encapsulate_v4(
-        &inner,
-        protocol::IPV6,
-        HOME_AGENT_V4,
-        TRANSLATOR_V4,
-        61,
-        0xb8,
-    );
+    let outer = encapsulate_v4(&inner, protocol::IPV6, HOME_AGENT_V4, TRANSLATOR_V4, 61, 0xb8);
     let (header, payload) = Ipv4Header::parse(&outer).unwrap();
-    assert_eq!(
-        (header.protocol, header.ttl, header.dscp_ecn),
-        (protocol::IPV6, 61, 0xb8)
-    );
+    assert_eq!((header.protocol, header.ttl, header.dscp_ecn), (protocol::IPV6, 61, 0xb8));
     assert_eq!(payload, inner);
 }
 
@@ -210,9 +159,6 @@ fn what_does_not_fit_gives_nothing() {
     assert!(udp_v4_packet(agent, peer, &largest).is_empty());
     assert!(udp_v4_packet(agent, peer, &largest[..65_508]).is_empty());
     assert_eq!(udp_v4_packet(agent, peer, &largest[..65_507]).len(), 65_535);
-    assert_eq!(
-        encapsulate_v6(&largest, HOME, HOME_AGENT, 64, 0, 0).len(),
-        65_575
-    );
+    assert_eq!(encapsulate_v6(&largest, HOME, HOME_AGENT, 64, 0, 0).len(), 65_575);
     assert!(encapsulate_v6(&vec![0; 65_536], HOME, HOME_AGENT, 64, 0, 0).is_empty());
 }

@@ -28,27 +28,11 @@ fn walked(next_header: u8, rest: &str) -> Result<(u8, usize, usize), Malformed> 
 fn layouts_of_the_home_address_option() {
     // Destination Options as different stacks pad them; the option at each offset.
     for (name, rest, offset) in [
-        (
-            "PadN of four octets in front, as the vectors",
-            "3b02 01020000 c910HOME",
-            46,
-        ),
+        ("PadN of four octets in front, as the vectors", "3b02 01020000 c910HOME", 46),
         ("four Pad1 in front", "3b02 00000000 c910HOME", 46),
-        (
-            "option first, PadN behind, unaligned",
-            "3b02 c910HOME 01020000",
-            42,
-        ),
-        (
-            "an option to be skipped in front",
-            "3b02 1e020000 c910HOME",
-            46,
-        ),
-        (
-            "a longer header",
-            "3b03 01020000 c910HOME 0106000000000000",
-            46,
-        ),
+        ("option first, PadN behind, unaligned", "3b02 c910HOME 01020000", 42),
+        ("an option to be skipped in front", "3b02 1e020000 c910HOME", 46),
+        ("a longer header", "3b03 01020000 c910HOME 0106000000000000", 46),
         ("no padding at all between", "3b02 0100 0100 c910HOME", 46),
     ] {
         let octets = packet(60, &unhex(&rest.replace("HOME", &home_hex())));
@@ -67,12 +51,7 @@ fn chains() {
     // Hop-by-Hop first, then routing, then the Home Address option, in any number and order after.
     for (name, next_header, rest, expected) in [
         ("nothing between", 135, "", (135, 40, 6)),
-        (
-            "router alert in front",
-            0,
-            "8700 05020000 0100",
-            (135, 48, 40),
-        ),
+        ("router alert in front", 0, "8700 05020000 0100", (135, 48, 40)),
         (
             "hop-by-hop, then home address",
             0,
@@ -97,37 +76,12 @@ fn chains() {
             "3c00 010400000000 8702 01020000 c910HOME",
             (135, 72, 48),
         ),
-        (
-            "fragment ends the walk",
-            60,
-            "2c02 01020000 c910HOME 8700000000000001",
-            (44, 64, 40),
-        ),
-        (
-            "ESP ends the walk",
-            60,
-            "3202 01020000 c910HOME 0000c001",
-            (50, 64, 40),
-        ),
+        ("fragment ends the walk", 60, "2c02 01020000 c910HOME 8700000000000001", (44, 64, 40)),
+        ("ESP ends the walk", 60, "3202 01020000 c910HOME 0000c001", (50, 64, 40)),
         ("AH ends the walk", 51, "8704", (51, 40, 6)),
-        (
-            "an unknown protocol is an upper layer",
-            253,
-            "",
-            (253, 40, 6),
-        ),
-        (
-            "a consumed routing header of another type",
-            43,
-            "3b00 0000 00000000",
-            (59, 48, 40),
-        ),
-        (
-            "a type 2 header without segments left",
-            43,
-            "3b02 0200 00000000 HOME",
-            (59, 64, 40),
-        ),
+        ("an unknown protocol is an upper layer", 253, "", (253, 40, 6)),
+        ("a consumed routing header of another type", 43, "3b00 0000 00000000", (59, 48, 40)),
+        ("a type 2 header without segments left", 43, "3b02 0200 00000000 HOME", (59, 64, 40)),
     ] {
         assert_eq!(walked(next_header, rest), Ok(expected), "{name}");
     }
@@ -135,20 +89,11 @@ fn chains() {
 
 #[test]
 fn addresses_of_the_checksum() {
-    let octets = packet(
-        43,
-        &unhex(&"8702 0201 00000000 HOME".replace("HOME", &home_hex())),
-    );
+    let octets = packet(43, &unhex(&"8702 0201 00000000 HOME".replace("HOME", &home_hex())));
     let found = walk(&octets).unwrap();
     assert_eq!(found.routing_home_address, Some(HOME));
-    assert_eq!(
-        found.pseudo_header(),
-        PseudoHeader::mobility(CARE_OF_1, HOME)
-    );
-    let octets = packet(
-        43,
-        &unhex(&"8702 0200 00000000 HOME".replace("HOME", &home_hex())),
-    );
+    assert_eq!(found.pseudo_header(), PseudoHeader::mobility(CARE_OF_1, HOME));
+    let octets = packet(43, &unhex(&"8702 0200 00000000 HOME".replace("HOME", &home_hex())));
     assert_eq!(walk(&octets).unwrap().routing_home_address, None);
 }
 
@@ -165,11 +110,7 @@ fn refused(cases: &[Refusal], disposition: Disposition) {
 /// Answered with this code and pointer, unless the packet went to a multicast address.
 fn answered(case: Refusal, code: u8, pointer: usize) {
     let even_to_multicast = false;
-    let problem = Disposition::PacketProblem {
-        code,
-        pointer,
-        even_to_multicast,
-    };
+    let problem = Disposition::PacketProblem { code, pointer, even_to_multicast };
     refused(&[case], problem);
 }
 
@@ -177,59 +118,21 @@ fn answered(case: Refusal, code: u8, pointer: usize) {
 fn what_is_dropped_in_silence() {
     let second = |at| Malformed::SecondHomeAddress { at };
     let overrun = |at| Malformed::OptionOverrun { at };
-    let truncated = Malformed::Truncated {
-        field: "extension header",
-        at: 42,
-    };
+    let truncated = Malformed::Truncated { field: "extension header", at: 42 };
     let short = Malformed::HomeAddressLength { at: 42 };
     let unknown = Malformed::UnknownOption { kind: 0x5e, at: 42 };
     let two_headers = "3c02 01020000 c910HOME 3b02 01020000 c910HOME";
     let one_header = "3b05 01020000 c910HOME c910HOME 010400000000";
     let cut_off = "3b04 01020000 c910HOME c910HOME";
     let cases = [
-        (
-            "second home address in one header",
-            60,
-            one_header,
-            second(64),
-        ),
-        (
-            "second home address in another header",
-            60,
-            two_headers,
-            second(70),
-        ),
-        (
-            "second home address that its header cuts off",
-            60,
-            cut_off,
-            overrun(64),
-        ),
+        ("second home address in one header", 60, one_header, second(64)),
+        ("second home address in another header", 60, two_headers, second(70)),
+        ("second home address that its header cuts off", 60, cut_off, overrun(64)),
         ("home address too short", 60, "3b00 c904 00000000", short),
-        (
-            "option behind the end of its header",
-            60,
-            "3b00 01020000 0105",
-            overrun(46),
-        ),
-        (
-            "option type without a length",
-            60,
-            "3b00 0102 0000 00 1e",
-            overrun(47),
-        ),
-        (
-            "header behind the end of the packet",
-            60,
-            "3b01 010400000000",
-            truncated,
-        ),
-        (
-            "unknown option with action 01",
-            60,
-            "3b00 5e020000 0100",
-            unknown,
-        ),
+        ("option behind the end of its header", 60, "3b00 01020000 0105", overrun(46)),
+        ("option type without a length", 60, "3b00 0102 0000 00 1e", overrun(47)),
+        ("header behind the end of the packet", 60, "3b01 010400000000", truncated),
+        ("unknown option with action 01", 60, "3b00 5e020000 0100", unknown),
     ];
     refused(&cases, Disposition::Discard);
 }
@@ -238,25 +141,11 @@ fn what_is_dropped_in_silence() {
 fn unknown_options_that_are_answered() {
     let unknown = |kind, at| Malformed::UnknownOption { kind, at };
     let home = "3b02 01020000 c910HOME";
-    answered(
-        ("action 11", 60, "3b00 de020000 0100", unknown(0xde, 42)),
-        2,
-        42,
-    );
-    answered(
-        ("home address, hop by hop", 0, home, unknown(0xc9, 46)),
-        2,
-        46,
-    );
-    let to_multicast_too = Disposition::PacketProblem {
-        code: 2,
-        pointer: 44,
-        even_to_multicast: true,
-    };
-    refused(
-        &[("action 10", 60, "3b00 0100 9e020000", unknown(0x9e, 44))],
-        to_multicast_too,
-    );
+    answered(("action 11", 60, "3b00 de020000 0100", unknown(0xde, 42)), 2, 42);
+    answered(("home address, hop by hop", 0, home, unknown(0xc9, 46)), 2, 46);
+    let to_multicast_too =
+        Disposition::PacketProblem { code: 2, pointer: 44, even_to_multicast: true };
+    refused(&[("action 10", 60, "3b00 0100 9e020000", unknown(0x9e, 44))], to_multicast_too);
 }
 
 #[test]
@@ -271,16 +160,8 @@ fn headers_that_are_answered() {
     routing("source routing of old", "3b02 0001 00000000 HOME", 42);
     routing("two segments left", "3b02 0202 00000000 HOME", 43);
     routing("shorter than its figure", "3b00 0201 00000000", 41);
-    routing(
-        "longer than its figure",
-        "3b03 0201 00000000 HOME 0000000000000000",
-        41,
-    );
-    routing(
-        "second of type 2",
-        "2b02 0201 00000000 HOME 3b02 0201 00000000 HOME",
-        66,
-    );
+    routing("longer than its figure", "3b03 0201 00000000 HOME 0000000000000000", 41);
+    routing("second of type 2", "2b02 0201 00000000 HOME 3b02 0201 00000000 HOME", 66);
 }
 
 #[test]
@@ -325,16 +206,7 @@ fn offsets_point_into_the_packet() {
     let ipv6 = |packet: &[u8]| packet[0] >> 4 == 6;
     for vector in vectors().iter().filter(|vector| ipv6(&vector.packet)) {
         let found: Walk<'_> = walk(&vector.packet).unwrap();
-        assert_eq!(
-            &vector.packet[found.upper_offset..],
-            found.payload,
-            "{}",
-            vector.id
-        );
-        assert_eq!(
-            vector.packet[found.next_header_offset], found.upper,
-            "{}",
-            vector.id
-        );
+        assert_eq!(&vector.packet[found.upper_offset..], found.payload, "{}", vector.id);
+        assert_eq!(vector.packet[found.next_header_offset], found.upper, "{}", vector.id);
     }
 }

@@ -24,13 +24,7 @@ fn sub_options_of_a_flow() {
     let selector = flow.traffic_selector().unwrap();
     assert_eq!((selector.format, selector.octets), (2, &[0, 0, 0, 0][..]));
     let kinds: Vec<_> = flow.sub_options().collect();
-    assert_eq!(
-        kinds[1],
-        FlowSubOption::Unknown {
-            kind: 4,
-            data: &[1, 2, 3]
-        }
-    );
+    assert_eq!(kinds[1], FlowSubOption::Unknown { kind: 4, data: &[1, 2, 3] });
     assert_eq!(kinds.len(), 3);
 
     for (name, octets) in [
@@ -43,17 +37,11 @@ fn sub_options_of_a_flow() {
         ("two selectors", "0302 0100 0302 0100"),
     ] {
         let sub_options = unhex(octets);
-        let malformed = FlowIdentification {
-            sub_options: &sub_options,
-            ..flow
-        };
+        let malformed = FlowIdentification { sub_options: &sub_options, ..flow };
         assert!(!malformed.is_well_formed(), "{name}");
         assert!(malformed.sub_options().count() <= 2, "{name}");
     }
-    let empty = FlowIdentification {
-        sub_options: &[],
-        ..flow
-    };
+    let empty = FlowIdentification { sub_options: &[], ..flow };
     assert!(empty.is_well_formed());
     assert_eq!((empty.traffic_selector(), empty.bids().count()), (None, 0));
     assert_eq!(FlowIds::from_octets(&[0, 5, 0]), None);
@@ -78,10 +66,7 @@ fn selectors_are_read_back() {
         ..Selector::ANY
     });
     // Flags by the letters of RFC 6088: A C D E F G I J K M N O, and A B I J M.
-    let cases = [
-        (ipv6, 2, 0b1011_1110_1110_1110_u32 << 16),
-        (ipv4, 1, 0xc0c8_0000),
-    ];
+    let cases = [(ipv6, 2, 0b1011_1110_1110_1110_u32 << 16), (ipv4, 1, 0xc0c8_0000)];
     for (selector, format, flags) in cases {
         let octets = selector.octets();
         assert_eq!(selector.format(), format);
@@ -89,11 +74,7 @@ fn selectors_are_read_back() {
         let read = |octets: &[u8]| TrafficSelector { format, octets }.decode();
         assert_eq!(read(&octets).as_ref(), Ok(&selector));
         for len in 0..octets.len() {
-            assert_eq!(
-                read(&octets[..len]),
-                Err(SelectorRefusal::Malformed),
-                "cut to {len}"
-            );
+            assert_eq!(read(&octets[..len]), Err(SelectorRefusal::Malformed), "cut to {len}");
         }
         let longer = [&octets[..], &[0]].concat();
         assert_eq!(read(&longer), Err(SelectorRefusal::Malformed));
@@ -102,13 +83,7 @@ fn selectors_are_read_back() {
 
 #[test]
 fn selectors_by_hand() {
-    let read = |format, octets: &str| {
-        TrafficSelector {
-            format,
-            octets: &unhex(octets),
-        }
-        .decode()
-    };
+    let read = |format, octets: &str| TrafficSelector { format, octets: &unhex(octets) }.decode();
     // The golden selector of V18.
     let golden = BinarySelector::Ipv6(Selector {
         destination_port: Some(5060..=5060),
@@ -118,81 +93,26 @@ fn selectors_by_hand() {
     assert_eq!(read(2, "00220000 13c4 11"), Ok(golden));
     let refused = Err(SelectorRefusal::Malformed);
     assert_eq!(read(2, "00100000 13c4"), refused, "an end without a start");
-    assert_eq!(
-        read(2, "00100000"),
-        refused,
-        "an end without a start, and no octets"
-    );
-    assert_eq!(
-        read(3, "00220000 13c4 11"),
-        Err(SelectorRefusal::UnknownFormat)
-    );
+    assert_eq!(read(2, "00100000"), refused, "an end without a start, and no octets");
+    assert_eq!(read(3, "00220000 13c4 11"), Err(SelectorRefusal::UnknownFormat));
     let reserved = read(2, "0000ffff");
-    assert_eq!(
-        reserved,
-        Ok(BinarySelector::Ipv6(Selector::ANY)),
-        "reserved bits are ignored"
-    );
+    assert_eq!(reserved, Ok(BinarySelector::Ipv6(Selector::ANY)), "reserved bits are ignored");
 }
 
 #[test]
 fn a_selector_stands_where_its_fields_are_aligned() {
     use BinarySelector::{Ipv4, Ipv6};
     for (selector, modulus) in [
-        (
-            Ipv6(Selector {
-                protocol: Some(6..=6),
-                ..Selector::ANY
-            }),
-            1,
-        ),
-        (
-            Ipv6(Selector {
-                source_port: Some(6..=6),
-                ..Selector::ANY
-            }),
-            2,
-        ),
-        (
-            Ipv6(Selector {
-                flow_label: Some(6..=6),
-                ..Selector::ANY
-            }),
-            4,
-        ),
-        (
-            Ipv6(Selector {
-                source: Some(CARE_OF_1..=CARE_OF_1),
-                ..Selector::ANY
-            }),
-            8,
-        ),
-        (
-            Ipv4(Selector {
-                spi: Some(6..=6),
-                ..Selector::ANY
-            }),
-            4,
-        ),
-        (
-            Ipv4(Selector {
-                destination_port: Some(6..=6),
-                ..Selector::ANY
-            }),
-            2,
-        ),
+        (Ipv6(Selector { protocol: Some(6..=6), ..Selector::ANY }), 1),
+        (Ipv6(Selector { source_port: Some(6..=6), ..Selector::ANY }), 2),
+        (Ipv6(Selector { flow_label: Some(6..=6), ..Selector::ANY }), 4),
+        (Ipv6(Selector { source: Some(CARE_OF_1..=CARE_OF_1), ..Selector::ANY }), 8),
+        (Ipv4(Selector { spi: Some(6..=6), ..Selector::ANY }), 4),
+        (Ipv4(Selector { destination_port: Some(6..=6), ..Selector::ANY }), 2),
     ] {
         let octets = selector.octets();
-        let selector = TrafficSelector {
-            format: selector.format(),
-            octets: &octets,
-        };
-        for bids in [
-            &[][..],
-            &[Bid(1)],
-            &[Bid(1), Bid(2)],
-            &[Bid(1), Bid(2), Bid(3)],
-        ] {
+        let selector = TrafficSelector { format: selector.format(), octets: &octets };
+        for bids in [&[][..], &[Bid(1)], &[Bid(1), Bid(2)], &[Bid(1), Bid(2), Bid(3)]] {
             (0..8).for_each(|shift| stands_aligned(selector, bids, shift, modulus));
         }
     }
@@ -202,16 +122,11 @@ fn a_selector_stands_where_its_fields_are_aligned() {
 fn stands_aligned(selector: TrafficSelector<'_>, bids: &[Bid], shift: usize, modulus: usize) {
     let filler = vec![0xee; shift];
     let options = BindingUpdate::builder()
-        .push(&MobilityOption::Unknown {
-            kind: 200,
-            data: &filler,
-        })
+        .push(&MobilityOption::Unknown { kind: 200, data: &filler })
         .push_flow(1, 2, FlowStatus::ACCEPTED, bids, Some(selector))
         .finish();
     let (at, option) = options.entries().nth(1).unwrap();
-    let MobilityOption::FlowIdentification(flow) = option else {
-        panic!("{option:?}")
-    };
+    let MobilityOption::FlowIdentification(flow) = option else { panic!("{option:?}") };
     assert!(flow.is_well_formed());
     assert_eq!(flow.bids().collect::<Vec<_>>(), bids);
     assert_eq!(flow.traffic_selector(), Some(selector));

@@ -12,16 +12,8 @@ fn every_packet_is_put_together_again() {
     for (name, packet) in packets() {
         let layers = layers(&packet).unwrap_or_else(|error| panic!("{name}: {error}"));
         let payload = emitted(&name, &layers);
-        assert_eq!(
-            hex(&payload),
-            hex(layers.walk.payload),
-            "{name}: upper layer"
-        );
-        assert_eq!(
-            hex(&assemble(&layers, &payload)),
-            hex(&packet),
-            "{name}: packet"
-        );
+        assert_eq!(hex(&payload), hex(layers.walk.payload), "{name}: upper layer");
+        assert_eq!(hex(&assemble(&layers, &payload)), hex(&packet), "{name}: packet");
         count += 1;
     }
     assert_eq!(count, 36 + 10);
@@ -55,10 +47,7 @@ fn emitted(name: &str, layers: &Layers<'_>) -> Vec<u8> {
 
 #[test]
 fn every_clear_mobility_header_is_emitted_as_it_was() {
-    let clear: Vec<_> = vectors()
-        .into_iter()
-        .filter(|vector| vector.has_clear_mh())
-        .collect();
+    let clear: Vec<_> = vectors().into_iter().filter(|vector| vector.has_clear_mh()).collect();
     assert_eq!(clear.len(), 30);
     for vector in clear {
         let layers = layers(&vector.packet).unwrap();
@@ -117,13 +106,8 @@ fn a_third_party_mobile_node_is_understood() {
     assert_eq!(home.address.to_string(), "2001:db8:a::100");
     assert_eq!(home.offset, 46, "the option behind a PadN of four octets");
     let message = Message::parse(update.payload, update.pseudo_header()).unwrap();
-    let Message::BindingUpdate(update) = message else {
-        panic!("{message:?}")
-    };
-    assert_eq!(
-        (update.sequence.0, update.flags.0, update.lifetime.secs()),
-        (0x67fd, 0xc000, 60)
-    );
+    let Message::BindingUpdate(update) = message else { panic!("{message:?}") };
+    assert_eq!((update.sequence.0, update.flags.0, update.lifetime.secs()), (0x67fd, 0xc000, 60));
     let care_of = "2001:db8:f1::ff:fe00:e".parse().unwrap();
     assert_eq!(
         update.options.iter().collect::<Vec<_>>(),
@@ -133,12 +117,7 @@ fn a_third_party_mobile_node_is_understood() {
     let answer = layers(&frames[1]).unwrap().walk;
     assert_eq!(answer.routing_home_address, Some(home.address));
     let message = Message::parse(answer.payload, answer.pseudo_header()).unwrap();
-    let Message::BindingAcknowledgement(answer) = message else {
-        panic!("{message:?}")
-    };
-    assert_eq!(
-        (answer.status, answer.sequence.0),
-        (Status::ACCEPTED, 0x67fd)
-    );
+    let Message::BindingAcknowledgement(answer) = message else { panic!("{message:?}") };
+    assert_eq!((answer.status, answer.sequence.0), (Status::ACCEPTED, 0x67fd));
     assert_eq!(answer.options, Options::EMPTY);
 }

@@ -98,11 +98,7 @@ fn registration() -> BoxedStrategy<Message<'static>> {
     let error =
         (any::<u8>(), address(), options(24)).prop_map(|(status, home_address, options)| {
             let status = BindingErrorStatus(status);
-            Message::BindingError(BindingError {
-                status,
-                home_address,
-                options,
-            })
+            Message::BindingError(BindingError { status, home_address, options })
         });
     prop_oneof![request, update, answer, error].boxed()
 }
@@ -116,29 +112,15 @@ fn return_routability() -> BoxedStrategy<Message<'static>> {
                 Message::CareOfTestInit(CareOfTestInit { cookie, options })
             }
         });
-    let test = (
-        any::<u16>(),
-        any::<[[u8; 8]; 2]>(),
-        options(24),
-        any::<bool>(),
-    )
-        .prop_map(|(nonce_index, [cookie, token], options, home)| {
+    let test = (any::<u16>(), any::<[[u8; 8]; 2]>(), options(24), any::<bool>()).prop_map(
+        |(nonce_index, [cookie, token], options, home)| {
             if home {
-                Message::HomeTest(HomeTest {
-                    nonce_index,
-                    cookie,
-                    token,
-                    options,
-                })
+                Message::HomeTest(HomeTest { nonce_index, cookie, token, options })
             } else {
-                Message::CareOfTest(CareOfTest {
-                    nonce_index,
-                    cookie,
-                    token,
-                    options,
-                })
+                Message::CareOfTest(CareOfTest { nonce_index, cookie, token, options })
             }
-        });
+        },
+    );
     prop_oneof![init, test].boxed()
 }
 
@@ -152,11 +134,7 @@ fn administration() -> BoxedStrategy<Message<'static>> {
     let heartbeat =
         (any::<u16>(), any::<u32>(), options(12)).prop_map(|(flags, sequence, options)| {
             let flags = HeartbeatFlags(flags);
-            Message::Heartbeat(Heartbeat {
-                flags,
-                sequence,
-                options,
-            })
+            Message::Heartbeat(Heartbeat { flags, sequence, options })
         });
     let revocation = (any::<u8>(), any::<[u16; 2]>(), options(12), any::<bool>()).prop_map(
         |(code, [sequence, flags], options, indication)| {
@@ -278,20 +256,9 @@ fn raw_header() -> BoxedStrategy<Vec<u8>> {
         option
     });
     let area = vec(prop_oneof![padding, option], 0..12).prop_map(|parts| parts.concat());
-    let kinds = vec![
-        (0, 2),
-        (1, 10),
-        (2, 10),
-        (3, 18),
-        (4, 18),
-        (5, 6),
-        (6, 6),
-        (7, 18),
-        (13, 6),
-    ];
-    let data = prop::sample::select(kinds)
-        .prop_flat_map(|(kind, len)| (Just(kind), octets(len)))
-        .boxed();
+    let kinds = vec![(0, 2), (1, 10), (2, 10), (3, 18), (4, 18), (5, 6), (6, 6), (7, 18), (13, 6)];
+    let data =
+        prop::sample::select(kinds).prop_flat_map(|(kind, len)| (Just(kind), octets(len))).boxed();
     let switch = vec(any::<[u8; 16]>(), 0..4).prop_map(|addresses| {
         let mut data = vec![u8::try_from(addresses.len()).unwrap(), 0x77];
         data.extend(addresses.concat());
@@ -299,11 +266,7 @@ fn raw_header() -> BoxedStrategy<Vec<u8>> {
     });
     let revocation =
         (1..=2_u8, octets(5)).prop_map(|(kind, rest)| (16, [&[kind][..], &rest].concat()));
-    (
-        prop_oneof![4 => data, 1 => switch, 1 => revocation],
-        area,
-        any::<u8>(),
-    )
+    (prop_oneof![4 => data, 1 => switch, 1 => revocation], area, any::<u8>())
         .prop_map(|((kind, data), area, reserved)| {
             let mut mh = vec![59, 0, kind, reserved, 0, 0];
             mh.extend(data);
@@ -324,28 +287,17 @@ fn selector<A: Clone + std::fmt::Debug + 'static>(
     let words = || option::of(any::<(u32, u32)>());
     let ports = || option::of(any::<(u16, u16)>());
     let small = || option::of(any::<(u8, u8)>());
-    (
-        addresses(),
-        addresses(),
-        words(),
-        words(),
-        ports(),
-        ports(),
-        small(),
-        small(),
-    )
-        .prop_map(
-            move |(source, destination, spi, label, from, to, class, protocol)| Selector {
-                source: source.map(|(a, b)| a..=b),
-                destination: destination.map(|(a, b)| a..=b),
-                spi: spi.map(|(a, b)| a..=b),
-                flow_label: label.filter(|_| with_flow_label).map(|(a, b)| a..=b),
-                source_port: from.map(|(a, b)| a..=b),
-                destination_port: to.map(|(a, b)| a..=b),
-                traffic_class: class.map(|(a, b)| a..=b),
-                protocol: protocol.map(|(a, b)| a..=b),
-            },
-        )
+    (addresses(), addresses(), words(), words(), ports(), ports(), small(), small())
+        .prop_map(move |(source, destination, spi, label, from, to, class, protocol)| Selector {
+            source: source.map(|(a, b)| a..=b),
+            destination: destination.map(|(a, b)| a..=b),
+            spi: spi.map(|(a, b)| a..=b),
+            flow_label: label.filter(|_| with_flow_label).map(|(a, b)| a..=b),
+            source_port: from.map(|(a, b)| a..=b),
+            destination_port: to.map(|(a, b)| a..=b),
+            traffic_class: class.map(|(a, b)| a..=b),
+            protocol: protocol.map(|(a, b)| a..=b),
+        })
         .boxed()
 }
 
@@ -361,10 +313,7 @@ fn binary_selector() -> BoxedStrategy<BinarySelector> {
 fn config() -> ProptestConfig {
     // PROPTEST_CASES overrides. Failures print their input; a file of them would go stale.
     let failure_persistence = None;
-    ProptestConfig {
-        failure_persistence,
-        ..ProptestConfig::with_cases(2048)
-    }
+    ProptestConfig { failure_persistence, ..ProptestConfig::with_cases(2048) }
 }
 
 proptest! {

@@ -22,11 +22,7 @@ fn binding_identifier_has_three_lengths() {
             8 => BidCareOf::V4([1; 4].into()),
             20 => BidCareOf::V6(address.into()),
             _ => {
-                assert_eq!(
-                    option,
-                    MobilityOption::Malformed { kind: 35, data },
-                    "length {len}"
-                );
+                assert_eq!(option, MobilityOption::Malformed { kind: 35, data }, "length {len}");
                 continue;
             }
         };
@@ -37,17 +33,10 @@ fn binding_identifier_has_three_lengths() {
             priority: BidPriority::new(10),
             care_of,
         };
-        assert_eq!(
-            option,
-            MobilityOption::BindingIdentifier(expected),
-            "length {len}"
-        );
+        assert_eq!(option, MobilityOption::BindingIdentifier(expected), "length {len}");
     }
     let zero = MobilityOption::decode(kind::BINDING_IDENTIFIER, &[0; 4]);
-    assert_eq!(
-        zero,
-        MobilityOption::BindingIdentifier(BidOption::refresh(Bid::RESERVED))
-    );
+    assert_eq!(zero, MobilityOption::BindingIdentifier(BidOption::refresh(Bid::RESERVED)));
 }
 
 #[test]
@@ -81,13 +70,7 @@ fn options_with_one_length_take_no_other() {
         }
     }
     let odd = MobilityOption::decode(44, &[0; 3]);
-    assert_eq!(
-        odd,
-        MobilityOption::Malformed {
-            kind: 44,
-            data: &[0; 3]
-        }
-    );
+    assert_eq!(odd, MobilityOption::Malformed { kind: 44, data: &[0; 3] });
 }
 
 /// An option with modulus and remainder of the place of its Option Type.
@@ -97,35 +80,13 @@ type Place = (MobilityOption<'static>, usize, usize);
 fn places() -> Vec<Place> {
     use MobilityOption as Option;
     let address = Ipv4Addr::new(192, 0, 2, 1);
-    let advice = Option::BindingRefreshAdvice {
-        interval: Lifetime(1),
-    };
-    let indices = Option::NonceIndices {
-        home: 1,
-        care_of: 2,
-    };
-    let prefix = Option::MobileNetworkPrefix {
-        length: 56,
-        prefix: CARE_OF_1,
-    };
-    let authentication = Option::Authentication {
-        subtype: 1,
-        spi: 256,
-        data: &[7; 12],
-    };
-    let vendor = Option::VendorSpecific {
-        vendor: 1,
-        subtype: 2,
-        data: &[3],
-    };
-    let identifier = Option::MobileNodeIdentifier {
-        subtype: 1,
-        identifier: b"a@b",
-    };
-    let link_layer = Option::LinkLayerAddress {
-        code: 2,
-        address: &[1; 6],
-    };
+    let advice = Option::BindingRefreshAdvice { interval: Lifetime(1) };
+    let indices = Option::NonceIndices { home: 1, care_of: 2 };
+    let prefix = Option::MobileNetworkPrefix { length: 56, prefix: CARE_OF_1 };
+    let authentication = Option::Authentication { subtype: 1, spi: 256, data: &[7; 12] };
+    let vendor = Option::VendorSpecific { vendor: 1, subtype: 2, data: &[3] };
+    let identifier = Option::MobileNodeIdentifier { subtype: 1, identifier: b"a@b" };
+    let link_layer = Option::LinkLayerAddress { code: 2, address: &[1; 6] };
     let bid = |option| Option::BindingIdentifier(option);
     vec![
         (advice, 2, 0),
@@ -149,41 +110,21 @@ fn places() -> Vec<Place> {
 fn places_of_dual_stack() -> [Place; 4] {
     use MobilityOption as Option;
     let (prefix_len, prefix_wanted, address) = (32, true, Ipv4Addr::new(192, 0, 2, 1));
-    let home = Option::Ipv4HomeAddress {
-        prefix_len,
-        prefix_wanted,
-        address,
-    };
-    let ack = Option::Ipv4AddressAck {
-        status: 0,
-        prefix_len,
-        address,
-    };
-    let detection = Option::NatDetection {
-        force_udp: true,
-        refresh_secs: 110,
-    };
-    [
-        (home, 4, 0),
-        (ack, 4, 0),
-        (detection, 4, 0),
-        (Option::Ipv4CareOf(address), 4, 0),
-    ]
+    let home = Option::Ipv4HomeAddress { prefix_len, prefix_wanted, address };
+    let ack = Option::Ipv4AddressAck { status: 0, prefix_len, address };
+    let detection = Option::NatDetection { force_udp: true, refresh_secs: 110 };
+    [(home, 4, 0), (ack, 4, 0), (detection, 4, 0), (Option::Ipv4CareOf(address), 4, 0)]
 }
 
 #[test]
 fn each_option_stands_at_its_alignment() {
     // Unknown options of growing length in front move the place through all remainders.
     for (option, modulus, remainder) in places().into_iter().chain(places_of_dual_stack()) {
-        for (first_offset, shift) in [8, 12, 16, 24]
-            .into_iter()
-            .flat_map(|o| (0..8).map(move |s| (o, s)))
+        for (first_offset, shift) in
+            [8, 12, 16, 24].into_iter().flat_map(|o| (0..8).map(move |s| (o, s)))
         {
             let filler = vec![0xee; shift];
-            let filler = MobilityOption::Unknown {
-                kind: 200,
-                data: &filler,
-            };
+            let filler = MobilityOption::Unknown { kind: 200, data: &filler };
             let mut builder = OptionsBuilder::new(first_offset);
             builder.push(&filler).push(&option);
             assert_eq!(builder.refusal(), None);
@@ -195,10 +136,7 @@ fn each_option_stands_at_its_alignment() {
             assert_eq!(at % modulus, remainder, "{option:?} at {at}");
             let padding = entries[1].0 - (shift + 2);
             assert!(padding < modulus, "{option:?}: least padding");
-            if matches!(
-                option.kind(),
-                kind::AUTHENTICATION | kind::BINDING_AUTHORIZATION_DATA
-            ) {
+            if matches!(option.kind(), kind::AUTHENTICATION | kind::BINDING_AUTHORIZATION_DATA) {
                 assert_eq!(options.authenticator_len(), Some(12), "nothing behind it");
             }
         }
@@ -207,20 +145,11 @@ fn each_option_stands_at_its_alignment() {
 
 #[test]
 fn padding_of_one_octet_is_pad1_and_of_more_padn() {
-    for (len, expected) in [
-        (8, ""),
-        (7, "00"),
-        (6, "0100"),
-        (5, "010100"),
-        (1, "01050000000000"),
-    ] {
+    for (len, expected) in [(8, ""), (7, "00"), (6, "0100"), (5, "010100"), (1, "01050000000000")] {
         let data = vec![0xee; len];
         // Offset 8 and two octets in front of the data: what is missing to 24 or 16.
         let options = OptionsBuilder::new(14)
-            .push(&MobilityOption::Unknown {
-                kind: 200,
-                data: &data,
-            })
+            .push(&MobilityOption::Unknown { kind: 200, data: &data })
             .finish();
         assert_eq!(hex(&options.octets()[2 + len..]), expected, "{len}");
     }
@@ -230,81 +159,39 @@ fn padding_of_one_octet_is_pad1_and_of_more_padn() {
 fn the_builder_refuses_what_cannot_be_written() {
     use MobilityOption::{Malformed, Unknown};
     let fill = vec![0; 256];
-    let long_identifier = MobilityOption::MobileNodeIdentifier {
-        subtype: 1,
-        identifier: &fill[..255],
-    };
+    let long_identifier =
+        MobilityOption::MobileNodeIdentifier { subtype: 1, identifier: &fill[..255] };
     let (prefix_len, prefix_wanted, address) = (64, false, Ipv4Addr::UNSPECIFIED);
-    let long_prefix = MobilityOption::Ipv4HomeAddress {
-        prefix_len,
-        prefix_wanted,
-        address,
-    };
+    let long_prefix = MobilityOption::Ipv4HomeAddress { prefix_len, prefix_wanted, address };
     for (option, refusal) in [
         (long_identifier, Refusal::TooLong),
-        (
-            Unknown {
-                kind: 200,
-                data: &fill,
-            },
-            Refusal::TooLong,
-        ),
+        (Unknown { kind: 200, data: &fill }, Refusal::TooLong),
         (Unknown { kind: 0, data: &[] }, Refusal::NotRepresentable),
         (Unknown { kind: 1, data: &[] }, Refusal::NotRepresentable),
-        (
-            Unknown {
-                kind: 35,
-                data: &[0; 4],
-            },
-            Refusal::NotRepresentable,
-        ),
-        (
-            Malformed {
-                kind: 35,
-                data: &[0; 4],
-            },
-            Refusal::NotRepresentable,
-        ),
+        (Unknown { kind: 35, data: &[0; 4] }, Refusal::NotRepresentable),
+        (Malformed { kind: 35, data: &[0; 4] }, Refusal::NotRepresentable),
         (long_prefix, Refusal::NotRepresentable),
     ] {
         let mut builder = BindingUpdate::builder();
         assert_eq!(builder.try_push(&option), Err(refusal), "{option:?}");
-        builder
-            .push(&option)
-            .push(&MobilityOption::RestartCounter(1));
+        builder.push(&option).push(&MobilityOption::RestartCounter(1));
         assert_eq!(builder.refusal(), Some(refusal));
         let options = builder.finish();
         let left: Vec<_> = options.iter().collect();
-        assert_eq!(
-            left,
-            [MobilityOption::RestartCounter(1)],
-            "the others are written"
-        );
+        assert_eq!(left, [MobilityOption::RestartCounter(1)], "the others are written");
         assert_eq!(builder.refusal(), None, "and the builder starts anew");
     }
     // A malformed option can be written on purpose.
     let mut builder = BindingUpdate::builder();
-    assert_eq!(
-        builder.try_push(&Malformed {
-            kind: 35,
-            data: &[0; 5]
-        }),
-        Ok(())
-    );
+    assert_eq!(builder.try_push(&Malformed { kind: 35, data: &[0; 5] }), Ok(()));
 }
 
 #[test]
 fn nothing_follows_an_authenticator_but_another() {
     let mut builder = BindingUpdate::builder();
     builder.push_authentication(1, 256, 12);
-    let identifier = MobilityOption::MobileNodeIdentifier {
-        subtype: 1,
-        identifier: b"a@b",
-    };
-    assert_eq!(
-        builder.try_push(&identifier),
-        Err(Refusal::AfterAuthenticator)
-    );
+    let identifier = MobilityOption::MobileNodeIdentifier { subtype: 1, identifier: b"a@b" };
+    assert_eq!(builder.try_push(&identifier), Err(Refusal::AfterAuthenticator));
     builder.push_authentication(2, 3, 20);
     assert_eq!(builder.refusal(), None);
     let options = builder.finish();
@@ -313,25 +200,17 @@ fn nothing_follows_an_authenticator_but_another() {
     let last = filled.iter().last();
     assert_eq!(
         last,
-        Some(MobilityOption::Authentication {
-            subtype: 2,
-            spi: 3,
-            data: &[0x5a; 20]
-        })
+        Some(MobilityOption::Authentication { subtype: 2, spi: 3, data: &[0x5a; 20] })
     );
 }
 
 #[test]
 fn an_authenticator_goes_nowhere_else() {
     // No authenticator at the end, or a shorter one: the octets stay.
-    let plain = BindingUpdate::builder()
-        .push(&MobilityOption::RestartCounter(7))
-        .finish();
+    let plain = BindingUpdate::builder().push(&MobilityOption::RestartCounter(7)).finish();
     assert_eq!(plain.authenticator_len(), None);
     assert_eq!(plain.clone().with_authenticator(&[1; 12]), plain);
-    let short = BindingUpdate::builder()
-        .push_authentication(1, 256, 12)
-        .finish();
+    let short = BindingUpdate::builder().push_authentication(1, 256, 12).finish();
     assert_eq!(short.clone().with_authenticator(&[1; 13]), short);
     assert_eq!(Options::EMPTY.with_authenticator(&[1; 12]), Options::EMPTY);
     // Padding behind the authenticator, as a careless sender does.
@@ -344,31 +223,20 @@ fn an_authenticator_goes_nowhere_else() {
 fn a_header_is_filled_to_the_last_octet() {
     let mut builder = BindingUpdate::builder();
     let mut written = 0;
-    while builder
-        .try_push(&MobilityOption::BindingIdentifier(BidOption::refresh(Bid(
-            1,
-        ))))
-        .is_ok()
-    {
+    while builder.try_push(&MobilityOption::BindingIdentifier(BidOption::refresh(Bid(1)))).is_ok() {
         written += 1;
     }
     // Twelve octets in front, six for each option.
     assert_eq!(written, (limits::MOBILITY_HEADER_OCTETS_MAX - 12) / 6);
     let options = builder.finish();
-    assert_eq!(
-        12 + options.octets().len(),
-        limits::MOBILITY_HEADER_OCTETS_MAX
-    );
+    assert_eq!(12 + options.octets().len(), limits::MOBILITY_HEADER_OCTETS_MAX);
     assert_eq!(options.iter().count(), written);
 }
 
 #[test]
 fn short_options_are_limited_by_their_number() {
     let mut builder = BindingUpdate::builder();
-    let empty = MobilityOption::Unknown {
-        kind: 200,
-        data: &[],
-    };
+    let empty = MobilityOption::Unknown { kind: 200, data: &[] };
     for _ in 0..limits::MOBILITY_OPTIONS_MAX {
         assert_eq!(builder.try_push(&empty), Ok(()));
     }
@@ -384,20 +252,12 @@ fn an_area_too_long_for_a_message_is_cut_between_options() {
     let options = builder.finish();
     assert_eq!(options.iter().count(), 340);
     let (nonce_index, cookie, token) = (1, [2; 8], [3; 8]);
-    let message = Message::HomeTest(HomeTest {
-        nonce_index,
-        cookie,
-        token,
-        options,
-    });
+    let message = Message::HomeTest(HomeTest { nonce_index, cookie, token, options });
     let octets = message.emit(CARE_OF_1, CARE_OF_1);
     assert!(octets.len() <= limits::MOBILITY_HEADER_OCTETS_MAX);
     let pseudo = PseudoHeader::mobility(CARE_OF_1, CARE_OF_1);
     let read = Message::parse(&octets, pseudo).unwrap();
-    assert_eq!(
-        read.options().iter().count(),
-        (limits::MOBILITY_HEADER_OCTETS_MAX - 24) / 6
-    );
+    assert_eq!(read.options().iter().count(), (limits::MOBILITY_HEADER_OCTETS_MAX - 24) / 6);
     assert!(read.options().iter().all(|option| option == identifier));
 }
 
@@ -405,22 +265,11 @@ fn an_area_too_long_for_a_message_is_cut_between_options() {
 fn equal_up_to_the_padding_at_the_end() {
     let short = unhex("020200050000");
     let long = unhex("0202000501080000000000000000");
-    let (short, long) = (
-        Options::parse(&short, 12).unwrap(),
-        Options::parse(&long, 12).unwrap(),
-    );
+    let (short, long) = (Options::parse(&short, 12).unwrap(), Options::parse(&long, 12).unwrap());
     assert_eq!(short, long);
     assert_ne!(short.octets(), long.octets());
     let inside = unhex("00 02020005");
-    assert_ne!(
-        Options::parse(&inside, 12).unwrap(),
-        short,
-        "padding in front counts"
-    );
-    assert!(
-        Options::parse(&unhex("010200000000"), 12)
-            .unwrap()
-            .is_empty()
-    );
+    assert_ne!(Options::parse(&inside, 12).unwrap(), short, "padding in front counts");
+    assert!(Options::parse(&unhex("010200000000"), 12).unwrap().is_empty());
     assert!(!short.is_empty());
 }

@@ -60,11 +60,7 @@ pub(crate) struct Vector {
 impl Vector {
     /// Another field, in hexadecimal.
     pub(crate) fn octets(&self, field: &str) -> Vec<u8> {
-        unhex(
-            self.fields[field]
-                .as_str()
-                .unwrap_or_else(|| panic!("{}: {field}", self.id)),
-        )
+        unhex(self.fields[field].as_str().unwrap_or_else(|| panic!("{}: {field}", self.id)))
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
@@ -95,28 +91,18 @@ pub(crate) fn vectors() -> Vec<Vector> {
         let name = vector.fields["pcap"].as_str().unwrap();
         let frame = usize::try_from(vector.fields["frame"].as_u64().unwrap()).unwrap();
         let capture = pcap(&format!("vectors/{name}.pcap"));
-        assert_eq!(
-            capture[frame - 1],
-            vector.packet,
-            "{}: capture and list agree",
-            vector.id
-        );
+        assert_eq!(capture[frame - 1], vector.packet, "{}: capture and list agree", vector.id);
     }
     list
 }
 
 pub(crate) fn vector(id: &str) -> Vector {
-    vectors()
-        .into_iter()
-        .find(|vector| vector.id == id)
-        .unwrap()
+    vectors().into_iter().find(|vector| vector.id == id).unwrap()
 }
 
 /// All golden IP packets with a name each.
 pub(crate) fn packets() -> Vec<(String, Vec<u8>)> {
-    let named = vectors()
-        .into_iter()
-        .map(|vector| (vector.id, vector.packet));
+    let named = vectors().into_iter().map(|vector| (vector.id, vector.packet));
     let captured = CAPTURES.iter().flat_map(|name| {
         let packets = pcap(&format!("captures/{name}.pcap"));
         packets
@@ -165,11 +151,7 @@ pub(crate) fn layers(packet: &[u8]) -> Result<Layers<'_>, Malformed> {
         tunnel.push(found.header);
         found = walk(found.payload)?;
     }
-    Ok(Layers {
-        ipv4,
-        tunnel,
-        walk: found,
-    })
+    Ok(Layers { ipv4, tunnel, walk: found })
 }
 
 /// Puts a packet together again around new upper-layer octets.

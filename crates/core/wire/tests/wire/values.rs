@@ -21,14 +21,7 @@ fn sequence_numbers_are_compared_around_the_circle() {
 
 #[test]
 fn lifetimes_count_four_seconds() {
-    for (secs, units) in [
-        (0, 0),
-        (3, 0),
-        (4, 1),
-        (7, 1),
-        (900, 225),
-        (262_140, 65_535),
-    ] {
+    for (secs, units) in [(0, 0), (3, 0), (4, 1), (7, 1), (900, 225), (262_140, 65_535)] {
         assert_eq!(Lifetime::from_secs(secs), Lifetime(units), "{secs} s");
     }
     assert_eq!(Lifetime::from_secs(u32::MAX), Lifetime(u16::MAX));
@@ -88,24 +81,16 @@ fn addresses_by_kind() {
 
 #[test]
 fn flags_stand_where_the_registry_says() {
-    let flags = BuFlags::ACKNOWLEDGE
-        .with(BuFlags::HOME_REGISTRATION)
-        .with(BuFlags::OVERWRITE);
+    let flags = BuFlags::ACKNOWLEDGE.with(BuFlags::HOME_REGISTRATION).with(BuFlags::OVERWRITE);
     assert_eq!(flags, BuFlags(0xc040));
     assert!(flags.contains(BuFlags::OVERWRITE));
     assert!(!flags.contains(BuFlags::MOBILE_ROUTER));
-    assert_eq!(
-        BaFlags::KEY_MANAGEMENT_MOBILITY.with(BaFlags::MOBILE_ROUTER),
-        BaFlags(0xc0)
-    );
+    assert_eq!(BaFlags::KEY_MANAGEMENT_MOBILITY.with(BaFlags::MOBILE_ROUTER), BaFlags(0xc0));
 }
 
 #[test]
 fn code_points_have_names_and_unknown_ones_survive() {
-    assert_eq!(
-        Status::MCOA_UNKNOWN_COA.to_string(),
-        "167 (MCOA UNKNOWN COA)"
-    );
+    assert_eq!(Status::MCOA_UNKNOWN_COA.to_string(), "167 (MCOA UNKNOWN COA)");
     assert_eq!(Status(200).to_string(), "200");
     assert!(Status(127).is_accepted() && !Status(128).is_accepted());
     assert_eq!(

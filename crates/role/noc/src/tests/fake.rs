@@ -42,10 +42,7 @@ impl Script {
             sent_revision,
         };
         let feed_subscribers = match node_id {
-            1 => vec![
-                subscriber("forwarder-2", 120),
-                subscriber("forwarder-1", 118),
-            ],
+            1 => vec![subscriber("forwarder-2", 120), subscriber("forwarder-1", 118)],
             _ => Vec::new(),
         };
         let status = admin::GetStatusResponse {
@@ -70,12 +67,7 @@ impl Script {
             lifetime_max_secs: 3_600,
             ..admin::HomePrefix::default()
         };
-        Self {
-            status,
-            prefix,
-            home: home("2001:db8:0:1::100"),
-            refuse_lists: false,
-        }
+        Self { status, prefix, home: home("2001:db8:0:1::100"), refuse_lists: false }
     }
 
     /// Every text that a store can send is hostile.
@@ -99,10 +91,7 @@ impl Script {
             .add_service(bindings_server::BindingsServer::new(self))
             .serve_with_incoming(TcpIncoming::from(listener));
         let server = Task::spawn("fake", async move { server.await.expect("serves") });
-        Fake {
-            endpoint,
-            _server: server,
-        }
+        Fake { endpoint, _server: server }
     }
 
     fn listed<T>(&self, list: T) -> Result<Response<T>, Status> {

@@ -1,9 +1,6 @@
 //! What an operator reads when the configuration is wrong.
 
-#![expect(
-    clippy::result_large_err,
-    reason = "the error type is what Jail asks for"
-)]
+#![expect(clippy::result_large_err, reason = "the error type is what Jail asks for")]
 
 use figment::Jail;
 
@@ -38,9 +35,7 @@ fn message_of(text: &str, environment: &[(&str, &str)]) -> String {
         for (name, value) in environment {
             jail.set_env(name, value);
         }
-        message = load::<Example>(Path::new("store.toml"))
-            .expect_err("is wrong")
-            .to_string();
+        message = load::<Example>(Path::new("store.toml")).expect_err("is wrong").to_string();
         Ok(())
     });
     message
@@ -72,10 +67,7 @@ fn each_fault_names_file_key_and_expectation() {
             "node_id = \"one\"\nlisten = \"127.0.0.1:1\"",
             "store.toml: `node_id` is string \"one\"; expected u64",
         ),
-        (
-            "node_id = 1",
-            "store.toml: `listen` is missing; expected a value",
-        ),
+        ("node_id = 1", "store.toml: `listen` is missing; expected a value"),
         (
             "node_id = 1\nlisten = \"localhost\"",
             "store.toml: `listen` invalid socket address syntax; \
@@ -115,23 +107,13 @@ fn a_fault_of_the_environment_names_the_variable() {
 #[test]
 fn a_file_that_is_no_toml_or_is_not_there_is_named() {
     let syntax = message_of("node_id = [", &[]);
-    assert!(
-        syntax.starts_with("store.toml: TOML parse error at line 1"),
-        "{syntax}"
-    );
+    assert!(syntax.starts_with("store.toml: TOML parse error at line 1"), "{syntax}");
     let missing = load::<Example>(Path::new("/nonexistent/store.toml")).expect_err("not there");
-    assert!(
-        missing
-            .to_string()
-            .starts_with("/nonexistent/store.toml: cannot be read: ")
-    );
+    assert!(missing.to_string().starts_with("/nonexistent/store.toml: cannot be read: "));
 }
 
 #[test]
 fn a_role_adds_faults_of_its_own() {
     let error = ConfigError::invalid(Path::new("s.toml"), "node_id", "is 4", "a key of `peers`");
-    assert_eq!(
-        error.to_string(),
-        "s.toml: `node_id` is 4; expected a key of `peers`"
-    );
+    assert_eq!(error.to_string(), "s.toml: `node_id` is 4; expected a key of `peers`");
 }

@@ -45,17 +45,24 @@ pub struct Endpoints {
     pub forwarders: Vec<Member>,
 }
 
+/// How long a cluster may take to end by itself.
+const ORDERLY_END: Duration = Duration::from_secs(5);
+
 /// The process tree; it ends when this is dropped.
 pub struct DevCluster {
     child: Child,
     data: TempDir,
 }
 
-/// Builds the programs once and says where they are.
+/// Builds the programs once and says where they are. `PROGRAMS_OF_HOMEPORT` names a directory of
+/// programs that are taken as they are, such as those of another version.
 ///
 /// # Errors
 /// When they do not build.
 pub fn program(name: &str) -> Result<PathBuf> {
+    if let Some(directory) = std::env::var_os("PROGRAMS_OF_HOMEPORT") {
+        return Ok(PathBuf::from(directory).join(name));
+    }
     static BUILT: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     let built = *BUILT.get_or_init(|| {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -78,15 +85,28 @@ impl DevCluster {
     /// # Errors
     /// When it does not come up.
     pub async fn start() -> Result<Self> {
-        let data = tempfile::tempdir()?;
         let port = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        Self::start_in(&["--mode", "udp", "--udp-port", &port.to_string()]).await
+    }
+
+    /// Starts `homeport dev` with IPv6 links in namespaces, which needs root, and waits until it
+    /// serves.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_with_links() -> Result<Self> {
+        Self::start_in(&["--mode", "tun"]).await
+    }
+
+    async fn start_in(mode: &[&str]) -> Result<Self> {
+        let data = tempfile::tempdir()?;
         let output = std::fs::File::create(data.path().join("dev.out"))?;
         let child = Command::new(program("homeport")?)
-            .args(["dev", "--mode", "udp", "--udp-port"])
-            .arg(port.to_string())
+            .args(["dev", "--end-with-stdin"])
+            .args(mode)
             .arg("--data-dir")
             .arg(data.path())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
@@ -221,6 +241,12 @@ impl DevCluster {
 
 impl Drop for DevCluster {
     fn drop(&mut self) {
+        // Who listens there ends in order, and leaves no namespace behind.
+        drop(self.child.stdin.take());
+        let started = std::time::Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && started.elapsed() < ORDERLY_END {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         // Its children end when it does: their standard input closes.
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
             eprintln!("homeport dev: {error}");

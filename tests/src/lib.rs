@@ -21,6 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+pub mod conformance;
 pub mod dev;
 pub mod failover;
 pub mod feed;

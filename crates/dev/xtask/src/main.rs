@@ -2,6 +2,7 @@
 //! what it found, writes it as JSON when asked, and exits non-zero when something failed.
 
 mod chart;
+mod conformance;
 mod failover;
 mod layers;
 mod packages;
@@ -12,6 +13,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use homeport_tests::conformance::Selection;
 
 use crate::report::Report;
 
@@ -30,6 +32,15 @@ struct Arguments {
 enum Task {
     /// Lint the Helm chart and render it with each set of example values.
     Chart,
+    /// Run the conformance cases on the wire of a running cluster and write docs/conformance.md.
+    Conformance {
+        /// Kill the store's leader between the steps of each case.
+        #[arg(long)]
+        during_leader_kill: bool,
+        /// Only this case, or this group of cases.
+        #[arg(long, value_name = "ID")]
+        case: Option<String>,
+    },
     /// Kill the store's leader while a mobile node refreshes every 100 ms.
     Failover {
         /// How many times.
@@ -61,9 +72,14 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let root = workspace_root()?;
-    let report = match arguments.task {
+    let report = match &arguments.task {
         Task::Chart => chart::check(&root)?,
-        Task::Failover { kills } => failover::run(kills)?,
+        Task::Conformance { during_leader_kill, case } => {
+            let (during_leader_kill, case) = (*during_leader_kill, case.clone());
+            let selection = Selection { during_leader_kill, case, quick: false };
+            conformance::run(&root, &selection)?
+        }
+        Task::Failover { kills } => failover::run(*kills)?,
         Task::Layers => layers::check(&root)?,
         Task::Packages => packages::install()?,
         Task::Test => suite::run(&root)?,

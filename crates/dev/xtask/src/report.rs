@@ -5,6 +5,9 @@ use std::{fs, path::Path};
 use anyhow::Context as _;
 use serde::Serialize;
 
+/// What else a task says, by its name.
+pub(crate) type Detail = serde_json::Map<String, serde_json::Value>;
+
 /// Counts of a task, and what it measured.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Report {
@@ -16,6 +19,9 @@ pub(crate) struct Report {
     pub(crate) skipped: u64,
     /// Measured values.
     pub(crate) figures: Vec<Figure>,
+    /// What only this task has to say.
+    #[serde(flatten)]
+    pub(crate) detail: Detail,
 }
 
 /// One measured value.
@@ -45,6 +51,7 @@ impl Report {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.figures.extend(other.figures);
+        self.detail.extend(other.detail);
     }
 
     /// Adds a measured value.

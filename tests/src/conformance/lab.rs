@@ -1,0 +1,304 @@
+//! A running cluster, and the rest of the Internet: a TUN in the namespace of its router, from which the
+//! suite sends packets as everybody out there, and on which it gets what is sent to them.
+//!
+//! Addresses say whose they are: `2001:db8:c1:N::/64` to `2001:db8:cf:N::/64` and eight addresses of
+//! 198.18.0.0/15 belong to case number N, and its inbox gets what is sent to them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
+use homeport_api::admin::subscribers_client::SubscribersClient;
+use homeport_api::admin::{
+    Authentication, CreateHomePrefixRequest, CreateSubscriberRequest, HomePrefix, Subscriber,
+};
+use homeport_hostnet::{Namespace, Network, Route, Tun, write_sysctl};
+use serde::Deserialize;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::task::JoinHandle;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+
+use super::decode::{Packet, decode};
+use super::steps::Steps;
+use crate::dev::{DevCluster, Member};
+use crate::eventually;
+
+/// The suite's interface in the router's namespace.
+const INTERFACE: &str = "everybody";
+/// Its MTU: that of Ethernet.
+const MTU: u16 = 1500;
+/// Everybody's IPv6 addresses.
+const EVERYBODY: &str = "2001:db8:c0::/44";
+/// Everybody's IPv4 addresses (RFC 2544).
+const EVERYBODY_IPV4: &str = "198.18.0.0/15";
+/// Third group of the home prefixes and of the mobile network prefixes, for each forwarder.
+const HOME_GROUPS: [u16; 2] = [0x40, 0x41];
+const NETWORK_GROUPS: [u16; 2] = [0x50, 0x51];
+
+/// A packet, or what is wrong with it.
+pub type Arrived = Result<Packet, String>;
+
+/// What of `endpoints.json` only this suite uses.
+#[derive(Debug, Deserialize)]
+struct Laboratory {
+    udp: std::net::SocketAddr,
+    namespaces: Namespaces,
+}
+
+#[derive(Debug, Deserialize)]
+struct Namespaces {
+    router: String,
+}
+
+/// What a home prefix allows; each value that occurs gets home prefixes of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Policy {
+    /// MN-HA option of RFC 4285, else everything is believed.
+    pub authenticated: bool,
+    /// RFC 5648.
+    pub multiple_care_of: bool,
+    /// Several BID options in one Binding Update.
+    pub bulk: bool,
+    /// A home binding beside foreign ones.
+    pub home_and_foreign: bool,
+    /// No other router on the home link.
+    pub only_router: bool,
+    /// Bindings of a home address.
+    pub bindings_max: u32,
+}
+
+impl Policy {
+    /// Everything allowed.
+    pub const OPEN: Self = Self {
+        authenticated: false,
+        multiple_care_of: true,
+        bulk: true,
+        home_and_foreign: true,
+        only_router: false,
+        bindings_max: 8,
+    };
+}
+
+/// A home prefix.
+#[derive(Clone, Copy, Debug)]
+pub struct Home {
+    /// Its first address.
+    pub prefix: Ipv6Addr,
+    /// The home agent.
+    pub agent: Ipv6Addr,
+    /// The home agent over IPv4.
+    pub agent4: Ipv4Addr,
+}
+
+/// The cluster and the TUN.
+pub struct Lab {
+    /// The processes.
+    pub cluster: DevCluster,
+    /// Where the leader may be killed.
+    pub steps: Arc<Steps>,
+    /// The home agent's UDP port.
+    pub udp_port: u16,
+    tun: Arc<Tun>,
+    inboxes: Arc<Mutex<BTreeMap<u16, mpsc::UnboundedSender<Arrived>>>>,
+    homes: AsyncMutex<BTreeMap<(Policy, usize), Home>>,
+    leader: AsyncMutex<Option<Channel>>,
+    reader: JoinHandle<()>,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Lab {
+    /// Starts a cluster and becomes everybody else.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start(steps: Arc<Steps>) -> Result<Self> {
+        let cluster = DevCluster::start_with_links().await?;
+        let file = std::fs::read_to_string(cluster.data_dir().join("endpoints.json"))?;
+        let laboratory: Laboratory =
+            serde_json::from_str(&file).context("endpoints.json of a laboratory")?;
+        let router = Namespace::Named(laboratory.namespaces.router);
+        let tun = Arc::new(Tun::open(&router, INTERFACE, MTU)?);
+        for place in ["all", "default", INTERFACE] {
+            write_sysctl(&router, &format!("net/ipv4/conf/{place}/rp_filter"), "0")?;
+        }
+        let network = Network::open(&router)?;
+        for everybody in [EVERYBODY, EVERYBODY_IPV4] {
+            network.replace_route(&Route::to(everybody.parse()?).device(INTERFACE)).await?;
+        }
+        for (side, groups) in HOME_GROUPS.iter().zip(NETWORK_GROUPS).enumerate() {
+            for group in [*groups.0, groups.1] {
+                let prefix = format!("2001:db8:{group:x}::/48");
+                let via: IpAddr = format!("2001:db8:ff:{}::2", side + 1).parse()?;
+                let link = format!("forwarder-{}", side + 1);
+                let route = Route::to(prefix.parse()?).via(via).device(&link);
+                network.replace_route(&route).await?;
+            }
+            let prefix = format!("198.51.{}.0/24", 101 + side);
+            let via: IpAddr = format!("172.31.{}.2", side + 1).parse()?;
+            let link = format!("forwarder-{}", side + 1);
+            network.replace_route(&Route::to(prefix.parse()?).via(via).device(&link)).await?;
+        }
+        let inboxes = Arc::default();
+        let reader = tokio::spawn(read(Arc::clone(&tun), Arc::clone(&inboxes)));
+        let udp_port = laboratory.udp.port();
+        let (homes, leader) = (AsyncMutex::default(), AsyncMutex::default());
+        Ok(Self { cluster, steps, udp_port, tun, inboxes, homes, leader, reader })
+    }
+
+    /// Opens the inbox of a case.
+    pub fn inbox(&self, case: u16) -> mpsc::UnboundedReceiver<Arrived> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.inboxes.lock().unwrap_or_else(PoisonError::into_inner).insert(case, sender);
+        receiver
+    }
+
+    /// Sends a packet as whoever its source names.
+    ///
+    /// # Errors
+    /// When the interface refuses it.
+    pub async fn send(&self, packet: &[u8]) -> Result<()> {
+        Ok(self.tun.send(packet).await?)
+    }
+
+    /// The home prefix of this policy behind the forwarder of this case.
+    ///
+    /// # Errors
+    /// When the store refuses it.
+    pub async fn home(&self, policy: Policy, case: u16) -> Result<Home> {
+        let side = usize::from(case % 2);
+        let mut homes = self.homes.lock().await;
+        if let Some(home) = homes.get(&(policy, side)) {
+            return Ok(*home);
+        }
+        let at = u16::try_from(homes.len() + 1)?;
+        let prefix = Ipv6Addr::new(0x2001, 0xdb8, HOME_GROUPS[side], at, 0, 0, 0, 0);
+        let agent = Ipv6Addr::from(u128::from(prefix) | 1);
+        let agent4 = Ipv4Addr::new(198, 51, 101 + u8::try_from(side)?, u8::try_from(at)?);
+        let authentication =
+            if policy.authenticated { Authentication::MnHa } else { Authentication::None };
+        let home_prefix = HomePrefix {
+            prefix: format!("{prefix}/64"),
+            home_agent: agent.to_string(),
+            home_agent_ipv4: agent4.to_string(),
+            authentication: authentication.into(),
+            multiple_care_of_allowed: Some(policy.multiple_care_of),
+            bulk_allowed: Some(policy.bulk),
+            home_and_foreign_allowed: Some(policy.home_and_foreign),
+            bindings_per_home_address_max: policy.bindings_max,
+            only_router: policy.only_router,
+            ..HomePrefix::default()
+        };
+        let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+        self.ask_leader("home prefix", async |channel| {
+            HomePrefixesClient::new(channel).create_home_prefix(request.clone()).await.map(drop)
+        })
+        .await?;
+        let home = Home { prefix, agent, agent4 };
+        homes.insert((policy, side), home);
+        Ok(home)
+    }
+
+    /// Creates a subscriber.
+    ///
+    /// # Errors
+    /// When the store refuses it.
+    pub async fn subscribe(&self, subscriber: Subscriber) -> Result<()> {
+        let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+        self.ask_leader("subscriber", async |channel| {
+            SubscribersClient::new(channel).create_subscriber(request.clone()).await.map(drop)
+        })
+        .await
+    }
+
+    /// Asks the leader, whoever that is by now; what exists already is fine.
+    async fn ask_leader(
+        &self,
+        what: &str,
+        ask: impl AsyncFn(Channel) -> Result<(), tonic::Status>,
+    ) -> Result<()> {
+        let mut refused = None;
+        let asked = eventually(what, async || match ask(self.leader().await?).await {
+            Ok(()) => Ok(()),
+            Err(status) if status.code() == Code::AlreadyExists => Ok(()),
+            Err(status)
+                if matches!(
+                    status.code(),
+                    Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound
+                ) =>
+            {
+                refused = Some(anyhow!("{what}: {}", status.message()));
+                Ok(())
+            }
+            Err(status) => {
+                *self.leader.lock().await = None;
+                bail!("{what}: {}", status.message())
+            }
+        });
+        asked.await?;
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// A connection to the leader.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn leader(&self) -> Result<Channel> {
+        let mut known = self.leader.lock().await;
+        if let Some(channel) = known.as_ref() {
+            return Ok(channel.clone());
+        }
+        let channel = channel_to(&self.cluster.leader().await?).await?;
+        *known = Some(channel.clone());
+        Ok(channel)
+    }
+
+    /// Forgets who led: somebody was killed.
+    pub async fn forget_leader(&self) {
+        *self.leader.lock().await = None;
+    }
+}
+
+/// A connection to a process.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn channel_to(member: &Member) -> Result<Channel> {
+    let address = member.grpc.as_ref().context("it serves no gRPC")?;
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    let endpoint = endpoint.connect_timeout(Duration::from_secs(1)).timeout(Duration::from_secs(5));
+    Ok(endpoint.connect().await?)
+}
+
+/// Gives each packet to the case whose address it is for.
+async fn read(tun: Arc<Tun>, inboxes: Arc<Mutex<BTreeMap<u16, mpsc::UnboundedSender<Arrived>>>>) {
+    let mut packet = vec![0; usize::from(MTU) * 4];
+    while let Ok(len) = tun.recv(&mut packet).await {
+        let octets = &packet[..len];
+        let Some(case) = case_of(octets) else { continue };
+        let arrived = decode(octets).map_err(|error| format!("{error:#}: {octets:02x?}"));
+        let inboxes = inboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inbox) = inboxes.get(&case) {
+            // A case that has ended needs nothing any more.
+            drop(inbox.send(arrived));
+        }
+    }
+}
+
+/// The case that a packet's destination belongs to.
+fn case_of(octets: &[u8]) -> Option<u16> {
+    let pair = |at: usize| Some(u16::from_be_bytes([*octets.get(at)?, *octets.get(at + 1)?]));
+    match octets.first()? >> 4 {
+        6 => (0xc0..=0xcf).contains(&pair(28)?).then_some(pair(30)?),
+        4 => Some(pair(18)? / 8),
+        _ => None,
+    }
+}

@@ -1,0 +1,244 @@
+//! The conformance suite: a mobile node, a correspondent node, routers and hosts of a home link, all on
+//! the wire of a running cluster, that go through a table of cases.
+//!
+//! Nothing of the codec under test is used: see [`packet`] and [`decode`]. The table stands in
+//! `tests/conformance/`; each of its scripts is a function of a module here.
+
+pub mod base;
+pub mod catalogue;
+pub mod decode;
+pub mod discovery;
+mod exchange;
+pub mod homelink;
+pub mod lab;
+pub mod packet;
+pub mod report;
+pub mod stage;
+pub mod steps;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use futures_util::StreamExt as _;
+
+use self::catalogue::{Link, Row};
+use self::lab::{Lab, Policy};
+use self::stage::{CannotRun, Stage};
+use self::steps::Steps;
+
+/// Cases that run at once: they mostly wait.
+const TOGETHER: usize = 24;
+/// How long a case may take.
+const CASE_MAX: Duration = Duration::from_secs(120);
+/// The same where the leader is killed between its steps.
+const CASE_WITH_KILLS_MAX: Duration = Duration::from_secs(600);
+
+/// What became of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All that must come came.
+    Passed,
+    /// Not so.
+    Failed,
+    /// This build or machine cannot run it.
+    CannotRun,
+}
+
+impl Verdict {
+    /// As it stands in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::CannotRun => "cannot run",
+        }
+    }
+}
+
+/// A case that was tried.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// The case.
+    pub row: Row,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why it did not pass; empty when it did.
+    pub reason: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What is to be run.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Kill the store's leader between the steps.
+    pub during_leader_kill: bool,
+    /// Only cases whose id is this, or begins with it and an underscore.
+    pub case: Option<String>,
+    /// Only cases that take no more than a few seconds.
+    pub quick: bool,
+}
+
+/// Each script by its name in the table.
+macro_rules! scripts {
+    ($($name:literal => $path:path,)*) => {
+        /// Whether a script of this name exists.
+        #[must_use]
+        pub fn is_known(script: &str) -> bool {
+            matches!(script, $($name)|*)
+        }
+
+        async fn play(stage: &Stage, row: &Row) -> Result<()> {
+            match row.script.as_str() {
+                $($name => Box::pin($path(stage, row)).await,)*
+                other => bail!("there is no script {other}"),
+            }
+        }
+    };
+}
+
+scripts! {
+    "bad_home_address" => base::bad_home_address,
+    "dad" => homelink::dad,
+    "deregister" => base::deregister,
+    "discover" => discovery::discover,
+    "downlink" => base::downlink,
+    "echo_agent" => base::echo_agent,
+    "expire" => base::expire,
+    "first_advertisement" => homelink::first_advertisement,
+    "home_agents" => homelink::home_agents,
+    "home_test" => base::home_test,
+    "ipsec" => base::ipsec,
+    "link_local_ping" => homelink::link_local_ping,
+    "not_home_subnet" => base::not_home_subnet,
+    "payload_proto" => base::payload_proto,
+    "prefix_lifetime" => base::prefix_lifetime,
+    "protection" => base::protection,
+    "register" => base::register,
+    "sequence" => base::sequence,
+    "short_header" => base::short_header,
+    "shorten" => base::shorten,
+    "solicit" => homelink::solicit,
+    "solicit_prefix" => discovery::solicit_prefix,
+    "tunnel_error" => base::tunnel_error,
+    "unknown_type" => base::unknown_type,
+    "uplink" => base::uplink,
+    "uplink_unbound" => base::uplink_unbound,
+    "with_nonce_indices" => base::with_nonce_indices,
+    "wrong_checksum" => base::wrong_checksum,
+}
+
+/// What the home prefix of a case allows: `policy=no-bulk,max=3`.
+fn policy(row: &Row) -> Result<Policy> {
+    let mut policy = Policy::OPEN;
+    if row.script == "protection" {
+        policy.authenticated = true;
+    }
+    for word in row.get("policy").into_iter().flat_map(|words| words.split(',')) {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("no-mcoa", _) => policy.multiple_care_of = false,
+            ("no-bulk", _) => policy.bulk = false,
+            ("no-home-and-foreign", _) => policy.home_and_foreign = false,
+            ("only-router", _) => policy.only_router = true,
+            ("max", value) => policy.bindings_max = value.parse()?,
+            _ => bail!("policy {word:?} of {}", row.id),
+        }
+    }
+    Ok(policy)
+}
+
+/// Runs the selected cases on a cluster of their own.
+///
+/// # Errors
+/// When the table is ill-formed or the cluster does not come up; a case that fails is no error.
+pub async fn run(selection: &Selection) -> Result<Vec<Tried>> {
+    let rows: Vec<Row> = selected(selection)?;
+    let steps = Arc::new(Steps::new(selection.during_leader_kill));
+    let lab = Arc::new(Lab::start(Arc::clone(&steps)).await?);
+    let cases = rows.into_iter().map(|row| {
+        let lab = Arc::clone(&lab);
+        async move { tried(lab, row).await }
+    });
+    let cases = futures_util::stream::iter(cases).buffer_unordered(TOGETHER).collect();
+    let mut tried: Vec<Tried> = tokio::select! {
+        tried = cases => tried,
+        never = kill_leaders(&lab), if selection.during_leader_kill => match never {},
+    };
+    tried.sort_by_key(|tried| tried.row.number);
+    Ok(tried)
+}
+
+/// The rows that a selection names.
+///
+/// # Errors
+/// When the table is ill-formed or has no such case.
+pub fn selected(selection: &Selection) -> Result<Vec<Row>> {
+    let mut rows = catalogue::cases()?;
+    if let Some(case) = &selection.case {
+        let group = format!("{case}_");
+        rows.retain(|row| row.id == *case || row.id.starts_with(&group));
+    }
+    if selection.quick {
+        rows.retain(|row| row.part == 1 || row.part == 3);
+        rows.retain(|row| row.link == Link::Virtual && !row.has("slow") && row.script != "expire");
+    }
+    if rows.is_empty() {
+        bail!("no such case");
+    }
+    Ok(rows)
+}
+
+async fn tried(lab: Arc<Lab>, row: Row) -> Tried {
+    let started = Instant::now();
+    let patience = if lab.steps.enabled() { CASE_WITH_KILLS_MAX } else { CASE_MAX };
+    let result = match tokio::time::timeout(patience, run_case(lab, &row)).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(anyhow::anyhow!("it does not end within {patience:?}")),
+    };
+    let (verdict, reason) = match result {
+        Ok(()) => (Verdict::Passed, String::new()),
+        Err(error) => match error.downcast_ref::<CannotRun>() {
+            Some(CannotRun(reason)) => (Verdict::CannotRun, reason.clone()),
+            None => (Verdict::Failed, format!("{error:#}")),
+        },
+    };
+    let took = started.elapsed();
+    println!("{:<16} {:<10} {reason}", row.id, verdict.name());
+    Tried { row, verdict, reason, took }
+}
+
+async fn run_case(lab: Arc<Lab>, row: &Row) -> Result<()> {
+    if row.script == "ipsec" {
+        return Err(CannotRun("IPsec comes later".to_owned()).into());
+    }
+    if row.link == Link::Real {
+        return Err(CannotRun("there is no home link in the laboratory".to_owned()).into());
+    }
+    let steps = Arc::clone(&lab.steps);
+    let stage = Stage::new(lab, row.number, policy(row)?, row.is_router).await?;
+    let _running = steps.enter();
+    play(&stage, row).await
+}
+
+/// Whenever every case waits at a step: kills the leader, and lets them go on under the next.
+async fn kill_leaders(lab: &Lab) -> Infallible {
+    loop {
+        lab.steps.everybody_waits().await;
+        if let Err(error) = kill_leader(lab).await {
+            println!("the leader was not killed: {error:#}");
+        }
+        lab.steps.release();
+    }
+}
+
+async fn kill_leader(lab: &Lab) -> Result<()> {
+    let leader = lab.cluster.leader().await?;
+    crate::dev::kill(&leader)?;
+    lab.forget_leader().await;
+    let next = lab.cluster.leader().await?;
+    println!("killed {}, {} leads", leader.name, next.name);
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! The table of a run: on a terminal, as JSON, as a page.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::catalogue::Link;
+use super::{Tried, Verdict};
+
+/// Titles of the parts.
+pub const PARTS: [(u8, &str); 5] = [
+    (1, "Mobile IPv6 home agent (RFC 6275)"),
+    (2, "Mobile routers (RFC 3963)"),
+    (3, "Multiple care-of addresses (RFC 5648)"),
+    (4, "IPv4 links and home addresses (RFC 5555)"),
+    (5, "The cluster"),
+];
+
+/// Passed, failed, cannot run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Passed.
+    pub passed: u32,
+    /// Failed.
+    pub failed: u32,
+    /// Cannot run.
+    pub cannot_run: u32,
+}
+
+/// Counts of each part.
+#[must_use]
+pub fn counts(tried: &[Tried]) -> BTreeMap<u8, Counts> {
+    let mut parts: BTreeMap<u8, Counts> = BTreeMap::new();
+    for case in tried {
+        let counts = parts.entry(case.row.part).or_default();
+        match case.verdict {
+            Verdict::Passed => counts.passed += 1,
+            Verdict::Failed => counts.failed += 1,
+            Verdict::CannotRun => counts.cannot_run += 1,
+        }
+    }
+    parts
+}
+
+/// Counts as a table of a few lines.
+#[must_use]
+pub fn summary(tried: &[Tried]) -> String {
+    let mut text =
+        String::from("| part | cases | passed | failed | cannot run |\n|---|---|---|---|---|\n");
+    let mut all = Counts::default();
+    for (part, counts) in counts(tried) {
+        let title = PARTS.iter().find(|(n, _)| *n == part).map_or("", |(_, title)| *title);
+        line(&mut text, &format!("{part} {title}"), counts);
+        all.passed += counts.passed;
+        all.failed += counts.failed;
+        all.cannot_run += counts.cannot_run;
+    }
+    line(&mut text, "all", all);
+    text
+}
+
+fn line(text: &mut String, name: &str, counts: Counts) {
+    let Counts { passed, failed, cannot_run } = counts;
+    let cases = passed + failed + cannot_run;
+    let written = writeln!(text, "| {name} | {cases} | {passed} | {failed} | {cannot_run} |");
+    debug_assert!(written.is_ok(), "a string takes everything");
+}
+
+/// The page: every case with what is sent, what must come, and its verdict.
+#[must_use]
+pub fn page(tried: &[Tried]) -> String {
+    let mut text = String::from(INTRODUCTION);
+    text.push_str(&summary(tried));
+    for (part, title) in PARTS {
+        let of_part = || tried.iter().filter(|case| case.row.part == part);
+        if of_part().next().is_none() {
+            continue;
+        }
+        text.push_str(&format!("\n## {part} {title}\n\n"));
+        text.push_str("| case | home link | sent | must come | RFC | verdict |\n");
+        text.push_str("|---|---|---|---|---|---|\n");
+        for case in of_part() {
+            let row = &case.row;
+            let link = match row.link {
+                Link::Real => "real",
+                Link::Virtual => "virtual",
+            };
+            let mut verdict = case.verdict.name().to_owned();
+            if !case.reason.is_empty() {
+                verdict.push_str(": ");
+                verdict.push_str(&shortened(&case.reason));
+            }
+            let cells = [&row.id, link, &row.sent, &row.expected, &row.rfc, &verdict];
+            text.push_str(&format!("| {} |\n", cells.map(escaped).join(" | ")));
+        }
+    }
+    text
+}
+
+const INTRODUCTION: &str = "# Conformance
+
+This page is written by `cargo xtask conformance`, which acts as mobile node, correspondent node, router
+and host of the home link on the wire of a running cluster: three store replicas, two front-ends, two
+forwarders. Part 2 repeats the cases of part 1 with a mobile router, and adds its own. A case that cannot
+run says why, and counts as neither passed nor failed.
+
+";
+
+/// Reasons are for people: a long one tells its story in its beginning.
+fn shortened(reason: &str) -> String {
+    const LEN_MAX: usize = 200;
+    match reason.char_indices().nth(LEN_MAX) {
+        Some((at, _)) => format!("{}...", &reason[..at]),
+        None => reason.to_owned(),
+    }
+}
+
+fn escaped(cell: &str) -> String {
+    cell.replace('|', "\\|").replace('\n', " ").replace('<', "&lt;")
+}

@@ -1,0 +1,238 @@
+//! What one case plays on: a home address of its own, two foreign links, a correspondent node, a router
+//! on the path, and everything that these say and hear.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail, ensure};
+use tokio::sync::{Mutex, mpsc};
+
+use super::decode::Packet;
+use super::lab::{Arrived, Home, Lab, Policy};
+use super::packet::{Update, flag, home_address_option, ipv6, protocol};
+
+/// How long an answer may take.
+pub const PATIENCE: Duration = Duration::from_secs(4);
+/// How long nothing must come before it counts as silence: an answer takes a few milliseconds.
+pub const SILENCE: Duration = Duration::from_millis(400);
+/// How often a Binding Update is sent that nobody answers.
+pub(super) const SENDS_MAX: u32 = 3;
+
+/// A case that this build or machine cannot run, and why.
+#[derive(Debug)]
+pub struct CannotRun(pub String);
+
+impl fmt::Display for CannotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CannotRun {}
+
+/// Whether the binding proof found a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// An Echo Reply with a type 2 routing header.
+    Bound,
+    /// A Binding Error with status 1.
+    Unbound,
+}
+
+/// The stage.
+pub struct Stage {
+    /// The cluster.
+    pub lab: Arc<Lab>,
+    /// Number of the case.
+    pub case: u16,
+    /// The home prefix and its agent.
+    pub home: Home,
+    /// The home address.
+    pub hoa: Ipv6Addr,
+    /// The mobile node is a mobile router: its Binding Updates carry R.
+    pub is_router: bool,
+    pub(super) inbox: Mutex<Inbox>,
+}
+
+pub(super) struct Inbox {
+    arrivals: mpsc::UnboundedReceiver<Arrived>,
+    /// What has come and was not asked for yet.
+    waiting: Vec<Packet>,
+    pub(super) echoes: u16,
+}
+
+impl Stage {
+    /// Sets it up for a case.
+    ///
+    /// # Errors
+    /// When the cluster does not give a home prefix or does not answer on it.
+    pub async fn new(lab: Arc<Lab>, case: u16, policy: Policy, is_router: bool) -> Result<Self> {
+        let home = lab.home(policy, case).await?;
+        let arrivals = lab.inbox(case);
+        let hoa = Ipv6Addr::from(u128::from(home.prefix) | 0xc_0000 | u128::from(case));
+        let inbox = Mutex::new(Inbox { arrivals, waiting: Vec::new(), echoes: 0 });
+        let stage = Self { lab, case, home, hoa, is_router, inbox };
+        stage.is_up().await?;
+        Ok(stage)
+    }
+
+    /// The forwarder serves this home prefix from now on.
+    async fn is_up(&self) -> Result<()> {
+        let started = Instant::now();
+        while self.echo_agent(self.coa(9)).await.is_err() {
+            ensure!(started.elapsed() < crate::PATIENCE, "the home agent does not answer a ping");
+        }
+        // What routers said before that is no part of the case.
+        self.inbox.lock().await.waiting.clear();
+        Ok(())
+    }
+
+    /// Care-of address number `n`, 1 to 9, each on a link of its own.
+    #[must_use]
+    pub const fn coa(&self, n: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0xc0 + n, self.case, 0, 0, 0, 0x11)
+    }
+
+    /// Further care-of addresses, all on one link.
+    #[must_use]
+    pub const fn many_coa(&self, n: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0xca, self.case, 0, 0, 1, n)
+    }
+
+    /// The correspondent node.
+    #[must_use]
+    pub const fn cn(&self) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0xcc, self.case, 0, 0, 0, 0x99)
+    }
+
+    /// A router on the path.
+    #[must_use]
+    pub const fn path_router(&self) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0xce, self.case, 0, 0, 0, 1)
+    }
+
+    /// An address outside every home prefix.
+    #[must_use]
+    pub const fn foreign_home(&self) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0xcf, self.case, 0, 0, 0, 0x100)
+    }
+
+    /// IPv4 care-of address number `n`, 0 to 7.
+    #[must_use]
+    pub fn coa4(&self, n: u8) -> Ipv4Addr {
+        let low = self.case * 8 + u16::from(n);
+        let [high, low] = low.to_be_bytes();
+        Ipv4Addr::new(198, 18, high, low)
+    }
+
+    /// Another home address of the same prefix.
+    #[must_use]
+    pub fn other_home(&self, n: u8) -> Ipv6Addr {
+        Ipv6Addr::from(u128::from(self.hoa) | u128::from(n) << 32)
+    }
+
+    /// The link-local address that the home address's interface identifier makes.
+    #[must_use]
+    pub fn link_local_home(&self) -> Ipv6Addr {
+        let low = u128::from(self.hoa) & u128::from(u64::MAX);
+        Ipv6Addr::from(0xfe80_u128 << 112 | low)
+    }
+
+    /// Sends octets.
+    ///
+    /// # Errors
+    /// When the interface refuses them.
+    pub async fn send(&self, packet: &[u8]) -> Result<()> {
+        self.lab.send(packet).await
+    }
+
+    /// Where the leader may be killed.
+    pub async fn step(&self) {
+        self.lab.steps.pause().await;
+    }
+
+    /// A first Binding Update, with R when this is a mobile router.
+    #[must_use]
+    pub const fn update(&self, sequence: u16) -> Update {
+        let update = Update::new(sequence);
+        if self.is_router { update.and(flag::R) } else { update }
+    }
+
+    /// The packet of a Binding Update from a care-of address.
+    #[must_use]
+    pub fn packet(&self, update: &Update, from: Ipv6Addr) -> Vec<u8> {
+        self.packet_of(update, from, self.hoa)
+    }
+
+    /// The same for another home address.
+    #[must_use]
+    pub fn packet_of(&self, update: &Update, from: Ipv6Addr, home: Ipv6Addr) -> Vec<u8> {
+        let header = update.header(home, self.home.agent, from);
+        let payload = home_address_option(home, protocol::MOBILITY, &header);
+        ipv6(from, self.home.agent, protocol::DESTINATION_OPTIONS, &payload)
+    }
+
+    /// The first packet that `read` knows, of those that wait and those that come.
+    ///
+    /// # Errors
+    /// When none comes in time, or one is ill-formed; names what came instead.
+    pub async fn receive<T>(
+        &self,
+        what: &str,
+        patience: Duration,
+        read: impl Fn(&Packet) -> Option<T>,
+    ) -> Result<(T, Packet)> {
+        let mut inbox = self.inbox.lock().await;
+        let end = tokio::time::Instant::now() + patience;
+        let mut looked_at = 0;
+        loop {
+            while let Some(packet) = inbox.waiting.get(looked_at) {
+                if let Some(value) = read(packet) {
+                    return Ok((value, inbox.waiting.remove(looked_at)));
+                }
+                looked_at += 1;
+            }
+            match tokio::time::timeout_at(end, inbox.arrivals.recv()).await {
+                Ok(Some(arrived)) => {
+                    inbox.waiting.push(arrived.map_err(|error| anyhow!("ill-formed: {error}"))?);
+                }
+                Ok(None) => bail!("the inbox was closed"),
+                Err(_elapsed) => {
+                    let came: Vec<String> = inbox.waiting.drain(..).map(|p| p.summary()).collect();
+                    bail!("no {what} came; what came: [{}]", came.join("; "));
+                }
+            }
+        }
+    }
+
+    /// Nothing that `is_it` comes for a time.
+    ///
+    /// # Errors
+    /// When it does.
+    pub async fn silence(&self, time: Duration, is_it: impl Fn(&Packet) -> bool) -> Result<()> {
+        let mut inbox = self.inbox.lock().await;
+        let end = tokio::time::Instant::now() + time;
+        loop {
+            if let Some(packet) = inbox.waiting.iter().find(|packet| is_it(packet)) {
+                bail!("expected silence, but there came {}", packet.summary());
+            }
+            match tokio::time::timeout_at(end, inbox.arrivals.recv()).await {
+                Ok(Some(arrived)) => {
+                    inbox.waiting.push(arrived.map_err(|error| anyhow!("ill-formed: {error}"))?);
+                }
+                Ok(None) => bail!("the inbox was closed"),
+                Err(_elapsed) => return Ok(()),
+            }
+        }
+    }
+
+    /// No acknowledgement comes.
+    ///
+    /// # Errors
+    /// When one does.
+    pub async fn no_acknowledgement(&self) -> Result<()> {
+        self.silence(SILENCE, |packet| packet.acknowledgement().is_some()).await
+    }
+}

@@ -1,0 +1,98 @@
+//! The steps of cases, between which the store's leader can be killed: every case that runs waits at
+//! its next step, the leader is killed, a new one takes over, and all go on.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Counts of who runs and who waits.
+#[derive(Debug, Default)]
+pub struct Steps {
+    enabled: bool,
+    state: Mutex<State>,
+    all_wait: Notify,
+    go_on: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: usize,
+    waiting: usize,
+    generation: u64,
+}
+
+/// A case that runs; it no longer does when this is dropped.
+#[derive(Debug)]
+pub struct Running<'s>(&'s Steps);
+
+impl Steps {
+    /// With steps that are waited at, or that are passed.
+    #[must_use]
+    pub fn new(enabled: bool) -> Self {
+        Self { enabled, ..Self::default() }
+    }
+
+    /// Whether the leader is killed between steps.
+    #[must_use]
+    pub const fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// A case begins.
+    pub fn enter(&self) -> Running<'_> {
+        self.state().running += 1;
+        Running(self)
+    }
+
+    /// Waits until the leader was killed and another leads.
+    pub async fn pause(&self) {
+        if !self.enabled {
+            return;
+        }
+        let generation = {
+            let mut state = self.state();
+            state.waiting += 1;
+            state.generation
+        };
+        self.all_wait.notify_one();
+        loop {
+            let notified = self.go_on.notified();
+            if self.state().generation != generation {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Waits until every running case waits.
+    pub async fn everybody_waits(&self) {
+        loop {
+            {
+                let state = self.state();
+                if state.running > 0 && state.waiting == state.running {
+                    return;
+                }
+            }
+            self.all_wait.notified().await;
+        }
+    }
+
+    /// Lets everybody go on.
+    pub fn release(&self) {
+        let mut state = self.state();
+        state.generation += 1;
+        state.waiting = 0;
+        self.go_on.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.state().running -= 1;
+        self.0.all_wait.notify_one();
+    }
+}

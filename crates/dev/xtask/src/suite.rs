@@ -131,6 +131,6 @@ mod tests {
             "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out",
             &mut report,
         );
-        assert_eq!(report, Report { passed: 6, failed: 1, skipped: 1, figures: Vec::new() });
+        assert_eq!(report, Report { passed: 6, failed: 1, skipped: 1, ..Report::default() });
     }
 }

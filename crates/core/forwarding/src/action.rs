@@ -22,7 +22,7 @@ pub enum Ingress<'p> {
 }
 
 /// The IPv4 and UDP end points of an encapsulated packet (RFC 5555 §4.1).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct UdpOuter {
     /// The mobile node's side.
     pub peer: SocketAddrV4,
@@ -35,7 +35,7 @@ pub struct UdpOuter {
 pub struct Punt {
     /// Present when the packet came in UDP.
     pub outer: Option<UdpOuter>,
-    /// It came out of an IPv6 tunnel from a bound care-of address, and the answer goes into one: to
+    /// It came out of a tunnel without UDP from a bound care-of address, and the answer goes into one: to
     /// be kept for [`crate::Forwarding::answer`].
     pub tunnelled: bool,
     /// The mobile node: its home address where the packet names one, else the packet's source.
@@ -52,7 +52,9 @@ pub enum Action {
     Punt(Punt),
     /// Send this IPv6 packet towards its destination.
     SendIpv6(Vec<u8>),
-    /// Send this IPv6 packet to its destination on the home link itself: it is for a home address
+    /// Send this IPv4 packet towards its destination.
+    SendIpv4(Vec<u8>),
+    /// Send this packet to its destination on the home link itself: it is for a home address
     /// whose owner is at home, and routing it like any other packet would bring it back here.
     DeliverOnLink(Vec<u8>),
     /// Send this in a UDP datagram.
@@ -78,6 +80,7 @@ impl Action {
         match self {
             Self::Punt(_) => "punt",
             Self::SendIpv6(_) => "send_ipv6",
+            Self::SendIpv4(_) => "send_ipv4",
             Self::DeliverOnLink(_) => "deliver_on_link",
             Self::SendUdp { .. } => "send_udp",
             Self::Drop(_) => "drop",

@@ -6,9 +6,10 @@ use core::net::Ipv6Addr;
 use homeport_wire::{Icmpv6, PacketBuilder, Reader, is_unicast_routable_v6, protocol};
 
 use crate::action::{Action, UdpOuter};
-use crate::forwarding::{Forwarding, Packet};
+use crate::entry::Millis;
+use crate::forwarding::Forwarding;
+use crate::packet::{Inner, Packet};
 use crate::reason::DropReason;
-use crate::table::Millis;
 
 /// An ICMPv6 error before it knows which packet it is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +17,7 @@ pub(crate) enum ErrorMessage {
     Unreachable { code: u8 },
     TooBig { mtu: u32 },
     TimeExceeded,
+    ReassemblyTime,
     ParameterProblem { code: u8, pointer: u32 },
 }
 
@@ -25,6 +27,7 @@ impl ErrorMessage {
             Self::Unreachable { code } => Icmpv6::DestinationUnreachable { code, invoking },
             Self::TooBig { mtu } => Icmpv6::PacketTooBig { mtu, invoking },
             Self::TimeExceeded => Icmpv6::TimeExceeded { code: 0, invoking },
+            Self::ReassemblyTime => Icmpv6::TimeExceeded { code: 1, invoking },
             Self::ParameterProblem { code, pointer } => {
                 Icmpv6::ParameterProblem { code, pointer, invoking }
             }
@@ -67,25 +70,32 @@ impl Forwarding {
         out
     }
 
-    /// Sends a packet of our own: through the tunnel when its destination is a bound home address.
+    /// Sends a packet of our own: through the tunnel when its destination is a bound home address
+    /// or lies in a mobile network.
     pub(crate) fn originate(&mut self, now: Millis, octets: &[u8], out: &mut Vec<Action>) {
         let packet = match Packet::parse(octets) {
             Ok(packet) => packet,
             Err(malformed) => return out.push(Action::Drop(malformed.into())),
         };
-        match self.chosen(now, packet.header.destination) {
-            Some(chosen) => self.tunnel(now, chosen, packet.header, packet.payload, out),
-            None => out.push(self.sent(packet.header.destination, packet.octets.to_vec())),
+        let destination = packet.header.destination;
+        let owner = self.table.owner(destination);
+        match owner.and_then(|home_address| self.preferred(now, home_address)) {
+            Some(chosen) => {
+                let inner = Inner::v6(&packet.header, packet.payload, packet.octets.to_vec());
+                self.tunnel(now, chosen, inner, 0, out);
+            }
+            None => out.push(self.sent(destination, packet.octets.to_vec())),
         }
     }
 
     /// Sends octets to a destination as they are. Routing would bring a packet for a home prefix
-    /// back here, so that goes to the home link.
+    /// back here, so that goes to the home link; there is no other way into a mobile network than
+    /// its router's tunnel.
     pub(crate) fn sent(&self, destination: Ipv6Addr, octets: Vec<u8>) -> Action {
-        if self.serves(destination) {
-            Action::DeliverOnLink(octets)
-        } else {
-            Action::SendIpv6(octets)
+        match self.table.owner(destination) {
+            Some(owner) if owner != destination => Action::Drop(DropReason::NotBound),
+            _ if self.serves(destination) => Action::DeliverOnLink(octets),
+            _ => Action::SendIpv6(octets),
         }
     }
 

@@ -1,18 +1,18 @@
 //! The entry: from a packet as it arrived to the part that decides about it.
 
 use alloc::vec::Vec;
-use core::net::SocketAddrV4;
-
-use homeport_wire::{
-    Ipv4Header, Ipv6Header, MOBILITY_UDP_PORT, Malformed, UdpHeader, is_unicast_routable_v6,
-    protocol,
-};
+use homeport_wire::{MOBILITY_UDP_PORT, is_unicast_routable_v6};
 
 use crate::action::{Action, Ingress, UdpOuter};
+use crate::entry::Millis;
+use crate::limits::REFRESH_REQUESTS_MAX;
+use crate::packet::Packet;
 use crate::path_mtu::PathMtus;
 use crate::rate::{ErrorLimit, Rate};
 use crate::reason::DropReason;
-use crate::table::{Millis, Table};
+use crate::reassembly::Reassembly;
+use crate::selector::FragmentFlows;
+use crate::table::Table;
 
 /// What an operator can set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +26,9 @@ pub struct Config {
     /// Among bindings of equal priority take the one that carried data last (RFC 5648 §3). Without,
     /// only signalling counts, and all forwarders at one revision choose the same.
     pub last_used_breaks_ties: bool,
-    /// Errors to one /64 network.
+    /// Requests for a refresh of one binding in one lifetime (RFC 6275 §9.5.5); 0: none are sent.
+    pub refresh_requests_max: u8,
+    /// Errors to one /64 network, for IPv4 one /24 network.
     pub errors_per_network: Rate,
     /// Errors to all together.
     pub errors_overall: Rate,
@@ -41,6 +43,7 @@ impl Default for Config {
             hop_limit: 64,
             udp_port: MOBILITY_UDP_PORT,
             last_used_breaks_ties: true,
+            refresh_requests_max: REFRESH_REQUESTS_MAX,
             errors_per_network: Rate { per_sec: 10, burst: 50 },
             errors_overall: Rate { per_sec: 1000, burst: 1000 },
             fragment_seed: 0,
@@ -49,44 +52,17 @@ impl Default for Config {
 }
 
 /// How a packet came to where it is looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Via {
     /// Routed here as it is.
     Link,
-    /// Out of an IPv6 tunnel from a bound care-of address.
-    Tunnel,
+    /// Out of a tunnel from a bound care-of address, which was not UDP.
+    Tunnel {
+        /// Tunnels that were opened: more than one for a node behind a mobile router.
+        depth: u8,
+    },
     /// Out of a datagram.
     Udp(UdpOuter),
-}
-
-/// A packet whose header was read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Packet<'p> {
-    /// From the header on, without what follows the Payload Length.
-    pub(crate) octets: &'p [u8],
-    pub(crate) header: Ipv6Header,
-    pub(crate) payload: &'p [u8],
-}
-
-impl<'p> Packet<'p> {
-    pub(crate) fn parse(octets: &'p [u8]) -> Result<Self, Malformed> {
-        let (header, payload) = Ipv6Header::parse(octets)?;
-        let len = Ipv6Header::LEN.saturating_add(payload.len());
-        let octets = octets.get(..len).unwrap_or(octets);
-        Ok(Self { octets, header, payload })
-    }
-
-    /// The packet as the next hop gets it: hop limit one less, traffic class as `header` now says.
-    pub(crate) fn forwarded(&self) -> Vec<u8> {
-        let mut octets = Vec::with_capacity(self.octets.len());
-        self.forwarded_header().emit(&mut octets);
-        octets.extend_from_slice(self.payload);
-        octets
-    }
-
-    pub(crate) const fn forwarded_header(&self) -> Ipv6Header {
-        Ipv6Header { hop_limit: self.header.hop_limit.saturating_sub(1), ..self.header }
-    }
 }
 
 /// The forwarding decisions over one table.
@@ -96,7 +72,9 @@ pub struct Forwarding {
     pub(crate) table: Table,
     pub(crate) errors: ErrorLimit,
     pub(crate) path_mtus: PathMtus,
-    /// Packets fragmented so far.
+    pub(crate) fragment_flows: FragmentFlows,
+    pub(crate) reassembly: Reassembly,
+    /// Outer packets with an identification so far.
     pub(crate) fragmented: u64,
 }
 
@@ -109,6 +87,8 @@ impl Forwarding {
             table: Table::new(),
             errors: ErrorLimit::new(config.errors_per_network, config.errors_overall),
             path_mtus: PathMtus::default(),
+            fragment_flows: FragmentFlows::default(),
+            reassembly: Reassembly::default(),
             fragmented: 0,
         }
     }
@@ -167,34 +147,6 @@ impl Forwarding {
         self.route(now, packet, Via::Link, out);
     }
 
-    /// The envelope of RFC 5555 §4.1 as the network delivers it.
-    fn ipv4(&mut self, now: Millis, octets: &[u8], out: &mut Vec<Action>) {
-        match self.opened(octets) {
-            Ok((outer, dscp_ecn, payload)) => self.datagram(now, outer, dscp_ecn, payload, out),
-            Err(reason) => out.push(Action::Drop(reason)),
-        }
-    }
-
-    fn opened<'p>(&self, octets: &'p [u8]) -> Result<(UdpOuter, u8, &'p [u8]), DropReason> {
-        let (ip, datagram) = Ipv4Header::parse(octets)?;
-        if !self.table.is_home_agent_v4(ip.destination) {
-            return Err(DropReason::Ipv4NotServed);
-        }
-        if ip.is_fragment() {
-            return Err(DropReason::Ipv4Fragment);
-        }
-        if ip.protocol != protocol::UDP {
-            return Err(DropReason::Ipv4Protocol);
-        }
-        let (udp, payload) = UdpHeader::parse_v4(datagram, ip.source, ip.destination)?;
-        if udp.destination_port != self.config.udp_port {
-            return Err(DropReason::UdpPort);
-        }
-        let peer = SocketAddrV4::new(ip.source, udp.source_port);
-        let local = SocketAddrV4::new(ip.destination, udp.destination_port);
-        Ok((UdpOuter { peer, local }, ip.dscp_ecn, payload))
-    }
-
     /// Sends a packet where its destination says, whether it was routed here or came out of a
     /// tunnel.
     pub(crate) fn route(
@@ -224,12 +176,13 @@ impl Forwarding {
         }
         match via {
             Via::Link => out.push(Action::Drop(DropReason::NotServed)),
-            Via::Tunnel | Via::Udp(_) => self.onward(now, packet, out),
+            Via::Tunnel { .. } | Via::Udp(_) => self.onward(now, packet, out),
         }
     }
 
-    /// True for addresses that are intercepted: a home address, or any address of a home prefix.
+    /// True for addresses that are intercepted: a home address, an address of a mobile network, or
+    /// any address of a home prefix.
     pub(crate) fn serves(&self, address: core::net::Ipv6Addr) -> bool {
-        self.table.home(address).is_some() || self.table.prefix_of(address).is_some()
+        self.table.owner(address).is_some() || self.table.prefix_of(address).is_some()
     }
 }

@@ -27,6 +27,7 @@
 //!     prefix_len: 64,
 //!     home_agent: agent,
 //!     home_agent_v4: None,
+//!     pool_v4: None,
 //! });
 //! let binding = ForwardingBinding {
 //!     bid: Some(Bid(1)),
@@ -34,9 +35,10 @@
 //!     priority: BidPriority::UNSET,
 //!     verified: 1,
 //!     ends: Millis(60_000),
+//!     lifetime_ms: 60_000,
 //!     home: false,
 //! };
-//! let entry = HomeEntry { home_agent: agent, home_agent_v4: None, bindings: vec![binding] };
+//! let entry = HomeEntry::new(agent, vec![binding]);
 //! forwarding.table_mut().set_home(home, Some(entry)).unwrap();
 //!
 //! let packet = PacketBuilder::new("2001:db8:f::99".parse()?, home).build(protocol::NO_NEXT, &[]);
@@ -63,25 +65,39 @@ extern crate alloc;
 
 mod action;
 mod answer;
+mod arrival_v4;
 mod downlink;
 mod ecn;
+mod entry;
 mod flow;
 mod forwarding;
 mod hash;
+mod home;
+mod icmpv4;
 pub mod limits;
 mod local;
+mod networks;
+mod packet;
 mod path_mtu;
 mod rate;
 mod reason;
+mod reassembly;
+mod refresh;
 mod relay;
+mod selector;
 mod table;
+mod tunnel;
 mod uplink;
 
 #[cfg(test)]
 mod tests;
 
 pub use action::{Action, Ingress, Punt, UdpOuter};
+pub use entry::{
+    CareOf, Flow, FlowAction, ForwardingBinding, HomeEntry, HomePrefix, Millis, MobileNetwork,
+    MobileNetworkV4,
+};
 pub use forwarding::{Config, Forwarding};
 pub use rate::Rate;
 pub use reason::DropReason;
-pub use table::{CareOf, ForwardingBinding, HomeEntry, HomePrefix, Millis, Table, TableFull};
+pub use table::{Table, TableFull};

@@ -9,12 +9,55 @@ pub const HOME_ADDRESSES_MAX: usize = 32 << 20;
 /// sets none); this one keeps the choice of a binding a bounded scan.
 pub const BINDINGS_PER_HOME_MAX: usize = 256;
 
+/// Mobile networks of one home address and address family. A mobile router has a handful; a Binding
+/// Update that fills its Mobility Header names 101.
+pub const NETWORKS_PER_HOME_MAX: usize = 128;
+
+/// Flow bindings of one home address: each packet for it is compared with them one by one.
+pub const FLOWS_PER_HOME_MAX: usize = 128;
+
+/// Tunnels in one another that are put on or taken off here for one packet: a mobile node behind a
+/// mobile router behind a mobile router. RFC 2473 §6.6 has the same limit as its default.
+pub const TUNNELS_NESTED_MAX: u8 = 4;
+
+/// A refresh is asked for in the last tenth of a lifetime (RFC 6275 §9.5.5), but not later than
+/// so long before its end.
+pub const REFRESH_WINDOW_MS_MIN: u64 = 30_000;
+
+/// Requests in one lifetime of a binding, unless configured.
+pub const REFRESH_REQUESTS_MAX: u8 = 3;
+
+/// Packets in fragments whose flow is remembered until all fragments are there. Beyond it later
+/// fragments are taken as packets without ports.
+pub const FRAGMENT_FLOWS_MAX: usize = 4096;
+
+/// The fragments of a packet arrive within this time or not at all (RFC 8200 §4.5).
+pub const FRAGMENTS_AGE_MS: u64 = 60_000;
+
+/// Packets that are being put together at once. Fragments come to the home agent only in tunnels
+/// over narrow paths and in large Binding Updates.
+pub const REASSEMBLIES_MAX: usize = 1024;
+
+/// Octets of all fragments that wait for others.
+pub const REASSEMBLY_OCTETS_MAX: usize = 16 << 20;
+
+/// Fragments of one packet: 65,535 octets in pieces of the smallest MTU of IPv6 are 54; paths may
+/// cut them up further for IPv4.
+pub const FRAGMENTS_PER_PACKET_MAX: usize = 128;
+
 /// The smallest MTU that IPv6 allows (RFC 8200 §5): no Packet Too Big names less, and packets up to
 /// this size are never refused, the outer packet is fragmented instead (RFC 2473 §7.1).
 pub const IPV6_MTU_MIN: usize = 1280;
 
 /// Octets that the outer IPv6 header adds.
 pub const IPV6_OVERHEAD: usize = 40;
+
+/// Octets that the outer IPv4 header adds.
+pub const V4_OVERHEAD: usize = 20;
+
+/// The smallest MTU towards which an IPv4 packet is refused: RFC 791 demands that each network
+/// carries 68 octets.
+pub const IPV4_MTU_MIN: usize = 68;
 
 /// Octets that the outer IPv4 and UDP headers add.
 pub const UDP_V4_OVERHEAD: usize = 28;

@@ -1,7 +1,7 @@
 //! To the home agent itself: signalling is handed on, a host's duties are done here.
 
 use alloc::vec::Vec;
-use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use homeport_wire::{
     BindingError, BindingErrorStatus, Disposition, Icmpv6, Malformed, Message, Options,
@@ -10,9 +10,11 @@ use homeport_wire::{
 
 use crate::action::{Action, Punt};
 use crate::answer::ErrorMessage;
-use crate::forwarding::{Forwarding, Packet, Via};
+use crate::entry::{CareOf, Millis};
+use crate::forwarding::{Forwarding, Via};
+use crate::packet::Packet;
 use crate::reason::DropReason;
-use crate::table::{CareOf, Millis};
+use crate::reassembly::{Fitted, Fragment, fragmented_protocol, whole_v6};
 
 /// RFC 4443 §3.4: the code of an unrecognized Next Header.
 const UNRECOGNIZED_NEXT_HEADER: u8 = 1;
@@ -39,7 +41,7 @@ impl Forwarding {
         }
         match walk.upper {
             protocol::MOBILITY | protocol::ESP => return punt(packet, &walk, via, out),
-            protocol::FRAGMENT => return out.push(Action::Drop(DropReason::Ipv6Fragment)),
+            protocol::FRAGMENT => return self.fragment_v6(now, agent, packet, &walk, via, out),
             // RFC 6275 §9.3.1: no look at the bindings for what IPsec protects.
             protocol::AH => {}
             _ => {
@@ -49,6 +51,57 @@ impl Forwarding {
             }
         }
         self.upper_layer(now, agent, packet, &walk, via, out);
+    }
+
+    /// A fragment of a packet to the home agent. The Home Address option, which stands before the
+    /// Fragment header, is looked at when the packet is whole.
+    fn fragment_v6(
+        &mut self,
+        now: Millis,
+        agent: Ipv6Addr,
+        packet: Packet<'_>,
+        walk: &Walk<'_>,
+        via: Via,
+        out: &mut Vec<Action>,
+    ) {
+        self.expire_fragments(now, out);
+        let refused = DropReason::FragmentRefused;
+        let fragment = match Fragment::v6(packet, walk) {
+            Ok(fragment) => fragment,
+            Err(Some(pointer)) => {
+                let pointer = u32::try_from(pointer).unwrap_or(u32::MAX);
+                let error = ErrorMessage::ParameterProblem { code: 0, pointer };
+                return self.refuse(now, agent, packet, refused, error, out);
+            }
+            Err(None) => return out.push(Action::Drop(refused)),
+        };
+        let upper = fragmented_protocol(walk);
+        let whole = match self.reassembly.take(now, via, &fragment) {
+            Fitted::Waits => return out.push(Action::Drop(DropReason::FragmentWaits)),
+            Fitted::Refused(reason) => return out.push(Action::Drop(reason)),
+            Fitted::Whole(head, data, class) => {
+                whole_v6(head, &data, class, walk.next_header_offset, upper)
+            }
+        };
+        match whole.as_deref().map(Packet::parse) {
+            // Fragments in a fragment: nobody honest sends that, and it would have no end.
+            Some(Ok(_)) if upper == protocol::FRAGMENT => out.push(Action::Drop(refused)),
+            Some(Ok(packet)) => self.local(now, agent, packet, via, out),
+            Some(Err(malformed)) => out.push(Action::Drop(malformed.into())),
+            None => out.push(Action::Drop(refused)),
+        }
+    }
+
+    /// Tells the source of a packet whose fragments did not all come in time (RFC 8200 §4.5).
+    pub(crate) fn expire_fragments(&mut self, now: Millis, out: &mut Vec<Action>) {
+        let Some((packet, first)) = self.reassembly.expired(now) else { return };
+        out.push(Action::Drop(DropReason::FragmentsExpired));
+        if let (IpAddr::V6(source), IpAddr::V6(agent), Some(first)) =
+            (packet.source, packet.destination, first)
+            && let Some(agent) = self.table.home_agent_meant(agent)
+        {
+            self.complain(now, agent, source, &first, ErrorMessage::ReassemblyTime, out);
+        }
     }
 
     fn upper_layer(
@@ -61,8 +114,7 @@ impl Forwarding {
         out: &mut Vec<Action>,
     ) {
         match walk.upper {
-            protocol::IPV6 => self.decapsulate(now, walk, via, out),
-            protocol::IPV4 => out.push(Action::Drop(DropReason::Ipv4InTunnel)),
+            protocol::IPV6 | protocol::IPV4 => self.decapsulate(now, walk, via, out),
             protocol::ICMPV6 => self.icmpv6(now, agent, packet, walk, via, out),
             protocol::NO_NEXT => out.push(Action::Drop(DropReason::NoNextHeader)),
             protocol::TCP | protocol::UDP => {
@@ -193,7 +245,7 @@ impl Forwarding {
 fn punt(packet: Packet<'_>, walk: &Walk<'_>, via: Via, out: &mut Vec<Action>) {
     let (outer, tunnelled) = match via {
         Via::Link => (None, false),
-        Via::Tunnel => (None, true),
+        Via::Tunnel { .. } => (None, true),
         Via::Udp(outer) => (Some(outer), false),
     };
     let (sender, packet) = (walk.pseudo_source(), packet.octets.to_vec());

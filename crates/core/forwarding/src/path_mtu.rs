@@ -1,15 +1,15 @@
 //! Path MTUs towards care-of addresses, as far as they are narrower than the configured one.
 
 use alloc::collections::BTreeMap;
-use core::net::Ipv6Addr;
+use core::net::IpAddr;
 
-use crate::limits::{IPV6_MTU_MIN, PATH_MTU_AGE_MS, PATH_MTUS_MAX};
-use crate::table::Millis;
+use crate::entry::Millis;
+use crate::limits::{IPV4_MTU_MIN, IPV6_MTU_MIN, PATH_MTU_AGE_MS, PATH_MTUS_MAX};
 
 /// What Packet Too Big messages from inside tunnels have taught (RFC 8201).
 #[derive(Default, Debug)]
 pub(crate) struct PathMtus {
-    by_care_of: BTreeMap<Ipv6Addr, Learned>,
+    by_care_of: BTreeMap<IpAddr, Learned>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -21,17 +21,18 @@ struct Learned {
 impl PathMtus {
     /// The path MTU towards a care-of address: the learned one while it is fresh, else
     /// `configured`.
-    pub(crate) fn towards(&self, now: Millis, care_of: Ipv6Addr, configured: usize) -> usize {
+    pub(crate) fn towards(&self, now: Millis, care_of: IpAddr, configured: usize) -> usize {
         match self.by_care_of.get(&care_of) {
             Some(learned) if learned.until > now => learned.mtu.min(configured),
             _ => configured,
         }
     }
 
-    /// Remembers a reported MTU; values below the minimum of IPv6 count as that minimum
-    /// (RFC 8201 §4). When the table is full and nothing in it is stale, the value is not kept.
-    pub(crate) fn learn(&mut self, now: Millis, care_of: Ipv6Addr, mtu: u32) {
-        let mtu = usize::try_from(mtu).unwrap_or(usize::MAX).max(IPV6_MTU_MIN);
+    /// Remembers a reported MTU; values below the minimum of the address family count as that
+    /// minimum (RFC 8201 §4, RFC 1191 §3). When the table is full and nothing in it is stale, the value is not kept.
+    pub(crate) fn learn(&mut self, now: Millis, care_of: IpAddr, mtu: u32) {
+        let min = if care_of.is_ipv6() { IPV6_MTU_MIN } else { IPV4_MTU_MIN };
+        let mtu = usize::try_from(mtu).unwrap_or(usize::MAX).max(min);
         if self.by_care_of.len() >= PATH_MTUS_MAX && !self.by_care_of.contains_key(&care_of) {
             self.by_care_of.retain(|_, learned| learned.until > now);
             if self.by_care_of.len() >= PATH_MTUS_MAX {
@@ -47,8 +48,8 @@ impl PathMtus {
 mod tests {
     use super::*;
 
-    fn care_of(host: u32) -> Ipv6Addr {
-        Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(host))
+    fn care_of(host: u32) -> IpAddr {
+        core::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(host)).into()
     }
 
     #[test]

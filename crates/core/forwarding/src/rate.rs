@@ -3,11 +3,11 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::Ipv6Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::entry::Millis;
 use crate::hash::Mix;
 use crate::limits::ERROR_BUCKETS;
-use crate::table::Millis;
 
 /// Tokens are counted in thousandths, so that a rate per second is a refill per millisecond.
 const TOKEN: u64 = 1000;
@@ -77,7 +77,16 @@ impl ErrorLimit {
     /// host can have as many source addresses in its network as it likes.
     pub(crate) fn allow(&mut self, now: Millis, to: Ipv6Addr) -> bool {
         let network = Ipv6Addr::from_bits(to.to_bits() >> 64 << 64);
-        let hash = Mix::new(SEED).v6(network).finish();
+        self.take(now, Mix::new(SEED).v6(network).finish())
+    }
+
+    /// The same for IPv4, where a /24 network shares a bucket.
+    pub(crate) fn allow_v4(&mut self, now: Millis, to: Ipv4Addr) -> bool {
+        let network = Ipv4Addr::from_bits(to.to_bits() >> 8 << 8);
+        self.take(now, Mix::new(SEED).v4(Some(network)).finish())
+    }
+
+    fn take(&mut self, now: Millis, hash: u64) -> bool {
         let buckets = u64::try_from(self.networks.len()).unwrap_or(1).max(1);
         let index = usize::try_from(hash.checked_rem(buckets).unwrap_or(0)).unwrap_or(0);
         let Some(bucket) = self.networks.get_mut(index) else {

@@ -9,11 +9,9 @@ pub enum DropReason {
     Malformed(Malformed),
 
     // What came in IPv4.
-    /// An IPv4 packet for an address that is not a home agent's.
+    /// An IPv4 packet for an address that is neither a home agent's nor a home address.
     Ipv4NotServed,
-    /// A fragment of an IPv4 packet: the envelope is not put together here.
-    Ipv4Fragment,
-    /// An IPv4 packet that is not UDP.
+    /// An IPv4 packet to the home agent with a protocol that it does not speak.
     Ipv4Protocol,
     /// A datagram for another port than that of RFC 5555.
     UdpPort,
@@ -21,8 +19,6 @@ pub enum DropReason {
     Keepalive,
     /// The TLV header of RFC 5845, which is never negotiated here.
     TlvHeader,
-    /// An IPv4 packet in the datagram: IPv4 home addresses are not served.
-    Ipv4InUdp,
     /// Octets in the datagram that begin like nothing known.
     UnknownUdpPayload,
 
@@ -47,26 +43,32 @@ pub enum DropReason {
     HopLimitExceeded,
     /// Larger than the tunnel takes.
     PacketTooBig,
-    /// The care-of address is itself served here: the packet would come back for ever.
+    /// The care-of address is itself served here, or the packet goes back where it came from: it
+    /// would do so for ever.
     TunnelLoop,
     /// An IPv4 care-of address, but the home agent has no IPv4 address.
     NoHomeAgentIpv4,
+    /// A flow binding says that packets of this flow are dropped.
+    FlowDiscarded,
     /// With the outer header the packet would be longer than IP allows.
     TooLong,
 
     // Out of a tunnel.
     /// The outer source is no care-of address of the inner source (RFC 6275 §10.4.5).
     TunnelSourceNotBound,
-    /// A tunnel inside a tunnel, ending here.
+    /// More tunnels in one another, all ending here, than a visitor behind a visitor needs.
     NestedTunnel,
-    /// IPv4 in IPv6: IPv4 home addresses are not served.
-    Ipv4InTunnel,
     /// Congestion was marked on the way, and the transport cannot see the mark (RFC 6040 §4.2).
     CongestionMarkLost,
 
     // To the home agent itself.
-    /// A fragment: packets for the home agent are not put together here.
-    Ipv6Fragment,
+    /// A fragment that is kept until the others of its packet are there.
+    FragmentWaits,
+    /// A fragment that overlaps others, is too long or too short, or one of too many (RFC 5722); the
+    /// others of its packet are gone too.
+    FragmentRefused,
+    /// Fragments whose others did not come in time.
+    FragmentsExpired,
     /// A Home Address option with an address that cannot be a home address (RFC 6275 §9.3.1).
     HomeAddressUnroutable,
     /// A Home Address option without a binding for the source (RFC 6275 §9.3.1).
@@ -79,12 +81,14 @@ pub enum DropReason {
     NoListener,
     /// A packet without upper layer.
     NoNextHeader,
+    /// An ICMPv4 message that is not for a home agent.
+    Icmpv4Ignored,
     /// An ICMPv6 message that is not for a home agent.
     Icmpv6Ignored,
-    /// An ICMPv6 error that quotes no packet tunnelled from here.
-    Icmpv6Unrelated,
-    /// An ICMPv6 error about a tunnelled packet, whose source was told what concerns it.
-    Icmpv6Relayed,
+    /// An ICMP error that quotes no packet tunnelled from here.
+    IcmpUnrelated,
+    /// An ICMP error about a tunnelled packet, whose source was told what concerns it.
+    IcmpRelayed,
     /// A Packet Too Big about a tunnelled packet that its source could not have sent smaller.
     PathMtuLearned,
 
@@ -102,12 +106,10 @@ impl DropReason {
         match self {
             Self::Malformed(malformed) => malformed.reason(),
             Self::Ipv4NotServed => "ipv4_not_served",
-            Self::Ipv4Fragment => "ipv4_fragment",
             Self::Ipv4Protocol => "ipv4_protocol",
             Self::UdpPort => "udp_port",
             Self::Keepalive => "keepalive",
             Self::TlvHeader => "tlv_header",
-            Self::Ipv4InUdp => "ipv4_in_udp",
             Self::UnknownUdpPayload => "unknown_udp_payload",
             Self::UnroutableSource => "unroutable_source",
             Self::OwnSource => "own_source",
@@ -123,9 +125,12 @@ impl DropReason {
             Self::TooLong => "too_long",
             Self::TunnelSourceNotBound => "tunnel_source_not_bound",
             Self::NestedTunnel => "nested_tunnel",
-            Self::Ipv4InTunnel => "ipv4_in_tunnel",
             Self::CongestionMarkLost => "congestion_mark_lost",
-            Self::Ipv6Fragment => "ipv6_fragment",
+            Self::FragmentWaits => "fragment_waits",
+            Self::FragmentRefused => "fragment_refused",
+            Self::FragmentsExpired => "fragments_expired",
+            Self::FlowDiscarded => "flow_discarded",
+            Self::Icmpv4Ignored => "icmpv4_ignored",
             Self::HomeAddressUnroutable => "home_address_unroutable",
             Self::HomeAddressNotBound => "home_address_not_bound",
             Self::HomeAddressRouting => "home_address_routing",
@@ -133,8 +138,8 @@ impl DropReason {
             Self::NoListener => "no_listener",
             Self::NoNextHeader => "no_next_header",
             Self::Icmpv6Ignored => "icmpv6_ignored",
-            Self::Icmpv6Unrelated => "icmpv6_unrelated",
-            Self::Icmpv6Relayed => "icmpv6_relayed",
+            Self::IcmpUnrelated => "icmp_unrelated",
+            Self::IcmpRelayed => "icmp_relayed",
             Self::PathMtuLearned => "path_mtu_learned",
             Self::ErrorRateLimited => "error_rate_limited",
             Self::AnswerRefused => "answer_refused",

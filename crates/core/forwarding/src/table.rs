@@ -1,108 +1,14 @@
-//! Who is where: home prefixes, home addresses and their bindings.
+//! Who is where: home prefixes, and home addresses with all that is reached through them.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use homeport_wire::{Bid, BidPriority};
-
-use crate::hash::{HashMap, Mix};
-use crate::limits::{BINDINGS_PER_HOME_MAX, HOME_ADDRESSES_MAX};
-
-/// Monotonic milliseconds of the machine that forwards. Only differences mean anything.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Millis(pub u64);
-
-/// Where packets for a home address go.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum CareOf {
-    /// IPv6-in-IPv6 to this address (RFC 2473).
-    V6(Ipv6Addr),
-    /// IPv6 in UDP to this end point (RFC 5555 §4.1).
-    V4 {
-        /// Address, as the home agent sees it.
-        address: Ipv4Addr,
-        /// Port, as the home agent sees it.
-        port: u16,
-    },
-}
-
-/// One care-of address of a home address.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct ForwardingBinding {
-    /// Absent for a binding without identifier (plain RFC 6275).
-    pub bid: Option<Bid>,
-    /// Where packets go.
-    pub care_of: CareOf,
-    /// BID-PRI of RFC 6089.
-    pub priority: BidPriority,
-    /// The store's time of the last signalling. It gives an order, it is not compared with
-    /// [`Millis`].
-    pub verified: u64,
-    /// In force until then.
-    pub ends: Millis,
-    /// The home binding (RFC 5648 §5.6): packets are delivered on the home link.
-    pub home: bool,
-}
-
-/// What the table holds for one home address.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HomeEntry {
-    /// The home-agent address with which the mobile node registered: source of what is tunnelled.
-    pub home_agent: Ipv6Addr,
-    /// The same for IPv4 care-of addresses; without, that of the home prefix counts.
-    pub home_agent_v4: Option<Ipv4Addr>,
-    /// Bindings; beyond [`crate::limits::BINDINGS_PER_HOME_MAX`] they are cut off.
-    pub bindings: Vec<ForwardingBinding>,
-}
-
-/// A prefix whose addresses are served.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct HomePrefix {
-    /// Prefix; host bits are ignored.
-    pub prefix: Ipv6Addr,
-    /// Length, 0 to 128; a larger value counts as 128.
-    pub prefix_len: u8,
-    /// The home agent's address.
-    pub home_agent: Ipv6Addr,
-    /// Its IPv4 address.
-    pub home_agent_v4: Option<Ipv4Addr>,
-}
-
-impl HomePrefix {
-    const LEN_MAX: u8 = 128;
-
-    fn key(prefix: Ipv6Addr, prefix_len: u8) -> (u8, u128) {
-        let len = prefix_len.min(Self::LEN_MAX);
-        (len, prefix.to_bits() & Self::mask(len))
-    }
-
-    fn mask(len: u8) -> u128 {
-        let host_bits = u32::from(Self::LEN_MAX.saturating_sub(len));
-        u128::MAX.checked_shl(host_bits).unwrap_or(0)
-    }
-
-    /// The home-agents anycast address of the prefix (RFC 6275 §10.5, RFC 2526 §2): identifier 126,
-    /// in interface identifiers of 64 bits with the universal/local bit zero.
-    fn anycast(&self) -> Ipv6Addr {
-        const INTERFACE_IDENTIFIER: u128 = 0xfdff_ffff_ffff_fffe;
-        const LONG_PREFIX: u128 = u128::MAX - 1;
-        let (len, network) = Self::key(self.prefix, self.prefix_len);
-        let host = if len <= 64 { INTERFACE_IDENTIFIER } else { LONG_PREFIX & !Self::mask(len) };
-        Ipv6Addr::from_bits(network | host)
-    }
-
-    fn digest(&self) -> u64 {
-        let (len, network) = Self::key(self.prefix, self.prefix_len);
-        Mix::new(PREFIX_SEED)
-            .v6(Ipv6Addr::from_bits(network))
-            .word(len.into())
-            .v6(self.home_agent)
-            .v4(self.home_agent_v4)
-            .finish()
-    }
-}
+use crate::entry::{HomeEntry, HomePrefix, MobileNetwork, MobileNetworkV4};
+use crate::hash::HashMap;
+use crate::home::Home;
+use crate::limits::HOME_ADDRESSES_MAX;
+use crate::networks::Networks;
 
 /// The table holds [`HOME_ADDRESSES_MAX`] home addresses and takes no more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,88 +22,8 @@ impl core::fmt::Display for TableFull {
 
 impl core::error::Error for TableFull {}
 
-const PREFIX_SEED: u64 = 0x7072_6566_6978;
-const HOME_SEED: u64 = 0x686f_6d65;
-const BINDING_SEED: u64 = 0x6269_6e64;
-
-/// One home address: its entry and which binding carried data last.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Home {
-    pub(crate) entry: HomeEntry,
-    last_used: Option<usize>,
-}
-
-impl Home {
-    fn live(&self, now: Millis) -> impl Iterator<Item = (usize, &ForwardingBinding)> {
-        self.entry.bindings.iter().enumerate().filter(move |(_, binding)| binding.ends > now)
-    }
-
-    /// The binding that packets for the home address take: lowest BID-PRI (RFC 6089 §4.1), then the
-    /// one that carried data last, then the one that signalling verified last (RFC 5648 §3), then
-    /// the lowest identifier, so that forwarders that saw the same choose the same.
-    pub(crate) fn choose(&self, now: Millis, by_use: bool) -> Option<&ForwardingBinding> {
-        self.live(now)
-            .min_by_key(|(index, binding)| {
-                let used = by_use && self.last_used == Some(*index);
-                (binding.priority.rank(), !used, Reverse(binding.verified), binding.bid)
-            })
-            .map(|(_, binding)| binding)
-    }
-
-    /// The binding in force with this care-of address.
-    pub(crate) fn bound(&self, now: Millis, care_of: CareOf) -> Option<usize> {
-        self.live(now).find(|(_, binding)| binding.care_of == care_of).map(|(index, _)| index)
-    }
-
-    /// Data came through this binding.
-    pub(crate) fn used(&mut self, index: usize) {
-        if self.last_used != Some(index) {
-            self.last_used = Some(index);
-        }
-    }
-
-    /// Takes over which binding carried data last, unless signalling has verified one since.
-    fn inherit(&mut self, old: &Self) {
-        let newest = |home: &Self| home.entry.bindings.iter().map(|binding| binding.verified).max();
-        if newest(self) > newest(old) {
-            return;
-        }
-        let used = old.last_used.and_then(|index| old.entry.bindings.get(index));
-        self.last_used = used.and_then(|used| {
-            self.entry
-                .bindings
-                .iter()
-                .position(|binding| binding.bid == used.bid && binding.care_of == used.care_of)
-        });
-    }
-
-    fn digest(&self, home_address: Ipv6Addr) -> u64 {
-        // Summed, so that the order of the bindings does not matter.
-        let bindings = self.entry.bindings.iter().map(binding_digest).fold(0, u64::wrapping_add);
-        Mix::new(HOME_SEED)
-            .v6(home_address)
-            .v6(self.entry.home_agent)
-            .v4(self.entry.home_agent_v4)
-            .word(bindings)
-            .finish()
-    }
-}
-
-/// All but `ends`, which counts on each machine's own clock; a refresh shows in `verified`.
-fn binding_digest(binding: &ForwardingBinding) -> u64 {
-    let mix = Mix::new(BINDING_SEED)
-        .word(binding.bid.map_or(u64::MAX, |bid| u64::from(bid.0)))
-        .word(binding.verified)
-        .word(u64::from(binding.priority.value()) << 1 | u64::from(binding.home));
-    match binding.care_of {
-        CareOf::V6(address) => mix.v6(address),
-        CareOf::V4 { address, port } => mix.v4(Some(address)).word(port.into()),
-    }
-    .finish()
-}
-
 /// Home prefixes and home addresses.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub struct Table {
     prefixes: BTreeMap<(u8, u128), HomePrefix>,
     /// How many prefixes have this length: the lengths to probe.
@@ -206,7 +32,27 @@ pub struct Table {
     home_agents: BTreeMap<Ipv6Addr, usize>,
     home_agents_v4: BTreeMap<Ipv4Addr, usize>,
     homes: HashMap<Ipv6Addr, Home>,
+    networks: Networks,
+    networks_v4: Networks,
+    /// Pools of IPv4 home addresses, claimed by the home agent's IPv4 address in IPv6 form.
+    pools_v4: Networks,
     digest: u64,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            prefixes: BTreeMap::new(),
+            prefix_lens: BTreeMap::new(),
+            home_agents: BTreeMap::new(),
+            home_agents_v4: BTreeMap::new(),
+            homes: HashMap::default(),
+            networks: Networks::new(128),
+            networks_v4: Networks::new(32),
+            pools_v4: Networks::new(32),
+            digest: 0,
+        }
+    }
 }
 
 impl Table {
@@ -227,6 +73,9 @@ impl Table {
             raise(&mut self.home_agents_v4, address);
         }
         self.digest = self.digest.wrapping_add(prefix.digest());
+        if prefix.pool_v4.is_some() {
+            self.find_pools();
+        }
     }
 
     /// Removes a prefix. Home addresses in it stay until they are removed themselves.
@@ -241,6 +90,20 @@ impl Table {
             lower(&mut self.home_agents_v4, address);
         }
         self.digest = self.digest.wrapping_sub(old.digest());
+        if old.pool_v4.is_some() {
+            self.find_pools();
+        }
+    }
+
+    /// Several prefixes may share a pool: what is left is looked at as a whole.
+    fn find_pools(&mut self) {
+        self.pools_v4 = Networks::new(32);
+        for prefix in self.prefixes.values() {
+            if let (Some(pool), Some(agent)) = (prefix.pool_v4, prefix.home_agent_v4) {
+                let key = self.pools_v4.prefix(pool.prefix.to_bits().into(), pool.prefix_len);
+                self.pools_v4.claim(key, agent.to_ipv6_mapped());
+            }
+        }
     }
 
     /// Sets the whole state of a home address. No entry, or one without bindings, removes it.
@@ -249,24 +112,62 @@ impl Table {
         home_address: Ipv6Addr,
         entry: Option<HomeEntry>,
     ) -> Result<(), TableFull> {
-        let Some(mut entry) = entry.filter(|entry| !entry.bindings.is_empty()) else {
+        let Some(entry) = entry.filter(|entry| !entry.bindings.is_empty()) else {
             if let Some(old) = self.homes.remove(&home_address) {
                 self.digest = self.digest.wrapping_sub(old.digest(home_address));
+                self.release(home_address, &old);
             }
             return Ok(());
         };
-        entry.bindings.truncate(BINDINGS_PER_HOME_MAX);
         if self.homes.len() >= HOME_ADDRESSES_MAX && !self.homes.contains_key(&home_address) {
             return Err(TableFull);
         }
-        let mut home = Home { entry, last_used: None };
+        let mut home = Home::new(entry);
         self.digest = self.digest.wrapping_add(home.digest(home_address));
-        if let Some(old) = self.homes.get(&home_address) {
+        if let Some(old) = self.homes.remove(&home_address) {
             self.digest = self.digest.wrapping_sub(old.digest(home_address));
-            home.inherit(old);
+            home.inherit(&old);
+            self.release(home_address, &old);
+        }
+        for prefix in home.networks(&self.networks) {
+            self.networks.claim(prefix, home_address);
+        }
+        for prefix in home.networks_v4(&self.networks_v4) {
+            self.networks_v4.claim(prefix, home_address);
         }
         self.homes.insert(home_address, home);
         Ok(())
+    }
+
+    fn release(&mut self, home_address: Ipv6Addr, home: &Home) {
+        for prefix in home.networks(&self.networks) {
+            self.networks.release(prefix, home_address);
+        }
+        for prefix in home.networks_v4(&self.networks_v4) {
+            self.networks_v4.release(prefix, home_address);
+        }
+    }
+
+    /// The mobile networks of all home addresses, in the order of length and bits.
+    #[must_use]
+    pub fn networks(&self) -> Vec<MobileNetwork> {
+        let prefixes = self.networks.prefixes().into_iter();
+        prefixes
+            .map(|(prefix_len, bits)| MobileNetwork {
+                prefix: Ipv6Addr::from_bits(bits),
+                prefix_len,
+            })
+            .collect()
+    }
+
+    /// The same for IPv4.
+    #[must_use]
+    pub fn networks_v4(&self) -> Vec<MobileNetworkV4> {
+        let prefixes = self.networks_v4.prefixes().into_iter();
+        let address = |bits: u128| Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or(u32::MAX));
+        prefixes
+            .map(|(prefix_len, bits)| MobileNetworkV4 { prefix: address(bits), prefix_len })
+            .collect()
     }
 
     /// The home addresses and their entries, in the order of the addresses. Meant for tests and
@@ -337,6 +238,38 @@ impl Table {
 
     pub(crate) fn home_mut(&mut self, home_address: Ipv6Addr) -> Option<&mut Home> {
         self.homes.get_mut(&home_address)
+    }
+
+    /// The home address whose packets these are: the address itself, or the owner of the network
+    /// that it lies in.
+    pub(crate) fn owner(&self, address: Ipv6Addr) -> Option<Ipv6Addr> {
+        if self.homes.contains_key(&address) {
+            return Some(address);
+        }
+        self.networks.owner(address.to_bits())
+    }
+
+    /// The home agent's IPv4 address that speaks for a pool of IPv4 home addresses.
+    pub(crate) fn pool_agent(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.pools_v4.owner(address.to_bits().into())?.to_ipv4_mapped()
+    }
+
+    /// The home address that owns an IPv4 address.
+    pub(crate) fn owner_v4(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
+        self.networks_v4.owner(address.to_bits().into())
+    }
+
+    /// The home addresses that may send from this address. More than one only while the feed moves
+    /// a network from one to the other.
+    pub(crate) fn owners(&self, address: Ipv6Addr) -> impl Iterator<Item = Ipv6Addr> {
+        let exact = self.homes.contains_key(&address).then_some(address);
+        let of_network = exact.is_none().then(|| self.networks.owners(address.to_bits()));
+        exact.into_iter().chain(of_network.into_iter().flatten())
+    }
+
+    /// The same for IPv4.
+    pub(crate) fn owners_v4(&self, address: Ipv4Addr) -> impl Iterator<Item = Ipv6Addr> {
+        self.networks_v4.owners(address.to_bits().into())
     }
 
     /// Takes over from `old`, for home addresses that are in both, which binding carried data last.

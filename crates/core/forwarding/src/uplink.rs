@@ -1,20 +1,26 @@
-//! Out of a tunnel: only what a bound care-of address sends (RFC 6275 §10.4.5, RFC 5555 §4.1).
+//! Out of a tunnel: only what a bound care-of address sends (RFC 6275 §10.4.5, RFC 3963 §6.5,
+//! RFC 5555 §4.1).
 
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
-use homeport_wire::{Walk, protocol, walk};
+use homeport_wire::{Walk, is_unicast_routable_v4, protocol, walk};
 
 use crate::action::{Action, Punt, UdpOuter};
 use crate::answer::ErrorMessage;
 use crate::ecn;
-use crate::forwarding::{Forwarding, Packet, Via};
+use crate::entry::{CareOf, Millis};
+use crate::forwarding::{Forwarding, Via};
+use crate::limits::TUNNELS_NESTED_MAX;
+use crate::packet::{Packet, PacketV4};
 use crate::reason::DropReason;
-use crate::table::{CareOf, Millis};
 
 impl Forwarding {
-    /// IPv6-in-IPv6 that ends at the home agent. What does not belong to a binding is dropped
-    /// without an answer: RFC 6275 has no message for it, and anyone can send it.
+    /// IPv6 or IPv4 in IPv6 that ends at the home agent. What does not belong to a binding is
+    /// dropped without an answer: RFC 6275 has no message for it, and anyone can send it.
+    ///
+    /// A tunnel in a tunnel is that of a visitor in a mobile network whose home agent is this one
+    /// too: its care-of address is an address of the network.
     pub(crate) fn decapsulate(
         &mut self,
         now: Millis,
@@ -22,15 +28,22 @@ impl Forwarding {
         via: Via,
         out: &mut Vec<Action>,
     ) {
-        if via != Via::Link {
-            // A care-of address is nobody's home address, so no binding can belong to this.
+        let depth = match via {
+            Via::Link => 0,
+            Via::Tunnel { depth } => depth,
+            Via::Udp(_) => 1,
+        };
+        if depth >= TUNNELS_NESTED_MAX {
             return out.push(Action::Drop(DropReason::NestedTunnel));
         }
+        let via = Via::Tunnel { depth: depth.saturating_add(1) };
+        let care_of = [CareOf::V6(tunnelled.header.source)];
+        let class = tunnelled.header.traffic_class;
+        if tunnelled.upper == protocol::IPV4 {
+            return self.accept_v4(now, tunnelled.payload, &care_of, class, via, out);
+        }
         match Packet::parse(tunnelled.payload) {
-            Ok(inner) => {
-                let care_of = CareOf::V6(tunnelled.header.source);
-                self.accept(now, inner, care_of, tunnelled.header.traffic_class, Via::Tunnel, out);
-            }
+            Ok(inner) => self.accept(now, inner, &care_of, class, via, out),
             Err(malformed) => out.push(Action::Drop(malformed.into())),
         }
     }
@@ -52,7 +65,11 @@ impl Forwarding {
             [first, ..] if first >> 4 == 6 => {
                 return self.datagram_v6(now, outer, outer_dscp_ecn, payload, out);
             }
-            [first, ..] if first >> 4 == 4 => DropReason::Ipv4InUdp,
+            [first, ..] if first >> 4 == 4 => {
+                let care_of = ends_in_udp(outer);
+                let via = Via::Udp(outer);
+                return self.accept_v4(now, payload, &care_of, outer_dscp_ecn, via, out);
+            }
             [first, ..] if first >> 4 == 0 => DropReason::TlvHeader,
             _ => DropReason::UnknownUdpPayload,
         };
@@ -80,8 +97,8 @@ impl Forwarding {
                 packet: inner.octets.to_vec(),
             }));
         }
-        let care_of = CareOf::V4 { address: *outer.peer.ip(), port: outer.peer.port() };
-        self.accept(now, inner, care_of, outer_dscp_ecn, Via::Udp(outer), out);
+        let care_of = ends_in_udp(outer);
+        self.accept(now, inner, &care_of, outer_dscp_ecn, Via::Udp(outer), out);
     }
 
     /// Who sent what protects itself, a Mobility Header or ESP for a home agent; `None` for all
@@ -92,31 +109,83 @@ impl Forwarding {
         matches!(walk.upper, protocol::MOBILITY | protocol::ESP).then(|| walk.pseudo_source())
     }
 
-    /// Takes an inner packet if its outer source is bound to its source, and sends it on its way.
-    fn accept(
+    /// Takes an inner packet if its outer source is bound to the owner of its source, and sends it
+    /// on its way. `care_of` are the care-of addresses that the outer source can be.
+    pub(crate) fn accept(
         &mut self,
         now: Millis,
         mut inner: Packet<'_>,
-        care_of: CareOf,
+        care_of: &[CareOf],
         outer_traffic_class: u8,
         via: Via,
         out: &mut Vec<Action>,
     ) {
-        let source = inner.header.source;
-        let home = self.table.home_mut(source);
-        let bound = home.and_then(|home| Some((home.bound(now, care_of)?, home)));
-        let Some((index, home)) = bound else {
+        let owners = self.table.owners(inner.header.source);
+        let Some((home_address, index)) = self.bound_owner(now, owners, care_of) else {
             return out.push(Action::Drop(DropReason::TunnelSourceNotBound));
         };
-        home.used(index);
+        self.note_use(home_address, index);
         let Some(class) = ecn::decapsulated(outer_traffic_class, inner.header.traffic_class) else {
             return out.push(Action::Drop(DropReason::CongestionMarkLost));
         };
-        if inner.header.destination == source {
+        if self.table.owner(inner.header.destination) == Some(home_address) {
             return out.push(Action::Drop(DropReason::TunnelLoop));
         }
         inner.header.traffic_class = class;
         self.route(now, inner, via, out);
+        self.carried(now, home_address, index, out);
+    }
+
+    /// The same for an IPv4 packet from an IPv4 home address.
+    pub(crate) fn accept_v4(
+        &mut self,
+        now: Millis,
+        inner: &[u8],
+        care_of: &[CareOf],
+        outer_traffic_class: u8,
+        via: Via,
+        out: &mut Vec<Action>,
+    ) {
+        let mut inner = match PacketV4::parse(inner) {
+            Ok(inner) => inner,
+            Err(malformed) => return out.push(Action::Drop(malformed.into())),
+        };
+        let owners = self.table.owners_v4(inner.header.source);
+        let bound = self.bound_owner(now, owners, care_of);
+        let bound = bound.filter(|_| is_unicast_routable_v4(inner.header.source));
+        let Some((home_address, index)) = bound else {
+            return out.push(Action::Drop(DropReason::TunnelSourceNotBound));
+        };
+        self.note_use(home_address, index);
+        let Some(class) = ecn::decapsulated(outer_traffic_class, inner.header.dscp_ecn) else {
+            return out.push(Action::Drop(DropReason::CongestionMarkLost));
+        };
+        if self.table.owner_v4(inner.header.destination) == Some(home_address) {
+            return out.push(Action::Drop(DropReason::TunnelLoop));
+        }
+        inner.header.dscp_ecn = class;
+        self.route_v4(now, inner, via, out);
+        self.carried(now, home_address, index, out);
+    }
+
+    /// The owner that has one of the care-of addresses bound, and the binding's place.
+    fn bound_owner(
+        &self,
+        now: Millis,
+        mut owners: impl Iterator<Item = Ipv6Addr>,
+        care_of: &[CareOf],
+    ) -> Option<(Ipv6Addr, usize)> {
+        owners.find_map(|owner| {
+            let home = self.table.home(owner)?;
+            let index = care_of.iter().find_map(|care_of| home.bound(now, *care_of))?;
+            Some((owner, index))
+        })
+    }
+
+    fn note_use(&mut self, home_address: Ipv6Addr, index: usize) {
+        if let Some(home) = self.table.home_mut(home_address) {
+            home.used(index);
+        }
     }
 
     /// A packet out of a tunnel for somebody who is not served here.
@@ -132,4 +201,11 @@ impl Forwarding {
             None => out.push(Action::Drop(reason)),
         }
     }
+}
+
+/// What a datagram's sender can be bound as. Without a translator on the way a mobile node may use
+/// UDP as it likes.
+fn ends_in_udp(outer: UdpOuter) -> [CareOf; 2] {
+    let address = *outer.peer.ip();
+    [CareOf::V4 { address, port: outer.peer.port() }, CareOf::V4Direct(address)]
 }

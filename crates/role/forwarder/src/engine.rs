@@ -124,9 +124,10 @@ impl Engine {
             let done = match action {
                 Action::Drop(reason) => Err(reason.name()),
                 Action::Punt(punt) => self.front_ends.punt(punt),
-                Action::SendIpv6(_) | Action::DeliverOnLink(_) | Action::SendUdp { .. } => {
-                    port.send(&action).await
-                }
+                Action::SendIpv6(_)
+                | Action::SendIpv4(_)
+                | Action::DeliverOnLink(_)
+                | Action::SendUdp { .. } => port.send(&action).await,
             };
             if let Err(reason) = done {
                 self.metrics.drops.count(reason);

@@ -1,7 +1,5 @@
 //! The table as the store has it: feed messages, applied in order.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use homeport_api::{
     binding,
     convert::{self, Invalid},
@@ -141,6 +139,7 @@ fn home_prefix(message: binding::HomePrefix) -> Result<HomePrefix, Invalid> {
         prefix_len: record.prefix.len(),
         home_agent: record.home_agent,
         home_agent_v4: record.home_agent_ipv4,
+        pool_v4: None,
     })
 }
 
@@ -163,8 +162,6 @@ fn set_home(
 }
 
 fn home_entry(home: &core::Home, to_local: impl Fn(core::LogTime) -> Millis) -> HomeEntry {
-    /// The home prefix names it; a copy here would have to follow its changes.
-    const OF_THE_PREFIX: Option<Ipv4Addr> = None;
     let bindings = home.bindings.iter().map(|(bid, binding)| ForwardingBinding {
         bid: *bid,
         care_of: match binding.care_of {
@@ -174,8 +171,10 @@ fn home_entry(home: &core::Home, to_local: impl Fn(core::LogTime) -> Millis) -> 
         priority: binding.priority,
         verified: binding.verified.0,
         ends: to_local(binding.ends),
+        lifetime_ms: binding.ends.0.saturating_sub(binding.verified.0),
         home: binding.home.is_some(),
     });
-    let home_agent: Ipv6Addr = home.home_agent;
-    HomeEntry { home_agent, home_agent_v4: OF_THE_PREFIX, bindings: bindings.collect() }
+    // The home prefix names the home agent's IPv4 address; a copy here would have to follow its
+    // changes.
+    HomeEntry::new(home.home_agent, bindings.collect())
 }

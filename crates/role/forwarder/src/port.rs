@@ -97,7 +97,7 @@ impl Port {
     /// Does what is to be sent; other actions are for others.
     pub(crate) async fn send(&self, action: &Action) -> Result<(), NotSent> {
         match action {
-            Action::SendIpv6(packet) => self.send_tun(packet).await,
+            Action::SendIpv6(packet) | Action::SendIpv4(packet) => self.send_tun(packet).await,
             Action::DeliverOnLink(packet) if self.home_link => self.send_tun(packet).await,
             Action::DeliverOnLink(_) => Err("no_home_link"),
             Action::SendUdp { peer, local, dscp_ecn, payload } => {

@@ -175,6 +175,7 @@ impl State {
                         prefix_len: prefix.len(),
                         home_agent: HOME_AGENT,
                         home_agent_v4: self.prefix.home_agent_ipv4,
+                        pool_v4: None,
                     });
                 }
                 Change::Home(home) => {
@@ -195,12 +196,12 @@ impl State {
             match action {
                 Action::Punt(punt) => out.extend(self.signalling(&punt)),
                 Action::SendUdp { peer, payload, .. } => out.push(Out::Udp(peer, payload)),
-                Action::SendIpv6(packet) | Action::DeliverOnLink(packet) => {
-                    match self.correspond(&packet) {
-                        Some(reply) => out.extend(self.handle(Ingress::Ip(&reply))),
-                        None => out.push(Out::Ipv6(packet)),
-                    }
-                }
+                Action::SendIpv6(packet)
+                | Action::SendIpv4(packet)
+                | Action::DeliverOnLink(packet) => match self.correspond(&packet) {
+                    Some(reply) => out.extend(self.handle(Ingress::Ip(&reply))),
+                    None => out.push(Out::Ipv6(packet)),
+                },
                 Action::Drop(_) => {}
             }
         }
@@ -278,9 +279,10 @@ fn entry_of(home: &binding::Home) -> HomeEntry {
         priority: it.priority,
         verified: it.verified.0,
         ends: Millis(it.ends.0),
+        lifetime_ms: it.ends.0.saturating_sub(it.verified.0),
         home: it.home.is_some(),
     });
-    HomeEntry { home_agent: home.home_agent, home_agent_v4: None, bindings: bindings.collect() }
+    HomeEntry::new(home.home_agent, bindings.collect())
 }
 
 async fn serve_udp(

@@ -298,17 +298,28 @@ fn what_a_host_answers() {
         },
         Row {
             what: "a fragment",
-            packet: plain(protocol::FRAGMENT),
-            reason: DropReason::Ipv6Fragment,
+            packet: PacketBuilder::new(CARE_OF_3, AGENT).build(
+                protocol::FRAGMENT,
+                &[protocol::UDP, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8],
+            ),
+            reason: DropReason::FragmentWaits,
             answer: None,
         },
         Row {
-            what: "a fragment of a Binding Update",
+            what: "a fragment that is no multiple of eight octets, and not the last",
             packet: PacketBuilder::new(CARE_OF_3, AGENT)
-                .home_address_option(Some(HOME))
-                .build(protocol::FRAGMENT, &[0; 20]),
-            reason: DropReason::Ipv6Fragment,
-            answer: None,
+                .build(protocol::FRAGMENT, &[protocol::UDP, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3]),
+            reason: DropReason::FragmentRefused,
+            answer: Some(|invoking| Icmpv6::ParameterProblem { code: 0, pointer: 4, invoking }),
+        },
+        Row {
+            what: "a fragment beyond what IPv6 allows",
+            packet: PacketBuilder::new(CARE_OF_3, AGENT).build(
+                protocol::FRAGMENT,
+                &[protocol::UDP, 0, 0xff, 0xf8, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8],
+            ),
+            reason: DropReason::FragmentRefused,
+            answer: Some(|invoking| Icmpv6::ParameterProblem { code: 0, pointer: 42, invoking }),
         },
         Row {
             what: "an echo reply",

@@ -50,16 +50,23 @@ fn binding(bid: u16, care_of: CareOf) -> ForwardingBinding {
         priority: BidPriority::UNSET,
         verified: 10,
         ends: ENDS,
+        lifetime_ms: 0,
         home: false,
     }
 }
 
 fn entry(bindings: Vec<ForwardingBinding>) -> Option<HomeEntry> {
-    Some(HomeEntry { home_agent: AGENT, home_agent_v4: Some(AGENT_V4), bindings })
+    Some(HomeEntry { home_agent_v4: Some(AGENT_V4), ..HomeEntry::new(AGENT, bindings) })
 }
 
 fn prefix() -> HomePrefix {
-    HomePrefix { prefix: PREFIX, prefix_len: 64, home_agent: AGENT, home_agent_v4: Some(AGENT_V4) }
+    HomePrefix {
+        prefix: PREFIX,
+        prefix_len: 64,
+        home_agent: AGENT,
+        home_agent_v4: Some(AGENT_V4),
+        pool_v4: None,
+    }
 }
 
 fn forwarding_with(config: Config) -> Forwarding {

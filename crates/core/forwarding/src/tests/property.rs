@@ -115,7 +115,9 @@ proptest! {
             for action in actions {
                 let len = match action {
                     Action::Punt(punt) => punt.packet.len(),
-                    Action::SendIpv6(packet) | Action::DeliverOnLink(packet) => packet.len(),
+                    Action::SendIpv6(packet)
+                    | Action::SendIpv4(packet)
+                    | Action::DeliverOnLink(packet) => packet.len(),
                     Action::SendUdp { payload, .. } => payload.len(),
                     Action::Drop(_) => continue,
                 };

@@ -27,7 +27,7 @@ fn what_does_not_arrive_is_unreachable_for_its_source() {
         let mut forwarding = forwarding();
         let (inner, outer) = sent_out(&mut forwarding, 100);
         let actions = handle(&mut forwarding, &error(&message(&outer)));
-        assert_eq!(drops(&actions), [DropReason::Icmpv6Relayed]);
+        assert_eq!(drops(&actions), [DropReason::IcmpRelayed]);
         let relayed = sent(&actions);
         let header = walked(relayed).header;
         assert_eq!((header.source, header.destination), (AGENT, CORRESPONDENT));
@@ -42,7 +42,7 @@ fn a_narrow_path_is_told_to_the_source_and_remembered() {
     let (inner, outer) = sent_out(&mut forwarding, 1460);
     let message = Icmpv6::PacketTooBig { mtu: 1400, invoking: &outer };
     let actions = handle(&mut forwarding, &error(&message));
-    assert_eq!(drops(&actions), [DropReason::Icmpv6Relayed]);
+    assert_eq!(drops(&actions), [DropReason::IcmpRelayed]);
     // Two outer headers less are quoted than fit: the error quoted the outer header too.
     let Icmpv6::PacketTooBig { mtu: 1360, invoking } = icmpv6(sent(&actions)) else {
         panic!("{actions:?}")
@@ -94,7 +94,7 @@ fn what_quotes_no_packet_of_ours_is_not_believed() {
         ] {
             let mut forwarding = forwarding();
             let actions = handle(&mut forwarding, &error(&message));
-            assert_eq!(actions, [Action::Drop(DropReason::Icmpv6Unrelated)], "{what}");
+            assert_eq!(actions, [Action::Drop(DropReason::IcmpUnrelated)], "{what}");
             let actions = handle(&mut forwarding, &sized(CORRESPONDENT, HOME, 1460));
             assert_eq!(drops(&actions), [], "{what}: nothing was learned");
         }
@@ -109,7 +109,7 @@ fn an_error_about_a_tunnelled_error_is_not_passed_on() {
     let outer = tunnelled_down(AGENT, CARE_OF_1, &inner);
     let message = Icmpv6::TimeExceeded { code: 0, invoking: &outer };
     let actions = handle(&mut forwarding, &error(&message));
-    assert_eq!(actions, [Action::Drop(DropReason::Icmpv6Relayed)]);
+    assert_eq!(actions, [Action::Drop(DropReason::IcmpRelayed)]);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn an_error_about_our_own_words_is_not_passed_on() {
     let outer = tunnelled_down(AGENT, CARE_OF_1, &inner);
     let message = Icmpv6::TimeExceeded { code: 0, invoking: &outer };
     let actions = handle(&mut forwarding(), &error(&message));
-    assert_eq!(actions, [Action::Drop(DropReason::Icmpv6Relayed)]);
+    assert_eq!(actions, [Action::Drop(DropReason::IcmpRelayed)]);
 }
 
 fn tunnelled_down(source: Ipv6Addr, destination: Ipv6Addr, inner: &[u8]) -> Vec<u8> {

@@ -84,8 +84,13 @@ fn an_emptied_table_is_as_a_new_one() {
 fn the_longest_prefix_speaks_for_an_address() {
     let other: Ipv6Addr = "2001:db8::1".parse().unwrap();
     let mut forwarding = forwarding();
-    let wide =
-        HomePrefix { prefix: PREFIX, prefix_len: 32, home_agent: other, home_agent_v4: None };
+    let wide = HomePrefix {
+        prefix: PREFIX,
+        prefix_len: 32,
+        home_agent: other,
+        home_agent_v4: None,
+        pool_v4: None,
+    };
     forwarding.table_mut().set_prefix(wide);
     let from = |forwarding: &mut Forwarding, destination: &str| {
         let packet = packet(CORRESPONDENT, destination.parse().unwrap());
@@ -131,6 +136,7 @@ fn prefixes_of_any_length() {
             prefix_len: len,
             home_agent: AGENT,
             home_agent_v4: None,
+            pool_v4: None,
         });
         assert!(table.prefix_of(inside.parse().unwrap()).is_some(), "{len}");
         let outside = outside.map(|address| table.prefix_of(address.parse().unwrap()));

@@ -101,7 +101,10 @@ fn payloads_that_are_not_ipv6() {
         (&[], DropReason::Keepalive),
         (&[0xff], DropReason::Keepalive),
         (&[0x00, 1, 0, 8], DropReason::TlvHeader),
-        (&[0x45, 0, 0, 20], DropReason::Ipv4InUdp),
+        (
+            &[0x45, 0, 0, 20],
+            homeport_wire::Malformed::Truncated { field: "IPv4 identification", at: 4 }.into(),
+        ),
         (&[0x50], DropReason::UnknownUdpPayload),
         (&[0xff, 0xff], DropReason::UnknownUdpPayload),
         (&[0x7f; 60], DropReason::UnknownUdpPayload),
@@ -150,8 +153,8 @@ fn ipv4_packets_that_are_no_envelope() {
         (ip(&datagram(4191), protocol::UDP, elsewhere), DropReason::Ipv4NotServed),
         (ip(&datagram(4191), protocol::TCP, AGENT_V4), DropReason::Ipv4Protocol),
         (ip(&datagram(4500), protocol::UDP, AGENT_V4), DropReason::UdpPort),
-        (fragment(0x2000), DropReason::Ipv4Fragment),
-        (fragment(0x0001), DropReason::Ipv4Fragment),
+        (fragment(0x2000), DropReason::FragmentRefused),
+        (fragment(0x0001), DropReason::FragmentWaits),
         (wrong_sum, homeport_wire::Malformed::Checksum.into()),
     ];
     for (packet, reason) in rows {

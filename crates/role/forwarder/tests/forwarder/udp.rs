@@ -53,15 +53,18 @@ impl MobileNode {
             PacketBuilder::new(home, AGENT).build(protocol::ICMPV6, &request.emit(home, AGENT));
         self.send(&request).await;
         let mut packet = [0; 2000];
-        let second = Duration::from_secs(1);
-        let Ok(answer) = tokio::time::timeout(second, self.socket.recv_from(&mut packet)).await
-        else {
-            return false;
+        let answered = async {
+            loop {
+                let (len, _) = self.socket.recv_from(&mut packet).await.unwrap();
+                let walk = walk(&packet[..len]).unwrap();
+                // The home agent asks for a refresh too, when the end of the binding is near.
+                if walk.upper != protocol::MOBILITY {
+                    let message = Icmpv6::parse(walk.payload, walk.pseudo_header()).unwrap();
+                    return message == Icmpv6::EchoReply { identifier: 1, sequence: 2, data: b"?" };
+                }
+            }
         };
-        let (len, _) = answer.unwrap();
-        let walk = walk(&packet[..len]).unwrap();
-        let message = Icmpv6::parse(walk.payload, walk.pseudo_header()).unwrap();
-        message == Icmpv6::EchoReply { identifier: 1, sequence: 2, data: b"?" }
+        tokio::time::timeout(Duration::from_secs(1), answered).await.unwrap_or(false)
     }
 }
 

@@ -1,8 +1,13 @@
 //! Rules, one by one, as rows of packets in and actions out. Addresses are those of the laboratory.
 
 mod downlink;
+mod flows;
+mod ipv4;
 mod local;
+mod network;
 mod property;
+mod reassembly;
+mod refresh;
 mod relay;
 mod table;
 mod udp;

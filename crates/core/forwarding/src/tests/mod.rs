@@ -3,6 +3,7 @@
 mod downlink;
 mod flows;
 mod ipv4;
+mod laws;
 mod local;
 mod network;
 mod property;

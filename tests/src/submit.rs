@@ -131,5 +131,9 @@ pub fn registration(
         link_layer_address: Vec::new(),
         message_id: None,
         policy_revisions,
+        mobile_networks: Vec::new(),
+        ipv4_home_address: None,
+        flows: Vec::new(),
+        flow_summary: Vec::new(),
     }
 }

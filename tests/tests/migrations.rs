@@ -62,6 +62,7 @@ fn the_state_of_the_first_format_holds_what_it_should() -> Result<()> {
         address: Ipv4Addr::new(203, 0, 113, 9),
         port: 40_001,
         announced: Ipv4Addr::new(192, 0, 2, 44),
+        udp: true,
     };
     let expected = [
         (Some(Bid(1)), foreign(0x11)),

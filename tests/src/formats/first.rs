@@ -50,23 +50,15 @@ fn home_prefixes() -> impl Iterator<Item = HomePrefix> {
 }
 
 fn subscribers() -> [Subscriber; 2] {
-    let bare = Subscriber {
-        home_address: address(1, 0x100),
-        nai: String::new(),
-        mn_ha: None,
-        message_id_required: false,
-        multiple_care_of_allowed: None,
-        bulk_allowed: None,
-        bindings_per_home_address_max: None,
-    };
+    let bare = Subscriber::new(address(1, 0x100));
     let full = Subscriber {
-        home_address: address(2, 0x100),
         nai: "mn1@example.com".to_owned(),
         mn_ha: Some((0xffff_ffff, Key(*b"0123456789abcdef"))),
         message_id_required: true,
         multiple_care_of_allowed: Some(true),
         bulk_allowed: Some(false),
         bindings_per_home_address_max: Some(3),
+        ..Subscriber::new(address(2, 0x100))
     };
     [bare, full]
 }
@@ -92,6 +84,10 @@ fn register(home_address: Ipv6Addr, sequence: u16, request: u8) -> Registration 
         link_layer_address: Vec::new(),
         message_id: None,
         policy_revisions: (PREFIX_REVISION, if provisioned { SUBSCRIBER_REVISION } else { 0 }),
+        mobile_networks: Vec::new(),
+        ipv4_home_address: None,
+        flows: Vec::new(),
+        flow_summary: Vec::new(),
     }
 }
 

@@ -9,7 +9,8 @@ use homeport_wire::{is_unicast_routable_v4, is_unicast_routable_v6};
 
 use crate::cache::{BindingCache, Change, SubscriberEntry};
 use crate::limits;
-use crate::record::{Authentication, HomePrefix, Ipv6Prefix, Revised, Subscriber};
+use crate::prefix::Ipv6Prefix;
+use crate::record::{Authentication, HomePrefix, Revised, Subscriber};
 use crate::verdict::{Outcome, Refusal, RefusalKind};
 
 /// RFC 4285 §5.1: parameter indexes below are reserved.

@@ -6,7 +6,8 @@ use core::net::Ipv6Addr;
 use crate::command::{Batch, Command};
 use crate::home::Home;
 use crate::limits;
-use crate::record::{HomePrefix, Ipv6Prefix, Policy, Revised, Subscriber};
+use crate::prefix::Ipv6Prefix;
+use crate::record::{HomePrefix, Policy, Revised, Subscriber};
 use crate::time::LogTime;
 use crate::verdict::Verdict;
 

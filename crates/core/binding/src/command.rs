@@ -3,7 +3,9 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence};
 
-use crate::record::{HomePrefix, Ipv6Prefix, Subscriber};
+use crate::flow::FlowRequest;
+use crate::prefix::Ipv6Prefix;
+use crate::record::{HomePrefix, Subscriber};
 use crate::time::LogTime;
 
 /// Names one Binding Update: a command that arrives twice has one effect and one answer.
@@ -52,7 +54,7 @@ pub enum WireSource {
     Udp(Ipv4Addr, u16),
 }
 
-/// A Binding Update with H set that passed every check which needs no state.
+/// A Binding Update that passed every check which needs no state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Registration {
     /// Names this Binding Update.
@@ -79,6 +81,14 @@ pub struct Registration {
     pub link_layer_address: Vec<u8>,
     /// MESG-ID option: an NTP timestamp.
     pub message_id: Option<u64>,
+    /// Mobile Network Prefix options (RFC 3963 §4.3) in their order.
+    pub mobile_networks: Vec<MobileNetworkRequest>,
+    /// IPv4 Home Address option (RFC 5555 §3.1.1).
+    pub ipv4_home_address: Option<Ipv4HomeAddressRequest>,
+    /// Flow Identification options (RFC 6089 §4.2) in their order.
+    pub flows: Vec<FlowRequest>,
+    /// FIDs of the Flow Summary options (RFC 6089 §4.3) in their order.
+    pub flow_summary: Vec<u16>,
     /// Revisions of home prefix and subscriber that the Binding Update was checked against.
     pub policy_revisions: (u64, u64),
 }
@@ -96,4 +106,24 @@ pub struct BidRequest {
     pub care_of: BidCareOf,
     /// The option's length was none of 4, 8 and 20.
     pub malformed: bool,
+}
+
+/// One Mobile Network Prefix option of a Binding Update, not judged yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MobileNetworkRequest {
+    /// Prefix, host bits as they were.
+    pub prefix: Ipv6Addr,
+    /// Prefix length as it was.
+    pub prefix_len: u8,
+}
+
+/// The IPv4 Home Address option of a Binding Update, not judged yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ipv4HomeAddressRequest {
+    /// 0.0.0.0 to have one assigned.
+    pub address: Ipv4Addr,
+    /// Prefix length, six bits.
+    pub prefix_len: u8,
+    /// P: a prefix is wanted.
+    pub prefix_wanted: bool,
 }

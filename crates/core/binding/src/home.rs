@@ -1,11 +1,13 @@
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_wire::{Bid, BidPriority, Sequence};
 
 use crate::command::RequestId;
+use crate::flow::FlowBinding;
 use crate::limits;
+use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
 use crate::time::LogTime;
 use crate::verdict::Verdict;
 
@@ -14,7 +16,7 @@ use crate::verdict::Verdict;
 pub enum CareOf {
     /// IPv6-in-IPv6.
     Ipv6(Ipv6Addr),
-    /// IPv6 in UDP 4191 over IPv4 (RFC 5555).
+    /// IPv6 over IPv4 (RFC 5555).
     Ipv4 {
         /// Outer source address of the Binding Update that registered it.
         address: Ipv4Addr,
@@ -22,6 +24,8 @@ pub enum CareOf {
         port: u16,
         /// The address that the mobile node named itself; differs behind a NAT.
         announced: Ipv4Addr,
+        /// In UDP 4191; else by protocol 41, or 4 for IPv4 packets: never behind a NAT.
+        udp: bool,
     },
 }
 
@@ -76,6 +80,14 @@ pub struct Home {
     pub sequence: Sequence,
     /// By BID; `None` is the binding of plain RFC 6275, which never stands beside others.
     pub bindings: BTreeMap<Option<Bid>, Binding>,
+    /// The mobile node is a mobile router: its Binding Updates have the R flag (RFC 3963 §6.1).
+    pub mobile_router: bool,
+    /// Mobile network prefixes in force: every binding carries them (RFC 5648 §7).
+    pub mobile_networks: BTreeSet<Ipv6Prefix>,
+    /// IPv4 home address in force, or prefix of them (RFC 5555): every binding carries it.
+    pub ipv4_home_address: Option<Ipv4Prefix>,
+    /// Flow bindings by FID (RFC 6089).
+    pub flows: BTreeMap<u16, FlowBinding>,
     /// End of the tombstone.
     pub forget: Option<LogTime>,
     /// Log index of the last change.
@@ -90,6 +102,10 @@ impl Home {
             home_agent,
             sequence,
             bindings: BTreeMap::new(),
+            mobile_router: false,
+            mobile_networks: BTreeSet::new(),
+            ipv4_home_address: None,
+            flows: BTreeMap::new(),
             forget: None,
             revision: 0,
             remembered: VecDeque::new(),
@@ -122,6 +138,10 @@ impl Home {
     /// Starts the tombstone: no bindings are left, the sequence number is kept for a while.
     pub(crate) fn bury(&mut self, now: LogTime) {
         self.bindings.clear();
+        self.mobile_router = false;
+        self.mobile_networks.clear();
+        self.ipv4_home_address = None;
+        self.flows.clear();
         self.forget = Some(now.after(limits::MAX_DELETE_BCE_TIMEOUT));
     }
 

@@ -21,8 +21,10 @@ extern crate alloc;
 mod admin;
 mod cache;
 mod command;
+mod flow;
 mod home;
 pub mod limits;
+mod prefix;
 mod record;
 mod register;
 #[cfg(test)]
@@ -31,8 +33,15 @@ mod time;
 mod verdict;
 
 pub use cache::{BindingCache, Change, StateError, StateRecord};
-pub use command::{Batch, BidRequest, Command, Registration, RequestId, WireSource};
+pub use command::{
+    Batch, BidRequest, Command, Ipv4HomeAddressRequest, MobileNetworkRequest, Registration,
+    RequestId, WireSource,
+};
+pub use flow::{FlowBinding, FlowRequest, SelectorRequest};
 pub use home::{Binding, CareOf, Home, HomeBinding, Remembered};
-pub use record::{Authentication, HomePrefix, Ipv6Prefix, Key, Policy, Revised, Subscriber};
+pub use prefix::{Ipv4Prefix, Ipv6Prefix};
+pub use record::{Authentication, HomePrefix, Key, Policy, Revised, Subscriber};
 pub use time::LogTime;
-pub use verdict::{Answer, NatDetection, Outcome, Refusal, RefusalKind, Silence, Verdict};
+pub use verdict::{
+    Answer, Ipv4AddressAnswer, NatDetection, Outcome, Refusal, RefusalKind, Silence, Verdict,
+};

@@ -35,6 +35,25 @@ pub const MESSAGE_ID_WINDOW_SECS: u64 = 7;
 pub const NAT_KEEPALIVE_SECS: u32 = 110;
 /// NAT Detection refresh time when there is no NAT (RFC 5555 §3.2.2).
 pub const NAT_KEEPALIVE_NONE: u32 = u32::MAX;
-/// Data to IPv4 care-of addresses is always carried in UDP, so the F flag of NAT Detection says so
-/// where no NAT demands it anyway (RFC 5555 §3.2.2).
-pub const FORCE_UDP_ENCAPSULATION: bool = true;
+/// The largest value that an operator can set for flow bindings per home address: forwarders look
+/// through them packet by packet.
+pub const FLOW_BINDINGS_PER_HOME_ADDRESS_MAX: u8 = 64;
+/// Flow bindings per home address that an operator gets without asking for another number.
+pub const FLOW_BINDINGS_PER_HOME_ADDRESS_DEFAULT: u8 = 16;
+/// BIDs of one flow binding: each packet of the flow is copied to every one.
+pub const BIDS_PER_FLOW_MAX: usize = 8;
+/// Flow Identification options read from one Binding Update; the Mobility Header's 2 KiB hold no more.
+pub const FLOW_OPTIONS_MAX: usize = 204;
+/// FIDs of Flow Summary options read from one Binding Update; the header's 2 KiB hold no more.
+pub const FLOW_SUMMARY_MAX: usize = 1024;
+/// Octets of a traffic selector: one option holds no more.
+pub const SELECTOR_LEN_MAX: usize = 255;
+/// Flows that a Binding Update does not name go (RFC 6089 §5.3.5, taken literally: also when it
+/// carries no flow option at all).
+pub const FLOWS_DELETED_BY_OMISSION: bool = true;
+/// Mobile network prefixes of one subscriber.
+pub const MOBILE_NETWORKS_PER_SUBSCRIBER_MAX: usize = 64;
+/// Mobile Network Prefix options read from one Binding Update; the header's 2 KiB hold no more.
+pub const MOBILE_NETWORK_OPTIONS_MAX: usize = 101;
+/// Shortest pool of IPv4 home addresses: what a home prefix needs, and no more state than bindings.
+pub const IPV4_POOL_LEN_MIN: u8 = 8;

@@ -1,8 +1,10 @@
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::limits;
+use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
 
 /// How mobile nodes of a home prefix prove who they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,69 +13,6 @@ pub enum Authentication {
     None,
     /// The MN-HA option of RFC 4285 §5.1 with the subscriber's key.
     MnHa,
-}
-
-/// An IPv6 prefix whose host bits are zero.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ipv6Prefix {
-    address: Ipv6Addr,
-    len: u8,
-}
-
-impl Ipv6Prefix {
-    /// `None` when the length is over 128 or a host bit is set.
-    #[must_use]
-    pub fn new(address: Ipv6Addr, len: u8) -> Option<Self> {
-        let prefix = Self { address, len };
-        (len <= 128 && address.to_bits() & !prefix.mask() == 0).then_some(prefix)
-    }
-
-    /// The first address.
-    #[must_use]
-    pub const fn address(self) -> Ipv6Addr {
-        self.address
-    }
-
-    /// Bits of the prefix, 0..=128.
-    #[must_use]
-    pub const fn len(self) -> u8 {
-        self.len
-    }
-
-    /// True for the prefix that holds every address.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.len == 0
-    }
-
-    /// True when `address` lies inside.
-    #[must_use]
-    pub fn contains(self, address: Ipv6Addr) -> bool {
-        address.to_bits() & self.mask() == self.address.to_bits()
-    }
-
-    /// True when one of the two holds the other.
-    #[must_use]
-    pub fn overlaps(self, other: Self) -> bool {
-        self.contains(other.address) || other.contains(self.address)
-    }
-
-    fn mask(self) -> u128 {
-        let host_bits = 128_u32.saturating_sub(u32::from(self.len));
-        u128::MAX.checked_shl(host_bits).unwrap_or(0)
-    }
-}
-
-impl fmt::Display for Ipv6Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.len)
-    }
-}
-
-impl fmt::Debug for Ipv6Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 /// A home prefix that the cluster serves, and its policy.
@@ -105,10 +44,27 @@ pub struct HomePrefix {
     pub only_router: bool,
     /// Laboratories only: IPv4 care-of addresses in 127.0.0.0/8 are taken.
     pub loopback_care_of_allowed: bool,
+    /// Data to an IPv4 care-of address goes in UDP although there is no NAT; else by protocol 41 or 4
+    /// (RFC 5555 §4.4).
+    pub force_udp_encapsulation: bool,
+    /// A mobile node may ask for UDP by the F flag; else it is refused (RFC 5555 §4.4).
+    pub force_udp_requests_allowed: bool,
+    /// Refresh interval given to a mobile node behind a NAT, in seconds (RFC 5555 §3.2.2).
+    pub nat_keepalive_secs: u32,
+    /// IPv4 home addresses are assigned out of this (RFC 5555 §3.1.1).
+    pub ipv4_pool: Option<Ipv4Prefix>,
+    /// RFC 3963: mobile routers; else 140.
+    pub mobile_networks_allowed: bool,
+    /// RFC 6089: flow bindings; 0 refuses each with 128.
+    pub flow_bindings_per_home_address_max: u8,
+    /// RFC 6275 §10.5: answers who looks for a home agent.
+    pub home_agent_discovery_allowed: bool,
+    /// RFC 6275 §10.6: answers who asks for the prefix.
+    pub prefix_discovery_allowed: bool,
 }
 
 impl HomePrefix {
-    /// A virtual home prefix with the default policy.
+    /// A virtual home prefix with the policy of the first on-disk format: what came later is off.
     #[must_use]
     pub const fn new(
         prefix: Ipv6Prefix,
@@ -129,6 +85,14 @@ impl HomePrefix {
             preferred_lifetime_secs: u32::MAX,
             only_router: false,
             loopback_care_of_allowed: false,
+            force_udp_encapsulation: true,
+            force_udp_requests_allowed: true,
+            nat_keepalive_secs: limits::NAT_KEEPALIVE_SECS,
+            ipv4_pool: None,
+            mobile_networks_allowed: false,
+            flow_bindings_per_home_address_max: 0,
+            home_agent_discovery_allowed: false,
+            prefix_discovery_allowed: false,
         }
     }
 }
@@ -160,6 +124,41 @@ pub struct Subscriber {
     pub bulk_allowed: Option<bool>,
     /// Replaces the home prefix's value.
     pub bindings_per_home_address_max: Option<u8>,
+    /// Replaces the home prefix's value.
+    pub mobile_networks_allowed: Option<bool>,
+    /// Replaces the home prefix's value.
+    pub flow_bindings_per_home_address_max: Option<u8>,
+    /// The home prefix that serves it: only where the home address lies in none, but in one of its
+    /// own mobile networks.
+    pub home_prefix: Option<Ipv6Prefix>,
+    /// Mobile network prefixes that it owns (RFC 3963), ascending; nobody else's overlap them.
+    pub mobile_networks: Vec<Ipv6Prefix>,
+    /// A Binding Update must name the prefixes (explicit mode of RFC 3963 §5.2); else 143.
+    pub mobile_networks_explicit: bool,
+    /// Its own IPv4 home address, or prefix of them.
+    pub ipv4_home_address: Option<Ipv4Prefix>,
+}
+
+impl Subscriber {
+    /// With nothing but a home address.
+    #[must_use]
+    pub const fn new(home_address: Ipv6Addr) -> Self {
+        Self {
+            home_address,
+            nai: String::new(),
+            mn_ha: None,
+            message_id_required: false,
+            multiple_care_of_allowed: None,
+            bulk_allowed: None,
+            bindings_per_home_address_max: None,
+            mobile_networks_allowed: None,
+            flow_bindings_per_home_address_max: None,
+            home_prefix: None,
+            mobile_networks: Vec::new(),
+            mobile_networks_explicit: false,
+            ipv4_home_address: None,
+        }
+    }
 }
 
 /// A record with the log index of its last change.

@@ -101,6 +101,10 @@ impl BindingCache {
             sequence: r.sequence,
             nat_detection: nat,
             ntp_secs: None,
+            mobile_router: false,
+            ipv4_address: None,
+            flow_statuses: Vec::new(),
+            flows_not_found: Vec::new(),
         };
         match ruling.bindings {
             Some(bindings) => {
@@ -172,7 +176,12 @@ fn nat_detection(r: &Registration, home: Option<&Home>) -> Option<NatDetection> 
         },
         BidCareOf::V6(_) => None,
     });
-    Some(NatDetection::observed(source, in_options.or(r.ipv4_care_of)))
+    Some(NatDetection::observed(
+        source,
+        in_options.or(r.ipv4_care_of),
+        true,
+        limits::NAT_KEEPALIVE_SECS,
+    ))
 }
 
 /// Every BID option that could be read is copied into the answer, with status 0: the status of the
@@ -189,5 +198,9 @@ fn refusal(r: &Registration, status: Status) -> Answer {
         sequence: Sequence(r.sequence.0),
         nat_detection: None,
         ntp_secs: None,
+        mobile_router: false,
+        ipv4_address: None,
+        flow_statuses: Vec::new(),
+        flows_not_found: Vec::new(),
     }
 }

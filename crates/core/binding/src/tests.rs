@@ -95,6 +95,10 @@ fn bu(sequence: u16, lifetime: u16, bids: Vec<BidRequest>) -> Registration {
         link_layer_address: Vec::new(),
         message_id: None,
         policy_revisions: (0, 0),
+        mobile_networks: Vec::new(),
+        ipv4_home_address: None,
+        flows: Vec::new(),
+        flow_summary: Vec::new(),
     }
 }
 
@@ -287,13 +291,10 @@ fn a_repeated_command_has_one_effect_and_its_first_answer() {
 fn message_id_protects_against_replay() {
     let mut lab = Lab::with(HomePrefix { authentication: Authentication::MnHa, ..home_prefix() });
     let subscriber = Subscriber {
-        home_address: HOME,
         nai: "mn1@example.com".into(),
         mn_ha: Some((256, Key([1; 16]))),
         message_id_required: true,
-        multiple_care_of_allowed: None,
-        bulk_allowed: None,
-        bindings_per_home_address_max: None,
+        ..Subscriber::new(HOME)
     };
     let put = Command::PutSubscriber { subscriber, must_not_exist: true };
     assert_eq!(lab.run(put).outcome, Outcome::Done);
@@ -398,7 +399,10 @@ fn udp_answers_carry_nat_detection() {
     let expected = NatDetection { force_udp: false, refresh_secs: 110 };
     assert_eq!(answer.nat_detection, Some(expected));
     let announced = Ipv4Addr::new(192, 0, 2, 44);
-    assert_eq!(lab.care_of(), [(Some(7), CareOf::Ipv4 { address: nat, port: 40001, announced })]);
+    assert_eq!(
+        lab.care_of(),
+        [(Some(7), CareOf::Ipv4 { address: nat, port: 40001, announced, udp: true })]
+    );
     let mut direct = bu(2, 100, vec![]);
     direct.source = WireSource::Udp(nat, 4191);
     let expected = NatDetection { force_udp: true, refresh_secs: u32::MAX };

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use core::net::Ipv4Addr;
 
-use homeport_wire::{Lifetime, Sequence, Status};
+use homeport_wire::{FlowStatus, Ipv4AddressStatus, Lifetime, Sequence, Status};
 
 use crate::limits;
 
@@ -70,6 +70,26 @@ pub struct Answer {
     pub nat_detection: Option<NatDetection>,
     /// The store's NTP seconds, for status 144 (RFC 4285 §5.3).
     pub ntp_secs: Option<u32>,
+    /// R flag: forwarding for the mobile networks is set up (RFC 3963 §6.2).
+    pub mobile_router: bool,
+    /// Set when the Binding Update asked for an IPv4 home address (RFC 5555 §3.2.1).
+    pub ipv4_address: Option<Ipv4AddressAnswer>,
+    /// Status of each Flow Identification option, in their order; empty when the Binding Update was
+    /// refused (RFC 6089 §5.3).
+    pub flow_statuses: Vec<FlowStatus>,
+    /// FIDs of the Flow Summary that are not known, in their order, each once.
+    pub flows_not_found: Vec<u16>,
+}
+
+/// IPv4 Address Acknowledgement option (RFC 5555 §3.2.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ipv4AddressAnswer {
+    /// Status.
+    pub status: Ipv4AddressStatus,
+    /// Zero on failure.
+    pub prefix_len: u8,
+    /// The address; that of the request on failure.
+    pub address: Ipv4Addr,
 }
 
 /// NAT Detection option (RFC 5555 §3.2.2).
@@ -82,17 +102,19 @@ pub struct NatDetection {
 }
 
 impl NatDetection {
-    /// From the outer source address and the address that the mobile node named itself.
+    /// From the outer source address, the address that the mobile node named itself, and whether
+    /// data goes in UDP without NAT too.
     #[must_use]
-    pub fn observed(source: Ipv4Addr, announced: Option<Ipv4Addr>) -> Self {
+    pub fn observed(
+        source: Ipv4Addr,
+        announced: Option<Ipv4Addr>,
+        force_udp: bool,
+        keepalive_secs: u32,
+    ) -> Self {
         let behind_nat = announced.is_some_and(|announced| announced != source);
         Self {
-            force_udp: limits::FORCE_UDP_ENCAPSULATION && !behind_nat,
-            refresh_secs: if behind_nat {
-                limits::NAT_KEEPALIVE_SECS
-            } else {
-                limits::NAT_KEEPALIVE_NONE
-            },
+            force_udp: force_udp && !behind_nat,
+            refresh_secs: if behind_nat { keepalive_secs } else { limits::NAT_KEEPALIVE_NONE },
         }
     }
 }

@@ -73,13 +73,9 @@ impl Lab {
         let mut lab = Self::new(Authentication::MnHa);
         let key: [u8; 16] = core::array::from_fn(|at| 0x10 + u8::try_from(at).unwrap());
         let subscriber = Subscriber {
-            home_address: HOME,
             nai: "mn1@example.com".to_string(),
             mn_ha: Some((0x100, Key(key))),
-            message_id_required: false,
-            multiple_care_of_allowed: None,
-            bulk_allowed: None,
-            bindings_per_home_address_max: None,
+            ..Subscriber::new(HOME)
         };
         lab.run(Command::PutSubscriber { subscriber, must_not_exist: true });
         lab

@@ -278,6 +278,10 @@ impl Proposal {
             link_layer_address: Vec::new(),
             message_id: update.message_id(),
             policy_revisions: self.policy_revisions,
+            mobile_networks: Vec::new(),
+            ipv4_home_address: None,
+            flows: Vec::new(),
+            flow_summary: Vec::new(),
         };
         for option in update.message.options.iter() {
             match option {
@@ -320,9 +324,18 @@ pub(crate) fn refused(update: &Update, status: Status) -> Answer {
         bid_statuses: Vec::new(),
         lifetime: Lifetime::DEREGISTER,
         sequence: update.message.sequence,
-        nat_detection: update
-            .outer
-            .map(|outer| NatDetection::observed(outer.peer.0, update.announced().next())),
+        nat_detection: update.outer.map(|outer| {
+            NatDetection::observed(
+                outer.peer.0,
+                update.announced().next(),
+                true,
+                limits::NAT_KEEPALIVE_SECS,
+            )
+        }),
         ntp_secs: None,
+        mobile_router: false,
+        ipv4_address: None,
+        flow_statuses: Vec::new(),
+        flows_not_found: Vec::new(),
     }
 }

@@ -11,6 +11,8 @@ use prost::bytes::Bytes;
 use crate::binding as proto;
 
 mod command;
+mod flow;
+mod prefix;
 mod record;
 mod verdict;
 

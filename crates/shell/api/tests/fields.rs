@@ -1,15 +1,20 @@
 //! A message that no encoder of ours writes is refused, and the error names the field.
 
-use std::net::Ipv6Addr;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_api::binding as proto;
 use homeport_api::convert::{self, Invalid};
 use homeport_binding::{
-    Answer, Authentication, Batch, BidRequest, Binding, CareOf, Command, Home, HomePrefix,
-    Ipv6Prefix, Key, LogTime, Outcome, Refusal, RefusalKind, Registration, Remembered, Revised,
-    Silence, StateRecord, Subscriber, Verdict, WireSource,
+    Answer, Authentication, Batch, BidRequest, Binding, CareOf, Command, FlowBinding, FlowRequest,
+    Home, HomePrefix, Ipv4AddressAnswer, Ipv4HomeAddressRequest, Ipv6Prefix, Key, LogTime,
+    MobileNetworkRequest, Outcome, Refusal, RefusalKind, Registration, Remembered, Revised,
+    SelectorRequest, Silence, StateRecord, Subscriber, Verdict, WireSource,
 };
-use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence, Status};
+use homeport_wire::{
+    Bid, BidCareOf, BidPriority, BinarySelector, BuFlags, FlowStatus, Ipv4AddressStatus, Lifetime,
+    Selector, Sequence, Status,
+};
 use prost::Message as _;
 
 const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);
@@ -54,7 +59,29 @@ fn registration() -> proto::Register {
         link_layer_address: Vec::new(),
         message_id: None,
         policy_revisions: (1, 0),
+        mobile_networks: vec![MobileNetworkRequest { prefix: HOME, prefix_len: 64 }],
+        ipv4_home_address: Some(Ipv4HomeAddressRequest {
+            address: Ipv4Addr::UNSPECIFIED,
+            prefix_len: 32,
+            prefix_wanted: false,
+        }),
+        flows: vec![FlowRequest {
+            fid: 4,
+            priority: 10,
+            malformed: false,
+            bids: vec![Bid(2)],
+            selector: Some(SelectorRequest { format: 2, octets: vec![0; 4] }),
+        }],
+        flow_summary: vec![5],
     })
+}
+
+fn ipv4_home(message: &mut proto::Register) -> &mut proto::Ipv4HomeAddressRequest {
+    message.ipv4_home_address.get_or_insert_default()
+}
+
+fn selector(selector: &mut Option<proto::TrafficSelector>) -> &mut proto::TrafficSelector {
+    selector.get_or_insert_default()
 }
 
 #[test]
@@ -62,6 +89,18 @@ fn registrations() {
     use proto::wire_source::Source;
     let rows: Rows<proto::Register> = vec![
         ("register.request_id", |m| m.request_id = vec![1; 15].into()),
+        ("mobile_networks.prefix", |m| m.mobile_networks[0].prefix = vec![1; 4].into()),
+        ("mobile_networks.prefix_len", |m| m.mobile_networks[0].prefix_len = 256),
+        ("ipv4_home_address.address", |m| ipv4_home(m).address = vec![1; 16].into()),
+        ("ipv4_home_address.prefix_len", |m| ipv4_home(m).prefix_len = 64),
+        ("flows.fid", |m| m.flows[0].fid = 65_536),
+        ("flows.priority", |m| m.flows[0].priority = 65_536),
+        ("flows.bids", |m| m.flows[0].bids = vec![1, 65_536]),
+        ("flows.selector.format", |m| selector(&mut m.flows[0].selector).format = 256),
+        ("flows.selector.octets", |m| {
+            selector(&mut m.flows[0].selector).octets = vec![0; 256].into();
+        }),
+        ("register.flow_summary", |m| m.flow_summary = vec![65_536]),
         ("register.home_address", |m| m.home_address = vec![1; 17].into()),
         ("register.home_agent", |m| m.home_agent = Vec::new().into()),
         ("register.source", |m| m.source = None),
@@ -141,16 +180,16 @@ fn records() {
             ("home_prefix.bindings_per_home_address_max", |m| {
                 m.bindings_per_home_address_max = 256;
             }),
+            ("home_prefix.flow_bindings_per_home_address_max", |m| {
+                m.flow_bindings_per_home_address_max = 256;
+            }),
+            ("home_prefix.ipv4_pool", |m| m.ipv4_pool = ipv4_prefix(4, 24)),
         ],
     );
     let subscriber = Subscriber {
-        home_address: HOME,
-        nai: String::new(),
         mn_ha: Some((256, Key([1; 16]))),
-        message_id_required: false,
-        multiple_care_of_allowed: None,
-        bulk_allowed: None,
         bindings_per_home_address_max: Some(1),
+        ..Subscriber::new(HOME)
     };
     check(
         &proto::Subscriber::from(Revised { record: subscriber, revision: 1 }),
@@ -162,8 +201,25 @@ fn records() {
             ("subscriber.bindings_per_home_address_max", |m| {
                 m.bindings_per_home_address_max = Some(256);
             }),
+            ("subscriber.flow_bindings_per_home_address_max", |m| {
+                m.flow_bindings_per_home_address_max = Some(256);
+            }),
+            ("subscriber.home_prefix", |m| m.home_prefix = ipv6_prefix(1, 64)),
+            ("subscriber.mobile_networks", |m| m.mobile_networks.extend(ipv6_prefix(1, 64))),
+            ("subscriber.mobile_networks", |m| m.mobile_networks.extend(ipv6_prefix(0, 129))),
+            ("subscriber.ipv4_home_address", |m| m.ipv4_home_address = ipv4_prefix(16, 32)),
+            ("subscriber.ipv4_home_address", |m| m.ipv4_home_address = ipv4_prefix(4, 33)),
         ],
     );
+}
+
+/// Octets of ones, so that there are host bits.
+fn ipv4_prefix(octets: usize, prefix_len: u32) -> Option<proto::Ipv4Prefix> {
+    Some(proto::Ipv4Prefix { prefix: vec![1; octets].into(), prefix_len })
+}
+
+fn ipv6_prefix(octet: u8, prefix_len: u32) -> Option<proto::Ipv6Prefix> {
+    Some(proto::Ipv6Prefix { prefix: vec![octet; 16].into(), prefix_len })
 }
 
 fn home() -> proto::Home {
@@ -176,10 +232,16 @@ fn home() -> proto::Home {
         registered: LogTime(1),
     };
     let verdict = Verdict { revision: 1, outcome: Outcome::Done };
+    let selector = BinarySelector::Ipv6(Selector::ANY);
+    let flow = FlowBinding { priority: 1, bids: vec![Bid(1)], selector };
     let home = Home {
         home_agent: AGENT,
         sequence: Sequence(1),
         bindings: [(Some(Bid(1)), binding.clone()), (None, binding)].into(),
+        mobile_router: true,
+        mobile_networks: BTreeSet::new(),
+        ipv4_home_address: None,
+        flows: [(1, flow.clone()), (2, flow)].into(),
         forget: None,
         revision: 1,
         remembered: [Remembered { request_id: [1; 16], verdict }].into(),
@@ -190,7 +252,7 @@ fn home() -> proto::Home {
 fn care_of_ipv4(address: usize, port: u32, announced: usize) -> Option<proto::CareOfAddress> {
     let octets = |n| vec![1; n].into();
     let (address, announced) = (octets(address), octets(announced));
-    let ipv4 = proto::Ipv4CareOf { address, port, announced };
+    let ipv4 = proto::Ipv4CareOf { address, port, announced, without_udp: true };
     Some(proto::CareOfAddress { address: Some(proto::care_of_address::Address::Ipv4(ipv4)) })
 }
 
@@ -202,6 +264,18 @@ fn homes() {
         ("home.home_agent", |m| m.home_agent = vec![1; 15].into()),
         ("home.sequence", |m| m.sequence = 65_536),
         ("home.bindings", |m| m.bindings[1].bid = m.bindings[0].bid),
+        ("home.mobile_networks", |m| m.mobile_networks.extend(ipv6_prefix(1, 64))),
+        ("home.ipv4_home_address", |m| m.ipv4_home_address = ipv4_prefix(4, 31)),
+        ("home.flows", |m| m.flows[1].fid = m.flows[0].fid),
+        ("home.flows.fid", |m| m.flows[0].fid = 65_536),
+        ("home.flows.priority", |m| m.flows[0].priority = 65_536),
+        ("home.flows.bids", |m| m.flows[0].bids = vec![65_536]),
+        ("home.flows.selector", |m| m.flows[0].selector = None),
+        ("home.flows.selector", |m| selector(&mut m.flows[0].selector).format = 3),
+        ("home.flows.selector.format", |m| selector(&mut m.flows[0].selector).format = 256),
+        ("home.flows.selector.octets", |m| {
+            selector(&mut m.flows[0].selector).octets = vec![0; 256].into();
+        }),
         ("binding.bid", |m| m.bindings[1].bid = Some(65_536)),
         ("binding.priority", |m| m.bindings[0].priority = 128),
         ("binding.link_layer_address", |m| {
@@ -224,6 +298,10 @@ fn homes() {
         ("remembered.verdict", |m| m.remembered[0].verdict = None),
     ];
     check(&home(), |m| convert::home_of(m).map(drop), rows);
+}
+
+fn ipv4_answer(message: &mut proto::Answer) -> &mut proto::Ipv4AddressAnswer {
+    message.ipv4_address.get_or_insert_default()
 }
 
 #[test]
@@ -253,7 +331,16 @@ fn verdicts() {
         sequence: Sequence(1),
         nat_detection: None,
         ntp_secs: None,
+        mobile_router: true,
+        ipv4_address: Some(Ipv4AddressAnswer {
+            status: Ipv4AddressStatus::ACCEPTED,
+            prefix_len: 32,
+            address: Ipv4Addr::UNSPECIFIED,
+        }),
+        flow_statuses: vec![FlowStatus::ACCEPTED],
+        flows_not_found: vec![5],
     });
+
     check(
         &answer,
         |m| Answer::try_from(m).map(drop),
@@ -262,6 +349,11 @@ fn verdicts() {
             ("answer.status", |m| m.bid_statuses[0] = 256),
             ("answer.lifetime", |m| m.lifetime = 65_536),
             ("answer.sequence", |m| m.sequence = 65_536),
+            ("ipv4_address.status", |m| ipv4_answer(m).status = 256),
+            ("ipv4_address.prefix_len", |m| ipv4_answer(m).prefix_len = 64),
+            ("ipv4_address.address", |m| ipv4_answer(m).address = vec![1; 3].into()),
+            ("answer.flow_statuses", |m| m.flow_statuses[0] = 256),
+            ("answer.flows_not_found", |m| m.flows_not_found[0] = 65_536),
         ],
     );
 }

@@ -6,11 +6,16 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use homeport_api::binding as proto;
 use homeport_api::convert;
 use homeport_binding::{
-    Answer, Authentication, Batch, BidRequest, Binding, CareOf, Command, Home, HomeBinding,
-    HomePrefix, Ipv6Prefix, Key, LogTime, NatDetection, Outcome, Refusal, RefusalKind,
-    Registration, Remembered, Revised, Silence, StateRecord, Subscriber, Verdict, WireSource,
+    Answer, Authentication, Batch, BidRequest, Binding, CareOf, Command, FlowBinding, FlowRequest,
+    Home, HomeBinding, HomePrefix, Ipv4AddressAnswer, Ipv4HomeAddressRequest, Ipv4Prefix,
+    Ipv6Prefix, Key, LogTime, MobileNetworkRequest, NatDetection, Outcome, Refusal, RefusalKind,
+    Registration, Remembered, Revised, SelectorRequest, Silence, StateRecord, Subscriber, Verdict,
+    WireSource,
 };
-use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence, Status};
+use homeport_wire::{
+    Bid, BidCareOf, BidPriority, BinarySelector, BuFlags, FlowStatus, Ipv4AddressStatus, Lifetime,
+    Selector, Sequence, Status,
+};
 use proptest::option::of;
 use proptest::prelude::*;
 use prost::Message as _;
@@ -35,6 +40,13 @@ fn prefix() -> impl Strategy<Value = Ipv6Prefix> {
     })
 }
 
+fn ipv4_prefix() -> impl Strategy<Value = Ipv4Prefix> {
+    (any::<u32>(), 0_u8..=32).prop_filter_map("host bits", |(bits, len)| {
+        let mask = u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
+        Ipv4Prefix::new(Ipv4Addr::from_bits(bits & mask), len)
+    })
+}
+
 fn priority() -> impl Strategy<Value = BidPriority> {
     any::<u8>().prop_map(BidPriority::new)
 }
@@ -43,7 +55,8 @@ fn home_prefix() -> impl Strategy<Value = HomePrefix> {
     let authentication = prop_oneof![Just(Authentication::None), Just(Authentication::MnHa)];
     let who = (prefix(), ipv6(), of(ipv4()), authentication);
     let limits = (any::<u8>(), any::<u32>(), any::<u32>(), any::<u32>());
-    (who, any::<[bool; 5]>(), limits).prop_map(|(who, switches, limits)| {
+    let later = (any::<[bool; 5]>(), any::<u32>(), of(ipv4_prefix()), any::<u8>());
+    (who, any::<[bool; 5]>(), limits, later).prop_map(|(who, switches, limits, later)| {
         let (prefix, home_agent, home_agent_ipv4, authentication) = who;
         let [multiple, bulk, home_and_foreign, only_router, loopback] = switches;
         HomePrefix {
@@ -60,6 +73,14 @@ fn home_prefix() -> impl Strategy<Value = HomePrefix> {
             preferred_lifetime_secs: limits.3,
             only_router,
             loopback_care_of_allowed: loopback,
+            force_udp_encapsulation: later.0[0],
+            force_udp_requests_allowed: later.0[1],
+            nat_keepalive_secs: later.1,
+            ipv4_pool: later.2,
+            mobile_networks_allowed: later.0[2],
+            flow_bindings_per_home_address_max: later.3,
+            home_agent_discovery_allowed: later.0[3],
+            prefix_discovery_allowed: later.0[4],
         }
     })
 }
@@ -67,8 +88,10 @@ fn home_prefix() -> impl Strategy<Value = HomePrefix> {
 fn subscriber() -> impl Strategy<Value = Subscriber> {
     let association = of((any::<u32>(), any::<[u8; 16]>().prop_map(Key)));
     let replaced = (of(any::<bool>()), of(any::<bool>()), of(any::<u8>()));
-    (ipv6(), "\\PC{0,20}", association, any::<bool>(), replaced).prop_map(
-        |(home_address, nai, mn_ha, message_id_required, replaced)| Subscriber {
+    let later = (of(any::<bool>()), of(any::<u8>()), of(prefix()));
+    let owned = (prop::collection::vec(prefix(), 0..4), any::<bool>(), of(ipv4_prefix()));
+    (ipv6(), "\\PC{0,20}", association, any::<bool>(), replaced, later, owned).prop_map(
+        |(home_address, nai, mn_ha, message_id_required, replaced, later, owned)| Subscriber {
             home_address,
             nai,
             mn_ha,
@@ -76,6 +99,12 @@ fn subscriber() -> impl Strategy<Value = Subscriber> {
             multiple_care_of_allowed: replaced.0,
             bulk_allowed: replaced.1,
             bindings_per_home_address_max: replaced.2,
+            mobile_networks_allowed: later.0,
+            flow_bindings_per_home_address_max: later.1,
+            home_prefix: later.2,
+            mobile_networks: owned.0,
+            mobile_networks_explicit: owned.1,
+            ipv4_home_address: owned.2,
         },
     )
 }
@@ -97,6 +126,43 @@ fn bid_request() -> impl Strategy<Value = BidRequest> {
     )
 }
 
+fn bids() -> impl Strategy<Value = Vec<Bid>> {
+    prop::collection::vec(any::<u16>().prop_map(Bid), 0..4)
+}
+
+fn flow_request() -> impl Strategy<Value = FlowRequest> {
+    let selector = (any::<u8>(), octets(40));
+    let selector = of(selector.prop_map(|(format, octets)| SelectorRequest { format, octets }));
+    (any::<(u16, u16, bool)>(), bids(), selector).prop_map(
+        |((fid, priority, malformed), bids, selector)| FlowRequest {
+            fid,
+            priority,
+            malformed,
+            bids,
+            selector,
+        },
+    )
+}
+
+/// What came after the first format: mobile networks, IPv4 home address, flows, flow summary.
+fn requests() -> impl Strategy<
+    Value = (Vec<MobileNetworkRequest>, Option<Ipv4HomeAddressRequest>, Vec<FlowRequest>, Vec<u16>),
+> {
+    let network = (ipv6(), any::<u8>())
+        .prop_map(|(prefix, prefix_len)| MobileNetworkRequest { prefix, prefix_len });
+    let ipv4 =
+        (ipv4(), 0_u8..64, any::<bool>()).prop_map(|(address, prefix_len, prefix_wanted)| {
+            Ipv4HomeAddressRequest { address, prefix_len, prefix_wanted }
+        });
+    let flows = prop::collection::vec(flow_request(), 0..3);
+    (
+        prop::collection::vec(network, 0..3),
+        of(ipv4),
+        flows,
+        prop::collection::vec(any::<u16>(), 0..4),
+    )
+}
+
 fn registration() -> impl Strategy<Value = Registration> {
     let source = prop_oneof![
         ipv6().prop_map(WireSource::Ipv6),
@@ -105,21 +171,27 @@ fn registration() -> impl Strategy<Value = Registration> {
     let numbers = any::<[u16; 3]>();
     let care_of = (of(ipv6()), of(ipv4()), prop::collection::vec(bid_request(), 0..5));
     let rest = (octets(20), of(any::<u64>()), any::<(u64, u64)>());
-    (any::<[u8; 16]>(), (ipv6(), ipv6(), source), numbers, care_of, rest).prop_map(
-        |(request_id, (home_address, home_agent, source), numbers, care_of, rest)| Registration {
-            request_id,
-            home_address,
-            home_agent,
-            source,
-            sequence: Sequence(numbers[0]),
-            lifetime: Lifetime(numbers[1]),
-            flags: BuFlags(numbers[2]),
-            alternate_care_of: care_of.0,
-            ipv4_care_of: care_of.1,
-            bids: care_of.2,
-            link_layer_address: rest.0,
-            message_id: rest.1,
-            policy_revisions: rest.2,
+    (any::<[u8; 16]>(), (ipv6(), ipv6(), source), numbers, care_of, rest, requests()).prop_map(
+        |(request_id, (home_address, home_agent, source), numbers, care_of, rest, requests)| {
+            Registration {
+                request_id,
+                home_address,
+                home_agent,
+                source,
+                sequence: Sequence(numbers[0]),
+                lifetime: Lifetime(numbers[1]),
+                flags: BuFlags(numbers[2]),
+                alternate_care_of: care_of.0,
+                ipv4_care_of: care_of.1,
+                bids: care_of.2,
+                link_layer_address: rest.0,
+                message_id: rest.1,
+                policy_revisions: rest.2,
+                mobile_networks: requests.0,
+                ipv4_home_address: requests.1,
+                flows: requests.2,
+                flow_summary: requests.3,
+            }
         },
     )
 }
@@ -147,14 +219,23 @@ fn answer() -> impl Strategy<Value = Answer> {
     let statuses = prop::collection::vec(any::<u8>().prop_map(Status), 0..5);
     let nat = (any::<bool>(), any::<u32>())
         .prop_map(|(force_udp, refresh_secs)| NatDetection { force_udp, refresh_secs });
-    (any::<u8>(), statuses, any::<u16>(), any::<u16>(), of(nat), of(any::<u32>())).prop_map(
-        |(status, bid_statuses, lifetime, sequence, nat_detection, ntp_secs)| Answer {
+    let ipv4 = (any::<u8>(), 0_u8..64, ipv4()).prop_map(|(status, prefix_len, address)| {
+        Ipv4AddressAnswer { status: Ipv4AddressStatus(status), prefix_len, address }
+    });
+    let flows = prop::collection::vec(any::<u8>().prop_map(FlowStatus), 0..4);
+    let later = (any::<bool>(), of(ipv4), flows, prop::collection::vec(any::<u16>(), 0..4));
+    (any::<u8>(), statuses, any::<[u16; 2]>(), of(nat), of(any::<u32>()), later).prop_map(
+        |(status, bid_statuses, [lifetime, sequence], nat_detection, ntp_secs, later)| Answer {
             status: Status(status),
             bid_statuses,
             lifetime: Lifetime(lifetime),
             sequence: Sequence(sequence),
             nat_detection,
             ntp_secs,
+            mobile_router: later.0,
+            ipv4_address: later.1,
+            flow_statuses: later.2,
+            flows_not_found: later.3,
         },
     )
 }
@@ -188,11 +269,9 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 fn binding() -> impl Strategy<Value = Binding> {
     let care_of = prop_oneof![
         ipv6().prop_map(CareOf::Ipv6),
-        (ipv4(), any::<u16>(), ipv4()).prop_map(|(address, port, announced)| CareOf::Ipv4 {
-            address,
-            port,
-            announced
-        }),
+        (ipv4(), any::<u16>(), ipv4(), any::<bool>()).prop_map(
+            |(address, port, announced, udp)| CareOf::Ipv4 { address, port, announced, udp }
+        ),
     ];
     let home = of(octets(20).prop_map(|link_layer_address| HomeBinding { link_layer_address }));
     (care_of, priority(), home, any::<[u64; 3]>()).prop_map(|(care_of, priority, home, times)| {
@@ -207,16 +286,65 @@ fn binding() -> impl Strategy<Value = Binding> {
     })
 }
 
+fn range<T: Copy + std::fmt::Debug + Ord>(
+    values: impl Strategy<Value = (T, T)>,
+) -> impl Strategy<Value = Option<std::ops::RangeInclusive<T>>> {
+    of(values.prop_map(|(a, b)| a.min(b)..=a.max(b)))
+}
+
+fn selector() -> impl Strategy<Value = BinarySelector> {
+    let ports = (range(any::<(u16, u16)>()), range(any::<(u16, u16)>()));
+    let octets = (range(any::<(u8, u8)>()), range(any::<(u8, u8)>()));
+    let words = (range(any::<(u32, u32)>()), range(any::<(u32, u32)>()));
+    let addresses = (range((ipv4(), ipv4())), range((ipv6(), ipv6())));
+    (ports, octets, words, addresses, any::<bool>()).prop_map(
+        |(ports, octets, words, addresses, is_ipv6)| {
+            if is_ipv6 {
+                BinarySelector::Ipv6(Selector {
+                    source: None,
+                    destination: addresses.1,
+                    spi: words.0,
+                    flow_label: words.1,
+                    source_port: ports.0,
+                    destination_port: ports.1,
+                    traffic_class: octets.0,
+                    protocol: octets.1,
+                })
+            } else {
+                BinarySelector::Ipv4(Selector {
+                    source: addresses.0,
+                    destination: None,
+                    spi: words.0,
+                    flow_label: None,
+                    source_port: ports.0,
+                    destination_port: ports.1,
+                    traffic_class: octets.0,
+                    protocol: octets.1,
+                })
+            }
+        },
+    )
+}
+
 fn home() -> impl Strategy<Value = Home> {
     let bindings = prop::collection::btree_map(of(any::<u16>().prop_map(Bid)), binding(), 0..4);
     let remembered = (any::<[u8; 16]>(), verdict())
         .prop_map(|(request_id, verdict)| Remembered { request_id, verdict });
     let remembered = prop::collection::vec_deque(remembered, 0..4);
-    (ipv6(), any::<u16>(), bindings, of(any::<u64>()), any::<u64>(), remembered).prop_map(
-        |(home_agent, sequence, bindings, forget, revision, remembered)| Home {
+    let flow = (any::<u16>(), bids(), selector())
+        .prop_map(|(priority, bids, selector)| FlowBinding { priority, bids, selector });
+    let flows = prop::collection::btree_map(any::<u16>(), flow, 0..3);
+    let networks = prop::collection::btree_set(prefix(), 0..4);
+    let later = (any::<bool>(), networks, of(ipv4_prefix()), flows);
+    (ipv6(), any::<u16>(), bindings, of(any::<u64>()), any::<u64>(), remembered, later).prop_map(
+        |(home_agent, sequence, bindings, forget, revision, remembered, later)| Home {
             home_agent,
             sequence: Sequence(sequence),
             bindings,
+            mobile_router: later.0,
+            mobile_networks: later.1,
+            ipv4_home_address: later.2,
+            flows: later.3,
             forget: forget.map(LogTime),
             revision,
             remembered,

@@ -142,13 +142,9 @@ impl State {
         state.apply(Command::PutHomePrefix { home_prefix: prefix, must_not_exist: true });
         let key: [u8; 16] = std::array::from_fn(|at| 0x10 + u8::try_from(at).unwrap());
         let subscriber = Subscriber {
-            home_address: HOME,
             nai: NAI.to_owned(),
             mn_ha: Some((SPI, Key(key))),
-            message_id_required: false,
-            multiple_care_of_allowed: None,
-            bulk_allowed: None,
-            bindings_per_home_address_max: None,
+            ..Subscriber::new(HOME)
         };
         state.apply(Command::PutSubscriber { subscriber, must_not_exist: true });
         state

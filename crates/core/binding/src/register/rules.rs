@@ -111,7 +111,7 @@ impl<'a> Rules<'a> {
         let care_of = match self.r.source {
             WireSource::Udp(address, port) => {
                 let announced = self.r.ipv4_care_of.unwrap_or(address);
-                CareOf::Ipv4 { address, port, announced }
+                CareOf::Ipv4 { address, port, announced, udp: true }
             }
             WireSource::Ipv6(source) => CareOf::Ipv6(self.r.alternate_care_of.unwrap_or(source)),
         };
@@ -312,7 +312,7 @@ impl<'a> Rules<'a> {
             && !self.is_bulk()
         {
             return if self.is_routable_v4(address) {
-                Ok(CareOf::Ipv4 { address, port, announced })
+                Ok(CareOf::Ipv4 { address, port, announced, udp: true })
             } else {
                 Err(Status::INVALID_CARE_OF_ADDRESS)
             };
@@ -332,7 +332,7 @@ impl<'a> Rules<'a> {
             (CareOf::Ipv4 { announced, .. }, WireSource::Udp(address, port))
                 if moved == Some(bid) && self.is_routable_v4(address) =>
             {
-                CareOf::Ipv4 { address, port, announced }
+                CareOf::Ipv4 { address, port, announced, udp: true }
             }
             (CareOf::Ipv4 { .. } | CareOf::Ipv6(_), WireSource::Udp(..) | WireSource::Ipv6(_)) => {
                 stored

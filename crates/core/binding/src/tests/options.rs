@@ -179,7 +179,7 @@ fn ipv4_care_of_addresses() {
     bulk.sequence = Sequence(11);
     bulk.source = WireSource::Udp(address(2), 5000);
     assert_eq!(codes(&lab.register(bulk)), (0, vec![0, 0, 0]));
-    let moved = CareOf::Ipv4 { address: address(2), port: 5000, announced: address(2) };
+    let moved = CareOf::Ipv4 { address: address(2), port: 5000, announced: address(2), udp: true };
     assert_eq!(lab.care_of().first(), Some(&(Some(1), moved)), "an unknown source moves the first");
     let mut new = bu(12, 100, vec![short(1), v4(9, [127, 0, 0, 9])]);
     new.source = WireSource::Udp(address(2), 5000);

@@ -280,6 +280,7 @@ pub(crate) fn bound(home: Ipv6Addr, care_of: SocketAddr, lifetime: Duration) -> 
             address: convert::ipv4_octets(*address.ip()),
             port: address.port().into(),
             announced: convert::ipv4_octets(*address.ip()),
+            without_udp: false,
         }),
     };
     let now_ms = unix_ms();

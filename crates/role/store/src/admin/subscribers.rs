@@ -89,13 +89,13 @@ fn record_of(message: api::Subscriber) -> Result<Subscriber, Status> {
         .transpose()
         .map_err(|_| invalid("bindings_per_home_address_max", "not in 1..=64"))?;
     Ok(Subscriber {
-        home_address: home_address_of(&message.home_address)?,
         nai: message.nai,
         mn_ha,
         message_id_required: message.message_id_required,
         multiple_care_of_allowed: message.multiple_care_of_allowed,
         bulk_allowed: message.bulk_allowed,
         bindings_per_home_address_max,
+        ..Subscriber::new(home_address_of(&message.home_address)?)
     })
 }
 

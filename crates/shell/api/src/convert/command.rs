@@ -118,6 +118,10 @@ impl From<core::Registration> for proto::Register {
             message_id: r.message_id,
             home_prefix_revision,
             subscriber_revision,
+            mobile_networks: r.mobile_networks.into_iter().map(Into::into).collect(),
+            ipv4_home_address: r.ipv4_home_address.map(Into::into),
+            flows: r.flows.into_iter().map(Into::into).collect(),
+            flow_summary: r.flow_summary.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -149,12 +153,24 @@ impl TryFrom<proto::Register> for core::Registration {
             ipv4_care_of: (!message.ipv4_care_of.is_empty())
                 .then(|| ipv4(&message.ipv4_care_of, "register.ipv4_care_of"))
                 .transpose()?,
-            bids: message.bids.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            bids: all(message.bids)?,
             link_layer_address: message.link_layer_address.to_vec(),
             message_id: message.message_id,
             policy_revisions: (message.home_prefix_revision, message.subscriber_revision),
+            mobile_networks: all(message.mobile_networks)?,
+            ipv4_home_address: message.ipv4_home_address.map(TryInto::try_into).transpose()?,
+            flows: all(message.flows)?,
+            flow_summary: message
+                .flow_summary
+                .into_iter()
+                .map(|fid| u16_of(fid, "register.flow_summary"))
+                .collect::<Result<_, _>>()?,
         })
     }
+}
+
+fn all<M, T: TryFrom<M, Error = Invalid>>(messages: Vec<M>) -> Result<Vec<T>, Invalid> {
+    messages.into_iter().map(TryInto::try_into).collect()
 }
 
 impl From<core::WireSource> for proto::WireSource {

@@ -4,6 +4,8 @@ use homeport_binding as core;
 use homeport_wire::{Bid, Sequence};
 use prost::bytes::Bytes;
 
+use super::flow::{flow_message, flow_of};
+use super::prefix::{ipv4_prefix_of, ipv6_prefix_of};
 use super::{
     Invalid, invalid, ipv4, ipv4_octets, ipv6, ipv6_octets, prefix_of, priority_of, u8_of, u16_of,
 };
@@ -32,6 +34,17 @@ impl From<core::Revised<core::HomePrefix>> for proto::HomePrefix {
             only_router: record.only_router,
             loopback_care_of_allowed: record.loopback_care_of_allowed,
             revision,
+            // What a record of the first format does not say is absent, so that such a record is
+            // written as it was read.
+            force_udp_encapsulation: (!record.force_udp_encapsulation).then_some(false),
+            force_udp_requests_allowed: (!record.force_udp_requests_allowed).then_some(false),
+            nat_keepalive_secs: Some(record.nat_keepalive_secs)
+                .filter(|secs| *secs != core::limits::NAT_KEEPALIVE_SECS),
+            ipv4_pool: record.ipv4_pool.map(Into::into),
+            mobile_networks_allowed: record.mobile_networks_allowed,
+            flow_bindings_per_home_address_max: record.flow_bindings_per_home_address_max.into(),
+            home_agent_discovery_allowed: record.home_agent_discovery_allowed,
+            prefix_discovery_allowed: record.prefix_discovery_allowed,
         }
     }
 }
@@ -69,6 +82,23 @@ impl TryFrom<proto::HomePrefix> for core::Revised<core::HomePrefix> {
             preferred_lifetime_secs: message.preferred_lifetime_secs,
             only_router: message.only_router,
             loopback_care_of_allowed: message.loopback_care_of_allowed,
+            force_udp_encapsulation: message.force_udp_encapsulation.unwrap_or(true),
+            force_udp_requests_allowed: message.force_udp_requests_allowed.unwrap_or(true),
+            nat_keepalive_secs: message
+                .nat_keepalive_secs
+                .unwrap_or(core::limits::NAT_KEEPALIVE_SECS),
+            ipv4_pool: message
+                .ipv4_pool
+                .as_ref()
+                .map(|pool| ipv4_prefix_of(pool, "home_prefix.ipv4_pool"))
+                .transpose()?,
+            mobile_networks_allowed: message.mobile_networks_allowed,
+            flow_bindings_per_home_address_max: u8_of(
+                message.flow_bindings_per_home_address_max,
+                "home_prefix.flow_bindings_per_home_address_max",
+            )?,
+            home_agent_discovery_allowed: message.home_agent_discovery_allowed,
+            prefix_discovery_allowed: message.prefix_discovery_allowed,
         };
         Ok(Self { record, revision: message.revision })
     }
@@ -92,6 +122,14 @@ impl From<core::Revised<core::Subscriber>> for proto::Subscriber {
             bindings_per_home_address_max: record.bindings_per_home_address_max.map(Into::into),
             revision,
             last_message_id: 0,
+            mobile_networks_allowed: record.mobile_networks_allowed,
+            flow_bindings_per_home_address_max: record
+                .flow_bindings_per_home_address_max
+                .map(Into::into),
+            home_prefix: record.home_prefix.map(Into::into),
+            mobile_networks: record.mobile_networks.into_iter().map(Into::into).collect(),
+            mobile_networks_explicit: record.mobile_networks_explicit,
+            ipv4_home_address: record.ipv4_home_address.map(Into::into),
         }
     }
 }
@@ -118,6 +156,27 @@ impl TryFrom<proto::Subscriber> for core::Revised<core::Subscriber> {
                 .bindings_per_home_address_max
                 .map(|max| u8_of(max, "subscriber.bindings_per_home_address_max"))
                 .transpose()?,
+            mobile_networks_allowed: message.mobile_networks_allowed,
+            flow_bindings_per_home_address_max: message
+                .flow_bindings_per_home_address_max
+                .map(|max| u8_of(max, "subscriber.flow_bindings_per_home_address_max"))
+                .transpose()?,
+            home_prefix: message
+                .home_prefix
+                .as_ref()
+                .map(|prefix| ipv6_prefix_of(prefix, "subscriber.home_prefix"))
+                .transpose()?,
+            mobile_networks: message
+                .mobile_networks
+                .iter()
+                .map(|prefix| ipv6_prefix_of(prefix, "subscriber.mobile_networks"))
+                .collect::<Result<_, _>>()?,
+            mobile_networks_explicit: message.mobile_networks_explicit,
+            ipv4_home_address: message
+                .ipv4_home_address
+                .as_ref()
+                .map(|prefix| ipv4_prefix_of(prefix, "subscriber.ipv4_home_address"))
+                .transpose()?,
         };
         Ok(Self { record, revision: message.revision })
     }
@@ -128,11 +187,14 @@ impl From<core::CareOf> for proto::CareOfAddress {
         use proto::care_of_address::Address;
         let address = match care_of {
             core::CareOf::Ipv6(address) => Address::Ipv6(ipv6_octets(address)),
-            core::CareOf::Ipv4 { address, port, announced } => Address::Ipv4(proto::Ipv4CareOf {
-                address: ipv4_octets(address),
-                port: port.into(),
-                announced: ipv4_octets(announced),
-            }),
+            core::CareOf::Ipv4 { address, port, announced, udp } => {
+                Address::Ipv4(proto::Ipv4CareOf {
+                    address: ipv4_octets(address),
+                    port: port.into(),
+                    announced: ipv4_octets(announced),
+                    without_udp: !udp,
+                })
+            }
         };
         Self { address: Some(address) }
     }
@@ -149,6 +211,7 @@ impl TryFrom<proto::CareOfAddress> for core::CareOf {
                 address: ipv4(&message.address, "care_of.ipv4.address")?,
                 port: u16_of(message.port, "care_of.ipv4.port")?,
                 announced: ipv4(&message.announced, "care_of.ipv4.announced")?,
+                udp: !message.without_udp,
             }),
             None => Err(invalid("care_of", "ipv6 or ipv4")),
         }
@@ -203,6 +266,10 @@ pub fn home_message(home_address: std::net::Ipv6Addr, home: core::Home) -> proto
             .into_iter()
             .map(|(bid, binding)| binding_message(bid, binding))
             .collect(),
+        mobile_router: home.mobile_router,
+        mobile_networks: home.mobile_networks.into_iter().map(Into::into).collect(),
+        ipv4_home_address: home.ipv4_home_address.map(Into::into),
+        flows: home.flows.into_iter().map(|(fid, flow)| flow_message(fid, flow)).collect(),
         forget_ms: home.forget.map(|at| at.0),
         revision: home.revision,
         remembered: home
@@ -243,10 +310,29 @@ pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home),
             return Err(invalid("home.bindings", "each BID once"));
         }
     }
+    let mut flows = BTreeMap::new();
+    for message in message.flows {
+        let (fid, flow) = flow_of(message)?;
+        if flows.insert(fid, flow).is_some() {
+            return Err(invalid("home.flows", "each FID once"));
+        }
+    }
     let home = core::Home {
         home_agent: ipv6(&message.home_agent, "home.home_agent")?,
         sequence: Sequence(u16_of(message.sequence, "home.sequence")?),
         bindings,
+        mobile_router: message.mobile_router,
+        mobile_networks: message
+            .mobile_networks
+            .iter()
+            .map(|prefix| ipv6_prefix_of(prefix, "home.mobile_networks"))
+            .collect::<Result<_, _>>()?,
+        ipv4_home_address: message
+            .ipv4_home_address
+            .as_ref()
+            .map(|prefix| ipv4_prefix_of(prefix, "home.ipv4_home_address"))
+            .transpose()?,
+        flows,
         forget: message.forget_ms.map(core::LogTime),
         revision: message.revision,
         remembered,

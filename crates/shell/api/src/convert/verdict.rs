@@ -1,5 +1,5 @@
 use homeport_binding as core;
-use homeport_wire::{Lifetime, Sequence, Status};
+use homeport_wire::{FlowStatus, Lifetime, Sequence, Status};
 
 use super::{Invalid, invalid, u8_of, u16_of};
 use crate::binding as proto;
@@ -51,6 +51,10 @@ impl From<core::Answer> for proto::Answer {
                 refresh_secs: nat.refresh_secs,
             }),
             ntp_secs: answer.ntp_secs,
+            mobile_router: answer.mobile_router,
+            ipv4_address: answer.ipv4_address.map(Into::into),
+            flow_statuses: answer.flow_statuses.iter().map(|status| status.0.into()).collect(),
+            flows_not_found: answer.flows_not_found.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -70,6 +74,18 @@ impl TryFrom<proto::Answer> for core::Answer {
                 refresh_secs: nat.refresh_secs,
             }),
             ntp_secs: message.ntp_secs,
+            mobile_router: message.mobile_router,
+            ipv4_address: message.ipv4_address.map(TryInto::try_into).transpose()?,
+            flow_statuses: message
+                .flow_statuses
+                .into_iter()
+                .map(|value| u8_of(value, "answer.flow_statuses").map(FlowStatus))
+                .collect::<Result<_, _>>()?,
+            flows_not_found: message
+                .flows_not_found
+                .into_iter()
+                .map(|fid| u16_of(fid, "answer.flows_not_found"))
+                .collect::<Result<_, _>>()?,
         })
     }
 }

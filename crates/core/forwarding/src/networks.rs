@@ -1,6 +1,6 @@
 //! Which home addresses own a network, found by the longest prefix.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
@@ -17,6 +17,8 @@ pub(crate) struct Networks {
     claims: HashMap<Prefix, Claim>,
     /// How many prefixes have this length: the lengths to probe.
     lens: BTreeMap<u8, usize>,
+    /// Prefixes that came or went since somebody asked.
+    changed: BTreeSet<Prefix>,
 }
 
 /// Who claims a prefix. The store gives it to one home address only, but in which order the changes
@@ -30,7 +32,7 @@ struct Claim {
 
 impl Networks {
     pub(crate) fn new(width: u8) -> Self {
-        Self { width, claims: HashMap::default(), lens: BTreeMap::new() }
+        Self { width, claims: HashMap::default(), lens: BTreeMap::new(), changed: BTreeSet::new() }
     }
 
     /// The prefix of `len` bits that an address lies in.
@@ -42,10 +44,11 @@ impl Networks {
 
     /// Adds a claim; one that is already there stays.
     pub(crate) fn claim(&mut self, prefix: Prefix, home_address: Ipv6Addr) {
-        let lens = &mut self.lens;
+        let (lens, changed) = (&mut self.lens, &mut self.changed);
         let claim = self.claims.entry(prefix).or_insert_with(|| {
             let count = lens.entry(prefix.0).or_default();
             *count = count.saturating_add(1);
+            changed.insert(prefix);
             Claim { lowest: home_address, others: Vec::new() }
         });
         let mut newcomer = home_address;
@@ -69,6 +72,7 @@ impl Networks {
             if claim.others.is_empty() {
                 self.claims.remove(&prefix);
                 self.lower(prefix.0);
+                self.changed.insert(prefix);
             } else {
                 claim.lowest = claim.others.remove(0);
             }
@@ -100,6 +104,12 @@ impl Networks {
 
     fn covering(&self, bits: u128) -> Option<&Claim> {
         self.lens.keys().rev().find_map(|len| self.claims.get(&self.prefix(bits, *len)))
+    }
+
+    /// The prefixes that may have come or gone since this was asked last, and whether each is there.
+    pub(crate) fn take_changed(&mut self) -> Vec<(Prefix, bool)> {
+        let changed = core::mem::take(&mut self.changed).into_iter();
+        changed.map(|prefix| (prefix, self.claims.contains_key(&prefix))).collect()
     }
 
     /// The prefixes, in the order of length and bits. Meant for routes and tests: it sorts all.

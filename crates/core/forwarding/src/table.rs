@@ -8,7 +8,7 @@ use crate::entry::{HomeEntry, HomePrefix, MobileNetwork, MobileNetworkV4};
 use crate::hash::HashMap;
 use crate::home::Home;
 use crate::limits::HOME_ADDRESSES_MAX;
-use crate::networks::Networks;
+use crate::networks::{Networks, Prefix};
 
 /// The table holds [`HOME_ADDRESSES_MAX`] home addresses and takes no more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,23 +151,28 @@ impl Table {
     /// The mobile networks of all home addresses, in the order of length and bits.
     #[must_use]
     pub fn networks(&self) -> Vec<MobileNetwork> {
-        let prefixes = self.networks.prefixes().into_iter();
-        prefixes
-            .map(|(prefix_len, bits)| MobileNetwork {
-                prefix: Ipv6Addr::from_bits(bits),
-                prefix_len,
-            })
-            .collect()
+        self.networks.prefixes().into_iter().map(network).collect()
     }
 
     /// The same for IPv4.
     #[must_use]
     pub fn networks_v4(&self) -> Vec<MobileNetworkV4> {
-        let prefixes = self.networks_v4.prefixes().into_iter();
-        let address = |bits: u128| Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or(u32::MAX));
-        prefixes
-            .map(|(prefix_len, bits)| MobileNetworkV4 { prefix: address(bits), prefix_len })
-            .collect()
+        self.networks_v4.prefixes().into_iter().map(network_v4).collect()
+    }
+
+    /// The mobile networks that may have come or gone since this was asked last, and whether each
+    /// is there. So that whoever keeps routes for them need not look at all after each change.
+    #[must_use]
+    pub fn take_changed_networks(&mut self) -> Vec<(MobileNetwork, bool)> {
+        let changed = self.networks.take_changed().into_iter();
+        changed.map(|(prefix, is_there)| (network(prefix), is_there)).collect()
+    }
+
+    /// The same for IPv4.
+    #[must_use]
+    pub fn take_changed_networks_v4(&mut self) -> Vec<(MobileNetworkV4, bool)> {
+        let changed = self.networks_v4.take_changed().into_iter();
+        changed.map(|(prefix, is_there)| (network_v4(prefix), is_there)).collect()
     }
 
     /// The home addresses and their entries, in the order of the addresses. Meant for tests and
@@ -281,6 +286,15 @@ impl Table {
             }
         }
     }
+}
+
+fn network((prefix_len, bits): Prefix) -> MobileNetwork {
+    MobileNetwork { prefix: Ipv6Addr::from_bits(bits), prefix_len }
+}
+
+fn network_v4((prefix_len, bits): Prefix) -> MobileNetworkV4 {
+    let prefix = Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or(u32::MAX));
+    MobileNetworkV4 { prefix, prefix_len }
 }
 
 fn raise<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K) {

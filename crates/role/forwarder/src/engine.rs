@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use homeport_forwarding::{Action, Forwarding, HomePrefix, Ingress, Millis};
+use homeport_forwarding::{Action, Forwarding, Ingress, Millis};
 use homeport_runtime::{Latch, Shutdown, clock::Monotonic};
 use tokio::{
     sync::{mpsc, watch},
@@ -19,7 +19,7 @@ use crate::{
     mirror::Mirror,
     port::Port,
     punt::{Answer, FrontEnds, SignallingEvent},
-    routes::prefixes_of,
+    routes::Served,
 };
 
 /// See the module.
@@ -32,7 +32,7 @@ pub(crate) struct Engine {
     clock: Monotonic,
     metrics: Arc<Metrics>,
     caught_up: Latch,
-    prefixes: watch::Sender<Vec<HomePrefix>>,
+    served: watch::Sender<Served>,
     /// Kept between packets, so that a packet allocates no list.
     actions: Vec<Action>,
 }
@@ -42,7 +42,7 @@ impl Engine {
         forwarding: Forwarding,
         metrics: Arc<Metrics>,
         caught_up: Latch,
-        prefixes: watch::Sender<Vec<HomePrefix>>,
+        served: watch::Sender<Served>,
     ) -> Self {
         Self {
             forwarding,
@@ -52,7 +52,7 @@ impl Engine {
             clock: Monotonic::start(),
             metrics,
             caught_up,
-            prefixes,
+            served,
             actions: Vec::new(),
         }
     }
@@ -152,8 +152,10 @@ impl Engine {
                 let applied = self.mirror.apply(&mut self.forwarding, now, *message);
                 self.metrics.feed_refused.inc_by(applied.refused);
                 if applied.prefixes {
-                    self.prefixes.send_replace(prefixes_of(self.forwarding.table()));
+                    self.served.send_replace(Served::of(self.forwarding.table()));
                 }
+                let table = self.forwarding.table_mut();
+                self.served.send_if_modified(|served| served.follow(table));
                 if applied.reached {
                     self.metrics.show(self.mirror.revision(), self.forwarding.table());
                     self.caught_up.open();

@@ -53,7 +53,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let port = Port::open(&config)?;
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
 
-    let (prefixes, wanted) = watch::channel(Vec::new());
+    let (served, wanted) = watch::channel(routes::Served::default());
     let _routes =
         Routes::open(&config).await?.map(|routes| Task::spawn("routes", routes.run(wanted)));
     let (feed_out, feed) = mpsc::channel(limits::FEED_EVENTS_WAITING_MAX);
@@ -72,7 +72,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         fragment_seed: rand::random(),
         ..Rules::default()
     };
-    let engine = Engine::new(Forwarding::new(rules), metrics, caught_up, prefixes);
+    let engine = Engine::new(Forwarding::new(rules), metrics, caught_up, served);
     tracing::info!(name = %config.name, port = %port, "forwarder");
     engine.run(port, feed, signalling, shutdown).await
 }

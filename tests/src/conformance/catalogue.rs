@@ -1,6 +1,6 @@
 //! The table of cases: texts of `tests/conformance/part-N.txt`, one line each:
 //!
-//! `id | link | what is sent | what must come | RFC | script arguments`
+//! `id | link | what is sent | what must come | RFC | script arguments : steps of a story`
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -55,9 +55,15 @@ pub struct Row {
     /// The mobile node is a mobile router.
     pub is_router: bool,
     arguments: BTreeMap<String, String>,
+    steps: Vec<String>,
 }
 
 impl Row {
+    /// The steps of a story.
+    pub fn steps(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(String::as_str)
+    }
+
     /// A named argument of the script; "" when it stands alone.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -108,6 +114,8 @@ fn row(part: u8, line: &str) -> Result<Row> {
     let [id, link, sent, expected, rfc, script] = fields.as_slice() else {
         anyhow::bail!("{} fields, expected 6", fields.len());
     };
+    let (script, steps) = script.split_once(" : ").unwrap_or((script, ""));
+    let steps = steps.split(';').map(str::trim).filter(|step| !step.is_empty());
     let mut words = script.split_whitespace();
     let script = words.next().context("no script")?.to_owned();
     let arguments = words.map(|word| {
@@ -130,6 +138,7 @@ fn row(part: u8, line: &str) -> Result<Row> {
         script,
         is_router: part == 2 && !arguments.contains_key("host"),
         arguments,
+        steps: steps.map(str::to_owned).collect(),
     })
 }
 
@@ -148,4 +157,35 @@ fn repeated(row: &Row) -> Option<Row> {
     }
     let rfc = format!("RFC 3963 6.2; {}", row.rfc);
     Some(Row { part: 2, id, rfc, is_router: true, ..row.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::super::cast::Cast;
+    use super::super::lab::Home;
+    use super::super::{is_known, policy, story};
+    use super::*;
+
+    #[test]
+    fn every_case_has_a_script_and_steps_that_can_be_read() {
+        let prefix = Ipv6Addr::new(0x2001, 0xdb8, 0x40, 1, 0, 0, 0, 0);
+        let home = Home { prefix, agent: prefix, agent4: Ipv4Addr::new(198, 51, 101, 1) };
+        for row in cases().expect("the table") {
+            assert!(is_known(&row.script), "{} has the unknown script {}", row.id, row.script);
+            policy(&row).expect("a policy");
+            let cast = Cast::new(row.number, home);
+            for step in row.steps() {
+                story::check(&cast, step).unwrap_or_else(|e| panic!("{}: {step}: {e:#}", row.id));
+            }
+            assert_eq!(row.script == "story", row.steps().next().is_some(), "{}", row.id);
+        }
+    }
+
+    #[test]
+    fn part_1_has_all_cases_of_its_suite() {
+        let cases = cases().expect("the table");
+        assert_eq!(cases.iter().filter(|row| row.part == 1).count(), 222);
+    }
 }

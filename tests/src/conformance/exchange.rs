@@ -1,16 +1,20 @@
 //! What passes between the mobile node, the home agent and the correspondent node.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use homeport_api::admin::Subscriber;
+use homeport_api::admin::bindings_client::BindingsClient;
+use homeport_api::admin::{GetHomeBindingsRequest, HomeBindings, Subscriber};
+use tonic::Code;
 
 use super::decode::{Acknowledgement, Body, Packet};
 use super::packet::{
     Update, echo, flag, home_address_option, icmpv6, ipv6, ping, protocol, udp_packet,
 };
 use super::stage::{PATIENCE, Proof, SENDS_MAX, SILENCE, Stage};
+use crate::dev::Member;
 
 impl Stage {
     /// Sends a Binding Update from a care-of address and gives the answer to it.
@@ -54,9 +58,7 @@ impl Stage {
         from: (Ipv4Addr, u16),
     ) -> Result<Acknowledgement> {
         self.step().await;
-        let header = update.header(self.hoa, self.home.agent, from.0.to_ipv6_mapped());
-        let inner = ipv6(self.hoa, self.home.agent, protocol::MOBILITY, &header);
-        let packet = udp_packet(from, (self.home.agent4, self.lab.udp_port), &inner);
+        let packet = self.udp_packet(update, from);
         let (ba, packet) =
             self.ask(&packet, "a Binding Acknowledgement in UDP", Packet::acknowledgement).await?;
         let Body::Udp { source, destination, .. } = packet.body else {
@@ -69,6 +71,67 @@ impl Stage {
         );
         ensure!(ba.routing.is_none(), "a routing header in UDP");
         Ok(ba)
+    }
+
+    /// The packet of a Binding Update in UDP.
+    #[must_use]
+    pub fn udp_packet(&self, update: &Update, from: (Ipv4Addr, u16)) -> Vec<u8> {
+        let header = update.header(self.hoa, self.home.agent, from.0.to_ipv6_mapped());
+        let inner = ipv6(self.hoa, self.home.agent, protocol::MOBILITY, &header);
+        udp_packet(from, (self.home.agent4, self.lab.udp_port), &inner)
+    }
+
+    /// What the store holds of the home address: BID and care-of address.
+    ///
+    /// # Errors
+    /// When the leader does not say.
+    pub async fn stored(&self) -> Result<BTreeSet<(Option<u32>, String)>> {
+        let bindings = self.homes().await?.bindings.into_iter();
+        Ok(bindings.map(|binding| (binding.bid, binding.care_of_address)).collect())
+    }
+
+    async fn homes(&self) -> Result<HomeBindings> {
+        let home_address = self.hoa.to_string();
+        crate::eventually("the leader's bindings", async || {
+            let request =
+                GetHomeBindingsRequest { home_address: home_address.clone(), local: false };
+            let mut client = BindingsClient::new(self.lab.leader().await?);
+            match client.get_home_bindings(request).await {
+                Ok(answer) => Ok(answer.into_inner()),
+                Err(status) if status.code() == Code::NotFound => Ok(HomeBindings::default()),
+                Err(status) => {
+                    self.lab.forget_leader().await;
+                    bail!("{}", status.message())
+                }
+            }
+        })
+        .await
+    }
+
+    /// Seconds that the leader leaves to the plain binding.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn remaining_secs(&self) -> Result<u32> {
+        let homes = self.homes().await?;
+        Ok(homes.bindings.first().context("no binding")?.remaining_secs)
+    }
+
+    /// BIDs of the home address as one replica shows them from its own state.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn stored_at(&self, store: &Member) -> Result<BTreeSet<u32>> {
+        let request = GetHomeBindingsRequest { home_address: self.hoa.to_string(), local: true };
+        let mut client = BindingsClient::new(self.lab.replica(store).await?);
+        match client.get_home_bindings(request).await {
+            Ok(answer) => {
+                let bindings = answer.into_inner().bindings.into_iter();
+                Ok(bindings.filter_map(|binding| binding.bid).collect())
+            }
+            Err(status) if status.code() == Code::NotFound => Ok(BTreeSet::new()),
+            Err(status) => bail!("{}", status.message()),
+        }
     }
 
     /// Sends a packet until an answer comes that `read` knows.

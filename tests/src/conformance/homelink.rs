@@ -70,3 +70,18 @@ pub async fn link_local_ping(_stage: &Stage, _row: &Row) -> Result<()> {
 pub async fn home_agents(_stage: &Stage, _row: &Row) -> Result<()> {
     missing()
 }
+
+/// A home binding beside foreign ones (RFC 5648 section 5.6).
+pub async fn home_binding(_stage: &Stage, _row: &Row) -> Result<()> {
+    missing()
+}
+
+/// The forwarder that defends the home link is killed.
+pub async fn owner_moves(_stage: &Stage, _row: &Row) -> Result<()> {
+    missing()
+}
+
+/// One logical home agent on the home link.
+pub async fn one_agent(_stage: &Stage, _row: &Row) -> Result<()> {
+    missing()
+}

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
+use super::cast::NETWORK_GROUPS;
 use super::decode::{Packet, decode};
 use super::steps::Steps;
 use crate::dev::{DevCluster, Member};
@@ -35,9 +36,8 @@ const MTU: u16 = 1500;
 const EVERYBODY: &str = "2001:db8:c0::/44";
 /// Everybody's IPv4 addresses (RFC 2544).
 const EVERYBODY_IPV4: &str = "198.18.0.0/15";
-/// Third group of the home prefixes and of the mobile network prefixes, for each forwarder.
+/// Third group of the home prefixes behind each forwarder.
 const HOME_GROUPS: [u16; 2] = [0x40, 0x41];
-const NETWORK_GROUPS: [u16; 2] = [0x50, 0x51];
 
 /// A packet, or what is wrong with it.
 pub type Arrived = Result<Packet, String>;
@@ -106,6 +106,8 @@ pub struct Lab {
     inboxes: Arc<Mutex<BTreeMap<u16, mpsc::UnboundedSender<Arrived>>>>,
     homes: AsyncMutex<BTreeMap<(Policy, usize), Home>>,
     leader: AsyncMutex<Option<Channel>>,
+    replicas: AsyncMutex<BTreeMap<String, Channel>>,
+    router: Namespace,
     reader: JoinHandle<()>,
 }
 
@@ -150,8 +152,43 @@ impl Lab {
         let inboxes = Arc::default();
         let reader = tokio::spawn(read(Arc::clone(&tun), Arc::clone(&inboxes)));
         let udp_port = laboratory.udp.port();
-        let (homes, leader) = (AsyncMutex::default(), AsyncMutex::default());
-        Ok(Self { cluster, steps, udp_port, tun, inboxes, homes, leader, reader })
+        Ok(Self {
+            cluster,
+            steps,
+            udp_port,
+            tun,
+            inboxes,
+            homes: AsyncMutex::default(),
+            leader: AsyncMutex::default(),
+            replicas: AsyncMutex::default(),
+            router,
+            reader,
+        })
+    }
+
+    /// Sends packets for an address to this forwarder, whatever its prefix says.
+    ///
+    /// # Errors
+    /// When the router's namespace refuses the route.
+    pub async fn route(&self, address: Ipv6Addr, side: usize) -> Result<()> {
+        let via: IpAddr = format!("2001:db8:ff:{}::2", side + 1).parse()?;
+        let route = Route::to(format!("{address}/128").parse()?);
+        let route = route.via(via).device(&format!("forwarder-{}", side + 1));
+        Ok(Network::open(&self.router)?.replace_route(&route).await?)
+    }
+
+    /// A connection to this replica.
+    ///
+    /// # Errors
+    /// When it is down.
+    pub async fn replica(&self, store: &Member) -> Result<Channel> {
+        let mut replicas = self.replicas.lock().await;
+        if let Some(channel) = replicas.get(&store.name) {
+            return Ok(channel.clone());
+        }
+        let channel = channel_to(store).await?;
+        replicas.insert(store.name.clone(), channel.clone());
+        Ok(channel)
     }
 
     /// Opens the inbox of a case.

@@ -5,16 +5,20 @@
 //! `tests/conformance/`; each of its scripts is a function of a module here.
 
 pub mod base;
+pub mod cast;
 pub mod catalogue;
+pub mod cluster;
 pub mod decode;
 pub mod discovery;
 mod exchange;
 pub mod homelink;
 pub mod lab;
+pub mod mcoa;
 pub mod packet;
 pub mod report;
 pub mod stage;
 pub mod steps;
+pub mod story;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -76,7 +80,7 @@ pub struct Tried {
 pub struct Selection {
     /// Kill the store's leader between the steps.
     pub during_leader_kill: bool,
-    /// Only cases whose id is this, or begins with it and an underscore.
+    /// Only cases whose id is this or begins with it and an underscore, or the part of this number.
     pub case: Option<String>,
     /// Only cases that take no more than a few seconds.
     pub quick: bool,
@@ -101,30 +105,57 @@ macro_rules! scripts {
 }
 
 scripts! {
+    "at_once" => cluster::at_once,
+    "atomic_overwrite" => mcoa::atomic_overwrite,
     "bad_home_address" => base::bad_home_address,
+    "bid_lengths" => mcoa::bid_lengths,
+    "big_bulk" => mcoa::big_bulk,
+    "correspondent" => mcoa::correspondent,
     "dad" => homelink::dad,
     "deregister" => base::deregister,
     "discover" => discovery::discover,
     "downlink" => base::downlink,
+    "each_node" => cluster::each_node,
     "echo_agent" => base::echo_agent,
     "expire" => base::expire,
+    "expiry_race" => mcoa::expiry_race,
     "first_advertisement" => homelink::first_advertisement,
+    "follower_catches_up" => cluster::follower_catches_up,
     "home_agents" => homelink::home_agents,
+    "home_binding" => homelink::home_binding,
     "home_test" => base::home_test,
+    "home_tests" => mcoa::home_tests,
     "ipsec" => base::ipsec,
+    "kill_all_at_answer" => cluster::kill_all_at_answer,
+    "kill_before_answer" => cluster::kill_before_answer,
     "link_local_ping" => homelink::link_local_ping,
+    "memory" => cluster::memory,
+    "minority" => cluster::minority,
     "not_home_subnet" => base::not_home_subnet,
+    "one_agent" => homelink::one_agent,
+    "owner_moves" => homelink::owner_moves,
+    "padding" => mcoa::padding,
     "payload_proto" => base::payload_proto,
     "prefix_lifetime" => base::prefix_lifetime,
     "protection" => base::protection,
+    "refresh_request" => mcoa::refresh_request,
     "register" => base::register,
+    "restart" => cluster::restart,
+    "same_choice" => mcoa::same_choice,
+    "scale" => cluster::scale,
     "sequence" => base::sequence,
+    "sequence_race" => mcoa::sequence_race,
     "short_header" => base::short_header,
     "shorten" => base::shorten,
     "solicit" => homelink::solicit,
+    "solicit_from_each" => mcoa::solicit_from_each,
     "solicit_prefix" => discovery::solicit_prefix,
+    "story" => story::story,
     "tunnel_error" => base::tunnel_error,
+    "twice" => cluster::twice,
     "unknown_type" => base::unknown_type,
+    "unverified" => mcoa::unverified,
+    "upgrade" => cluster::upgrade,
     "uplink" => base::uplink,
     "uplink_unbound" => base::uplink_unbound,
     "with_nonce_indices" => base::with_nonce_indices,
@@ -139,6 +170,7 @@ fn policy(row: &Row) -> Result<Policy> {
     }
     for word in row.get("policy").into_iter().flat_map(|words| words.split(',')) {
         match word.split_once('=').unwrap_or((word, "")) {
+            ("authenticated", _) => policy.authenticated = true,
             ("no-mcoa", _) => policy.multiple_care_of = false,
             ("no-bulk", _) => policy.bulk = false,
             ("no-home-and-foreign", _) => policy.home_and_foreign = false,
@@ -158,11 +190,17 @@ pub async fn run(selection: &Selection) -> Result<Vec<Tried>> {
     let rows: Vec<Row> = selected(selection)?;
     let steps = Arc::new(Steps::new(selection.during_leader_kill));
     let lab = Arc::new(Lab::start(Arc::clone(&steps)).await?);
-    let cases = rows.into_iter().map(|row| {
-        let lab = Arc::clone(&lab);
-        async move { tried(lab, row).await }
-    });
-    let cases = futures_util::stream::iter(cases).buffer_unordered(TOGETHER).collect();
+    let (alone, together): (Vec<Row>, Vec<Row>) =
+        rows.into_iter().partition(|row| row.has("alone"));
+    let cases = async {
+        let cases = together.into_iter().map(|row| tried(Arc::clone(&lab), row));
+        let cases = futures_util::stream::iter(cases).buffer_unordered(TOGETHER);
+        let mut all: Vec<Tried> = cases.collect().await;
+        for row in alone {
+            all.push(tried(Arc::clone(&lab), row).await);
+        }
+        all
+    };
     let mut tried: Vec<Tried> = tokio::select! {
         tried = cases => tried,
         never = kill_leaders(&lab), if selection.during_leader_kill => match never {},
@@ -179,7 +217,9 @@ pub fn selected(selection: &Selection) -> Result<Vec<Row>> {
     let mut rows = catalogue::cases()?;
     if let Some(case) = &selection.case {
         let group = format!("{case}_");
-        rows.retain(|row| row.id == *case || row.id.starts_with(&group));
+        rows.retain(|row| {
+            row.id == *case || row.id.starts_with(&group) || row.part.to_string() == *case
+        });
     }
     if selection.quick {
         rows.retain(|row| row.part == 1 || row.part == 3);

@@ -2,15 +2,17 @@
 //! on the path, and everything that these say and hear.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use tokio::sync::{Mutex, mpsc};
 
+use super::cast::Cast;
 use super::decode::Packet;
-use super::lab::{Arrived, Home, Lab, Policy};
+use super::lab::{Arrived, Lab, Policy};
 use super::packet::{Update, flag, home_address_option, ipv6, protocol};
 
 /// How long an answer may take.
@@ -45,12 +47,8 @@ pub enum Proof {
 pub struct Stage {
     /// The cluster.
     pub lab: Arc<Lab>,
-    /// Number of the case.
-    pub case: u16,
-    /// The home prefix and its agent.
-    pub home: Home,
-    /// The home address.
-    pub hoa: Ipv6Addr,
+    /// Everybody's addresses.
+    pub cast: Cast,
     /// The mobile node is a mobile router: its Binding Updates carry R.
     pub is_router: bool,
     pub(super) inbox: Mutex<Inbox>,
@@ -63,6 +61,14 @@ pub(super) struct Inbox {
     pub(super) echoes: u16,
 }
 
+impl Deref for Stage {
+    type Target = Cast;
+
+    fn deref(&self) -> &Cast {
+        &self.cast
+    }
+}
+
 impl Stage {
     /// Sets it up for a case.
     ///
@@ -71,9 +77,8 @@ impl Stage {
     pub async fn new(lab: Arc<Lab>, case: u16, policy: Policy, is_router: bool) -> Result<Self> {
         let home = lab.home(policy, case).await?;
         let arrivals = lab.inbox(case);
-        let hoa = Ipv6Addr::from(u128::from(home.prefix) | 0xc_0000 | u128::from(case));
         let inbox = Mutex::new(Inbox { arrivals, waiting: Vec::new(), echoes: 0 });
-        let stage = Self { lab, case, home, hoa, is_router, inbox };
+        let stage = Self { lab, cast: Cast::new(case, home), is_router, inbox };
         stage.is_up().await?;
         Ok(stage)
     }
@@ -87,57 +92,6 @@ impl Stage {
         // What routers said before that is no part of the case.
         self.inbox.lock().await.waiting.clear();
         Ok(())
-    }
-
-    /// Care-of address number `n`, 1 to 9, each on a link of its own.
-    #[must_use]
-    pub const fn coa(&self, n: u16) -> Ipv6Addr {
-        Ipv6Addr::new(0x2001, 0xdb8, 0xc0 + n, self.case, 0, 0, 0, 0x11)
-    }
-
-    /// Further care-of addresses, all on one link.
-    #[must_use]
-    pub const fn many_coa(&self, n: u16) -> Ipv6Addr {
-        Ipv6Addr::new(0x2001, 0xdb8, 0xca, self.case, 0, 0, 1, n)
-    }
-
-    /// The correspondent node.
-    #[must_use]
-    pub const fn cn(&self) -> Ipv6Addr {
-        Ipv6Addr::new(0x2001, 0xdb8, 0xcc, self.case, 0, 0, 0, 0x99)
-    }
-
-    /// A router on the path.
-    #[must_use]
-    pub const fn path_router(&self) -> Ipv6Addr {
-        Ipv6Addr::new(0x2001, 0xdb8, 0xce, self.case, 0, 0, 0, 1)
-    }
-
-    /// An address outside every home prefix.
-    #[must_use]
-    pub const fn foreign_home(&self) -> Ipv6Addr {
-        Ipv6Addr::new(0x2001, 0xdb8, 0xcf, self.case, 0, 0, 0, 0x100)
-    }
-
-    /// IPv4 care-of address number `n`, 0 to 7.
-    #[must_use]
-    pub fn coa4(&self, n: u8) -> Ipv4Addr {
-        let low = self.case * 8 + u16::from(n);
-        let [high, low] = low.to_be_bytes();
-        Ipv4Addr::new(198, 18, high, low)
-    }
-
-    /// Another home address of the same prefix.
-    #[must_use]
-    pub fn other_home(&self, n: u8) -> Ipv6Addr {
-        Ipv6Addr::from(u128::from(self.hoa) | u128::from(n) << 32)
-    }
-
-    /// The link-local address that the home address's interface identifier makes.
-    #[must_use]
-    pub fn link_local_home(&self) -> Ipv6Addr {
-        let low = u128::from(self.hoa) & u128::from(u64::MAX);
-        Ipv6Addr::from(0xfe80_u128 << 112 | low)
     }
 
     /// Sends octets.

@@ -58,6 +58,9 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Calls to a peer that fail in a row before the log says so: one late heartbeat is no news.
+pub(crate) const FAILURES_TOLD: u32 = 5;
+
 /// How long opening an append stream may take.
 pub(crate) const STREAM_OPEN_TIMEOUT: Duration = Duration::from_millis(750);
 

@@ -1,5 +1,6 @@
 //! The side that is called: checks who calls and hands the message to openraft.
 
+use super::contact::Heard;
 use super::convert;
 use super::guard::Guard;
 use crate::encoding::{Invalid, vote_from_proto, vote_to_proto};
@@ -47,6 +48,7 @@ pub(crate) struct PeerService<S: StateMachine> {
     guard: Guard,
     snapshots: Arc<SnapshotStore>,
     space: Arc<DiskSpace>,
+    heard: Arc<Heard>,
     /// One snapshot comes in at a time.
     receiving: Arc<Semaphore>,
     /// Ends the streams when this replica stops: a server that waits for its last request before
@@ -61,6 +63,7 @@ impl<S: StateMachine> Clone for PeerService<S> {
             guard: self.guard.clone(),
             snapshots: Arc::clone(&self.snapshots),
             space: Arc::clone(&self.space),
+            heard: Arc::clone(&self.heard),
             receiving: Arc::clone(&self.receiving),
             stopped: self.stopped.clone(),
         }
@@ -76,9 +79,18 @@ impl<S: StateMachine> PeerService<S> {
         guard: Guard,
         snapshots: Arc<SnapshotStore>,
         space: Arc<DiskSpace>,
+        heard: Arc<Heard>,
         stopped: watch::Receiver<Option<StopReason>>,
     ) -> Self {
-        Self { raft, guard, snapshots, space, receiving: Arc::new(Semaphore::new(1)), stopped }
+        Self {
+            raft,
+            guard,
+            snapshots,
+            space,
+            heard,
+            receiving: Arc::new(Semaphore::new(1)),
+            stopped,
+        }
     }
 
     async fn receive(
@@ -189,7 +201,8 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         &self,
         request: Request<proto::AppendRequest>,
     ) -> Result<Response<proto::AppendResponse>, Status> {
-        self.guard.check_call(request.metadata()).await?;
+        let leader = self.guard.check_call(request.metadata()).await?;
+        self.heard.note(leader);
         let request = convert::to_append_request(request.into_inner()).map_err(invalid)?;
         if !request.entries.is_empty() {
             return Err(Status::invalid_argument("entries come in a stream"));
@@ -206,11 +219,14 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         &self,
         request: Request<Streaming<proto::AppendRequest>>,
     ) -> Result<Response<AppendResponses>, Status> {
-        self.guard.check_call(request.metadata()).await?;
+        let leader = self.guard.check_call(request.metadata()).await?;
         // The requests end with the answers: otherwise openraft's task would keep this stream, and
         // with it the server, until the caller lets go.
         let (answering, answered) = oneshot::channel::<()>();
-        let requests = requests(request.into_inner(), Arc::clone(&self.space)).take_until(answered);
+        let heard = Arc::clone(&self.heard);
+        let requests = requests(request.into_inner(), Arc::clone(&self.space))
+            .take_until(answered)
+            .inspect(move |_| heard.note(leader));
         let answers = self.raft.stream_append(requests).map(|answer| match answer {
             Ok(result) => Ok(convert::append_response(&result)),
             Err(fatal) => Err(stopped(fatal)),

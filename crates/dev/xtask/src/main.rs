@@ -2,6 +2,7 @@
 //! what it found, writes it as JSON when asked, and exits non-zero when something failed.
 
 mod chart;
+mod e2e;
 mod failover;
 mod layers;
 mod packages;
@@ -30,6 +31,8 @@ struct Arguments {
 enum Task {
     /// Lint the Helm chart and render it with each set of example values.
     Chart,
+    /// Roam, ping and kill in network namespaces, decoded by tshark; needs root.
+    E2e,
     /// Kill the store's leader while a mobile node refreshes every 100 ms.
     Failover {
         /// How many times.
@@ -63,6 +66,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let root = workspace_root()?;
     let report = match arguments.task {
         Task::Chart => chart::check(&root)?,
+        Task::E2e => e2e::run()?,
         Task::Failover { kills } => failover::run(kills)?,
         Task::Layers => layers::check(&root)?,
         Task::Packages => packages::install()?,

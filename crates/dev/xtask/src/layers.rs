@@ -13,12 +13,13 @@ use serde::Deserialize;
 use crate::report::Report;
 
 /// Edges inside the core: the codec is for all, the vocabulary of bindings for signalling.
-const CORE_EDGES: [(&str, &str); 5] = [
+const CORE_EDGES: [(&str, &str); 6] = [
     ("binding", "wire"),
     ("signalling", "wire"),
     ("signalling", "binding"),
     ("forwarding", "wire"),
     ("mobile", "wire"),
+    ("correspondent", "wire"),
 ];
 
 /// Crates of the shell that others of the shell may use.

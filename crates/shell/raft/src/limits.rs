@@ -50,6 +50,9 @@ pub(crate) const SLED_SEGMENT_OCTETS: usize = 16 * 1024 * 1024;
 /// How long a commit marker may wait for a write that it can share a flush with.
 pub(crate) const COMMIT_MARKER_DELAY: Duration = Duration::from_millis(20);
 
+/// How often the bound of what the log has reached is written, at most. It costs one more sync.
+pub(crate) const REACHED_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How long a connection attempt to a peer may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 

@@ -142,13 +142,15 @@ pub struct RefreshConfig {
     pub automatic: bool,
     /// All in one update, where the rules allow it.
     pub bulk: bool,
+    /// Leave out care-of addresses that the home agent has.
+    pub short: bool,
     /// Renew all at this interval, answered or not: for failover tests.
     pub every_ms: Option<u64>,
 }
 
 impl Default for RefreshConfig {
     fn default() -> Self {
-        Self { automatic: true, bulk: true, every_ms: None }
+        Self { automatic: true, bulk: true, short: false, every_ms: None }
     }
 }
 
@@ -256,7 +258,11 @@ impl Config {
             mobile_router: self.router()?,
             ipv4_home_address: self.ipv4_home_address,
             link_layer_address: None,
-            refresh: Refresh { automatic: self.refresh.automatic, bulk: self.refresh.bulk },
+            refresh: Refresh {
+                automatic: self.refresh.automatic,
+                bulk: self.refresh.bulk,
+                short: self.refresh.short,
+            },
             updates_per_second_max: self.updates_per_second_max,
             attempts_max: self.attempts_max,
         })

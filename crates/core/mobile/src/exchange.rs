@@ -176,6 +176,11 @@ impl SentUpdates {
         self.0.iter_mut().rev().find(|update| !update.answered && wanted(update))
     }
 
+    /// True when an update with this number left, as far back as is remembered.
+    pub(crate) fn contains(&self, sequence: Sequence) -> bool {
+        self.0.iter().any(|update| update.sequence == sequence)
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }

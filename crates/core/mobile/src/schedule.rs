@@ -245,7 +245,7 @@ impl MobileNode {
         let entries = exchange.bids().iter().filter_map(|bid| self.entries.get(bid));
         let mut options: Vec<_> = entries
             .map(|entry| {
-                let option = entry.option(path, registers, self.settings.home_address);
+                let option = entry.option(path, registers, &self.settings);
                 let given = option.care_of != homeport_wire::BidCareOf::Absent || plain;
                 let (care_of, epoch) = (entry.address.care_of, entry.epoch);
                 let sent = SentBinding { bid: option.bid, care_of, given, epoch };
@@ -258,6 +258,11 @@ impl MobileNode {
             options.sort_by_key(|(other, _, _)| *other);
         }
         let bindings: Vec<SentBinding> = options.iter().map(|(_, _, sent)| *sent).collect();
+        for bid in exchange.bids() {
+            if let Some(entry) = self.entries.get_mut(bid) {
+                entry.left(exchange.purpose);
+            }
+        }
         let options = if plain { Vec::new() } else { options.iter().map(|o| o.1).collect() };
         let force_udp = self.force_udp && matches!(path, Path::Udp(_));
         self.sequence = self.sequence.next();

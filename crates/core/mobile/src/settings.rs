@@ -59,7 +59,7 @@ impl Settings {
             mobile_router: None,
             ipv4_home_address: None,
             link_layer_address: None,
-            refresh: Refresh { automatic: true, bulk: true },
+            refresh: Refresh { automatic: true, bulk: true, short: false },
             updates_per_second_max: limits::UPDATES_PER_SECOND_MAX,
             attempts_max: 7,
         }
@@ -131,6 +131,10 @@ pub struct Refresh {
     pub automatic: bool,
     /// Renew all bindings in one update where the rules allow it, not each in its own.
     pub bulk: bool,
+    /// Leave out care-of addresses that the home agent has (RFC 5648 §5.1). Otherwise every update
+    /// says all that the node wants, so that a refresh puts right whatever an update of an earlier
+    /// life, arriving late, has changed unseen.
+    pub short: bool,
 }
 
 /// An address at which the node can be reached, with the name it gives to it.

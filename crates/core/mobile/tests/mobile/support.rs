@@ -31,6 +31,7 @@ pub fn settings() -> Settings {
     let mut settings = Settings::new(HOME, HOME_AGENT);
     settings.home_agent_v4 = Some(HOME_AGENT_V4);
     settings.updates_per_second_max = 1000;
+    settings.refresh.short = true;
     settings
 }
 

@@ -402,6 +402,25 @@ async fn a_nearly_full_disk_takes_no_writes_and_does_not_lead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_snapshot_is_not_an_empty_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ours = config(1, dir.path(), &addresses(1));
+    (ours.snapshot_after_entries, ours.tail_entries) = (5, 2);
+    let replica = Replica::start(ours.clone()).await;
+    for round in 0..20u32 {
+        propose(&[&replica], format!("command {round}").as_bytes()).await;
+    }
+    eventually("a purge", LONG, || replica.node.status().purged.filter(|&at| at > 0)).await;
+    replica.stop().await;
+    std::fs::remove_dir_all(ours.data_dir.join("snapshots")).unwrap();
+    for _ in 0..2 {
+        let error = Node::start(ours.clone(), Register::default()).await.err().unwrap();
+        assert!(matches!(error, StartError::Inconsistent { .. }), "{error}");
+        assert!(error.to_string().contains("new node id"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_snapshot_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let peers = addresses(1);

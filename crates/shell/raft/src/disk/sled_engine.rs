@@ -51,11 +51,33 @@ impl SledEngine {
             .map_err(|e| DiskError::io("open", &path, e))?;
         let reached = Mutex::new(Reached::open(data_dir)?);
         let engine = Self { dir, db, tree, file, reached };
+        engine.check_owner(identity)?;
         if !identity.log_created {
             engine.sync_creation(data_dir)?;
             identity.mark_log_created()?;
         }
         Ok(engine)
+    }
+
+    /// A log moved here from another disk has another disk's votes.
+    fn check_owner(&self, identity: &Identity) -> Result<(), StartError> {
+        let expected = identity.incarnation;
+        match self.marker(markers::OWNER, markers::parse_incarnation)? {
+            Some(found) if found == expected => Ok(()),
+            Some(found) => Err(StartError::OtherLog { path: self.dir.clone(), found, expected }),
+            // New, or from before the owner was noted.
+            None => {
+                let value = markers::seal(markers::OWNER, &expected.to_le_bytes());
+                self.tree.insert(markers::OWNER, value).map_err(self.error("write"))?;
+                Ok(self.flush()?)
+            }
+        }
+    }
+
+    /// Waits for the device: sled's own flush does not.
+    fn flush(&self) -> Result<(), DiskError> {
+        self.db.flush().map_err(self.error("flush"))?;
+        self.file.sync_data().map_err(|e| DiskError::io("sync", self.dir.join("db"), e))
     }
 
     /// Everything that sled has created, and the directories that name it.
@@ -102,8 +124,7 @@ impl SledEngine {
             let (key, value) = record.map_err(self.error("read"))?;
             let parsed = markers::open(&key, &value).and_then(|content| {
                 let node_id = markers::peer_id(&key).ok_or("its key is malformed")?;
-                let incarnation = content.try_into().map_err(|_| "its length is wrong")?;
-                Ok((node_id, u64::from_le_bytes(incarnation)))
+                Ok((node_id, markers::parse_incarnation(content)?))
             });
             peers.push(parsed.map_err(|detail| self.corrupt(&key, detail))?);
         }
@@ -216,8 +237,7 @@ impl LogEngine for SledEngine {
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        self.db.flush().map_err(self.error("flush"))?;
-        self.file.sync_data().map_err(|e| DiskError::io("sync", self.dir.join("db"), e))?;
+        self.flush()?;
         lock(&self.reached).synced()
     }
 

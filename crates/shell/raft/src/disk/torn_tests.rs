@@ -1,10 +1,13 @@
 //! sled's file as a crash or a bad device may leave it.
 
-use super::Log;
 use super::tests::{append, entry, filled, log_id, open};
+use super::{Log, SledEngine, claim};
+use crate::config::RaftConfig;
+use crate::error::StartError;
 use crate::types::{Entry, Vote};
 use openraft::RaftLogReader as _;
 use openraft::storage::RaftLogStorage as _;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use tempfile::TempDir;
@@ -107,6 +110,20 @@ async fn a_half_written_tail_costs_nothing_that_was_acknowledged() {
         log.close().await;
     }
     assert_eq!((lengths.first(), lengths.last()), (Some(&20), Some(&40)));
+}
+
+#[tokio::test]
+async fn a_log_of_another_disk_is_refused() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    filled(ours.path()).await.close().await;
+    let mut identity =
+        claim(&RaftConfig::new(1, theirs.path(), "blue", BTreeMap::new()), 8).unwrap();
+    drop(SledEngine::open(theirs.path(), &mut identity).unwrap());
+    std::fs::remove_dir_all(ours.path().join("log")).unwrap();
+    copy(&theirs.path().join("log"), &ours.path().join("log"));
+    let error = open(ours.path()).err().unwrap();
+    assert!(matches!(error, StartError::OtherLog { found: 8, expected: 7, .. }), "{error}");
+    assert!(error.to_string().contains("incarnation"), "{error}");
 }
 
 // sled takes the damaged record for the end of its file, and would go on without the rest.

@@ -61,6 +61,9 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Peers whose disks are remembered: every id that ever was a member, with much to spare.
+pub(crate) const PEERS_MAX: usize = 1024;
+
 /// Calls to a peer that fail in a row before the log says so: one late heartbeat is no news.
 pub(crate) const FAILURES_TOLD: u32 = 5;
 

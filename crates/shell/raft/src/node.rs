@@ -102,7 +102,12 @@ impl<S: StateMachine> Node<S> {
                 return Err(StartError::Inconsistent { detail: fatal.to_string() });
             }
         };
-        bootstrap(&config, &raft).await?;
+        if let Err(error) = bootstrap(&config, &raft).await {
+            // Otherwise the core would go on, without anybody who could stop it.
+            drop(raft.shutdown().await);
+            log.close().await;
+            return Err(error);
+        }
         let watcher = Watcher::new(
             &config,
             raft.clone(),

@@ -16,7 +16,7 @@ use crate::types::{Snapshot, Types};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use openraft::Raft;
-use openraft::raft::AppendEntriesRequest;
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -152,6 +152,13 @@ fn stopped(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
 
+/// Whoever appends leads, unless this replica has seen a later leader or candidate.
+fn note_leader(heard: &Heard, caller: u64, answer: &StreamAppendResult<Types>) {
+    if !matches!(answer, Err(StreamAppendError::HigherVote(_))) {
+        heard.note(caller);
+    }
+}
+
 /// Requests of one stream until the first that cannot be taken; the reason for the break is kept
 /// for the end of the answers.
 fn requests(
@@ -202,7 +209,6 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         request: Request<proto::AppendRequest>,
     ) -> Result<Response<proto::AppendResponse>, Status> {
         let leader = self.guard.check_call(request.metadata()).await?;
-        self.heard.note(leader);
         let request = convert::to_append_request(request.into_inner()).map_err(invalid)?;
         if !request.entries.is_empty() {
             return Err(Status::invalid_argument("entries come in a stream"));
@@ -210,7 +216,9 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         let mut answers =
             Box::pin(self.raft.stream_append(futures_util::stream::once(ready(request))));
         let answer = answers.next().await.ok_or_else(|| stopped("this replica has stopped"))?;
-        Ok(self.guard.sign_answer(convert::append_response(&answer.map_err(stopped)?)))
+        let answer = answer.map_err(stopped)?;
+        note_leader(&self.heard, leader, &answer);
+        Ok(self.guard.sign_answer(convert::append_response(&answer)))
     }
 
     type StreamAppendStream = AppendResponses;
@@ -224,11 +232,12 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         // with it the server, until the caller lets go.
         let (answering, answered) = oneshot::channel::<()>();
         let heard = Arc::clone(&self.heard);
-        let requests = requests(request.into_inner(), Arc::clone(&self.space))
-            .take_until(answered)
-            .inspect(move |_| heard.note(leader));
-        let answers = self.raft.stream_append(requests).map(|answer| match answer {
-            Ok(result) => Ok(convert::append_response(&result)),
+        let requests = requests(request.into_inner(), Arc::clone(&self.space)).take_until(answered);
+        let answers = self.raft.stream_append(requests).map(move |answer| match answer {
+            Ok(result) => {
+                note_leader(&heard, leader, &result);
+                Ok(convert::append_response(&result))
+            }
             Err(fatal) => Err(stopped(fatal)),
         });
         let mut stop = self.stopped.clone();

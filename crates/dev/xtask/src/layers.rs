@@ -13,12 +13,13 @@ use serde::Deserialize;
 use crate::report::Report;
 
 /// Edges inside the core: the codec is for all, the vocabulary of bindings for signalling.
-const CORE_EDGES: [(&str, &str); 6] = [
+const CORE_EDGES: [(&str, &str); 7] = [
     ("binding", "wire"),
     ("signalling", "wire"),
     ("signalling", "binding"),
     ("forwarding", "wire"),
     ("mobile", "wire"),
+    ("home-link", "wire"),
     ("correspondent", "wire"),
 ];
 

@@ -88,6 +88,7 @@ impl MobileNode {
             self.adopt(ba.sequence);
         }
         self.note_ipv4_home_address(ba);
+        self.note_router(&update, ba);
         if update.everything {
             self.everything_answered(&update, ba);
         } else if !update.plain && options.is_empty() && ba.status.is_accepted() {
@@ -293,6 +294,15 @@ impl MobileNode {
                 self.message_id = true;
                 self.send_again(sent.bid);
             }
+            Reaction::AsHost => {
+                self.router.as_host = true;
+                self.event(Event::NotServedAsRouter);
+                self.send_again(sent.bid);
+            }
+            Reaction::GivePrefixes => {
+                self.router.names_prefixes = true;
+                self.send_again(sent.bid);
+            }
             Reaction::AdjustClock => {
                 self.adjust_clock(update, ba);
                 self.send_again(sent.bid);
@@ -342,6 +352,7 @@ impl MobileNode {
                     self.gone(bid, ba.status);
                 }
                 self.ipv4_home_address = None;
+                self.router_served(false);
                 if update.path == Path::Home {
                     self.event(Event::ReturnedHome);
                 }

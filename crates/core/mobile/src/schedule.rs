@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use homeport_wire::{Bid, BuFlags, Lifetime};
 
-use crate::compose::{Draft, base_flags, compose};
+use crate::compose::{Draft, compose, flags};
 use crate::event::{Event, LossReason, Outcome, Path};
 use crate::exchange::{Exchange, Scope, SentBinding, SentUpdate};
 use crate::limits;
@@ -268,13 +268,18 @@ impl MobileNode {
         self.sequence = self.sequence.next();
         let draft = Draft {
             sequence: self.sequence,
-            flags: [(overwrite, BuFlags::OVERWRITE), (force_udp, BuFlags::FORCE_UDP)]
-                .into_iter()
-                .filter(|(wanted, _)| *wanted)
-                .fold(base_flags(&self.settings), |flags, (_, flag)| flags.with(flag)),
+            flags: flags(
+                &self.settings,
+                &[
+                    (overwrite, BuFlags::OVERWRITE),
+                    (force_udp, BuFlags::FORCE_UDP),
+                    (self.router().is_some(), BuFlags::MOBILE_ROUTER),
+                ],
+            ),
             lifetime: if registers { self.settings.lifetime } else { Lifetime::DEREGISTER },
             bindings: options,
             path,
+            prefixes: self.named_prefixes(registers),
             message_id: self.message_id.then(|| self.next_message_id(ntp)),
         };
         self.record(at, &exchange, &draft, bindings, plain);
@@ -298,6 +303,7 @@ impl MobileNode {
             everything: exchange.is_about_everything(),
             overwrite: draft.flags.contains(BuFlags::OVERWRITE),
             force_udp: draft.flags.contains(BuFlags::FORCE_UDP),
+            router: self.asked_router(draft),
             lifetime: draft.lifetime,
             message_id: draft.message_id,
             bindings,

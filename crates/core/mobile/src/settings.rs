@@ -92,9 +92,13 @@ impl fmt::Debug for MnHaAssociation {
 /// Role of a mobile router.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MobileRouter {
-    /// Prefixes sent in every update (explicit mode). Empty: the home agent knows them (implicit
-    /// mode).
+    /// Prefixes behind the node: their packets go through the tunnel.
     pub prefixes: Vec<NetworkPrefix>,
+    /// Send the prefixes in every update (explicit mode). Otherwise, and without any, the home
+    /// agent has to know them (implicit mode).
+    pub explicit: bool,
+    /// Register as a host when the home agent does not serve routers (status 140).
+    pub host_when_refused: bool,
 }
 
 /// A mobile network prefix (RFC 3963 §4.3).

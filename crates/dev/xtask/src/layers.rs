@@ -28,12 +28,13 @@ const SHELL_SHARED: [&str; 2] = ["runtime", "api"];
 
 /// Libraries of others that only these crates of ours may name, so that replacing one is one crate's
 /// work. `deny.toml` says the same to cargo-deny, for the whole graph.
-const ADAPTERS: [(&str, &[&str]); 5] = [
+const ADAPTERS: [(&str, &[&str]); 6] = [
     ("openraft", &["raft"]),
     ("sled", &["raft"]),
     ("prost", &["api", "raft"]),
     ("tun-rs", &["hostnet"]),
     ("rtnetlink", &["hostnet"]),
+    ("pnet_datalink", &["hostnet"]),
 ];
 
 /// Checks the tree's manifests, and that every core crate is `no_std`.

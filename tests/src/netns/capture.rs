@@ -11,7 +11,7 @@ use super::signal;
 use crate::eventually;
 
 /// What tshark prints of each frame.
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 26] = [
     "frame.number",
     "ip.src",
     "ip.dst",
@@ -37,9 +37,12 @@ const FIELDS: [&str; 25] = [
     "mip6.auth.mobility_spi",
     "_ws.malformed",
     "_ws.expert.severity",
+    "_ws.expert.group",
 ];
-/// `_ws.expert.severity` of an error; warnings and notes are below.
-const SEVERITY_ERROR: u32 = 0x0080_0000;
+/// `_ws.expert.severity` of a warning; errors are above, notes below.
+const SEVERITY_WARNING: u32 = 0x0060_0000;
+/// `_ws.expert.group` of what is about several frames, such as a request without a response.
+const GROUP_SEQUENCE: u32 = 0x0200_0000;
 /// `icmpv6.checksum.status` of a wrong checksum.
 const CHECKSUM_BAD: &str = "0";
 
@@ -128,11 +131,16 @@ impl Frame {
 
     /// Nothing that a receiver could complain about.
     pub(super) fn is_sound(&self) -> bool {
-        let is_error =
-            |severity: &String| severity.parse().map_or(true, |s: u32| s >= SEVERITY_ERROR);
+        let number = |text: &String| text.parse::<u32>();
+        let mut complaints =
+            self.all("_ws.expert.severity").iter().zip(self.all("_ws.expert.group"));
+        let is_harmless = |(severity, group): (&String, &String)| {
+            number(severity).is_ok_and(|severity| severity < SEVERITY_WARNING)
+                || number(group).is_ok_and(|group| group == GROUP_SEQUENCE)
+        };
         let is_bad = |status: &String| status == CHECKSUM_BAD;
         self.all("_ws.malformed").is_empty()
-            && !self.all("_ws.expert.severity").iter().any(is_error)
+            && complaints.all(is_harmless)
             && !self.all("icmpv6.checksum.status").iter().any(is_bad)
     }
 
@@ -144,5 +152,65 @@ impl Frame {
     /// A Binding Acknowledgement with this status.
     pub(super) fn is_acknowledgement(&self, status: &str) -> bool {
         self.has("mip6.mhtype", &["6"]) && self.has("mip6.ba.status", &[status])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::Ipv6Addr;
+
+    use homeport_hostnet::{TemporaryNamespace, Tun};
+    use homeport_wire::{Bid, BidOption, mobility_packet};
+
+    use super::super::possible;
+    use super::super::raw::echo_request;
+    use super::*;
+    use crate::updates::{CARE_OF, HOME_AGENT, Update, home_address};
+
+    const HOME: Ipv6Addr = home_address(0x100);
+
+    fn update() -> Vec<u8> {
+        let mut update = Update::new(HOME, 7);
+        update.bids.push(BidOption::v6(Bid(3), CARE_OF));
+        update.packet()
+    }
+
+    /// The judge finds what it is there for, under the names by which it is asked.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sound_frames_are_told_from_others() {
+        if let Err(reason) = possible() {
+            writeln!(std::io::stderr(), "\n*** SKIPPED a capture: {reason}\n").unwrap();
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let namespace = TemporaryNamespace::create("homeport-capture").unwrap();
+        let tun = Tun::open(&namespace.namespace(), "raw0", 1500).unwrap();
+        let capture = Capture::start(namespace.name(), "raw0", directory.path()).await.unwrap();
+        let wrong_checksum = {
+            let mut packet = echo_request(CARE_OF, HOME_AGENT, 1);
+            *packet.last_mut().unwrap() ^= 1;
+            packet
+        };
+        // A Binding Update whose options are longer than it.
+        let too_long = mobility_packet(
+            CARE_OF,
+            HOME_AGENT,
+            Some(HOME),
+            None,
+            &[59, 1, 5, 0, 0, 0, 0, 7, 0xc0, 0, 0, 225, 35, 40, 0, 3],
+        );
+        for packet in [&update(), &echo_request(CARE_OF, HOME_AGENT, 1), &wrong_checksum, &too_long]
+        {
+            tun.send(packet).await.unwrap();
+        }
+        // The capture sees them in this order; what it has not seen yet is not decoded.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let frames = capture.decode(4191).unwrap();
+        let sound: Vec<bool> = frames.iter().map(Frame::is_sound).collect();
+        assert_eq!(sound, [true, true, false, false], "{frames:#?}");
+        assert!(frames[0].is_update(&["3"]) && frames[0].has("mip6.bu.seqnr", &["7"]));
+        assert!(frames[0].has("ipv6.opt.mipv6.home_address", &["2001:db8:0:1::100"]));
+        assert!(frames[1].has("icmpv6.type", &["128"]));
     }
 }

@@ -73,6 +73,12 @@ fn check(lab: &mut Lab) -> Result<()> {
                 && frame.has("icmpv6.type", &["129"])
         })?;
     }
+    for acknowledgement in frames.iter().filter(|frame| frame.has("mip6.mhtype", &["6"])) {
+        expect(&frames, "the sequence number of an acknowledgement", |frame| {
+            frame.has("mip6.mhtype", &["5"])
+                && frame.all("mip6.bu.seqnr") == acknowledgement.all("mip6.ba.seqnr")
+        })?;
+    }
     expect_none(&frames, "the home agent refused", |frame| {
         frame.has("mip6.mhtype", &["6"]) && !frame.has("mip6.ba.status", &["0"])
     })

@@ -72,7 +72,7 @@ pub struct Outcome {
     pub figures: Vec<Figure>,
     /// Frames on the forwarders' links that tshark decoded.
     pub frames_decoded: u32,
-    /// Those that it finds malformed, wrong in their checksum, or an error.
+    /// Those that it finds malformed, wrong in their checksum, or warns about.
     pub frames_malformed: u32,
 }
 

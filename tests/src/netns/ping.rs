@@ -1,5 +1,6 @@
 //! The kernel's own ping, in the background.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -38,12 +39,9 @@ pub(super) struct Pinged {
 }
 
 impl Ping {
-    /// Between two requests.
-    const INTERVAL: &'static str = "0.01";
-
-    /// Pings on until it is stopped.
+    /// Pings on every ten milliseconds until it is stopped, or forgotten for two minutes.
     pub(super) fn start(namespace: &str, destination: &str, directory: &Path) -> Result<Self> {
-        Self::spawn(namespace, &["-i", Self::INTERVAL, destination], directory)
+        Self::spawn(namespace, &["-i", "0.01", "-c", "12000", destination], directory)
     }
 
     fn spawn(namespace: &str, arguments: &[&str], directory: &Path) -> Result<Self> {
@@ -67,26 +65,22 @@ impl Ping {
         .await
     }
 
-    /// Ends it and counts.
+    /// Ends it and counts. Requests after the last one that was answered are not lost: their replies
+    /// may be under way.
     pub(super) fn stop(mut self) -> Result<Pinged> {
         signal("-INT", self.child.id())?;
-        self.wait()
+        let pinged = self.wait()?;
+        let last = pinged.replies.iter().map(|reply| reply.sequence).max();
+        Ok(Pinged { lost: lost(last.unwrap_or(pinged.sent), &pinged.replies), ..pinged })
     }
 
     fn wait(&mut self) -> Result<Pinged> {
         self.child.wait()?;
         let said = std::fs::read_to_string(&self.output)?;
+        let sent = |line: &str| line.split_once(" packets transmitted")?.0.parse().ok();
+        let Some(sent) = said.lines().find_map(sent) else { bail!("ping says {said}") };
         let replies = self.read()?;
-        let sent =
-            said.lines().find_map(|line| line.split_once(" packets transmitted")?.0.parse().ok());
-        let Some(sent) = sent else { bail!("ping says {said}") };
-        // A request may have been answered twice, where a packet was.
-        let mut answered: Vec<u32> = replies.iter().map(|reply| reply.sequence).collect();
-        answered.sort_unstable();
-        answered.dedup();
-        let lost =
-            u32::try_from(answered.len()).map_or(0, |answered| u32::saturating_sub(sent, answered));
-        Ok(Pinged { sent, lost, replies })
+        Ok(Pinged { sent, lost: lost(sent, &replies), replies })
     }
 
     fn read(&self) -> Result<Vec<Reply>> {
@@ -124,6 +118,13 @@ pub(super) async fn ping(namespace: &str, arguments: &[&str], directory: &Path) 
     tokio::task::spawn_blocking(move || ping.wait()).await?
 }
 
+/// Requests from 1 to `last` without a reply. One may have two, when a packet was doubled.
+fn lost(last: u32, replies: &[Reply]) -> u32 {
+    let answered: BTreeSet<u32> = replies.iter().map(|reply| reply.sequence).collect();
+    u32::try_from((1..=last).filter(|sequence| !answered.contains(sequence)).count())
+        .unwrap_or(u32::MAX)
+}
+
 /// `[1700000000.123456] 64 bytes from 2001:db8::1: icmp_seq=7 ttl=62 time=0.51 ms`
 fn reply(line: &str) -> Option<Reply> {
     let (at, rest) = line.strip_prefix('[')?.split_once("] ")?;
@@ -149,6 +150,13 @@ mod tests {
         assert_eq!(reply(LINE), Some(expected));
         assert_eq!(reply("[1700000000.1] From ::1 icmp_seq=1 Destination unreachable"), None);
         assert_eq!(reply("3 packets transmitted, 3 received"), None);
+    }
+
+    #[test]
+    fn a_request_is_lost_once_and_answered_once() {
+        let answered = |sequence| Reply { at_secs: 1.0, sequence, round_trip_ms: 1.0 };
+        assert_eq!(lost(5, &[1, 2, 2, 4].map(answered)), 2);
+        assert_eq!(lost(0, &[]), 0);
     }
 
     #[test]

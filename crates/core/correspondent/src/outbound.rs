@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
-use homeport_wire::{Ipv6Header, Reader, protocol};
+use homeport_wire::{Ipv6Header, limits, protocol};
 
 use crate::node::Correspondent;
 use crate::time::Millis;
@@ -21,8 +21,9 @@ impl Correspondent {
     /// `None` means to send it as it is. It is 24 octets longer, which the caller must count when
     /// it tells the upper layers the path MTU.
     ///
-    /// Without change go Neighbour Discovery and Mobility Headers (RFC 6275 §9.3.2, §6.1), packets
-    /// that have a routing header already, and what is no IPv6 packet.
+    /// Without change go Neighbour Discovery and Mobility Headers (RFC 6275 §9.3.2, §6.1), also
+    /// behind Destination Options, packets that have a routing header already, and what is no IPv6
+    /// packet.
     pub fn route(&mut self, now: Millis, packet: &[u8]) -> Option<Vec<u8>> {
         self.now = self.now.max(now);
         let now = self.now;
@@ -42,24 +43,33 @@ impl Correspondent {
 /// The Hop-by-Hop Options header, which stays the first, then the protocol and octets of what
 /// follows. `None` when the packet is not to be routed.
 fn split(next_header: u8, payload: &[u8]) -> Option<(&[u8], u8, &[u8])> {
-    let mut reader = Reader::new(payload);
-    let mut first: &[u8] = &[];
-    let mut protocol_after = next_header;
-    if next_header == protocol::HOP_BY_HOP {
-        let [next, len, ..] = *payload else {
-            return None;
-        };
-        let octets = usize::from(len).saturating_add(1).saturating_mul(8);
-        first = reader.slice(octets, "hop-by-hop options").ok()?;
-        protocol_after = next;
+    let (first, next_header, rest) = match next_header {
+        protocol::HOP_BY_HOP => extension_header(payload)?,
+        _ => (&[][..], next_header, payload),
+    };
+    let (mut upper, mut octets) = (next_header, rest);
+    for _ in 0..limits::EXTENSION_HEADERS_MAX {
+        if upper != protocol::DESTINATION_OPTIONS {
+            break;
+        }
+        (_, upper, octets) = extension_header(octets)?;
     }
-    let rest = reader.rest();
-    let stays = match protocol_after {
-        protocol::MOBILITY | protocol::ROUTING => true,
-        protocol::ICMPV6 => rest.first().is_none_or(|kind| NEIGHBOUR_DISCOVERY.contains(kind)),
+    let stays = match upper {
+        protocol::MOBILITY | protocol::ROUTING | protocol::DESTINATION_OPTIONS => true,
+        protocol::ICMPV6 => octets.first().is_none_or(|kind| NEIGHBOUR_DISCOVERY.contains(kind)),
         _ => false,
     };
-    (!stays).then_some((first, protocol_after, rest))
+    (!stays).then_some((first, next_header, rest))
+}
+
+/// An extension header, the protocol of what follows it, and that.
+fn extension_header(octets: &[u8]) -> Option<(&[u8], u8, &[u8])> {
+    let [next, len, ..] = *octets else {
+        return None;
+    };
+    let len = usize::from(len).saturating_add(1).saturating_mul(8);
+    let (header, rest) = octets.split_at_checked(len)?;
+    Some((header, next, rest))
 }
 
 fn routed(

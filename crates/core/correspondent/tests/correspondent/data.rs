@@ -191,6 +191,10 @@ fn some_packets_are_never_routed() {
         ("router advertisement", to_home.build(protocol::ICMPV6, &[134, 0, 0, 0])),
         ("mobility header", to_home.build(protocol::MOBILITY, &[59, 0, 0, 0, 0, 0, 0, 0])),
         (
+            "mobility header behind destination options",
+            to_home.build(60, &[135, 0, 1, 4, 0, 0, 0, 0, 59, 0, 0, 0, 0, 0, 0, 0]),
+        ),
+        (
             "has a routing header",
             to_home.routing_home_address(Some(COA2)).build(protocol::UDP, &[0; 8]),
         ),

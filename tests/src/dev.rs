@@ -30,6 +30,8 @@ pub struct Member {
     pub ops: SocketAddr,
     /// gRPC.
     pub grpc: Option<String>,
+    /// Network namespace of a forwarder's TUN.
+    pub netns: Option<String>,
 }
 
 /// `endpoints.json`, as far as tests use it.
@@ -43,10 +45,20 @@ pub struct Endpoints {
     pub front_ends: Vec<Member>,
     /// Forwarders.
     pub forwarders: Vec<Member>,
+    /// The network around the forwarders, in `tun` mode.
+    pub namespaces: Option<Namespaces>,
 }
 
-/// How long a cluster may take to end by itself.
-const ORDERLY_END: Duration = Duration::from_secs(5);
+/// Network namespaces by name.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Namespaces {
+    /// Between all others.
+    pub router: String,
+    /// On the foreign links.
+    pub mobile_node: String,
+    /// The correspondent node.
+    pub correspondent: String,
+}
 
 /// The process tree; it ends when this is dropped.
 pub struct DevCluster {
@@ -86,27 +98,36 @@ impl DevCluster {
     /// When it does not come up.
     pub async fn start() -> Result<Self> {
         let port = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        Self::start_in(&["--mode", "udp", "--udp-port", &port.to_string()]).await
+        let arguments = ["--mode", "udp", "--udp-port", &port.to_string()];
+        Self::start_with(&arguments, Stdio::null()).await
     }
 
-    /// Starts `homeport dev` with IPv6 links in namespaces, which needs root, and waits until it
-    /// serves.
+    /// Starts it as root with IPv6 over TUN in network namespaces, which go with it.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_in_namespaces(authentication: &str) -> Result<Self> {
+        let arguments = ["--mode", "tun", "--end-with-stdin", "--authentication", authentication];
+        Self::start_with(&arguments, Stdio::piped()).await
+    }
+
+    /// Starts it as root with IPv6 links in namespaces, authenticated as `dev` does by default.
     ///
     /// # Errors
     /// When it does not come up.
     pub async fn start_with_links() -> Result<Self> {
-        Self::start_in(&["--mode", "tun"]).await
+        Self::start_with(&["--mode", "tun", "--end-with-stdin"], Stdio::piped()).await
     }
 
-    async fn start_in(mode: &[&str]) -> Result<Self> {
+    async fn start_with(arguments: &[&str], stdin: Stdio) -> Result<Self> {
         let data = tempfile::tempdir()?;
         let output = std::fs::File::create(data.path().join("dev.out"))?;
         let child = Command::new(program("homeport")?)
-            .args(["dev", "--end-with-stdin"])
-            .args(mode)
+            .arg("dev")
+            .args(arguments)
             .arg("--data-dir")
             .arg(data.path())
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
@@ -239,18 +260,34 @@ impl DevCluster {
     }
 }
 
+impl DevCluster {
+    /// True when it has ended by itself after its standard input was closed.
+    fn ends_in_order(&mut self) -> bool {
+        const TRIES: u32 = 100;
+        const PAUSE: Duration = Duration::from_millis(100);
+        let Some(stdin) = self.child.stdin.take() else { return false };
+        drop(stdin);
+        (0..TRIES).any(|_| {
+            let ended = self.child.try_wait().is_ok_and(|status| status.is_some());
+            if !ended {
+                std::thread::sleep(PAUSE);
+            }
+            ended
+        })
+    }
+}
+
 impl Drop for DevCluster {
     fn drop(&mut self) {
-        // Who listens there ends in order, and leaves no namespace behind.
-        drop(self.child.stdin.take());
-        let started = std::time::Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) && started.elapsed() < ORDERLY_END {
-            std::thread::sleep(Duration::from_millis(20));
+        // In order, so that it takes its namespaces with it.
+        if self.ends_in_order() {
+            return;
         }
         // Its children end when it does: their standard input closes.
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
             eprintln!("homeport dev: {error}");
         }
+        crate::netns::remove_namespaces_of(self.child.id());
     }
 }
 
@@ -274,7 +311,7 @@ pub async fn status_of(store: &Member) -> Result<GetStatusResponse> {
     Ok(client.get_status(GetStatusRequest {}).await?.into_inner())
 }
 
-async fn channel_to(member: &Member) -> Result<Channel> {
+pub(crate) async fn channel_to(member: &Member) -> Result<Channel> {
     let address = member.grpc.as_ref().context("it serves no gRPC")?;
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     let endpoint = endpoint.connect_timeout(Duration::from_secs(1)).timeout(Duration::from_secs(2));

@@ -27,6 +27,7 @@ pub mod failover;
 pub mod feed;
 pub mod formats;
 pub mod golden;
+pub mod netns;
 pub mod ops;
 pub mod submit;
 pub mod updates;

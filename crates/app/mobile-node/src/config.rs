@@ -57,9 +57,16 @@ pub struct Config {
     /// Register as a mobile router (RFC 3963).
     #[serde(default)]
     pub mobile_router: bool,
-    /// Prefixes behind the mobile router, for the explicit mode.
+    /// Prefixes behind the mobile router. With a TUN device the host carries their packets.
     #[serde(default)]
     pub mobile_network_prefixes: Vec<Ipv6Net>,
+    /// Name the prefixes in every update (explicit mode); off: the home agent knows them (implicit
+    /// mode).
+    #[serde(default = "default_true")]
+    pub mobile_network_explicit: bool,
+    /// Register as a host when the home agent does not serve routers.
+    #[serde(default)]
+    pub mobile_router_or_host: bool,
     /// IPv4 home address to ask for; 0.0.0.0 takes any.
     pub ipv4_home_address: Option<Ipv4Addr>,
     /// Binding Updates in any second. The RFC's limit is 3; load tests raise it.
@@ -142,13 +149,15 @@ pub struct RefreshConfig {
     pub automatic: bool,
     /// All in one update, where the rules allow it.
     pub bulk: bool,
+    /// Leave out care-of addresses that the home agent has.
+    pub short: bool,
     /// Renew all at this interval, answered or not: for failover tests.
     pub every_ms: Option<u64>,
 }
 
 impl Default for RefreshConfig {
     fn default() -> Self {
-        Self { automatic: true, bulk: true, every_ms: None }
+        Self { automatic: true, bulk: true, short: false, every_ms: None }
     }
 }
 
@@ -220,6 +229,8 @@ impl Config {
             key_management_mobility: false,
             mobile_router: false,
             mobile_network_prefixes: Vec::new(),
+            mobile_network_explicit: true,
+            mobile_router_or_host: false,
             ipv4_home_address: None,
             updates_per_second_max: default_updates_per_second(),
             attempts_max: default_attempts(),
@@ -256,7 +267,11 @@ impl Config {
             mobile_router: self.router()?,
             ipv4_home_address: self.ipv4_home_address,
             link_layer_address: None,
-            refresh: Refresh { automatic: self.refresh.automatic, bulk: self.refresh.bulk },
+            refresh: Refresh {
+                automatic: self.refresh.automatic,
+                bulk: self.refresh.bulk,
+                short: self.refresh.short,
+            },
             updates_per_second_max: self.updates_per_second_max,
             attempts_max: self.attempts_max,
         })
@@ -359,7 +374,11 @@ impl Config {
             .mobile_network_prefixes
             .iter()
             .map(|prefix| NetworkPrefix { prefix: prefix.network(), length: prefix.prefix_len() });
-        Ok(Some(MobileRouter { prefixes: prefixes.collect() }))
+        Ok(Some(MobileRouter {
+            prefixes: prefixes.collect(),
+            explicit: self.mobile_network_explicit,
+            host_when_refused: self.mobile_router_or_host,
+        }))
     }
 }
 

@@ -6,6 +6,8 @@
 //!
 //! ```text
 //! rule from home address  -> table 10000:       default dev TUN        (into the tunnel)
+//! rule to mobile network  -> main table                                  (stays behind the node)
+//! rule from mobile net.   -> table 10000                                 (into the tunnel)
 //! rule from care-of i     -> table 10000 + i:   default via router i   (out of the tunnel)
 //! route care-of i dev TUN, proxy neighbour care-of i on link i          (into the node)
 //! ```
@@ -26,6 +28,10 @@ use crate::config::CareOfConfig;
 const TABLE: u32 = 10_000;
 /// Place of the rules: before the main table's 32766.
 const RULE_PRIORITY: u32 = 1_000;
+/// Place of the rules for what stays behind the node: before those.
+const RULE_PRIORITY_BEHIND: u32 = 999;
+/// The kernel's main routing table.
+const MAIN_TABLE: u32 = 254;
 
 /// The host's configuration as this node has changed it.
 #[derive(Debug)]
@@ -33,7 +39,7 @@ pub(crate) struct TunNetwork {
     network: Network,
     namespace: Namespace,
     tun: String,
-    home_rule: Rule,
+    home_rules: Vec<Rule>,
     last_table: u32,
     care_of: BTreeMap<IpAddr, CareOfNetwork>,
 }
@@ -51,20 +57,28 @@ impl TunNetwork {
         namespace: &Namespace,
         tun: &str,
         home_address: Ipv6Addr,
+        behind: &[Ipv6Net],
     ) -> Result<Self, Error> {
         write_sysctl(namespace, "net.ipv6.conf.all.forwarding", "1")?;
         let network = Network::open(namespace)?;
         let home = host(IpAddr::V6(home_address));
         network.add_address(tun, home).await?;
-        let home_rule = Rule::look_up(TABLE).from(home).priority(RULE_PRIORITY);
-        replace_rule(&network, &home_rule).await?;
+        let mut home_rules = vec![Rule::look_up(TABLE).from(home).priority(RULE_PRIORITY)];
+        for prefix in behind.iter().copied().map(IpNet::V6) {
+            let inside = Rule::look_up(MAIN_TABLE).to(prefix);
+            home_rules.push(inside.priority(RULE_PRIORITY_BEHIND));
+            home_rules.push(Rule::look_up(TABLE).from(prefix).priority(RULE_PRIORITY));
+        }
+        for rule in &home_rules {
+            replace_rule(&network, rule).await?;
+        }
         let default = Route::to(IpNet::V6(Ipv6Net::default())).device(tun).table(TABLE);
         network.replace_route(&default).await?;
         Ok(Self {
             network,
             namespace: namespace.clone(),
             tun: tun.to_owned(),
-            home_rule,
+            home_rules,
             last_table: TABLE,
             care_of: BTreeMap::new(),
         })
@@ -144,8 +158,10 @@ impl TunNetwork {
         for address in addresses {
             self.remove_care_of(address).await;
         }
-        if let Err(error) = self.network.delete_rule(&self.home_rule).await {
-            tracing::warn!(%error, "the home address leaves traces in the host");
+        for rule in &self.home_rules {
+            if let Err(error) = self.network.delete_rule(rule).await {
+                tracing::warn!(%error, "the home address leaves traces in the host");
+            }
         }
     }
 }

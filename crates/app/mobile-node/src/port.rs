@@ -76,7 +76,8 @@ impl Ports {
         tun: &crate::config::TunConfig,
     ) -> Result<(), Error> {
         let device = Arc::new(Tun::open(&self.namespace, &tun.name, tun.mtu)?);
-        let network = TunNetwork::set_up(&self.namespace, &tun.name, config.home_address).await?;
+        let (home, behind) = (config.home_address, &config.mobile_network_prefixes);
+        let network = TunNetwork::set_up(&self.namespace, &tun.name, home, behind).await?;
         let reader = Task::spawn("tun", read_tun(Arc::clone(&device), self.received.clone()));
         self.tun = Some(TunPort { tun: device, network, _reader: reader });
         Ok(())

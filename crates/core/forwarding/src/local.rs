@@ -194,6 +194,10 @@ impl Forwarding {
             }
             Icmpv6::PacketTooBig { mtu, invoking } => self.relay(now, Some(mtu), invoking, out),
             Icmpv6::EchoReply { .. }
+            | Icmpv6::RouterSolicitation(_)
+            | Icmpv6::RouterAdvertisement(_)
+            | Icmpv6::NeighbourSolicitation(_)
+            | Icmpv6::NeighbourAdvertisement(_)
             | Icmpv6::HomeAgentAddressDiscoveryReply { .. }
             | Icmpv6::MobilePrefixAdvertisement { .. }
             | Icmpv6::Other { .. } => out.push(Action::Drop(DropReason::Icmpv6Ignored)),

@@ -84,9 +84,11 @@ impl MobileNode {
             round_trip_ms: now.since(update.at),
         });
         if out_of_window {
+            self.doubt(ba.sequence);
             self.adopt(ba.sequence);
         }
         self.note_ipv4_home_address(ba);
+        self.note_router(&update, ba);
         if update.everything {
             self.everything_answered(&update, ba);
         } else if !update.plain && options.is_empty() && ba.status.is_accepted() {
@@ -102,6 +104,26 @@ impl MobileNode {
     fn adopt(&mut self, carried: Sequence) {
         if !self.sequence.is_newer_than(carried) {
             self.sequence = carried;
+        }
+    }
+
+    /// The home agent has heard of something else than the refused update. A number that this life
+    /// of the node did not send is an earlier life's, which was under way for long and arrived late
+    /// with the O flag that every life begins with: nothing that was acknowledged counts any more,
+    /// and the next registration begins anew (RFC 5648 §5.3.1). One that it did send may be an
+    /// earlier life's too: the next update about each binding gives its care-of address.
+    fn doubt(&mut self, carried: Sequence) {
+        let is_own = self.sent.contains(carried);
+        // A plain update replaces everything anyway.
+        self.overwrite |= !is_own && matches!(self.mode, Mode::Multiple { .. });
+        let bids: Vec<Bid> = self.entries.keys().copied().collect();
+        for bid in bids {
+            if !is_own && matches!(self.mode, Mode::Multiple { .. }) {
+                self.forgotten(bid);
+            }
+            if let Some(binding) = self.entries.get_mut(&bid).and_then(|e| e.binding.as_mut()) {
+                binding.doubtful = true;
+            }
         }
     }
 
@@ -218,6 +240,7 @@ impl MobileNode {
                 refresh_at: now.plus(refresh_ms),
                 status,
                 keepalive_secs,
+                doubtful: false,
             });
         }
         entry.retry_at = None;
@@ -271,6 +294,15 @@ impl MobileNode {
                 self.message_id = true;
                 self.send_again(sent.bid);
             }
+            Reaction::AsHost => {
+                self.router.as_host = true;
+                self.event(Event::NotServedAsRouter);
+                self.send_again(sent.bid);
+            }
+            Reaction::GivePrefixes => {
+                self.router.names_prefixes = true;
+                self.send_again(sent.bid);
+            }
             Reaction::AdjustClock => {
                 self.adjust_clock(update, ba);
                 self.send_again(sent.bid);
@@ -320,6 +352,7 @@ impl MobileNode {
                     self.gone(bid, ba.status);
                 }
                 self.ipv4_home_address = None;
+                self.router_served(false);
                 if update.path == Path::Home {
                     self.event(Event::ReturnedHome);
                 }

@@ -280,6 +280,7 @@ impl MobileNode {
         self.exchanges.clear();
         self.sent.clear();
         self.ipv4_home_address = None;
+        self.router.served = false;
         self.overwrite = true;
         let events = self.requests.abandon(Outcome::Stopped);
         self.out.extend(events.into_iter().map(Output::Event));

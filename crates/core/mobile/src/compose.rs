@@ -11,7 +11,7 @@ use homeport_wire::{
 use crate::authentication::{MN_HA_SUBTYPE, authenticator, covered_care_of};
 use crate::event::{Path, Transmit};
 use crate::limits::AUTHENTICATOR_OCTETS;
-use crate::settings::Settings;
+use crate::settings::{NetworkPrefix, Settings};
 use crate::time::NtpTime;
 
 /// MN-ID subtype of a network access identifier (RFC 4283 §3).
@@ -30,22 +30,22 @@ pub(crate) struct Draft {
     /// None make a plain update.
     pub(crate) bindings: Vec<BidOption>,
     pub(crate) path: Path,
+    /// For the Mobile Network Prefix options.
+    pub(crate) prefixes: Vec<NetworkPrefix>,
     /// For the MESG-ID option.
     pub(crate) message_id: Option<NtpTime>,
 }
 
 /// The flags that all updates of a node have in common. A is always set: a registration that nobody
 /// confirms is worth nothing.
-pub(crate) fn base_flags(settings: &Settings) -> BuFlags {
-    let optional = [
-        (settings.key_management_mobility, BuFlags::KEY_MANAGEMENT_MOBILITY),
-        (settings.mobile_router.is_some(), BuFlags::MOBILE_ROUTER),
-    ];
+pub(crate) fn flags(settings: &Settings, optional: &[(bool, BuFlags)]) -> BuFlags {
+    let key_management = (settings.key_management_mobility, BuFlags::KEY_MANAGEMENT_MOBILITY);
     optional
-        .into_iter()
+        .iter()
+        .chain([&key_management])
         .filter(|(wanted, _)| *wanted)
         .fold(BuFlags::ACKNOWLEDGE.with(BuFlags::HOME_REGISTRATION), |flags, (_, flag)| {
-            flags.with(flag)
+            flags.with(*flag)
         })
 }
 
@@ -109,13 +109,11 @@ fn push_options(settings: &Settings, draft: &Draft, options: &mut OptionsBuilder
             address,
         });
     }
-    if let Some(router) = settings.mobile_router.as_ref().filter(|_| registers) {
-        for prefix in &router.prefixes {
-            options.push(&MobilityOption::MobileNetworkPrefix {
-                length: prefix.length,
-                prefix: prefix.prefix,
-            });
-        }
+    for prefix in &draft.prefixes {
+        options.push(&MobilityOption::MobileNetworkPrefix {
+            length: prefix.length,
+            prefix: prefix.prefix,
+        });
     }
     for binding in &draft.bindings {
         options.push(&MobilityOption::BindingIdentifier(*binding));

@@ -189,6 +189,13 @@ pub enum Event {
         /// The address, when the status is success.
         address: Ipv4Addr,
     },
+    /// The home agent has begun, or ceased, to carry packets of the mobile network.
+    Router {
+        /// It carries them.
+        served: bool,
+    },
+    /// The home agent took the registration, but not the node as a router (RFC 3963 §5.3).
+    NotServedAsRouter,
     /// A translator is on the way to this care-of address.
     TranslatorFound {
         /// The binding.

@@ -7,7 +7,7 @@ use homeport_wire::{Bid, Lifetime, Sequence};
 
 use crate::event::Path;
 use crate::limits;
-use crate::reaction::{Asked, Purpose};
+use crate::reaction::{Asked, AskedRouter, Purpose};
 use crate::settings::CareOf;
 use crate::time::{Millis, NtpTime};
 
@@ -116,6 +116,7 @@ pub(crate) struct SentUpdate {
     pub(crate) everything: bool,
     pub(crate) overwrite: bool,
     pub(crate) force_udp: bool,
+    pub(crate) router: Option<AskedRouter>,
     pub(crate) lifetime: Lifetime,
     pub(crate) message_id: Option<NtpTime>,
     pub(crate) bindings: Vec<SentBinding>,
@@ -144,6 +145,7 @@ impl SentUpdate {
             ipv4: matches!(binding.care_of, CareOf::V4(_)),
             force_udp: self.force_udp,
             message_id: self.message_id.is_some(),
+            router: self.router,
         }
     }
 
@@ -174,6 +176,11 @@ impl SentUpdates {
         wanted: impl Fn(&SentUpdate) -> bool,
     ) -> Option<&mut SentUpdate> {
         self.0.iter_mut().rev().find(|update| !update.answered && wanted(update))
+    }
+
+    /// True when an update with this number left, as far back as is remembered.
+    pub(crate) fn contains(&self, sequence: Sequence) -> bool {
+        self.0.iter().any(|update| update.sequence == sequence)
     }
 
     pub(crate) fn clear(&mut self) {

@@ -55,6 +55,7 @@ mod node;
 pub mod reaction;
 mod receive;
 mod request;
+mod router;
 mod schedule;
 pub mod settings;
 pub mod time;

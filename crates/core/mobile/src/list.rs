@@ -1,12 +1,11 @@
 //! Entries of the Binding Update List (RFC 6275 §11.1): one for each care-of address.
 
-use core::net::Ipv6Addr;
-
 use homeport_wire::{BidCareOf, BidOption, Lifetime, Sequence, Status};
 
 use crate::event::Path;
 use crate::limits;
-use crate::settings::{CareOf, CareOfAddress};
+use crate::reaction::Purpose;
+use crate::settings::{CareOf, CareOfAddress, Settings};
 use crate::time::Millis;
 
 /// A care-of address, and what the home agent is known to have of it.
@@ -41,6 +40,8 @@ pub(crate) struct Binding {
     pub(crate) status: Status,
     /// Seconds between refreshes that keep a translator's mapping; none without a translator.
     pub(crate) keepalive_secs: Option<u32>,
+    /// An update has left since that may have changed it: to another care-of address, or to an end.
+    pub(crate) doubtful: bool,
 }
 
 impl Entry {
@@ -63,7 +64,18 @@ impl Entry {
 
     /// True when the home agent has the care-of address that the node wants it to have.
     pub(crate) fn is_settled(&self) -> bool {
-        self.binding.as_ref().is_some_and(|binding| binding.care_of == self.address.care_of)
+        self.binding
+            .as_ref()
+            .is_some_and(|binding| binding.care_of == self.address.care_of && !binding.doubtful)
+    }
+
+    /// An update about this entry leaves. Until it is answered nobody knows whether the home agent
+    /// has it.
+    pub(crate) fn left(&mut self, purpose: Purpose) {
+        let care_of = self.address.care_of;
+        if let Some(binding) = &mut self.binding {
+            binding.doubtful |= purpose == Purpose::Deregister || binding.care_of != care_of;
+        }
     }
 
     /// RFC 5648 §8.1: an IPv4 care-of address goes into a bulk update only after the home agent has
@@ -89,19 +101,20 @@ impl Entry {
         }
     }
 
-    /// Its option in an update. The care-of address goes along when the home agent does not have it
-    /// yet (RFC 5648 §5.1), and always in what leaves from itself by UDP, because there the
-    /// authenticator covers the announced address.
-    pub(crate) fn option(&self, path: Path, registers: bool, home: Ipv6Addr) -> BidOption {
+    /// Its option in an update. The care-of address goes along unless the node wants to be `short`
+    /// and the home agent has it (RFC 5648 §5.1), and always in what leaves from itself by UDP,
+    /// because there the authenticator covers the announced address.
+    pub(crate) fn option(&self, path: Path, registers: bool, settings: &Settings) -> BidOption {
+        let due = registers && !(settings.refresh.short && self.is_settled());
         let given = match path {
-            Path::Udp(_) => path == self.path() || registers && !self.is_settled(),
-            Path::Foreign(_) | Path::Home => registers && !self.is_settled(),
+            Path::Udp(_) => path == self.path() || due,
+            Path::Foreign(_) | Path::Home => due,
         };
         let care_of = match self.address.care_of {
             _ if !given => BidCareOf::Absent,
             CareOf::V6(address) => BidCareOf::V6(address),
             CareOf::V4(address) => BidCareOf::V4(address),
-            CareOf::Home => BidCareOf::V6(home),
+            CareOf::Home => BidCareOf::V6(settings.home_address),
         };
         BidOption {
             bid: self.address.bid,

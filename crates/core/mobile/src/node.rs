@@ -15,6 +15,7 @@ use crate::list::{Binding, Entry};
 use crate::reaction::Purpose;
 use crate::receive::Arrival;
 use crate::request::Requests;
+use crate::router::RouterState;
 use crate::settings::{CareOf, Settings};
 use crate::time::{Millis, Now, NtpTime};
 
@@ -70,6 +71,7 @@ pub struct MobileNode {
     pub(crate) clock_offset_secs: u64,
     pub(crate) last_message_id: NtpTime,
     pub(crate) ipv4_home_address: Option<Ipv4Addr>,
+    pub(crate) router: RouterState,
     pub(crate) now: Millis,
     pub(crate) out: Vec<Output>,
 }
@@ -97,6 +99,7 @@ impl MobileNode {
             clock_offset_secs: 0,
             last_message_id: NtpTime(0),
             ipv4_home_address: None,
+            router: RouterState::default(),
             now: Millis(0),
             out: Vec::new(),
             settings,

@@ -30,6 +30,19 @@ pub struct Asked {
     pub force_udp: bool,
     /// With a MESG-ID option.
     pub message_id: bool,
+    /// With the R flag.
+    pub router: Option<AskedRouter>,
+}
+
+/// How a mobile router asked (RFC 3963 §5.2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct AskedRouter {
+    /// The update named the prefixes.
+    pub explicit: bool,
+    /// The node has prefixes that it could name.
+    pub has_prefixes: bool,
+    /// The node would rather be a host than nothing.
+    pub host_when_refused: bool,
 }
 
 /// What the node does.
@@ -58,6 +71,10 @@ pub enum Reaction {
     GiveMessageId,
     /// Send again with the home agent's idea of the time (RFC 4285 §6).
     AdjustClock,
+    /// Send again without the R flag (RFC 3963 §5.3).
+    AsHost,
+    /// Send again with the mobile network prefixes (RFC 3963 §5.3).
+    GivePrefixes,
     /// Tell, and try again later.
     BackOff,
     /// Tell, and wait for a command.
@@ -101,12 +118,29 @@ fn registering(status: Status, asked: Asked) -> Reaction {
         Status::MCOA_UNKNOWN_COA if asked.identified && !asked.care_of_given => {
             Reaction::GiveCareOf
         }
+        Status(ROUTER_NOT_PERMITTED..=FORWARDING_SETUP_FAILED) => router_refused(status, asked),
         Status::INVALID_CARE_OF_ADDRESS if asked.bulk && asked.ipv4 => Reaction::SendAlone,
         status if is_answer_to_something_else(status) => Reaction::Fault,
-        // What is left is final: 131 to 134, 139 to 143, 146, 151, 169 to 180 say that this node
+        // What is left is final: 131 to 134, 139, 146, 151, 169 to 180 say that this node
         // will not be served with what it is. Values that nobody has registered yet may pass.
         status if status.0 <= LAST_REGISTERED => Reaction::GiveUp,
         _ => Reaction::BackOff,
+    }
+}
+
+/// RFC 3963 §5.3. Each mode has its own refusals; those of the other mode are errors.
+fn router_refused(status: Status, asked: Asked) -> Reaction {
+    match (status.0, asked.router) {
+        (_, None) => Reaction::Fault,
+        (ROUTER_NOT_PERMITTED, Some(AskedRouter { host_when_refused: true, .. })) => {
+            Reaction::AsHost
+        }
+        (INVALID_PREFIX | PREFIX_NOT_AUTHORIZED, Some(AskedRouter { explicit: false, .. }))
+        | (FORWARDING_SETUP_FAILED, Some(AskedRouter { explicit: true, .. })) => Reaction::Fault,
+        (FORWARDING_SETUP_FAILED, Some(AskedRouter { has_prefixes: true, .. })) => {
+            Reaction::GivePrefixes
+        }
+        (_, Some(_)) => Reaction::GiveUp,
     }
 }
 
@@ -119,6 +153,15 @@ fn deregistering(status: Status) -> Reaction {
         _ => Reaction::GiveUp,
     }
 }
+
+/// Mobile router operation not permitted (RFC 3963 §4.2).
+const ROUTER_NOT_PERMITTED: u8 = 140;
+/// Invalid prefix: in answer to named prefixes only.
+const INVALID_PREFIX: u8 = 141;
+/// Not authorized for prefix: the same.
+const PREFIX_NOT_AUTHORIZED: u8 = 142;
+/// Forwarding setup failed: the home agent knows no prefixes of a router that named none.
+const FORWARDING_SETUP_FAILED: u8 = 143;
 
 /// Highest code of the registry, RFC 8278.
 const LAST_REGISTERED: u8 = 180;
@@ -142,6 +185,7 @@ mod tests {
         ipv4: false,
         force_udp: false,
         message_id: false,
+        router: None,
     };
     const SINGLE: Asked = Asked { identified: true, ..PLAIN };
     const REFRESH: Asked = Asked { care_of_given: false, ..SINGLE };
@@ -165,7 +209,8 @@ mod tests {
             (134, 134, [U, U, U, U, U, U]),
             (135, 135, [S, S, S, S, S, S]),
             (136, 138, [F, F, F, F, F, F]),
-            (139, 143, [U, U, U, U, U, U]),
+            (139, 139, [U, U, U, U, U, U]),
+            (140, 143, [F, F, F, F, U, U]),
             (144, 144, [F, F, F, F, F, F]),
             (145, 145, [M, M, M, M, M, M]),
             (146, 146, [U, U, U, U, U, U]),
@@ -211,6 +256,27 @@ mod tests {
         ];
         for (code, asked, expected) in rows {
             assert_eq!(reaction(Status(code), asked), expected, "status {code} for {asked:?}");
+        }
+    }
+
+    #[test]
+    fn a_router_is_refused_by_mode() {
+        use Reaction::{AsHost as H, Fault as F, GivePrefixes as P, GiveUp as U};
+        let explicit = AskedRouter { explicit: true, has_prefixes: true, host_when_refused: false };
+        let implicit = AskedRouter { explicit: false, has_prefixes: false, ..explicit };
+        // Status, then explicit, implicit, implicit with prefixes at hand, explicit and modest.
+        let rows =
+            [(140, [U, U, U, H]), (141, [U, F, F, U]), (142, [U, F, F, U]), (143, [F, U, P, F])];
+        let asked = [
+            explicit,
+            implicit,
+            AskedRouter { has_prefixes: true, ..implicit },
+            AskedRouter { host_when_refused: true, ..explicit },
+        ];
+        for (code, expected) in rows {
+            let got = asked
+                .map(|router| reaction(Status(code), Asked { router: Some(router), ..SINGLE }));
+            assert_eq!(got, expected, "status {code}");
         }
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use homeport_wire::{Bid, BuFlags, Lifetime};
 
-use crate::compose::{Draft, base_flags, compose};
+use crate::compose::{Draft, compose, flags};
 use crate::event::{Event, LossReason, Outcome, Path};
 use crate::exchange::{Exchange, Scope, SentBinding, SentUpdate};
 use crate::limits;
@@ -245,7 +245,7 @@ impl MobileNode {
         let entries = exchange.bids().iter().filter_map(|bid| self.entries.get(bid));
         let mut options: Vec<_> = entries
             .map(|entry| {
-                let option = entry.option(path, registers, self.settings.home_address);
+                let option = entry.option(path, registers, &self.settings);
                 let given = option.care_of != homeport_wire::BidCareOf::Absent || plain;
                 let (care_of, epoch) = (entry.address.care_of, entry.epoch);
                 let sent = SentBinding { bid: option.bid, care_of, given, epoch };
@@ -258,18 +258,28 @@ impl MobileNode {
             options.sort_by_key(|(other, _, _)| *other);
         }
         let bindings: Vec<SentBinding> = options.iter().map(|(_, _, sent)| *sent).collect();
+        for bid in exchange.bids() {
+            if let Some(entry) = self.entries.get_mut(bid) {
+                entry.left(exchange.purpose);
+            }
+        }
         let options = if plain { Vec::new() } else { options.iter().map(|o| o.1).collect() };
         let force_udp = self.force_udp && matches!(path, Path::Udp(_));
         self.sequence = self.sequence.next();
         let draft = Draft {
             sequence: self.sequence,
-            flags: [(overwrite, BuFlags::OVERWRITE), (force_udp, BuFlags::FORCE_UDP)]
-                .into_iter()
-                .filter(|(wanted, _)| *wanted)
-                .fold(base_flags(&self.settings), |flags, (_, flag)| flags.with(flag)),
+            flags: flags(
+                &self.settings,
+                &[
+                    (overwrite, BuFlags::OVERWRITE),
+                    (force_udp, BuFlags::FORCE_UDP),
+                    (self.router().is_some(), BuFlags::MOBILE_ROUTER),
+                ],
+            ),
             lifetime: if registers { self.settings.lifetime } else { Lifetime::DEREGISTER },
             bindings: options,
             path,
+            prefixes: self.named_prefixes(registers),
             message_id: self.message_id.then(|| self.next_message_id(ntp)),
         };
         self.record(at, &exchange, &draft, bindings, plain);
@@ -293,6 +303,7 @@ impl MobileNode {
             everything: exchange.is_about_everything(),
             overwrite: draft.flags.contains(BuFlags::OVERWRITE),
             force_udp: draft.flags.contains(BuFlags::FORCE_UDP),
+            router: self.asked_router(draft),
             lifetime: draft.lifetime,
             message_id: draft.message_id,
             bindings,

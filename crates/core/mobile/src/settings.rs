@@ -59,7 +59,7 @@ impl Settings {
             mobile_router: None,
             ipv4_home_address: None,
             link_layer_address: None,
-            refresh: Refresh { automatic: true, bulk: true },
+            refresh: Refresh { automatic: true, bulk: true, short: false },
             updates_per_second_max: limits::UPDATES_PER_SECOND_MAX,
             attempts_max: 7,
         }
@@ -92,9 +92,13 @@ impl fmt::Debug for MnHaAssociation {
 /// Role of a mobile router.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MobileRouter {
-    /// Prefixes sent in every update (explicit mode). Empty: the home agent knows them (implicit
-    /// mode).
+    /// Prefixes behind the node: their packets go through the tunnel.
     pub prefixes: Vec<NetworkPrefix>,
+    /// Send the prefixes in every update (explicit mode). Otherwise, and without any, the home
+    /// agent has to know them (implicit mode).
+    pub explicit: bool,
+    /// Register as a host when the home agent does not serve routers (status 140).
+    pub host_when_refused: bool,
 }
 
 /// A mobile network prefix (RFC 3963 §4.3).
@@ -131,6 +135,10 @@ pub struct Refresh {
     pub automatic: bool,
     /// Renew all bindings in one update where the rules allow it, not each in its own.
     pub bulk: bool,
+    /// Leave out care-of addresses that the home agent has (RFC 5648 §5.1). Otherwise every update
+    /// says all that the node wants, so that a refresh puts right whatever an update of an earlier
+    /// life, arriving late, has changed unseen.
+    pub short: bool,
 }
 
 /// An address at which the node can be reached, with the name it gives to it.

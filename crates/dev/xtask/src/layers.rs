@@ -13,12 +13,14 @@ use serde::Deserialize;
 use crate::report::Report;
 
 /// Edges inside the core: the codec is for all, the vocabulary of bindings for signalling.
-const CORE_EDGES: [(&str, &str); 5] = [
+const CORE_EDGES: [(&str, &str); 7] = [
     ("binding", "wire"),
     ("signalling", "wire"),
     ("signalling", "binding"),
     ("forwarding", "wire"),
     ("mobile", "wire"),
+    ("home-link", "wire"),
+    ("correspondent", "wire"),
 ];
 
 /// Crates of the shell that others of the shell may use.
@@ -26,12 +28,13 @@ const SHELL_SHARED: [&str; 2] = ["runtime", "api"];
 
 /// Libraries of others that only these crates of ours may name, so that replacing one is one crate's
 /// work. `deny.toml` says the same to cargo-deny, for the whole graph.
-const ADAPTERS: [(&str, &[&str]); 5] = [
+const ADAPTERS: [(&str, &[&str]); 6] = [
     ("openraft", &["raft"]),
     ("sled", &["raft"]),
     ("prost", &["api", "raft"]),
     ("tun-rs", &["hostnet"]),
     ("rtnetlink", &["hostnet"]),
+    ("pnet_datalink", &["hostnet"]),
 ];
 
 /// Checks the tree's manifests, and that every core crate is `no_std`.

@@ -3,6 +3,7 @@
 
 mod chart;
 mod conformance;
+mod e2e;
 mod failover;
 mod layers;
 mod packages;
@@ -41,6 +42,8 @@ enum Task {
         #[arg(long, value_name = "ID")]
         case: Option<String>,
     },
+    /// Roam, ping and kill in network namespaces, decoded by tshark; needs root.
+    E2e,
     /// Kill the store's leader while a mobile node refreshes every 100 ms.
     Failover {
         /// How many times.
@@ -79,6 +82,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
             let selection = Selection { during_leader_kill, case, quick: false };
             conformance::run(&root, &selection)?
         }
+        Task::E2e => e2e::run()?,
         Task::Failover { kills } => failover::run(*kills)?,
         Task::Layers => layers::check(&root)?,
         Task::Packages => packages::install()?,

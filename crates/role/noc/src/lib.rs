@@ -11,9 +11,10 @@
 //!     stores: GetStatus, ListHomePrefixes, ListHomeBindings, GetHomeBindings
 //! ```
 //!
-//! What a store says is shown, not judged; what cannot be reached is shown as that. Nothing on the page
-//! comes from elsewhere: no scripts, no fonts, and a policy that forbids them.
+//! What cannot be reached is shown as that, and what stands still or has left is found by comparing polls
+//! (`history`): the page is for somebody who was just woken up. Nothing on the page comes from elsewhere: no scripts, no fonts, and a policy that forbids them.
 
+mod history;
 mod html;
 pub mod limits;
 mod page;

@@ -11,6 +11,15 @@ pub const REFRESH_SECS: u32 = 5;
 /// What is older than this is shown as out of date: the poll hangs.
 pub const STALE_AFTER_MS: u64 = 10_000;
 
+/// A feed subscriber that is missing for so long has left; it changes replicas faster.
+pub const DEPARTED_AFTER_MS: u64 = 6_000;
+
+/// After this a subscriber that left is no longer missed: its host was taken out of service.
+pub const DEPARTED_FORGOTTEN_MS: u64 = 3_600_000;
+
+/// Names of subscribers that are remembered; each replica takes 1024 at most.
+pub const DEPARTED_MAX: usize = 2_048;
+
 /// A store that does not answer in this time counts as one that cannot be reached.
 pub const STORE_DEADLINE: Duration = Duration::from_secs(2);
 

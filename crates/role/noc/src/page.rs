@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     html::{Html, Query},
     limits::{REFRESH_SECS, STALE_AFTER_MS},
-    status::{Binding, Home, Reached, Replica, Seen, Status},
+    status::{Binding, Health, Home, Reached, Replica, Seen, Status},
     web::Parameters,
 };
 
@@ -22,10 +22,10 @@ pub(crate) fn render(status: &Status, parameters: &Parameters, now_ms: u64) -> S
         .markup("<link rel=\"icon\" href=\"/icon.svg\">\n</head>\n<body>\n");
     heading(&mut html, status, now_ms);
     html.markup("<main>\n");
-    problems(&mut html, status, now_ms);
+    verdict(&mut html, status, now_ms);
     tiles(&mut html, status);
-    replicas(&mut html, status);
-    feed_subscribers(&mut html, status);
+    replicas(&mut html, status, now_ms);
+    feed_subscribers(&mut html, status, now_ms);
     home_prefixes(&mut html, status);
     homes(&mut html, status, parameters);
     html.markup("</main>\n</body>\n</html>\n");
@@ -37,6 +37,9 @@ struct Title<'s>(&'s Status);
 
 impl fmt::Display for Title<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.health == Health::Down {
+            f.write_str("DOWN: ")?;
+        }
         match self.0.problems.len() {
             0 => f.write_str("Homeport"),
             1 => f.write_str("1 problem \u{b7} Homeport"),
@@ -51,19 +54,28 @@ fn heading(html: &mut Html, status: &Status, now_ms: u64) {
         html.markup("The stores have not been asked yet.");
     } else {
         html.markup("As of ").text(TimeOfDay(status.taken_ms)).markup(", ");
-        html.text(now_ms.saturating_sub(status.taken_ms) / 1_000).markup(" s ago.");
+        html.text(Age::between(status.taken_ms, now_ms)).markup(" ago.");
     }
     html.markup(" The page asks again every ").text(REFRESH_SECS);
     html.markup(" s. <a href=\"/api/status.json\">JSON</a></p>\n</header>\n");
 }
 
-fn problems(html: &mut Html, status: &Status, now_ms: u64) {
+/// The first thing to read: how it is, and then why.
+fn verdict(html: &mut Html, status: &Status, now_ms: u64) {
     let age_ms = now_ms.saturating_sub(status.taken_ms);
     let is_stale = status.taken_ms != 0 && age_ms > STALE_AFTER_MS;
-    if status.problems.is_empty() && !is_stale {
-        return;
+    let (class, words) = match status.health {
+        _ if is_stale => ("down", "Out of date"),
+        Health::Unknown => ("unknown", "Not known yet"),
+        Health::Working => ("working", "Working"),
+        Health::Degraded => ("degraded", "Working, with problems"),
+        Health::Down => ("down", "Down: no mobile node can register"),
+    };
+    html.markup("<section class=\"verdict ").markup(class).markup("\" role=\"status\">\n<h2>");
+    html.markup(words).markup("</h2>\n");
+    if is_stale || !status.problems.is_empty() {
+        html.markup("<ul>\n");
     }
-    html.markup("<section class=\"problems\" role=\"alert\">\n<h2>Problems</h2>\n<ul>\n");
     if is_stale {
         html.markup("<li>What is shown here is ").text(age_ms / 1_000);
         html.markup(" s old: the stores are not being asked.</li>\n");
@@ -71,26 +83,45 @@ fn problems(html: &mut Html, status: &Status, now_ms: u64) {
     for problem in &status.problems {
         html.markup("<li>").text(problem).markup("</li>\n");
     }
-    html.markup("</ul>\n</section>\n");
+    if is_stale || !status.problems.is_empty() {
+        html.markup("</ul>\n");
+    }
+    html.markup("</section>\n");
 }
 
 fn tiles(html: &mut Html, status: &Status) {
-    let reached =
-        status.replicas.iter().filter(|replica| matches!(replica.seen, Seen::Reached(_))).count();
+    let is_reached = |replica: &&Replica| matches!(replica.seen, Seen::Reached(_));
+    let reached = status.replicas.iter().filter(is_reached).count();
+    let is_lost = |replica: &Replica| matches!(replica.seen, Seen::Unreached { .. });
+    let lost = status.replicas.iter().any(is_lost);
+    let is_polled = status.taken_ms != 0;
+    let subscribers = status.feed_subscribers.len();
+    let behind = status.feed_subscribers.iter().map(|subscriber| subscriber.lag).max();
     html.markup("<dl class=\"tiles\">\n");
-    tile(html, "Leader", Known(status.leader_id.map(Node)));
-    tile(html, "Term", Known(status.term.map(Grouped)));
-    tile(html, "Revision", Known(status.revision.map(Grouped)));
-    tile(html, "Replicas reached", format_args!("{reached} of {}", status.replicas.len()));
-    tile(html, "Feed subscribers", status.feed_subscribers.len());
+    let is_led = status.leader_id.is_some()
+        && !status.replicas.iter().any(|one| is_lost(one) && one.node_id == status.leader_id);
+    tile(html, is_polled && !is_led, "Leader", Known(status.leader_id.map(Node)));
+    tile(html, false, "Term", Known(status.term.map(Grouped)));
+    tile(html, false, "Revision", Known(status.revision.map(Grouped)));
+    let replicas = status.replicas.len();
+    tile(html, lost, "Stores reached", format_args!("{reached} of {replicas}"));
+    let is_missed = !status.departed.is_empty() || (is_polled && subscribers == 0);
+    tile(html, is_missed, "Feed subscribers", subscribers);
+    let is_stuck = status.feed_subscribers.iter().any(|subscriber| subscriber.stuck);
+    tile(html, is_stuck, "Most behind", Known(behind.map(Grouped)));
     let totals = status.totals;
-    tile(html, "Home addresses", Known(totals.map(|totals| Grouped(totals.home_addresses))));
-    tile(html, "Bindings", Known(totals.map(|totals| Grouped(totals.bindings))));
+    let homes = totals.map(|totals| Grouped(totals.home_addresses));
+    tile(html, false, "Home addresses", Known(homes));
+    tile(html, false, "Bindings", Known(totals.map(|totals| Grouped(totals.bindings))));
     html.markup("</dl>\n");
 }
 
-fn tile(html: &mut Html, name: &'static str, value: impl fmt::Display) {
-    html.markup("<div><dt>").markup(name).markup("</dt><dd>").text(value).markup("</dd></div>\n");
+fn tile(html: &mut Html, is_bad: bool, name: &'static str, value: impl fmt::Display) {
+    html.markup(if is_bad { "<div class=\"bad\"><dt>" } else { "<div><dt>" })
+        .markup(name)
+        .markup("</dt><dd>")
+        .text(value)
+        .markup("</dd></div>\n");
 }
 
 /// Opens a section with a table; `columns` marks those of numbers with a leading `#`.
@@ -130,24 +161,29 @@ const REPLICA_COLUMNS: [&str; 11] = [
     "#Log",
     "#Committed",
     "#Applied",
-    "#Lag",
+    "#Behind",
     "#Bindings",
     "Version",
 ];
 
-fn replicas(html: &mut Html, status: &Status) {
+fn replicas(html: &mut Html, status: &Status, now_ms: u64) {
     open_table(html, "replicas", "Store replicas", &REPLICA_COLUMNS);
     if status.replicas.is_empty() {
         nothing(html, REPLICA_COLUMNS.len(), "Nothing is known yet.");
     }
     for replica in &status.replicas {
-        html.markup("<tr><th scope=\"row\">").text(&replica.endpoint).markup("</th>");
+        open_row(html, matches!(replica.seen, Seen::Unreached { .. }), &replica.endpoint);
         html.number(Known(replica.node_id));
         match &replica.seen {
             Seen::Reached(reached) => reached_cells(html, replica, reached),
-            Seen::Unreached { error } => {
-                html.markup("<td class=\"bad\" colspan=\"9\">cannot be reached: ").text(error);
-                html.markup("</td>");
+            Seen::Unreached { error, since_ms } => {
+                html.markup("<td class=\"bad\" colspan=\"9\">cannot be reached since ")
+                    .text(TimeOfDay(*since_ms))
+                    .markup(" (")
+                    .text(Age::between(*since_ms, now_ms))
+                    .markup("): ")
+                    .text(error)
+                    .markup("</td>");
             }
             Seen::NotAsked => {
                 html.markup("<td class=\"none\" colspan=\"9\">");
@@ -159,8 +195,17 @@ fn replicas(html: &mut Html, status: &Status) {
     close_table(html);
 }
 
+fn open_row(html: &mut Html, is_bad: bool, name: &str) {
+    html.markup(if is_bad { "<tr class=\"bad\">" } else { "<tr>" });
+    html.markup("<th scope=\"row\">").text(name).markup("</th>");
+}
+
 fn reached_cells(html: &mut Html, replica: &Replica, reached: &Reached) {
-    let class = if reached.role == "leader" { "<td class=\"leader\">" } else { "<td>" };
+    let class = match reached.role.as_str() {
+        "leader" => "<td class=\"leader\">",
+        "follower" | "learner" => "<td>",
+        _ => "<td class=\"bad\">",
+    };
     html.markup(class).text(&reached.role).markup("</td>");
     html.cell(match replica.voter {
         Some(true) => "voter",
@@ -170,26 +215,43 @@ fn reached_cells(html: &mut Html, replica: &Replica, reached: &Reached) {
     html.number(Grouped(reached.term))
         .number(Grouped(reached.last_log_index))
         .number(Grouped(reached.committed_index))
-        .number(Grouped(reached.applied_index))
-        .number(Grouped(reached.lag))
-        .number(Grouped(reached.bindings))
-        .cell(&reached.version);
+        .number(Grouped(reached.applied_index));
+    behind(html, reached.lag, reached.stuck);
+    html.number(Grouped(reached.bindings)).cell(&reached.version);
 }
 
-const SUBSCRIBER_COLUMNS: [&str; 4] = ["Name", "Fed by", "#Revision sent", "#Lag"];
+/// Revisions behind; being behind is usual while there is work, standing still is not.
+fn behind(html: &mut Html, lag: u64, is_stuck: bool) {
+    if is_stuck {
+        html.markup("<td class=\"number bad\">").text(Grouped(lag)).markup(", stuck</td>");
+    } else {
+        html.number(Grouped(lag));
+    }
+}
 
-fn feed_subscribers(html: &mut Html, status: &Status) {
-    open_table(html, "feed", "Feed subscribers", &SUBSCRIBER_COLUMNS);
-    if status.feed_subscribers.is_empty() {
+const SUBSCRIBER_COLUMNS: [&str; 4] = ["Name", "Fed by", "#Revision sent", "#Behind"];
+
+fn feed_subscribers(html: &mut Html, status: &Status, now_ms: u64) {
+    let name = "Forwarders and other feed subscribers";
+    open_table(html, "feed", name, &SUBSCRIBER_COLUMNS);
+    if status.feed_subscribers.is_empty() && status.departed.is_empty() {
         let why = "No forwarder is at the feed of a replica that was reached.";
         nothing(html, SUBSCRIBER_COLUMNS.len(), why);
     }
-    for subscriber in &status.feed_subscribers {
-        html.markup("<tr><th scope=\"row\">").text(&subscriber.name).markup("</th>");
-        html.cell(Node(subscriber.node_id))
-            .number(Grouped(subscriber.sent_revision))
-            .number(Grouped(subscriber.lag))
+    for departed in &status.departed {
+        open_row(html, true, &departed.name);
+        html.markup("<td class=\"bad\">at no feed for ")
+            .text(Age::between(departed.last_seen_ms, now_ms))
+            .markup("</td>")
+            .number(Grouped(departed.sent_revision))
+            .number(Known(None::<u64>))
             .markup("</tr>\n");
+    }
+    for subscriber in &status.feed_subscribers {
+        open_row(html, subscriber.stuck, &subscriber.name);
+        html.cell(Node(subscriber.node_id)).number(Grouped(subscriber.sent_revision));
+        behind(html, subscriber.lag, subscriber.stuck);
+        html.markup("</tr>\n");
     }
     close_table(html);
 }
@@ -207,13 +269,16 @@ const PREFIX_COLUMNS: [&str; 7] = [
 fn home_prefixes(html: &mut Html, status: &Status) {
     open_table(html, "prefixes", "Home prefixes", &PREFIX_COLUMNS);
     if status.home_prefixes.is_empty() {
-        nothing(html, PREFIX_COLUMNS.len(), "None are known.");
+        nothing(html, PREFIX_COLUMNS.len(), "None, or the leader could not be asked.");
     }
     for prefix in &status.home_prefixes {
         html.markup("<tr><th scope=\"row\">").text(&prefix.prefix).markup("</th>");
-        html.cell(&prefix.home_agent)
-            .cell(Known(prefix.home_agent_ipv4.as_deref()))
-            .cell(prefix.authentication);
+        html.cell(&prefix.home_agent).cell(Known(prefix.home_agent_ipv4.as_deref()));
+        if prefix.is_open {
+            html.markup("<td class=\"bad\">none (unsafe)</td>");
+        } else {
+            html.cell(prefix.authentication);
+        }
         if prefix.multiple_care_of_allowed {
             html.number(prefix.bindings_per_home_address_max);
         } else {
@@ -360,6 +425,24 @@ impl fmt::Display for TimeLeft {
     }
 }
 
+/// How long ago, in the two largest units that matter.
+struct Age(u64);
+
+impl Age {
+    fn between(then_ms: u64, now_ms: u64) -> Self {
+        Self(now_ms.saturating_sub(then_ms) / 1_000)
+    }
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match u32::try_from(self.0).unwrap_or(u32::MAX) {
+            0 => f.write_str("0 s"),
+            secs => TimeLeft(secs).fmt(f),
+        }
+    }
+}
+
 /// Milliseconds since the epoch as `12:34:56 UTC`.
 struct TimeOfDay(u64);
 
@@ -376,7 +459,9 @@ mod tests {
 
     #[test]
     fn numbers_and_times_are_made_for_reading() {
-        let rows: [(String, &str); 8] = [
+        let rows: [(String, &str); 10] = [
+            (Age::between(5_000, 5_999).to_string(), "0 s"),
+            (Age::between(0, 3_720_000).to_string(), "1 h 02 min"),
             (Grouped(0).to_string(), "0"),
             (Grouped(999).to_string(), "999"),
             (Grouped(1_234_567).to_string(), "1\u{202f}234\u{202f}567"),

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    history::History,
     limits::POLL_INTERVAL,
     status::{FeedSubscriber, HomePrefix, Reached, Replica, Seen, Status, Totals},
     stores::{Store, Stores},
@@ -40,16 +41,17 @@ pub(crate) async fn run(
     polls: ReasonCounter,
     first_poll: Latch,
 ) {
+    let mut history = History::default();
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        latest.send_replace(Arc::new(poll(&stores, &polls).await));
+        latest.send_replace(Arc::new(poll(&stores, &polls, &mut history).await));
         first_poll.open();
     }
 }
 
-async fn poll(stores: &Stores, polls: &ReasonCounter) -> Status {
+async fn poll(stores: &Stores, polls: &ReasonCounter, history: &mut History) -> Status {
     let asked = stores.iter().map(async |store| (store, store.status().await));
     let answers: Answers<'_> = join_all(asked).await;
     for (_, answer) in &answers {
@@ -59,13 +61,16 @@ async fn poll(stores: &Stores, polls: &ReasonCounter) -> Status {
     if let Some((store, answer)) = source_of_lists(&answers, status.leader_id) {
         status.totals =
             Some(Totals { home_addresses: answer.home_addresses, bindings: answer.bindings });
-        fill_lists(store, &mut status).await;
+        let is_leader = Some(answer.node_id) == status.leader_id;
+        fill_lists(store, is_leader, &mut status).await;
     }
-    status.taken_ms = clock::unix_ms();
+    let now_ms = clock::unix_ms();
+    status.taken_ms = now_ms;
+    history.complete(&mut status, now_ms);
     status
 }
 
-async fn fill_lists(store: &Store, status: &mut Status) {
+async fn fill_lists(store: &Store, is_leader: bool, status: &mut Status) {
     let (prefixes, homes) = tokio::join!(store.home_prefixes(), store.homes(""));
     let endpoint = &store.endpoint;
     match prefixes {
@@ -75,6 +80,8 @@ async fn fill_lists(store: &Store, status: &mut Status) {
                 status.problems.push("there are more home prefixes than are shown".to_owned());
             }
         }
+        // Only the leader lists them, and that it is lost is said already.
+        Err(_) if !is_leader => {}
         Err(error) => {
             status.problems.push(format!("{endpoint} does not list home prefixes: {error}"));
         }
@@ -107,6 +114,10 @@ fn of_answers(answers: &Answers<'_>) -> Status {
         feed_subscribers: feed_subscribers(&reached),
         ..Status::default()
     };
+    // A replica that was not reached may feed them all.
+    if reached.len() == answers.len() && status.feed_subscribers.is_empty() {
+        status.problems.push("no forwarder is at the feed: no packets are carried".to_owned());
+    }
     for (store, answer) in answers {
         if let Err(error) = answer {
             status.problems.push(format!("{} cannot be reached: {error}", store.endpoint));
@@ -114,6 +125,7 @@ fn of_answers(answers: &Answers<'_>) -> Status {
     }
     let named: BTreeSet<u64> =
         reached.iter().map(|answer| answer.leader_id).filter(|leader| *leader != 0).collect();
+    status.leader_known = !named.is_empty();
     let mut leaders = named.iter();
     match (leaders.next(), leaders.next()) {
         (Some(only), None) => status.leader_id = Some(*only),
@@ -147,7 +159,7 @@ fn replicas(answers: &Answers<'_>, reached: &[&GetStatusResponse]) -> Vec<Replic
             });
             let seen = match answer {
                 Ok(answer) => Seen::Reached(seen(answer, committed)),
-                Err(error) => Seen::Unreached { error: error.clone() },
+                Err(error) => Seen::Unreached { error: error.clone(), since_ms: 0 },
             };
             let answered_id = answer.as_ref().ok().map(|answer| answer.node_id);
             Replica {
@@ -180,6 +192,7 @@ fn seen(answer: &GetStatusResponse, committed: u64) -> Reached {
         committed_index: answer.committed_index,
         applied_index: answer.applied_index,
         lag: committed.saturating_sub(answer.applied_index),
+        stuck: false,
         home_addresses: answer.home_addresses,
         bindings: answer.bindings,
         version: answer.version.clone(),
@@ -195,6 +208,7 @@ fn feed_subscribers(reached: &[&GetStatusResponse]) -> Vec<FeedSubscriber> {
                 node_id: answer.node_id,
                 sent_revision: subscriber.sent_revision,
                 lag: answer.applied_index.saturating_sub(subscriber.sent_revision),
+                stuck: false,
             })
         })
         .collect();

@@ -8,6 +8,10 @@ use serde::Serialize;
 pub(crate) struct Status {
     /// When the poll ended, milliseconds since the Unix epoch; 0 before the first.
     pub(crate) taken_ms: u64,
+    /// How it is, in one word.
+    pub(crate) health: Health,
+    /// Some replica knows a leader.
+    pub(crate) leader_known: bool,
     /// The leader, when all who know one name the same.
     pub(crate) leader_id: Option<u64>,
     /// The newest term that a replica is in.
@@ -18,10 +22,27 @@ pub(crate) struct Status {
     pub(crate) totals: Option<Totals>,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) feed_subscribers: Vec<FeedSubscriber>,
+    /// Who was at a feed, and is at none now.
+    pub(crate) departed: Vec<Departed>,
     pub(crate) home_prefixes: Vec<HomePrefix>,
     pub(crate) homes: Homes,
     /// What does not work, in words.
     pub(crate) problems: Vec<String>,
+}
+
+/// The cluster as far as this page can see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Health {
+    /// Before the first poll.
+    #[default]
+    Unknown,
+    /// No problem is known.
+    Working,
+    /// Mobile nodes can register, but something is wrong.
+    Degraded,
+    /// No leader or no majority: nothing can be registered.
+    Down,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,7 +69,11 @@ pub(crate) enum Seen {
     /// It answered.
     Reached(Reached),
     /// It did not.
-    Unreached { error: String },
+    Unreached {
+        error: String,
+        /// The first poll that did not reach it, milliseconds since the Unix epoch.
+        since_ms: u64,
+    },
     /// Others say that it is a member, but it is not in this process's `stores`.
     NotAsked,
 }
@@ -63,6 +88,8 @@ pub(crate) struct Reached {
     pub(crate) applied_index: u64,
     /// How far its applied revision is behind the newest commit that any replica knows of.
     pub(crate) lag: u64,
+    /// It was behind in the last poll too and has not moved.
+    pub(crate) stuck: bool,
     pub(crate) home_addresses: u64,
     pub(crate) bindings: u64,
     pub(crate) version: String,
@@ -77,6 +104,17 @@ pub(crate) struct FeedSubscriber {
     pub(crate) sent_revision: u64,
     /// How far it is behind that replica.
     pub(crate) lag: u64,
+    /// It was behind in the last poll too and has not moved.
+    pub(crate) stuck: bool,
+}
+
+/// A subscriber that is at no feed any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Departed {
+    pub(crate) name: String,
+    /// The last poll that saw it, milliseconds since the Unix epoch.
+    pub(crate) last_seen_ms: u64,
+    pub(crate) sent_revision: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -85,6 +123,9 @@ pub(crate) struct HomePrefix {
     pub(crate) home_agent: String,
     pub(crate) home_agent_ipv4: Option<String>,
     pub(crate) authentication: &'static str,
+    /// Nobody has to prove who they are.
+    #[serde(skip)]
+    pub(crate) is_open: bool,
     pub(crate) multiple_care_of_allowed: bool,
     pub(crate) bindings_per_home_address_max: u32,
     pub(crate) lifetime_max_secs: u32,
@@ -137,6 +178,7 @@ impl From<admin::HomePrefix> for HomePrefix {
             admin::Authentication::MnHa => "MN-HA (RFC 4285)",
         };
         Self {
+            is_open: prefix.authentication() == admin::Authentication::None,
             authentication,
             multiple_care_of_allowed: prefix.multiple_care_of_allowed.unwrap_or(true),
             bindings_per_home_address_max: prefix.bindings_per_home_address_max,

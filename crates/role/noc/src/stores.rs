@@ -1,7 +1,5 @@
 //! The stores as seen from here: one lazily connected channel each, every call with a deadline.
 
-use std::fmt::Display;
-
 use homeport_api::admin::{
     self, bindings_client::BindingsClient, cluster_client::ClusterClient,
     home_prefixes_client::HomePrefixesClient,
@@ -62,7 +60,6 @@ impl Store {
             .ok_or_else(|| Error::Store(endpoint.to_owned()))?;
         let channel = target
             .connect_timeout(STORE_DEADLINE)
-            .timeout(STORE_DEADLINE)
             .http2_keep_alive_interval(STORE_DEADLINE * 5)
             .keep_alive_while_idle(true)
             .connect_lazy();
@@ -120,7 +117,7 @@ async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Answer>>) -> 
     answer_in_time(call).await.map_err(|answer| shown(&answer))
 }
 
-/// The channel's own deadline begins when it is connected; this one bounds the whole.
+/// The deadline is for the whole, connecting included.
 async fn answer_in_time<T>(
     call: impl Future<Output = Result<Response<T>, Answer>>,
 ) -> Result<T, Answer> {
@@ -141,6 +138,8 @@ fn shown(answer: &Answer) -> String {
         innermost = error.to_string();
         cause = error.source();
     }
-    let code: &dyn Display = &answer.code();
-    format!("{code}: {innermost}").chars().take(ERROR_CHARS_MAX).collect()
+    if innermost.is_empty() {
+        innermost = answer.code().to_string();
+    }
+    innermost.chars().take(ERROR_CHARS_MAX).collect()
 }

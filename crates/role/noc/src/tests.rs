@@ -67,8 +67,10 @@ async fn shows_the_cluster_its_feed_and_its_bindings() {
     assert!(html.starts_with("HTTP/1.1 200"), "{html}");
     for expected in [
         "<dt>Leader</dt><dd>node 1</dd>",
-        "<dt>Replicas reached</dt><dd>2 of 3</dd>",
+        "<dt>Stores reached</dt><dd>2 of 3</dd>",
         "<dt>Feed subscribers</dt><dd>2</dd>",
+        "<dt>Most behind</dt><dd>2</dd>",
+        "<section class=\"verdict working\" role=\"status\">\n<h2>Working</h2>",
         "<dt>Bindings</dt><dd>3</dd>",
         "<td class=\"leader\">leader</td>",
         "a member that is not among this page",
@@ -83,7 +85,7 @@ async fn shows_the_cluster_its_feed_and_its_bindings() {
     }
     // The lists come from the leader, though it is not the first.
     assert!(html.contains(&format!("From {}", leader.endpoint)));
-    assert!(!html.contains("Problems"), "{html}");
+    assert!(!html.contains("<ul>"), "{html}");
     let status = page.latest.borrow().clone();
     let lags: Vec<u64> = status
         .replicas
@@ -105,6 +107,7 @@ async fn the_json_has_what_the_page_has() {
     let (head, body) = answer.split_once("\r\n\r\n").expect("has a body");
     assert!(head.contains("content-type: application/json"), "{head}");
     let json: serde_json::Value = serde_json::from_str(body).expect("is JSON");
+    assert_eq!(json["health"], "degraded");
     assert_eq!(json["leader_id"], 1);
     assert_eq!(json["replicas"][0]["state"], "reached");
     assert_eq!(json["replicas"][0]["applied_index"], 120);
@@ -124,13 +127,17 @@ async fn says_that_a_store_or_all_stores_cannot_be_reached() {
     let html = page_of(&[&leader.endpoint, &gone]).await.get("/").await;
     assert!(html.contains(&format!("<li>{gone} cannot be reached: ")), "{html}");
     assert!(html.contains("Connection refused"), "{html}");
-    assert!(html.contains("<td class=\"bad\" colspan=\"9\">cannot be reached: "), "{html}");
+    assert!(html.contains("<td class=\"bad\" colspan=\"9\">cannot be reached since "), "{html}");
     assert!(html.contains("<title>1 problem"), "{html}");
+    assert!(html.contains("<h2>Working, with problems</h2>"), "{html}");
+    assert!(html.contains("<div class=\"bad\"><dt>Stores reached</dt>"), "{html}");
 
     let page = page_of(&[&gone]).await;
     let html = page.get("/").await;
     assert!(html.starts_with("HTTP/1.1 200"), "{html}");
-    assert!(html.contains("<dt>Leader</dt><dd>\u{2013}</dd>"), "{html}");
+    assert!(html.contains("<div class=\"bad\"><dt>Leader</dt><dd>\u{2013}</dd>"), "{html}");
+    assert!(html.contains("<title>DOWN: 1 problem"), "{html}");
+    assert!(html.contains("<h2>Down: no mobile node can register</h2>"), "{html}");
     let looked_up = page.get("/?home=2001:db8:0:1::100").await;
     assert!(looked_up.contains("no store can be reached"), "{looked_up}");
 }
@@ -142,6 +149,9 @@ async fn says_that_there_is_no_leader_or_that_replicas_differ() {
     let lost = lost.start().await;
     let html = page_of(&[&lost.endpoint]).await.get("/").await;
     assert!(html.contains("no replica knows a leader"), "{html}");
+    assert!(html.contains("<td class=\"bad\">candidate</td>"), "{html}");
+    assert!(html.contains("no forwarder is at the feed"), "{html}");
+    assert!(html.contains("<section class=\"verdict down\""), "{html}");
 
     let old = Script::new(1, "leader", 117).start().await;
     let mut new = Script::new(2, "leader", 120);
@@ -163,6 +173,19 @@ async fn a_store_that_refuses_a_list_is_quoted() {
 }
 
 #[tokio::test]
+async fn a_leader_that_is_lost_is_marked_and_what_only_it_lists_is_no_further_problem() {
+    let gone = dead().await;
+    let mut script = Script::new(2, "follower", 117);
+    script.status.members[0].address.clone_from(&gone);
+    script.refuse_lists = true;
+    let follower = script.start().await;
+    let html = page_of(&[&gone, &follower.endpoint]).await.get("/").await;
+    assert!(html.contains("<div class=\"bad\"><dt>Leader</dt><dd>node 1</dd>"), "{html}");
+    assert!(!html.contains("does not list home prefixes"), "{html}");
+    assert!(html.contains("None, or the leader could not be asked."), "{html}");
+}
+
+#[tokio::test]
 async fn looks_up_one_home_address_and_turns_pages() {
     let leader = Script::new(1, "leader", 120).start().await;
     let page = page_of(&[&leader.endpoint]).await;
@@ -177,7 +200,7 @@ async fn looks_up_one_home_address_and_turns_pages() {
     assert!(one.contains("<th scope=\"rowgroup\" rowspan=\"2\">2001:db8:0:1::100</th>"), "{one}");
     let unknown = page.get("/?home=2001:db8::dead").await;
     assert!(unknown.contains("No bindings."), "{unknown}");
-    assert!(!unknown.contains("Problems"), "{unknown}");
+    assert!(!unknown.contains("<ul>"), "{unknown}");
     let wrong = page.get("/?home=%3Cb%3E").await;
     assert!(wrong.contains("\u{201c}&lt;b&gt;\u{201d} is not an IPv6 address"), "{wrong}");
     let long = page.get(&format!("/?page={}", "x".repeat(600))).await;
@@ -223,8 +246,9 @@ fn what_is_old_is_said_to_be_old() {
     let parameters = Parameters::default();
     let fresh = page::render(&status, &parameters, 1_700_000_002_000);
     assert!(fresh.contains("As of 22:13:20 UTC, 2 s ago."), "{fresh}");
-    assert!(!fresh.contains("Problems"));
+    assert!(!fresh.contains("<ul>"));
     let stale = page::render(&status, &parameters, 1_700_000_060_000);
+    assert!(stale.contains("<h2>Out of date</h2>"), "{stale}");
     assert!(stale.contains("What is shown here is 60 s old"), "{stale}");
     status.taken_ms = 0;
     let never = page::render(&status, &parameters, 1_700_000_060_000);

@@ -1,5 +1,5 @@
 //! The Linux host's network: TUN devices, network namespaces, addresses, routes, rules, neighbours,
-//! UDP sockets.
+//! UDP and packet sockets.
 //!
 //! What it is: an adapter without protocol rules. Everything can be done inside a network namespace
 //! while the rest of the process stays where it is: only a short-lived thread enters it, and what
@@ -25,6 +25,7 @@
 //! ```
 
 mod error;
+mod ethernet;
 mod link;
 mod namespace;
 mod privileges;
@@ -33,6 +34,7 @@ mod tun;
 mod udp;
 
 pub use error::Error;
+pub use ethernet::Ethernet;
 pub use link::Network;
 pub use namespace::{Namespace, TemporaryNamespace, run_in_namespace, write_sysctl};
 pub use privileges::{Unprivileged, privileges};

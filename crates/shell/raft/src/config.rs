@@ -142,6 +142,11 @@ impl RaftConfig {
         Ok(())
     }
 
+    /// How long a leader counts after its last message: by then a follower has given it up.
+    pub(crate) fn leader_silence(&self) -> Duration {
+        Duration::from_millis(self.election_timeout_ms_max.saturating_mul(2))
+    }
+
     /// openraft's own settings. Snapshots and purges are triggered by our watcher, which knows
     /// octets; openraft counts entries only.
     pub(crate) fn openraft(&self) -> openraft::Config {

@@ -6,6 +6,7 @@ mod identity;
 mod log;
 mod markers;
 mod purger;
+mod reached;
 mod sled_engine;
 mod tail;
 mod writer;
@@ -17,3 +18,5 @@ pub(crate) use sled_engine::SledEngine;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod torn_tests;

@@ -229,6 +229,19 @@ pub enum StartError {
         /// Ours.
         expected: u64,
     },
+    /// The log was moved here from another replica's data directory.
+    #[error(
+        "the log {path} belongs to the disk with incarnation {found:016x}, the identity beside it \
+         to {expected:016x}: a data directory is moved as a whole or not at all"
+    )]
+    OtherLog {
+        /// The log's directory.
+        path: PathBuf,
+        /// The incarnation that the log names.
+        found: u64,
+        /// The incarnation that the identity names.
+        expected: u64,
+    },
     /// The identity says that a log was created, and there is none.
     #[error("{path} is missing although this replica had a log: {REBUILD}")]
     LogMissing {

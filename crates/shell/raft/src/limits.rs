@@ -50,6 +50,9 @@ pub(crate) const SLED_SEGMENT_OCTETS: usize = 16 * 1024 * 1024;
 /// How long a commit marker may wait for a write that it can share a flush with.
 pub(crate) const COMMIT_MARKER_DELAY: Duration = Duration::from_millis(20);
 
+/// How often the bound of what the log has reached is written, at most. It costs one more sync.
+pub(crate) const REACHED_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How long a connection attempt to a peer may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -57,6 +60,12 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// lost its power sends no reset; this is what finds the dead connection.
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Peers whose disks are remembered: every id that ever was a member, with much to spare.
+pub(crate) const PEERS_MAX: usize = 1024;
+
+/// Calls to a peer that fail in a row before the log says so: one late heartbeat is no news.
+pub(crate) const FAILURES_TOLD: u32 = 5;
 
 /// How long opening an append stream may take.
 pub(crate) const STREAM_OPEN_TIMEOUT: Duration = Duration::from_millis(750);

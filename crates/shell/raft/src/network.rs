@@ -1,11 +1,13 @@
 //! RPCs between replicas.
 
 mod client;
+mod contact;
 mod convert;
 mod guard;
 mod server;
 mod snapshot_stream;
 
 pub(crate) use client::Peers;
+pub(crate) use contact::Heard;
 pub(crate) use guard::Guard;
 pub(crate) use server::{DiskSpace, PeerService};

@@ -5,7 +5,7 @@ use crate::disk::{Log, SledEngine, claim};
 use crate::error::{MembershipError, ProposeError, StartError, StopReason};
 use crate::limits::{COMMAND_OCTETS_MAX, MESSAGE_OCTETS_MAX, PROPOSALS_MAX, PROPOSED_OCTETS_MAX};
 use crate::machine::{Machine, Progress};
-use crate::network::{DiskSpace, Guard, PeerService, Peers};
+use crate::network::{DiskSpace, Guard, Heard, PeerService, Peers};
 use crate::proto::raft_service_server::RaftServiceServer;
 use crate::snapshot::SnapshotStore;
 use crate::state_machine::StateMachine;
@@ -57,6 +57,7 @@ struct Inner<S: StateMachine> {
     service: PeerService<S>,
     progress: Arc<Progress>,
     space: Arc<DiskSpace>,
+    heard: Arc<Heard>,
     leadership: watch::Receiver<Leadership>,
     stopped: watch::Receiver<Option<StopReason>>,
     proposals: Semaphore,
@@ -88,6 +89,7 @@ impl<S: StateMachine> Node<S> {
         let state = Arc::new(RwLock::new(state_machine));
         let progress = Arc::new(Progress::new());
         let space = Arc::new(DiskSpace::default());
+        let heard = Arc::new(Heard::new(config.leader_silence()));
         let machine =
             Machine::new(Arc::clone(&state), Arc::clone(&snapshots), Arc::clone(&progress));
         let peers = Peers::new(guard.clone(), config.endpoint.clone());
@@ -100,17 +102,29 @@ impl<S: StateMachine> Node<S> {
                 return Err(StartError::Inconsistent { detail: fatal.to_string() });
             }
         };
-        bootstrap(&config, &raft).await?;
+        if let Err(error) = bootstrap(&config, &raft).await {
+            // Otherwise the core would go on, without anybody who could stop it.
+            drop(raft.shutdown().await);
+            log.close().await;
+            return Err(error);
+        }
         let watcher = Watcher::new(
             &config,
             raft.clone(),
             log.clone(),
             Arc::clone(&progress),
             Arc::clone(&space),
+            Arc::clone(&heard),
         );
         let (leadership, stopped) = (watcher.leadership(), watcher.stopped());
-        let service =
-            PeerService::new(raft.clone(), guard, snapshots, Arc::clone(&space), stopped.clone());
+        let service = PeerService::new(
+            raft.clone(),
+            guard,
+            snapshots,
+            Arc::clone(&space),
+            Arc::clone(&heard),
+            stopped.clone(),
+        );
         let inner = Inner {
             config,
             raft,
@@ -119,6 +133,7 @@ impl<S: StateMachine> Node<S> {
             service,
             progress,
             space,
+            heard,
             leadership,
             stopped,
             proposals: Semaphore::new(PROPOSALS_MAX),
@@ -193,7 +208,7 @@ impl<S: StateMachine> Node<S> {
 
     fn write_error(&self, error: RaftError<Types, ClientWriteError<Types>>) -> ProposeError {
         match error {
-            RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => not_leader(&to),
+            RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => self.not_leader(&to),
             // The entry was in the log when the leader changed; it may or may not survive.
             RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => ProposeError::Unknown,
             // These come from membership changes only, which write nothing then.
@@ -204,6 +219,17 @@ impl<S: StateMachine> Node<S> {
             // The core may have stopped after the entry went out.
             RaftError::Fatal(_) => ProposeError::Unknown,
         }
+    }
+
+    /// Nothing was written: somebody else leads, or this leader's majority has not answered lately.
+    fn not_leader(&self, to: &ForwardToLeader<Types>) -> ProposeError {
+        if to.reason == ForwardReason::LeaseExpired {
+            return ProposeError::NoQuorum;
+        }
+        // A leader that was not heard from lately is not worth asking.
+        let leader_id = to.leader_id.filter(|&node_id| self.inner.heard.recently(node_id));
+        let address = to.leader_node.as_ref().map(|node| node.addr.clone()).unwrap_or_default();
+        ProposeError::NotLeader { leader: leader_id.map(|node_id| (node_id, address)) }
     }
 
     /// Looks at the state machine. Nothing is applied meanwhile, so it must be short and must not
@@ -225,7 +251,7 @@ impl<S: StateMachine> Node<S> {
         match timeout_at(deadline, confirmed).await {
             Ok(Ok(log_id)) => Ok(log_id.log_id().index()),
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {
-                Err(not_leader(&to))
+                Err(self.not_leader(&to))
             }
             Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) | Err(_) => {
                 Err(ProposeError::NoQuorum)
@@ -246,7 +272,7 @@ impl<S: StateMachine> Node<S> {
 
     /// This replica's state now.
     pub fn status(&self) -> NodeStatus {
-        status(&self.inner.raft.metrics().borrow_watched())
+        status(&self.inner.raft.metrics().borrow_watched(), &self.inner.heard)
     }
 
     /// Becomes `Some` when this replica takes no further part. Unless it was asked to, the process
@@ -340,15 +366,6 @@ impl<S: StateMachine> Node<S> {
             (reason, _) => Err(reason),
         }
     }
-}
-
-/// Nothing was written: somebody else leads, or this leader's majority has not answered lately.
-fn not_leader(to: &ForwardToLeader<Types>) -> ProposeError {
-    if to.reason == ForwardReason::LeaseExpired {
-        return ProposeError::NoQuorum;
-    }
-    let address = to.leader_node.as_ref().map(|node| node.addr.clone()).unwrap_or_default();
-    ProposeError::NotLeader { leader: to.leader_id.map(|node_id| (node_id, address)) }
 }
 
 /// Everything that touches the disk before the first task runs, off the async threads.

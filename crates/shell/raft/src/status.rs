@@ -1,5 +1,6 @@
 //! What a node says about itself.
 
+use crate::network::Heard;
 use crate::types::RaftMetrics;
 use openraft::ServerState;
 
@@ -45,7 +46,7 @@ pub struct Leadership {
     /// The term. In one term two replicas may lead one after the other, so a leader is named by
     /// term and node id together.
     pub term: u64,
-    /// The leader, when there is one.
+    /// The leader, while it is heard from. `None` after a restart until it speaks.
     pub leader: Option<Leader>,
     /// It is this replica, and a majority has confirmed it since it was elected.
     pub local: bool,
@@ -60,7 +61,7 @@ pub struct NodeStatus {
     pub role: Role,
     /// The term it is in.
     pub term: u64,
-    /// The leader it knows.
+    /// The leader that it leads as, or has heard from lately.
     pub leader: Option<Leader>,
     /// Index of the last entry of its log.
     pub last_log: Option<u64>,
@@ -80,21 +81,30 @@ pub struct NodeStatus {
     pub matched: Vec<(u64, Option<u64>)>,
 }
 
-pub(crate) fn leadership(metrics: &RaftMetrics) -> Leadership {
-    let leader = leader(metrics);
+pub(crate) fn leadership(metrics: &RaftMetrics, heard: &Heard) -> Leadership {
+    let leader = leader(metrics, heard);
     let local = metrics.state == ServerState::Leader
         && metrics.last_quorum_acked.is_some()
         && leader.as_ref().is_some_and(|leader| leader.node_id == metrics.id);
     Leadership { term: metrics.current_term, leader, local }
 }
 
-fn leader(metrics: &RaftMetrics) -> Option<Leader> {
+/// The leader of the latest vote, as long as it is known to lead.
+fn leader(metrics: &RaftMetrics, heard: &Heard) -> Option<Leader> {
     let node_id = metrics.current_leader?;
+    let leads = if node_id == metrics.id {
+        metrics.state == ServerState::Leader
+    } else {
+        heard.recently(node_id)
+    };
+    if !leads {
+        return None;
+    }
     let node = metrics.membership_config.membership().get_node(&node_id);
     Some(Leader { node_id, address: node.map(|node| node.addr.clone()).unwrap_or_default() })
 }
 
-pub(crate) fn status(metrics: &RaftMetrics) -> NodeStatus {
+pub(crate) fn status(metrics: &RaftMetrics, heard: &Heard) -> NodeStatus {
     let membership = metrics.membership_config.membership();
     let member = |node_id: u64| {
         let node = membership.get_node(&node_id);
@@ -104,7 +114,7 @@ pub(crate) fn status(metrics: &RaftMetrics) -> NodeStatus {
         node_id: metrics.id,
         role: metrics.state.into(),
         term: metrics.current_term,
-        leader: leader(metrics),
+        leader: leader(metrics, heard),
         last_log: metrics.last_log_index,
         committed: metrics.local_committed.map(|log_id| log_id.index()),
         applied: metrics.last_applied.map(|log_id| log_id.index()),

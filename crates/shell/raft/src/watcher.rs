@@ -5,7 +5,7 @@ use crate::config::RaftConfig;
 use crate::disk::Log;
 use crate::error::{DiskError, StopReason};
 use crate::machine::{Machine, Progress};
-use crate::network::DiskSpace;
+use crate::network::{DiskSpace, Heard};
 use crate::state_machine::StateMachine;
 use crate::status::{Leadership, leadership};
 use crate::types::{RaftMetrics, Types};
@@ -25,6 +25,7 @@ pub(crate) struct Watcher<S: StateMachine> {
     log: Log,
     progress: Arc<Progress>,
     space: Arc<DiskSpace>,
+    heard: Arc<Heard>,
     thresholds: Thresholds,
     leadership: watch::Sender<Leadership>,
     stopped: watch::Sender<Option<StopReason>>,
@@ -47,12 +48,14 @@ impl<S: StateMachine> Watcher<S> {
         log: Log,
         progress: Arc<Progress>,
         space: Arc<DiskSpace>,
+        heard: Arc<Heard>,
     ) -> Self {
         Self {
             raft,
             log,
             progress,
             space,
+            heard,
             thresholds: Thresholds {
                 data_dir: config.data_dir.clone(),
                 snapshot_octets: config.snapshot_after_log_bytes,
@@ -94,7 +97,7 @@ impl<S: StateMachine> Watcher<S> {
                 return;
             }
             self.publish(&seen);
-            // Both arms only wait: nothing is lost when the other is taken.
+            // All arms only wait: nothing is lost when another is taken.
             tokio::select! {
                 changed = metrics.changed() => {
                     if changed.is_err() {
@@ -102,13 +105,14 @@ impl<S: StateMachine> Watcher<S> {
                         return;
                     }
                 }
+                () = self.heard.changed() => {}
                 _ = period.tick() => self.maintain(&seen).await,
             }
         }
     }
 
     fn publish(&self, metrics: &RaftMetrics) {
-        let now = leadership(metrics);
+        let now = leadership(metrics, &self.heard);
         self.leadership.send_if_modified(|known| {
             let changed = *known != now;
             if changed {
@@ -158,7 +162,7 @@ impl<S: StateMachine> Watcher<S> {
                 tracing::info!(free, "there is room on the disk again");
             }
         }
-        if low && leadership(metrics).local {
+        if low && leadership(metrics, &self.heard).local {
             self.hand_over(metrics).await;
         }
     }

@@ -155,9 +155,46 @@ async fn a_restarted_cluster_has_everything_before_it_has_a_leader() {
     assert_eq!(*alone.node.applied().borrow(), last);
     assert_eq!(
         alone.node.propose(Bytes::from_static(b"x")).await,
-        Err(ProposeError::NotLeader { leader: None })
+        Err(ProposeError::NotLeader { leader: None }),
+        "the vote on the disk names a leader, but nobody has heard from it"
     );
+    assert_eq!(alone.node.status().leader, None);
     alone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_falls_silent_is_named_no_more_and_again_when_it_speaks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut replicas, mut configs) = three(dir.path(), |_| {}).await;
+    propose(&all(&replicas), b"one").await;
+    let at = leader(&all(&replicas)).await;
+    let leader_id = replicas[at].node.status().node_id;
+    let follower = replicas.remove((at + 1) % 3);
+    let follower_config = configs.remove((at + 1) % 3);
+    let known = |node: &Node<Register>| node.leadership().borrow().leader.clone();
+    eventually("the leader", LONG, || known(&follower.node).filter(|l| l.node_id == leader_id))
+        .await;
+    for replica in replicas {
+        replica.stop().await;
+    }
+    // It cannot be elected alone, so its vote goes on naming the old leader.
+    eventually("no leader", LONG, || known(&follower.node).is_none().then_some(())).await;
+    assert_eq!(follower.node.status().leader, None);
+    let refused = follower.node.propose(Bytes::from_static(b"x")).await;
+    assert_eq!(refused, Err(ProposeError::NotLeader { leader: None }));
+    follower.stop().await;
+
+    let mut replicas = Vec::new();
+    for config in configs {
+        replicas.push(Replica::start(config).await);
+    }
+    leader(&all(&replicas)).await;
+    let back = Replica::start(follower_config).await;
+    eventually("a leader", LONG, || known(&back.node)).await;
+    back.stop().await;
+    for replica in replicas {
+        replica.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -361,6 +398,25 @@ async fn a_nearly_full_disk_takes_no_writes_and_does_not_lead() {
     assert_eq!(refused, Err(ProposeError::DiskFull));
     for replica in replicas {
         replica.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_snapshot_is_not_an_empty_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ours = config(1, dir.path(), &addresses(1));
+    (ours.snapshot_after_entries, ours.tail_entries) = (5, 2);
+    let replica = Replica::start(ours.clone()).await;
+    for round in 0..20u32 {
+        propose(&[&replica], format!("command {round}").as_bytes()).await;
+    }
+    eventually("a purge", LONG, || replica.node.status().purged.filter(|&at| at > 0)).await;
+    replica.stop().await;
+    std::fs::remove_dir_all(ours.data_dir.join("snapshots")).unwrap();
+    for _ in 0..2 {
+        let error = Node::start(ours.clone(), Register::default()).await.err().unwrap();
+        assert!(matches!(error, StartError::Inconsistent { .. }), "{error}");
+        assert!(error.to_string().contains("new node id"), "{error}");
     }
 }
 

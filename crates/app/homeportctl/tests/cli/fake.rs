@@ -27,6 +27,7 @@ pub(crate) struct Script {
 enum Kind {
     Leader,
     Follower { leader: String },
+    Refusing,
     Silent,
 }
 
@@ -39,6 +40,11 @@ impl Script {
     /// Refuses everything and names this leader.
     pub(crate) fn follower_of(leader: &str) -> Self {
         Self { kind: Kind::Follower { leader: leader.to_owned() }, ..Self::leader() }
+    }
+
+    /// Refuses everything for two fields, one of them with text that steers a terminal.
+    pub(crate) fn refusing() -> Self {
+        Self { kind: Kind::Refusing, ..Self::leader() }
     }
 
     /// Takes every request and answers none.
@@ -104,6 +110,13 @@ impl Service {
                 let leader = leader.parse().expect("is a metadata value");
                 status.metadata_mut().insert("homeport-leader", leader);
                 Err(status)
+            }
+            Kind::Refusing => {
+                let mut details =
+                    ErrorDetails::with_bad_request_violation("home_agent", "lies outside");
+                details.add_bad_request_violation("bulk_allowed", "\u{1b}[2Jneeds several");
+                let code = Code::InvalidArgument;
+                Err(Status::with_error_details(code, "two fields\nare wrong", details))
             }
             Kind::Silent => {
                 tokio::time::sleep(Duration::from_secs(60)).await;

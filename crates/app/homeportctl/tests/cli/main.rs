@@ -4,7 +4,10 @@
 
 mod fake;
 
-use std::{net::TcpListener, process::Output};
+use std::{
+    net::TcpListener,
+    process::{Output, Stdio},
+};
 
 use fake::{Fake, Script};
 use tokio::process::Command;
@@ -128,6 +131,42 @@ async fn a_subscriber_s_key_comes_from_a_file_or_a_flag_and_is_never_shown() {
         assert!(text(&wrong.stderr).starts_with(&format!("error: {}", key[0])));
         assert!(!text(&wrong.stderr).contains("0001"), "{}", text(&wrong.stderr));
     }
+}
+
+#[tokio::test]
+async fn a_refusal_names_every_field_and_cannot_steer_the_terminal() {
+    let store = Fake::start(Script::refusing()).await;
+    let create = [
+        "home-prefixes",
+        "create",
+        "2001:db8:0:1::/64",
+        "--home-agent",
+        "2001:db8:0:2::1",
+        "--authentication",
+        "none",
+    ];
+    for format in ["table", "json"] {
+        let mut arguments = vec!["-o", format];
+        arguments.extend(create);
+        let refused = run(&[&store.endpoint], &arguments).await;
+        assert_exit(&refused, 1);
+        assert!(refused.stdout.is_empty(), "{}", text(&refused.stdout));
+        let message = text(&refused.stderr);
+        let (first, fields) = message.split_once('\n').expect("has lines");
+        assert!(first.ends_with(": two fields\u{fffd}are wrong"), "{message}");
+        let expected = "  home_agent: lies outside\n  bulk_allowed: \u{fffd}[2Jneeds several\n";
+        assert_eq!(fields, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    let store = Fake::start(Script::leader()).await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_homeportctl"));
+    command.args(["--endpoint", &store.endpoint, "bindings", "list"]);
+    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("runs");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().await.expect("ends").code(), Some(0));
 }
 
 #[tokio::test]

@@ -85,10 +85,6 @@ impl World {
         let ntp = NtpTime::from_unix_ms(BEGIN_MS + self.now_ms);
         let now = Now { monotonic: Millis(self.now_ms), ntp };
         for output in self.node.handle(now, input) {
-            match &output {
-                Output::Send(_) => {}
-                o => eprintln!("{} {o:?}", self.now_ms),
-            }
             if let Output::Send(transmit) = output {
                 self.fly(|| Flying::ToAgent(transmit.clone()));
             }
@@ -148,14 +144,6 @@ impl World {
     }
 
     fn agent_takes(&mut self, ingress: Ingress<'_>) {
-        eprintln!(
-            "{} agent before {:?}",
-            self.now_ms,
-            self.agent.cache.home(HOME).map(|h| (
-                h.sequence,
-                h.bindings.iter().map(|(b, x)| (*b, x.care_of)).collect::<Vec<_>>()
-            ))
-        );
         for out in self.agent.handle(ingress) {
             if let Out::Ipv6(packet) = &out {
                 assert!(Ipv6Header::parse(packet).is_ok());
@@ -246,8 +234,6 @@ fn fate() -> impl Strategy<Value = Fate> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
-
     #[test]
     fn node_and_home_agent_agree_when_the_faults_end(
         fates in prop::collection::vec(fate(), 1..40),

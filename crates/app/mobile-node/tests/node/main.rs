@@ -10,6 +10,8 @@
 
 mod convergence;
 mod home_agent;
+mod plain;
+mod plain_agent;
 mod program;
 mod tun;
 mod udp;

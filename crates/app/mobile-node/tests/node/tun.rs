@@ -34,7 +34,7 @@ struct Lab {
 }
 
 /// Says why a test that needs privileges does nothing.
-fn may_not() -> bool {
+pub fn may_not() -> bool {
     match privileges() {
         Ok(()) => false,
         Err(reason) => {

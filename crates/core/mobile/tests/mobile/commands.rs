@@ -129,7 +129,13 @@ fn settings_are_checked() {
         (Settings { authentication: identifier, ..settings() }, SettingsError::Identifier),
         (Settings { authentication: no_key, ..settings() }, SettingsError::Key),
         (
-            Settings { mobile_router: Some(MobileRouter { prefixes: vec![prefix] }), ..settings() },
+            Settings {
+                mobile_router: Some(MobileRouter {
+                    prefixes: vec![prefix],
+                    ..MobileRouter::default()
+                }),
+                ..settings()
+            },
             SettingsError::Prefixes,
         ),
         (

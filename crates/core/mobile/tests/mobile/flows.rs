@@ -1,7 +1,7 @@
 //! Registration of several care-of addresses, single and bulk.
 
-use homeport_mobile::{CareOf, Command, Event, LossReason, Mode, Outcome};
-use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Status};
+use homeport_mobile::{CareOf, Command, Event, LossReason, Mode, Outcome, Refresh, Settings};
+use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence, Status};
 
 use crate::support::*;
 
@@ -310,4 +310,61 @@ fn plain_updates_when_multiple_addresses_are_switched_off() {
         .map(|view| view.bid)
         .collect();
     assert_eq!(registered, [Bid(2)]);
+}
+
+#[test]
+fn a_refresh_gives_the_address_unless_it_is_to_be_short() {
+    for short in [false, true] {
+        let base = settings();
+        let refresh = Refresh { short, ..base.refresh };
+        let mut lab = Lab::registered(Settings { refresh, ..base }, &[address(1, COA1)]);
+        lab.command(Command::Refresh { bids: vec![], bulk: false });
+        let given = lab.update().bids[0].care_of != BidCareOf::Absent;
+        assert_eq!(given, !short);
+    }
+}
+
+#[test]
+fn a_way_back_gives_the_address_although_it_was_registered() {
+    let mut lab = Lab::registered(settings(), &[address(1, COA1)]);
+    lab.command(Command::Move { bid: Bid(1), care_of: COA2 });
+    lab.updates();
+    lab.command(Command::Move { bid: Bid(1), care_of: COA1 });
+    let CareOf::V6(care_of) = COA1 else { panic!() };
+    assert_eq!(lab.update().bids[0].care_of, BidCareOf::V6(care_of));
+}
+
+#[test]
+fn a_number_of_an_earlier_life_makes_the_node_begin_anew() {
+    let mut lab = Lab::registered(settings(), &[address(1, COA1), address(2, COA2)]);
+    lab.command(Command::Refresh { bids: vec![Bid(1)], bulk: false });
+    let seen = lab.update();
+    let bids = [(1, Status::ACCEPTED)];
+    let refused = Answer::to(&seen, Status::SEQUENCE_OUT_OF_WINDOW, &bids);
+    let earlier = Sequence(seen.sequence.0.wrapping_add(0x7000));
+    lab.deliver(&Answer { sequence: earlier, lifetime: Lifetime(0), ..refused }, seen.path);
+    let again = lab.update();
+    assert!(again.overwrites());
+    assert_eq!(again.sequence, earlier.next());
+    assert_ne!(again.bids[0].care_of, BidCareOf::Absent);
+    // The other one follows when it cannot be overwritten any more.
+    lab.accept(&again);
+    let other = lab.update();
+    assert!(!other.overwrites());
+    assert_ne!(other.bids[0].care_of, BidCareOf::Absent);
+    let mut both = [again.names(), other.names()].concat();
+    both.sort_unstable();
+    assert_eq!(both, [1, 2]);
+}
+
+#[test]
+fn a_number_of_its_own_leaves_the_bindings() {
+    let mut lab = Lab::registered(settings(), &[address(1, COA1)]);
+    lab.command(Command::Refresh { bids: vec![], bulk: false });
+    let seen = lab.update();
+    lab.refuse(&seen, Status::SEQUENCE_OUT_OF_WINDOW);
+    let again = lab.update();
+    assert!(!again.overwrites());
+    assert_ne!(again.bids[0].care_of, BidCareOf::Absent);
+    assert!(!lab.events().iter().any(|event| matches!(event, Event::Lost { .. })));
 }

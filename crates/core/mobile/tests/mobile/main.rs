@@ -13,6 +13,7 @@ mod commands;
 mod flows;
 mod messages;
 mod properties;
+mod router;
 mod schedule;
 mod statuses;
 mod support;

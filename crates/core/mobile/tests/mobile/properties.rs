@@ -155,11 +155,11 @@ proptest! {
     fn nothing_makes_it_panic_and_no_deadline_is_missed(
         steps in prop::collection::vec(step(), 1..40),
         authenticated in any::<bool>(),
-        automatic in any::<bool>(),
+        (automatic, short) in any::<(bool, bool)>(),
         multiple_care_of in prop_oneof![4 => Just(true), 1 => Just(false)],
     ) {
         let base = if authenticated { with_key() } else { settings() };
-        let refresh = Refresh { automatic, bulk: true };
+        let refresh = Refresh { automatic, bulk: true, short };
         let mut lab = Lab::new(Settings { refresh, multiple_care_of, ..base });
         let mut last = None;
         for step in steps {

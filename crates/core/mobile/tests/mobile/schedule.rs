@@ -99,7 +99,7 @@ fn a_binding_is_refreshed_at_three_quarters_and_all_come_along() {
 
 #[test]
 fn without_bulk_refresh_each_binding_goes_alone() {
-    let refresh = Refresh { automatic: true, bulk: false };
+    let refresh = Refresh { bulk: false, ..settings().refresh };
     let addresses = [address(1, COA1), address(2, COA2)];
     let mut lab = Lab::registered(Settings { refresh, ..settings() }, &addresses);
     lab.jump();
@@ -119,7 +119,7 @@ fn refresh_advice_is_followed() {
 
 #[test]
 fn a_shorter_lifetime_shortens_the_binding_by_the_difference() {
-    let refresh = Refresh { automatic: false, bulk: false };
+    let refresh = Refresh { automatic: false, bulk: false, short: true };
     let mut lab = Lab::new(Settings { refresh, ..settings() });
     lab.register(&[address(1, COA1)], false);
     let seen = lab.update();

@@ -31,6 +31,7 @@ pub fn settings() -> Settings {
     let mut settings = Settings::new(HOME, HOME_AGENT);
     settings.home_agent_v4 = Some(HOME_AGENT_V4);
     settings.updates_per_second_max = 1000;
+    settings.refresh.short = true;
     settings
 }
 
@@ -254,6 +255,7 @@ pub struct Answer {
     pub message_id: Option<u64>,
     pub nat_refresh_secs: Option<u32>,
     pub refresh_advice: Option<Lifetime>,
+    pub flags: BaFlags,
 }
 
 impl Answer {
@@ -268,6 +270,7 @@ impl Answer {
             message_id: seen.message_id,
             nat_refresh_secs: None,
             refresh_advice: None,
+            flags: BaFlags::default(),
         }
     }
 
@@ -297,7 +300,7 @@ impl Answer {
         }
         let message = Message::BindingAcknowledgement(BindingAcknowledgement {
             status: self.status,
-            flags: BaFlags::default(),
+            flags: self.flags,
             sequence: self.sequence,
             lifetime: self.lifetime,
             options: options.finish(),
@@ -387,6 +390,7 @@ fn describe(path: Path, update: &BindingUpdate<'_>, header: &[u8]) -> Seen {
             }
             MobilityOption::AlternateCareOf(_) => "alternate care-of",
             MobilityOption::Ipv4CareOf(_) => "ipv4 care-of",
+            MobilityOption::MobileNetworkPrefix { .. } => "prefix",
             MobilityOption::MobileNodeIdentifier { .. } => "identifier",
             MobilityOption::Authentication { .. } => "authentication",
             MobilityOption::MessageId { timestamp } => {

@@ -68,7 +68,8 @@ fn without_a_name_the_best_priority_and_then_the_newest() {
 #[test]
 fn only_from_the_home_address_or_the_network_behind() {
     let prefix = NetworkPrefix { prefix: "2001:db8:100::".parse().unwrap(), length: 56 };
-    let mobile_router = Some(MobileRouter { prefixes: vec![prefix] });
+    let mobile_router =
+        Some(MobileRouter { prefixes: vec![prefix], explicit: true, ..MobileRouter::default() });
     let mut node_settings = Settings { mobile_router, ..settings() };
     let behind: Ipv6Addr = "2001:db8:100:1::7".parse().unwrap();
     let elsewhere: Ipv6Addr = "2001:db8:200::7".parse().unwrap();
@@ -87,6 +88,7 @@ fn only_from_the_home_address_or_the_network_behind() {
             message_id: None,
             nat_refresh_secs: None,
             refresh_advice: None,
+            flags: homeport_wire::BaFlags::MOBILE_ROUTER,
         };
         lab.deliver(&answer, COA1.path());
         lab

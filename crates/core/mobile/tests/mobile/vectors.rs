@@ -155,7 +155,8 @@ fn v10_answer() -> Answer {
 #[test]
 fn v12_and_v13_mobile_router() {
     let prefix = NetworkPrefix { prefix: "2001:db8:100::".parse().unwrap(), length: 56 };
-    let mobile_router = Some(MobileRouter { prefixes: vec![prefix] });
+    let mobile_router =
+        Some(MobileRouter { prefixes: vec![prefix], explicit: true, ..MobileRouter::default() });
     let mut node = node(Settings { mobile_router, ..with(150, true) }, 0x2001);
     let register = Command::Register { addresses: vec![address(1, COA1)], bulk: false };
     assert_eq!(only_packet(&command(&mut node, register)), vector("V12"));

@@ -99,7 +99,7 @@ fn every_message_is_read_back() {
             flags: AdvertisementFlags::MANAGED,
             options: NeighbourOptions::of_prefixes(&[home_prefix(), home_prefix()]),
         },
-        Icmpv6::Other { kind: 135, code: 0, body: &[1, 2, 3] },
+        Icmpv6::Other { kind: 138, code: 0, body: &[1, 2, 3] },
     ] {
         let octets = message.emit(HOME, HOME_AGENT);
         assert_eq!(Icmpv6::parse(&octets, PSEUDO).as_ref(), Ok(&message));

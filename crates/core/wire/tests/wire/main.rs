@@ -14,6 +14,7 @@ mod flows;
 mod golden;
 mod icmpv6;
 mod laws;
+mod neighbour;
 mod options;
 mod support;
 mod values;

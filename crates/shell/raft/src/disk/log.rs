@@ -93,6 +93,11 @@ impl Log {
         read(&self.0.peers).get(&node_id).copied()
     }
 
+    /// How many peers are remembered.
+    pub(crate) fn peer_count(&self) -> usize {
+        read(&self.0.peers).len()
+    }
+
     /// Remembers a peer's incarnation, durably.
     pub(crate) async fn remember_peer(
         &self,

@@ -4,6 +4,7 @@
 //! key 00 "vote"           proto Vote
 //! key 00 "committed"      01 and proto LogId, or nothing
 //! key 00 "purged"         01 and proto LogId
+//! key 00 "owner"          incarnation of the disk that the log belongs to, 8 octets little endian
 //! key 00 "peer" id        incarnation, 8 octets little endian; id is 8 octets big endian
 //! key 01 index            number of further parts, 2 octets little endian, and the first part of
 //!                         proto LogEntry; index is 8 octets big endian
@@ -25,6 +26,7 @@ use prost::Message as _;
 pub(super) const VOTE: &[u8] = b"\x00vote";
 pub(super) const COMMITTED: &[u8] = b"\x00committed";
 pub(super) const PURGED: &[u8] = b"\x00purged";
+pub(super) const OWNER: &[u8] = b"\x00owner";
 pub(super) const PEER: &[u8] = b"\x00peer";
 const ENTRY: u8 = 1;
 
@@ -199,6 +201,10 @@ pub(super) fn emit_vote(vote: &Vote) -> Vec<u8> {
 pub(super) fn parse_vote(content: &[u8]) -> Result<Vote, String> {
     let vote = proto::Vote::decode(content).map_err(|e| e.to_string())?;
     encoding::vote_from_proto(Some(&vote)).map_err(|e| e.to_string())
+}
+
+pub(super) fn parse_incarnation(content: &[u8]) -> Result<u64, String> {
+    content.try_into().map(u64::from_le_bytes).map_err(|_| "its length is wrong".to_owned())
 }
 
 /// `None` is stored as nothing, a position as 01 and the message (which may itself be empty).

@@ -4,17 +4,21 @@
 //!   handle of sled's file;
 //! - segments have the greatest size, so that no value goes into sled's unsynced blob files;
 //! - purged entries are removed one by one, never in a batch, which leaks memory and disk;
+//! - sled takes damage for the end of its file, so a bound of what it holds is kept beside it;
 //! - sled's own background flush is off: nobody could wait for it.
 
 use super::engine::{LogEngine, LogState, Write};
 use super::file::sync_dir;
+use super::reached::{Bound, Reached};
 use super::{Identity, markers};
 use crate::error::{DiskError, StartError};
 use crate::limits::{SLED_CACHE_OCTETS, SLED_SEGMENT_OCTETS};
+use crate::sync::lock;
 use crate::types::Entry;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How long another holder of the directory may take to let go. A replica that was just shut down
@@ -27,6 +31,7 @@ pub(crate) struct SledEngine {
     tree: sled::Tree,
     /// sled's file, through a handle of ours: `fdatasync` works per inode.
     file: File,
+    reached: Mutex<Reached>,
 }
 
 impl SledEngine {
@@ -44,12 +49,35 @@ impl SledEngine {
             .write(true)
             .open(&path)
             .map_err(|e| DiskError::io("open", &path, e))?;
-        let engine = Self { dir, db, tree, file };
+        let reached = Mutex::new(Reached::open(data_dir)?);
+        let engine = Self { dir, db, tree, file, reached };
+        engine.check_owner(identity)?;
         if !identity.log_created {
             engine.sync_creation(data_dir)?;
             identity.mark_log_created()?;
         }
         Ok(engine)
+    }
+
+    /// A log moved here from another disk has another disk's votes.
+    fn check_owner(&self, identity: &Identity) -> Result<(), StartError> {
+        let expected = identity.incarnation;
+        match self.marker(markers::OWNER, markers::parse_incarnation)? {
+            Some(found) if found == expected => Ok(()),
+            Some(found) => Err(StartError::OtherLog { path: self.dir.clone(), found, expected }),
+            // New, or from before the owner was noted.
+            None => {
+                let value = markers::seal(markers::OWNER, &expected.to_le_bytes());
+                self.tree.insert(markers::OWNER, value).map_err(self.error("write"))?;
+                Ok(self.flush()?)
+            }
+        }
+    }
+
+    /// Waits for the device: sled's own flush does not.
+    fn flush(&self) -> Result<(), DiskError> {
+        self.db.flush().map_err(self.error("flush"))?;
+        self.file.sync_data().map_err(|e| DiskError::io("sync", self.dir.join("db"), e))
     }
 
     /// Everything that sled has created, and the directories that name it.
@@ -96,8 +124,7 @@ impl SledEngine {
             let (key, value) = record.map_err(self.error("read"))?;
             let parsed = markers::open(&key, &value).and_then(|content| {
                 let node_id = markers::peer_id(&key).ok_or("its key is malformed")?;
-                let incarnation = content.try_into().map_err(|_| "its length is wrong")?;
-                Ok((node_id, u64::from_le_bytes(incarnation)))
+                Ok((node_id, markers::parse_incarnation(content)?))
             });
             peers.push(parsed.map_err(|detail| self.corrupt(&key, detail))?);
         }
@@ -158,6 +185,12 @@ impl LogEngine for SledEngine {
         }
         let last = markers::entry_key(next.unwrap_or(first_wanted));
         assembly.finish().map_err(|detail| self.corrupt(&last, detail))?;
+        let end = next.unwrap_or(first_wanted);
+        lock(&self.reached).check(Bound { end, vote }).map_err(|detail| DiskError::Corrupt {
+            file: self.dir.clone(),
+            record: "the log".to_owned(),
+            detail,
+        })?;
         Ok(LogState { vote, committed, purged, peers: self.peers()?, leftovers })
     }
 
@@ -166,16 +199,23 @@ impl LogEngine for SledEngine {
         let put = |batch: &mut sled::Batch, key: &[u8], content: &[u8]| {
             batch.insert(key, markers::seal(key, content));
         };
+        let mut reached = lock(&self.reached);
         for write in writes {
             match write {
                 Write::Append(entries) => {
+                    if let Some(last) = entries.last() {
+                        reached.wrote_entries(last.log_id.index() + 1);
+                    }
                     for entry in entries {
                         for (key, value) in markers::seal_entry(&entry) {
                             batch.insert(key, value);
                         }
                     }
                 }
-                Write::Vote(vote) => put(&mut batch, markers::VOTE, &markers::emit_vote(&vote)),
+                Write::Vote(vote) => {
+                    reached.wrote_vote(vote);
+                    put(&mut batch, markers::VOTE, &markers::emit_vote(&vote));
+                }
                 Write::Committed(log_id) => {
                     put(&mut batch, markers::COMMITTED, &markers::emit_log_id(log_id.as_ref()));
                 }
@@ -188,6 +228,7 @@ impl LogEngine for SledEngine {
                 Write::Truncate(range) => {
                     let before = std::mem::take(&mut batch);
                     self.tree.apply_batch(before).map_err(self.error("write"))?;
+                    reached.lower(range.start)?;
                     self.truncate(&mut batch, range)?;
                 }
             }
@@ -196,8 +237,8 @@ impl LogEngine for SledEngine {
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        self.db.flush().map_err(self.error("flush"))?;
-        self.file.sync_data().map_err(|e| DiskError::io("sync", self.dir.join("db"), e))
+        self.flush()?;
+        lock(&self.reached).synced()
     }
 
     fn read(&self, range: Range<u64>) -> Result<Vec<Entry>, DiskError> {

@@ -69,7 +69,7 @@ fn open_with_cache(dir: &Path, cache_octets: usize) -> Result<Log, StartError> {
     Ok(Log::open(Arc::new(open_sled(dir)?), cache_octets)?)
 }
 
-fn open(dir: &Path) -> Result<Log, StartError> {
+pub(super) fn open(dir: &Path) -> Result<Log, StartError> {
     open_with_cache(dir, 1 << 20)
 }
 
@@ -102,22 +102,22 @@ fn openrafts_suite_passes_without_a_cache() {
     runtime.block_on(Suite::test_all(Builder { cache_octets: 0 })).unwrap();
 }
 
-fn log_id(term: u64, index: u64) -> LogId {
+pub(super) fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(openraft::impls::leader_id_adv::LeaderId { term, node_id: 1 }, index)
 }
 
-fn entry(term: u64, index: u64, octets: usize) -> Entry {
+pub(super) fn entry(term: u64, index: u64, octets: usize) -> Entry {
     let command = Bytes::from(vec![u8::try_from(index % 251).unwrap(); octets]);
     Entry::new(log_id(term, index), EntryPayload::Normal(Command(command)))
 }
 
-async fn append(log: &mut Log, entries: Vec<Entry>) -> io::Result<()> {
+pub(super) async fn append(log: &mut Log, entries: Vec<Entry>) -> io::Result<()> {
     let (done, flushed) = Types::oneshot();
     log.append(entries, IOFlushed::signal(done)).await?;
     flushed.await.unwrap()
 }
 
-async fn filled(dir: &Path) -> Log {
+pub(super) async fn filled(dir: &Path) -> Log {
     let mut log = open(dir).unwrap();
     log.save_vote(&Vote::new_committed(3, 1)).await.unwrap();
     append(&mut log, (1..=20).map(|index| entry(3, index, 100)).collect()).await.unwrap();

@@ -1,6 +1,7 @@
 //! The side that calls: one connection per peer and purpose, so that a snapshot or a large append
 //! never delays a heartbeat.
 
+use super::contact::Reachability;
 use super::convert;
 use super::guard::{Guard, Stranger};
 use super::snapshot_stream::{FeedError, feed};
@@ -30,7 +31,7 @@ use openraft::raft::{
 };
 use openraft::{BasicNode, OptionalSend, RPCTypes, RaftNetworkFactory};
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -59,11 +60,18 @@ pub(crate) struct Peers {
     endpoint: PeerEndpoint,
     /// As many as members times purposes: an address that changes replaces the old one.
     channels: Mutex<HashMap<(u64, Purpose), (String, Channel)>>,
+    /// As many as members.
+    reachability: Mutex<HashMap<u64, Arc<Reachability>>>,
 }
 
 impl Peers {
     pub(crate) fn new(guard: Guard, endpoint: PeerEndpoint) -> Self {
-        Self { guard, endpoint, channels: Mutex::new(HashMap::new()) }
+        Self {
+            guard,
+            endpoint,
+            channels: Mutex::new(HashMap::new()),
+            reachability: Mutex::new(HashMap::new()),
+        }
     }
 
     fn connect(&self, target: u64, address: &str, purpose: Purpose) -> Connection {
@@ -80,7 +88,12 @@ impl Peers {
                 .max_decoding_message_size(MESSAGE_OCTETS_MAX)
                 .max_encoding_message_size(MESSAGE_OCTETS_MAX)
         });
-        Connection { guard: self.guard.clone(), target, purpose, client }
+        let reachability = Arc::clone(
+            lock(&self.reachability)
+                .entry(target)
+                .or_insert_with(|| Arc::new(Reachability::new(target))),
+        );
+        Connection { guard: self.guard.clone(), target, purpose, client, reachability }
     }
 
     /// A channel that connects when it is used, and again when the connection is lost.
@@ -122,11 +135,15 @@ pub(crate) struct Connection {
     purpose: Purpose,
     /// Or why its address cannot be used.
     client: Result<RaftServiceClient<Channel>, String>,
+    reachability: Arc<Reachability>,
 }
 
 impl Connection {
     fn client(&self) -> Result<RaftServiceClient<Channel>, RpcError> {
-        self.client.clone().map_err(|e| RPCError::Unreachable(Unreachable::from_string(e)))
+        self.client.clone().map_err(|e| {
+            self.reachability.fails(&e);
+            RPCError::Unreachable(Unreachable::from_string(e))
+        })
     }
 
     /// Waits for an answer within the time, and checks who gave it.
@@ -137,16 +154,23 @@ impl Connection {
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, RpcError> {
         let response = match timeout(limit, call).await {
-            Ok(response) => response.map_err(|status| rpc_error(&status))?,
-            Err(_) => return Err(self.timed_out(action, limit)),
+            Ok(response) => response.map_err(|status| {
+                self.reachability.fails(&status);
+                rpc_error(&status)
+            })?,
+            Err(_) => {
+                self.reachability.fails(&"no answer in time");
+                return Err(self.timed_out(action, limit));
+            }
         };
         let checked = self.guard.check_answer(self.target, response.metadata()).await;
         checked.map_err(|stranger| self.refuse(&stranger))?;
+        self.reachability.answers();
         Ok(response.into_inner())
     }
 
     fn refuse(&self, stranger: &Stranger) -> RpcError {
-        tracing::warn!(target = self.target, %stranger, "a peer's answer is not taken");
+        self.reachability.fails(stranger);
         RPCError::Unreachable(Unreachable::new(stranger))
     }
 
@@ -161,10 +185,16 @@ impl Connection {
 
     /// A pipelined stream: requests go out as they come, answers come back in order. It is given
     /// up when an answer is owed for too long.
-    async fn pipeline<S>(&self, input: S) -> Result<AppendResults<'static>, RpcError>
+    async fn pipeline<S>(&self, mut input: S) -> Result<AppendResults<'static>, RpcError>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
+        // openraft pauses after an error while it makes the next request. A peer that refuses the
+        // connection would never ask for one, and openraft would try again at once, for ever.
+        let Some(first) = input.next().await else {
+            return Ok(Box::pin(futures_util::stream::empty()));
+        };
+        let input = futures_util::stream::once(ready(first)).chain(input);
         let mut client = self.client()?;
         let owed = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&owed);

@@ -7,6 +7,7 @@
 
 use crate::disk::{Identity, Log};
 use crate::error::DiskError;
+use crate::limits::PEERS_MAX;
 use crate::proto;
 use prost::Message as _;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -38,6 +39,8 @@ pub(crate) enum Stranger {
          was lost: remove it from the membership and add a new id"
     )]
     OtherDisk { node_id: u64 },
+    #[error("node {node_id} is new, and {PEERS_MAX} node ids are known already")]
+    TooMany { node_id: u64 },
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
@@ -119,6 +122,7 @@ impl Guard {
         match self.log.peer(node_id) {
             Some(known) if known == incarnation => Ok(()),
             Some(_) => Err(Stranger::OtherDisk { node_id }),
+            None if self.log.peer_count() >= PEERS_MAX => Err(Stranger::TooMany { node_id }),
             None => {
                 tracing::info!(node_id, "first contact with a peer");
                 Ok(self.log.remember_peer(node_id, incarnation).await?)
@@ -130,4 +134,69 @@ impl Guard {
 fn binary<M: prost::Message + Default>(metadata: &MetadataMap, name: &str) -> Option<M> {
     let octets = metadata.get_bin(name)?.to_bytes().ok()?;
     M::decode(octets).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RaftConfig;
+    use crate::disk::{SledEngine, claim};
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    fn guard(dir: &std::path::Path, cluster: &str, node_id: u64) -> Guard {
+        let config =
+            RaftConfig::new(node_id, dir.join(node_id.to_string()), cluster, BTreeMap::new());
+        let mut identity = claim(&config, node_id * 100).unwrap();
+        let engine = SledEngine::open(&config.data_dir, &mut identity).unwrap();
+        Guard::new(&identity, Log::open(Arc::new(engine), 1 << 20).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_caller_is_who_it_says_or_is_refused_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, mut two) = (guard(dir.path(), "blue", 1), guard(dir.path(), "blue", 2));
+        let call = |from: &Guard, target| from.sign_call(target, ()).metadata().clone();
+        assert_eq!(one.check_call(&call(&two, 1)).await, Ok(2));
+        assert_eq!(
+            one.check_call(&call(&two, 3)).await,
+            Err(Stranger::OtherNode { wanted: 3, ours: 1 })
+        );
+        assert_eq!(one.check_call(&MetadataMap::new()).await, Err(Stranger::Anonymous));
+        let foreign = guard(dir.path(), "green", 3);
+        assert!(matches!(
+            one.check_call(&call(&foreign, 1)).await,
+            Err(Stranger::OtherCluster { .. })
+        ));
+        // It came back with another disk.
+        two.incarnation += 1;
+        assert_eq!(one.check_call(&call(&two, 1)).await, Err(Stranger::OtherDisk { node_id: 2 }));
+        let answer = two.sign_answer(());
+        assert_eq!(
+            one.check_answer(2, answer.metadata()).await,
+            Err(Stranger::OtherDisk { node_id: 2 })
+        );
+        for guard in [one, two, foreign] {
+            guard.log.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn invented_node_ids_do_not_fill_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, mut caller) = (guard(dir.path(), "blue", 1), guard(dir.path(), "blue", 2));
+        let first = u64::try_from(PEERS_MAX).unwrap();
+        for node_id in 0..first {
+            one.log.remember_peer(node_id + 10, 1).await.unwrap();
+        }
+        caller.node_id = first + 10;
+        let call = caller.sign_call(1, ());
+        assert_eq!(
+            one.check_call(call.metadata()).await,
+            Err(Stranger::TooMany { node_id: first + 10 })
+        );
+        for guard in [one, caller] {
+            guard.log.close().await;
+        }
+    }
 }

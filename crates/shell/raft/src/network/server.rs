@@ -1,5 +1,6 @@
 //! The side that is called: checks who calls and hands the message to openraft.
 
+use super::contact::Heard;
 use super::convert;
 use super::guard::Guard;
 use crate::encoding::{Invalid, vote_from_proto, vote_to_proto};
@@ -15,7 +16,7 @@ use crate::types::{Snapshot, Types};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use openraft::Raft;
-use openraft::raft::AppendEntriesRequest;
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub(crate) struct PeerService<S: StateMachine> {
     guard: Guard,
     snapshots: Arc<SnapshotStore>,
     space: Arc<DiskSpace>,
+    heard: Arc<Heard>,
     /// One snapshot comes in at a time.
     receiving: Arc<Semaphore>,
     /// Ends the streams when this replica stops: a server that waits for its last request before
@@ -61,6 +63,7 @@ impl<S: StateMachine> Clone for PeerService<S> {
             guard: self.guard.clone(),
             snapshots: Arc::clone(&self.snapshots),
             space: Arc::clone(&self.space),
+            heard: Arc::clone(&self.heard),
             receiving: Arc::clone(&self.receiving),
             stopped: self.stopped.clone(),
         }
@@ -76,9 +79,18 @@ impl<S: StateMachine> PeerService<S> {
         guard: Guard,
         snapshots: Arc<SnapshotStore>,
         space: Arc<DiskSpace>,
+        heard: Arc<Heard>,
         stopped: watch::Receiver<Option<StopReason>>,
     ) -> Self {
-        Self { raft, guard, snapshots, space, receiving: Arc::new(Semaphore::new(1)), stopped }
+        Self {
+            raft,
+            guard,
+            snapshots,
+            space,
+            heard,
+            receiving: Arc::new(Semaphore::new(1)),
+            stopped,
+        }
     }
 
     async fn receive(
@@ -140,6 +152,13 @@ fn stopped(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
 
+/// Whoever appends leads, unless this replica has seen a later leader or candidate.
+fn note_leader(heard: &Heard, caller: u64, answer: &StreamAppendResult<Types>) {
+    if !matches!(answer, Err(StreamAppendError::HigherVote(_))) {
+        heard.note(caller);
+    }
+}
+
 /// Requests of one stream until the first that cannot be taken; the reason for the break is kept
 /// for the end of the answers.
 fn requests(
@@ -189,7 +208,7 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         &self,
         request: Request<proto::AppendRequest>,
     ) -> Result<Response<proto::AppendResponse>, Status> {
-        self.guard.check_call(request.metadata()).await?;
+        let leader = self.guard.check_call(request.metadata()).await?;
         let request = convert::to_append_request(request.into_inner()).map_err(invalid)?;
         if !request.entries.is_empty() {
             return Err(Status::invalid_argument("entries come in a stream"));
@@ -197,7 +216,9 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         let mut answers =
             Box::pin(self.raft.stream_append(futures_util::stream::once(ready(request))));
         let answer = answers.next().await.ok_or_else(|| stopped("this replica has stopped"))?;
-        Ok(self.guard.sign_answer(convert::append_response(&answer.map_err(stopped)?)))
+        let answer = answer.map_err(stopped)?;
+        note_leader(&self.heard, leader, &answer);
+        Ok(self.guard.sign_answer(convert::append_response(&answer)))
     }
 
     type StreamAppendStream = AppendResponses;
@@ -206,13 +227,17 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         &self,
         request: Request<Streaming<proto::AppendRequest>>,
     ) -> Result<Response<AppendResponses>, Status> {
-        self.guard.check_call(request.metadata()).await?;
+        let leader = self.guard.check_call(request.metadata()).await?;
         // The requests end with the answers: otherwise openraft's task would keep this stream, and
         // with it the server, until the caller lets go.
         let (answering, answered) = oneshot::channel::<()>();
+        let heard = Arc::clone(&self.heard);
         let requests = requests(request.into_inner(), Arc::clone(&self.space)).take_until(answered);
-        let answers = self.raft.stream_append(requests).map(|answer| match answer {
-            Ok(result) => Ok(convert::append_response(&result)),
+        let answers = self.raft.stream_append(requests).map(move |answer| match answer {
+            Ok(result) => {
+                note_leader(&heard, leader, &result);
+                Ok(convert::append_response(&result))
+            }
             Err(fatal) => Err(stopped(fatal)),
         });
         let mut stop = self.stopped.clone();

@@ -1,0 +1,124 @@
+//! With privileges, against the home agent made by hand: what it takes more than one host to see.
+//!
+//! ```text
+//! namespace "lan":   a host of the mobile network
+//! namespace "node":  TUN mn0 (home address) | lan0 | link-a, link-b: the foreign links
+//! namespace "net":   the routers of the foreign links | TUN ha0: home agents and home prefix |
+//!                    the correspondent node, an address of the kernel
+//! ```
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use homeport_hostnet::{Namespace, Network, Route, TemporaryNamespace, Tun, write_sysctl};
+use homeport_wire::{BaFlags, BuFlags};
+use mobile_node::{CareOfConfig, Config, MobileNode, TunConfig};
+
+use crate::home_agent::{CORRESPONDENT, HOME, HOME_AGENT};
+use crate::plain_agent::PlainAgent;
+use crate::tun::may_not;
+
+const SECOND_AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
+const AGENT_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const BEHIND: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x100, 1, 0, 0, 0, 7);
+
+struct Lab {
+    agent: PlainAgent,
+    node: TemporaryNamespace,
+    net: TemporaryNamespace,
+    lan: TemporaryNamespace,
+}
+
+async fn lab() -> Lab {
+    let [node, net, lan] =
+        ["mn", "net", "lan"].map(|label| TemporaryNamespace::create(label).unwrap());
+    for family in ["ipv4.ip_forward", "ipv6.conf.all.forwarding"] {
+        write_sysctl(&net.namespace(), &format!("net.{family}"), "1").unwrap();
+    }
+    let network = Network::open(&net.namespace()).unwrap();
+    let links = Network::open(&node.namespace()).unwrap();
+    network.link_up("lo").await.unwrap();
+    for letter in ['a', 'b'] {
+        let (router, link) = (format!("router-{letter}"), format!("link-{letter}"));
+        network.add_veth(&router, &link, &node.namespace()).await.unwrap();
+        let address = format!("2001:db8:{letter}::1/64").parse().unwrap();
+        network.add_address(&router, address).await.unwrap();
+        network.link_up(&router).await.unwrap();
+        links.link_up(&link).await.unwrap();
+    }
+    network.add_address("router-b", "192.0.2.1/24".parse().unwrap()).await.unwrap();
+    network.add_address("lo", format!("{CORRESPONDENT}/128").parse().unwrap()).await.unwrap();
+    network.add_address("lo", "203.0.113.9/32".parse().unwrap()).await.unwrap();
+    let tun = Tun::open(&net.namespace(), "ha0", 1500).unwrap();
+    let home = ["2001:db8:0:1::/64", "2001:db8:100::/56", "198.51.100.0/24"];
+    for prefix in home {
+        let route = Route::to(prefix.parse().unwrap()).device("ha0");
+        network.replace_route(&route).await.unwrap();
+    }
+    links.add_veth("lan0", "host0", &lan.namespace()).await.unwrap();
+    let host = Network::open(&lan.namespace()).unwrap();
+    links.add_address("lan0", "2001:db8:100:1::1/64".parse().unwrap()).await.unwrap();
+    links.link_up("lan0").await.unwrap();
+    host.add_address("host0", format!("{BEHIND}/64").parse().unwrap()).await.unwrap();
+    host.link_up("host0").await.unwrap();
+    let everywhere = Route::to("::/0".parse().unwrap());
+    let router = "2001:db8:100:1::1".parse().unwrap();
+    host.replace_route(&everywhere.via(router).device("host0")).await.unwrap();
+    let agent = PlainAgent::start(tun, [HOME_AGENT, SECOND_AGENT], AGENT_V4);
+    // The links' own addresses take a while: without them nobody asks for neighbours.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    Lab { agent, node, net, lan }
+}
+
+fn config(lab: &Lab) -> Config {
+    let mut config = Config::new(HOME, HOME_AGENT);
+    let netns = Some(lab.node.name().to_owned());
+    config.tun = Some(TunConfig { name: "mn0".to_owned(), netns, mtu: 1460 });
+    config.updates_per_second_max = 100;
+    let mut care_of = CareOfConfig::new(1, "2001:db8:a::11".parse().unwrap());
+    care_of.interface = Some("link-a".to_owned());
+    care_of.gateway = Some("2001:db8:a::1".parse().unwrap());
+    config.care_of.push(care_of);
+    config
+}
+
+async fn ping(namespace: &Namespace, from: &str, to: &str) -> Output {
+    let (namespace, mut command) = (namespace.clone(), Command::new("ping"));
+    command.args(["-c", "3", "-i", "0.2", "-W", "2", "-I", from, to]);
+    let run = move || namespace.run(|| command.output().unwrap()).unwrap();
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mobile_network_is_reached_both_ways_while_the_home_agent_serves_it() {
+    if may_not() {
+        return;
+    }
+    let lab = lab().await;
+    lab.agent.state().flags = BaFlags::MOBILE_ROUTER;
+    let mut config = config(&lab);
+    config.mobile_router = true;
+    config.mobile_network_prefixes = vec!["2001:db8:100::/56".parse().unwrap()];
+    let node = MobileNode::start(config).await.unwrap();
+    node.register(false).await.unwrap();
+    {
+        let state = lab.agent.state();
+        assert!(state.seen[0].flags.contains(BuFlags::MOBILE_ROUTER));
+        assert!(state.seen[0].options[0].contains("MobileNetworkPrefix"), "{:?}", state.seen);
+    }
+    let (behind, correspondent) = (BEHIND.to_string(), CORRESPONDENT.to_string());
+    let up = ping(&lab.lan.namespace(), &behind, &correspondent).await;
+    assert!(up.status.success(), "{up:?}");
+    let down = ping(&lab.net.namespace(), &correspondent, &behind).await;
+    assert!(down.status.success(), "{down:?}");
+
+    // The same home agent, but not serving routers any more: the host goes on, its network does not.
+    lab.agent.state().flags = BaFlags::default();
+    node.refresh(false).await.unwrap();
+    let up = ping(&lab.lan.namespace(), &behind, &correspondent).await;
+    assert!(!up.status.success(), "{up:?}");
+    let host = ping(&lab.node.namespace(), &HOME.to_string(), &correspondent).await;
+    assert!(host.status.success(), "{host:?}");
+    node.stop().await.unwrap();
+}

@@ -1,0 +1,290 @@
+//! The file `reached`: how far the log is known to be on the disk, kept beside sled.
+//!
+//! sled takes a damaged record of its file for the file's end, and what comes after it is gone
+//! without an error. A replica that forgets a vote or entries that it acknowledged can make the
+//! cluster lose them, so it must notice.
+//!
+//! ```text
+//! two slots of 512 octets, written in turn; the valid one with the greater serial counts
+//! octet  0..8   "HPREACHD"
+//!        8..16  serial, all numbers little endian
+//!       16..24  index after the last entry
+//!       24..32  term of the vote
+//!       32..40  node id of the vote
+//!       40      0 no vote, 1 a vote, 2 a vote for an elected leader
+//!       41..45  crc32c of all octets before it
+//! ```
+//!
+//! It names what was synced before, never more, so no crash makes it wrong. Nobody waits for it,
+//! and it is written at most ten times a second: what it finds missing is missing, but the newest
+//! entries may be missing without it.
+
+use super::file::sync_dir;
+use crate::error::DiskError;
+use crate::limits::REACHED_INTERVAL;
+use crate::types::Vote;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+const MAGIC: &[u8; 8] = b"HPREACHD";
+const SLOT_OCTETS: usize = 512;
+const SLOTS_AT: [u64; 2] = [0, 512];
+const SUM_AT: usize = 41;
+
+/// A lower bound of what the log holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Bound {
+    /// Index after the last entry.
+    pub(super) end: u64,
+    pub(super) vote: Option<Vote>,
+}
+
+pub(super) struct Reached {
+    file: File,
+    path: PathBuf,
+    serial: u64,
+    /// What the file says.
+    claimed: Bound,
+    claimed_at: Option<Instant>,
+    /// What sled was given.
+    written: Bound,
+    /// What sled has synced.
+    durable: Bound,
+}
+
+impl Reached {
+    /// Opens the file, or creates it: a disk from before it existed is taken as it is.
+    pub(super) fn open(data_dir: &Path) -> Result<Self, DiskError> {
+        let path = data_dir.join("reached");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|e| DiskError::io("open", &path, e))?;
+        let octets = std::fs::read(&path).map_err(|e| DiskError::io("read", &path, e))?;
+        let newest = octets.chunks(SLOT_OCTETS).filter_map(parse).max_by_key(|(serial, _)| *serial);
+        // Nothing but zeros: its creation was interrupted.
+        let fresh = octets.iter().all(|octet| *octet == 0);
+        if newest.is_none() && !fresh {
+            return Err(DiskError::Corrupt {
+                file: path,
+                record: "the record of what the log has reached".to_owned(),
+                detail: "neither of its copies has a valid checksum".to_owned(),
+            });
+        }
+        let (serial, claimed) = newest.unwrap_or_default();
+        let mut reached = Self {
+            file,
+            path,
+            serial,
+            claimed,
+            claimed_at: None,
+            written: claimed,
+            durable: claimed,
+        };
+        if fresh {
+            reached.claim(Bound::default())?;
+            sync_dir(data_dir).map_err(|e| DiskError::io("sync", data_dir, e))?;
+        }
+        Ok(reached)
+    }
+
+    /// Compares with what was found in the log; says what is missing.
+    pub(super) fn check(&mut self, found: Bound) -> Result<(), String> {
+        let Bound { end, vote } = self.claimed;
+        if found.end < end {
+            return Err(format!(
+                "it ends before index {}, but entries before index {end} were on the disk",
+                found.end
+            ));
+        }
+        if found.vote < vote {
+            let name = |vote: Option<Vote>| vote.map_or("none".to_owned(), |vote| vote.to_string());
+            return Err(format!(
+                "its vote is {}, but {} was on the disk",
+                name(found.vote),
+                name(vote)
+            ));
+        }
+        self.written = found;
+        self.durable = found;
+        Ok(())
+    }
+
+    pub(super) fn wrote_entries(&mut self, end: u64) {
+        self.written.end = end;
+    }
+
+    pub(super) fn wrote_vote(&mut self, vote: Vote) {
+        self.written.vote = Some(vote);
+    }
+
+    /// Entries from `end` on are about to be removed.
+    pub(super) fn lower(&mut self, end: u64) -> Result<(), DiskError> {
+        self.written.end = self.written.end.min(end);
+        self.durable.end = self.durable.end.min(end);
+        if self.claimed.end > end {
+            self.claim(Bound { end, ..self.claimed })?;
+        }
+        Ok(())
+    }
+
+    /// Everything that was written so far is durable now.
+    pub(super) fn synced(&mut self) -> Result<(), DiskError> {
+        self.durable = self.written;
+        let due = self.claimed_at.is_none_or(|at| at.elapsed() >= REACHED_INTERVAL);
+        // Votes are rare, and forgetting one is worst.
+        if self.durable.vote != self.claimed.vote || (due && self.durable != self.claimed) {
+            self.claim(self.durable)?;
+        }
+        Ok(())
+    }
+
+    fn claim(&mut self, bound: Bound) -> Result<(), DiskError> {
+        self.serial += 1;
+        let at = SLOTS_AT[usize::from(!self.serial.is_multiple_of(2))];
+        let mut slot = [0; SLOT_OCTETS];
+        slot[..SUM_AT + 4].copy_from_slice(&emit(self.serial, &bound));
+        self.file
+            .write_all_at(&slot, at)
+            .and_then(|()| self.file.sync_data())
+            .map_err(|e| DiskError::io("write", &self.path, e))?;
+        self.claimed = bound;
+        self.claimed_at = Some(Instant::now());
+        Ok(())
+    }
+}
+
+impl Drop for Reached {
+    fn drop(&mut self) {
+        if self.durable != self.claimed
+            && let Err(error) = self.claim(self.durable)
+        {
+            // The older bound is true as well.
+            tracing::warn!(%error, "the last bound of the log was not written");
+        }
+    }
+}
+
+fn emit(serial: u64, bound: &Bound) -> [u8; SUM_AT + 4] {
+    let (term, node_id, kind) = match &bound.vote {
+        None => (0, 0, 0),
+        Some(vote) => {
+            let leader = vote.leader_id();
+            (leader.term, leader.node_id, if vote.is_committed() { 2 } else { 1 })
+        }
+    };
+    let mut octets = [0; SUM_AT + 4];
+    octets[..8].copy_from_slice(MAGIC);
+    for (at, number) in [(8, serial), (16, bound.end), (24, term), (32, node_id)] {
+        octets[at..at + 8].copy_from_slice(&number.to_le_bytes());
+    }
+    octets[40] = kind;
+    let sum = crc32c::crc32c(&octets[..SUM_AT]);
+    octets[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
+    octets
+}
+
+fn parse(slot: &[u8]) -> Option<(u64, Bound)> {
+    let (content, sum) = slot.get(..SUM_AT + 4)?.split_at(SUM_AT);
+    if crc32c::crc32c(content).to_le_bytes() != sum {
+        return None;
+    }
+    let rest = content.strip_prefix(MAGIC)?;
+    let (serial, rest) = number(rest)?;
+    let (end, rest) = number(rest)?;
+    let (term, rest) = number(rest)?;
+    let (node_id, rest) = number(rest)?;
+    let vote = match rest {
+        [0] => None,
+        [1] => Some(Vote::new(term, node_id)),
+        [2] => Some(Vote::new_committed(term, node_id)),
+        _ => return None,
+    };
+    Some((serial, Bound { end, vote }))
+}
+
+fn number(octets: &[u8]) -> Option<(u64, &[u8])> {
+    let (head, rest) = octets.split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*head), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(end: u64, term: u64) -> Bound {
+        Bound { end, vote: Some(Vote::new_committed(term, 1)) }
+    }
+
+    fn wrote(reached: &mut Reached, bound: Bound) {
+        reached.wrote_entries(bound.end);
+        reached.wrote_vote(bound.vote.unwrap());
+        reached.synced().unwrap();
+    }
+
+    #[test]
+    fn a_log_that_went_back_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reached = Reached::open(dir.path()).unwrap();
+        reached.check(Bound::default()).unwrap();
+        wrote(&mut reached, bound(21, 3));
+        drop(reached);
+        let mut reached = Reached::open(dir.path()).unwrap();
+        let shorter = reached.check(bound(20, 3)).unwrap_err();
+        assert!(shorter.contains("index 20") && shorter.contains("index 21"), "{shorter}");
+        assert!(reached.check(bound(21, 2)).unwrap_err().contains("vote"));
+        assert!(reached.check(Bound { end: 21, vote: None }).unwrap_err().contains("vote"));
+        reached.check(bound(21, 3)).unwrap();
+        reached.check(bound(30, 4)).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_synced_is_not_claimed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reached = Reached::open(dir.path()).unwrap();
+        wrote(&mut reached, bound(21, 3));
+        reached.wrote_entries(50);
+        reached.wrote_vote(Vote::new(9, 9));
+        drop(reached);
+        Reached::open(dir.path()).unwrap().check(bound(21, 3)).unwrap();
+    }
+
+    #[test]
+    fn a_truncated_log_may_be_shorter() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reached = Reached::open(dir.path()).unwrap();
+        wrote(&mut reached, bound(21, 3));
+        reached.lower(11).unwrap();
+        drop(reached);
+        Reached::open(dir.path()).unwrap().check(bound(11, 3)).unwrap();
+    }
+
+    #[test]
+    fn one_damaged_copy_leaves_an_older_bound_and_two_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reached = Reached::open(dir.path()).unwrap();
+        wrote(&mut reached, bound(21, 3));
+        wrote(&mut reached, bound(31, 4));
+        drop(reached);
+        let path = dir.path().join("reached");
+        let good = std::fs::read(&path).unwrap();
+        for at in [16, 528] {
+            let mut octets = good.clone();
+            octets[at] ^= 1;
+            std::fs::write(&path, &octets).unwrap();
+            let end = Reached::open(dir.path()).unwrap().claimed.end;
+            assert!([21, 31].contains(&end));
+        }
+        let mut octets = good;
+        octets[16] ^= 1;
+        octets[528] ^= 1;
+        std::fs::write(&path, &octets).unwrap();
+        let error = Reached::open(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("reached"), "{error}");
+    }
+}

@@ -1,0 +1,152 @@
+//! sled's file as a crash or a bad device may leave it.
+
+use super::tests::{append, entry, filled, log_id, open};
+use super::{Log, SledEngine, claim};
+use crate::config::RaftConfig;
+use crate::error::StartError;
+use crate::types::{Entry, Vote};
+use openraft::RaftLogReader as _;
+use openraft::storage::RaftLogStorage as _;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use tempfile::TempDir;
+
+const CUTS: usize = 16;
+const FLIPS: usize = 48;
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// A disk before and after the writes that the crash interrupts, and where they differ.
+struct Interrupted {
+    before: TempDir,
+    old: Vec<u8>,
+    new: Vec<u8>,
+    changed: Range<usize>,
+    /// The bound after all of them.
+    reached: Vec<u8>,
+}
+
+fn later_entries() -> Vec<Entry> {
+    (21..=40).map(|index| entry(4, index, 3000)).collect()
+}
+
+async fn interrupted() -> Interrupted {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = filled(dir.path()).await;
+    let before = tempfile::tempdir().unwrap();
+    copy(dir.path(), before.path());
+    append(&mut log, later_entries()).await.unwrap();
+    log.save_vote(&Vote::new_committed(5, 1)).await.unwrap();
+    // Not closed before: sled tidies up when it is.
+    let new = std::fs::read(dir.path().join("log/db")).unwrap();
+    let reached = std::fs::read(dir.path().join("reached")).unwrap();
+    log.close().await;
+    let mut old = std::fs::read(before.path().join("log/db")).unwrap();
+    old.resize(new.len().max(old.len()), 0);
+    let differs = |at: &usize| old[*at] != new[*at];
+    let first = (0..new.len()).find(differs).unwrap();
+    let last = (0..new.len()).rfind(differs).unwrap();
+    Interrupted { before, old, new, changed: first..last + 1, reached }
+}
+
+impl Interrupted {
+    /// The disk with only a part of what changed.
+    fn disk(&self, octets: &[u8]) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        copy(self.before.path(), dir.path());
+        std::fs::write(dir.path().join("log/db"), octets).unwrap();
+        dir
+    }
+}
+
+async fn content(log: &mut Log) -> (Option<Vote>, Vec<Entry>) {
+    (log.read_vote().await.unwrap(), log.try_get_log_entries(..).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_half_written_tail_costs_nothing_that_was_acknowledged() {
+    let disk = interrupted().await;
+    let acknowledged: Vec<_> = (1..=20).map(|index| entry(3, index, 100)).collect();
+    let mut all = acknowledged.clone();
+    all.extend(later_entries());
+    let mut lengths = Vec::new();
+    for (cut, garbage) in (0..=CUTS).flat_map(|cut| [(cut, false), (cut, true)]) {
+        let Range { start, end } = disk.changed;
+        let reached = start + (end - start) * cut / CUTS;
+        let mut octets = disk.old.clone();
+        octets[start..reached].copy_from_slice(&disk.new[start..reached]);
+        if garbage {
+            octets[reached..end].fill(0xa5);
+        }
+        let torn = disk.disk(&octets);
+        let mut log = open(torn.path()).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
+        let (vote, entries) = content(&mut log).await;
+        assert!(entries.len() >= acknowledged.len(), "cut {cut}: {} entries", entries.len());
+        assert_eq!(entries, all[..entries.len()], "cut {cut}");
+        // What was written later is there only if everything before it is.
+        let expected = if vote == Some(Vote::new_committed(5, 1)) { 40 } else { entries.len() };
+        assert_eq!(entries.len(), expected, "cut {cut}");
+        assert!(vote >= Some(Vote::new_committed(3, 1)), "cut {cut}: {vote:?}");
+        lengths.push(entries.len());
+
+        // It can be written on.
+        let next = u64::try_from(entries.len()).unwrap() + 1;
+        append(&mut log, vec![entry(6, next, 10)]).await.unwrap();
+        log.close().await;
+        let mut log = open(torn.path()).unwrap();
+        assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(log_id(6, next)));
+        log.close().await;
+    }
+    assert_eq!((lengths.first(), lengths.last()), (Some(&20), Some(&40)));
+}
+
+#[tokio::test]
+async fn a_log_of_another_disk_is_refused() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    filled(ours.path()).await.close().await;
+    let mut identity =
+        claim(&RaftConfig::new(1, theirs.path(), "blue", BTreeMap::new()), 8).unwrap();
+    drop(SledEngine::open(theirs.path(), &mut identity).unwrap());
+    std::fs::remove_dir_all(ours.path().join("log")).unwrap();
+    copy(&theirs.path().join("log"), &ours.path().join("log"));
+    let error = open(ours.path()).err().unwrap();
+    assert!(matches!(error, StartError::OtherLog { found: 8, expected: 7, .. }), "{error}");
+    assert!(error.to_string().contains("incarnation"), "{error}");
+}
+
+// sled takes the damaged record for the end of its file, and would go on without the rest.
+#[tokio::test]
+async fn damage_in_sleds_file_is_not_taken_for_its_end() {
+    let disk = interrupted().await;
+    let mut refused = 0;
+    for step in 0..FLIPS {
+        let mut octets = disk.new.clone();
+        octets[disk.changed.end * step / FLIPS] ^= 0x10;
+        let damaged = disk.disk(&octets);
+        std::fs::write(damaged.path().join("reached"), &disk.reached).unwrap();
+        match open(damaged.path()) {
+            Ok(mut log) => {
+                let (vote, entries) = content(&mut log).await;
+                assert_eq!((vote, entries.len()), (Some(Vote::new_committed(5, 1)), 40), "{step}");
+                log.close().await;
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("new node id"), "{step}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > FLIPS / 2, "{refused} of {FLIPS}");
+}

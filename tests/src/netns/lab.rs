@@ -1,0 +1,230 @@
+//! The laboratory of one case.
+
+use std::net::Ipv6Addr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use homeport_api::admin::subscribers_client::SubscribersClient;
+use homeport_api::admin::{CreateSubscriberRequest, HomeBindings, Subscriber};
+use homeport_hostnet::Namespace;
+use mobile_node::{AuthenticationConfig, CareOfConfig, Config, TunConfig};
+
+use super::capture::{Capture, Frame};
+use super::ping::{Ping, Pinged, ping};
+use super::raw::RawLink;
+use super::{Figure, Outcome};
+use crate::dev::{DevCluster, Namespaces, channel_to};
+use crate::eventually;
+use crate::updates::HOME_AGENT;
+
+/// The mobile node's home address.
+pub(super) const HOME: &str = "2001:db8:0:1::100";
+/// The home agent.
+pub(super) const AGENT: &str = "2001:db8:0:1::1";
+/// The home agent's IPv4 address.
+pub(super) const AGENT_IPV4: &str = "198.51.100.1";
+/// The correspondent node.
+pub(super) const CORRESPONDENT: &str = "2001:db8:f::99";
+/// The router on every foreign link.
+const ROUTER: &str = "fe80::1";
+/// Interface of a forwarder towards the router.
+const UPLINK: &str = "uplink";
+const SPI: u32 = 0x100;
+const NAI: &str = "mn1@example.com";
+const KEY: [u8; 16] = *b"homeport-e2e-key";
+
+/// The cluster, its network, and what is measured and captured there.
+pub(super) struct Lab {
+    pub(super) cluster: DevCluster,
+    pub(super) namespaces: Namespaces,
+    authenticated: bool,
+    /// The home agent's UDP port: 4191, unless something else on this machine has it.
+    pub(super) udp_port: u16,
+    captures: Vec<Capture>,
+    figures: Vec<Figure>,
+    frames_decoded: u32,
+    frames_malformed: u32,
+}
+
+impl Lab {
+    /// Starts it and waits until the home agent answers the correspondent node.
+    pub(super) async fn start(authentication: &str) -> Result<Self> {
+        let cluster = DevCluster::start_in_namespaces(authentication).await?;
+        let endpoints = cluster.endpoints()?;
+        let namespaces = endpoints.namespaces.context("there are no namespaces")?;
+        let mut captures = Vec::new();
+        for forwarder in endpoints.forwarders {
+            let namespace = forwarder.netns.context("a forwarder without a namespace")?;
+            captures.push(Capture::start(&namespace, UPLINK, cluster.data_dir()).await?);
+        }
+        let lab = Self {
+            cluster,
+            namespaces,
+            authenticated: authentication == "mn-ha",
+            udp_port: endpoints.udp.port(),
+            captures,
+            figures: Vec::new(),
+            frames_decoded: 0,
+            frames_malformed: 0,
+        };
+        eventually("the home agent", async || {
+            let seen = lab.ping_from_correspondent(AGENT).await?;
+            ensure!(seen.lost == 0, "{seen:?}");
+            Ok(())
+        })
+        .await?;
+        if lab.authenticated {
+            lab.subscribe().await?;
+        }
+        Ok(lab)
+    }
+
+    async fn subscribe(&self) -> Result<()> {
+        let subscriber = Subscriber {
+            home_address: HOME.to_owned(),
+            nai: NAI.to_owned(),
+            spi: SPI,
+            key: KEY.to_vec().into(),
+            ..Subscriber::default()
+        };
+        let mut client = SubscribersClient::new(channel_to(&self.cluster.leader().await?).await?);
+        let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+        client.create_subscriber(request).await?;
+        Ok(())
+    }
+
+    /// A mobile node without care-of addresses.
+    pub(super) fn node(&self) -> Result<Config> {
+        let mut config = Config::new(HOME.parse()?, HOME_AGENT);
+        let netns = Some(self.namespaces.mobile_node.clone());
+        config.tun = Some(TunConfig { name: "mn0".to_owned(), netns, mtu: 1460 });
+        config.home_agent_v4 = Some(AGENT_IPV4.parse()?);
+        config.home_agent_port = self.udp_port;
+        config.updates_per_second_max = 100;
+        config.authentication = self.authenticated.then(|| AuthenticationConfig {
+            spi: SPI,
+            key: KEY.iter().map(|octet| format!("{octet:02x}")).collect(),
+            nai: NAI.to_owned(),
+            mesg_id: true,
+        });
+        Ok(config)
+    }
+
+    /// Files of this case go there.
+    pub(super) fn directory(&self) -> &Path {
+        self.cluster.data_dir()
+    }
+
+    /// The correspondent node's kernel pings the home address until it is told to stop.
+    pub(super) fn keep_pinging(&self) -> Result<Ping> {
+        Ping::start(&self.namespaces.correspondent, HOME, self.directory())
+    }
+
+    /// Five echo requests of the correspondent node's kernel.
+    pub(super) async fn ping_from_correspondent(&self, destination: &str) -> Result<Pinged> {
+        ping(&self.namespaces.correspondent, &[destination], self.directory()).await
+    }
+
+    /// Five echo requests of the mobile node's kernel from its home address.
+    pub(super) async fn ping_from_home(&self) -> Result<Pinged> {
+        let arguments = ["-I", HOME, CORRESPONDENT];
+        ping(&self.namespaces.mobile_node, &arguments, self.directory()).await
+    }
+
+    /// The kernels reach each other, both ways, without a loss.
+    pub(super) async fn expect_both_ways(&self) -> Result<()> {
+        let down = self.ping_from_correspondent(HOME).await?;
+        ensure!(down.lost == 0, "from the correspondent node: {down:?}");
+        let up = self.ping_from_home().await?;
+        ensure!(up.lost == 0, "from the home address: {up:?}");
+        Ok(())
+    }
+
+    /// The store holds nothing of the node, and nothing reaches it.
+    pub(super) async fn expect_gone(&self) -> Result<()> {
+        let left = self.bindings().await?.bindings;
+        ensure!(left.is_empty(), "the store still holds {left:?}");
+        let seen = self.ping_from_correspondent(HOME).await?;
+        ensure!(seen.replies.is_empty(), "packets still flow: {seen:?}");
+        Ok(())
+    }
+
+    /// What the store holds of the home address.
+    pub(super) async fn bindings(&self) -> Result<HomeBindings> {
+        self.cluster.bindings(HOME).await
+    }
+
+    /// A foreign link of the test's own.
+    pub(super) async fn raw_link(&self) -> Result<RawLink> {
+        RawLink::open(&self.namespaces.router).await
+    }
+
+    /// Notes a measured value.
+    pub(super) fn figure(&mut self, name: &'static str, value: f64, unit: &'static str) {
+        self.figures.push(Figure { name, value, unit });
+    }
+
+    /// Ends the captures; what the forwarders sent and got. Each frame must be sound.
+    pub(super) fn decode(&mut self) -> Result<Vec<Frame>> {
+        let mut frames = Vec::new();
+        for capture in std::mem::take(&mut self.captures) {
+            frames.extend(capture.decode(self.udp_port)?);
+        }
+        let unsound: Vec<&Frame> = frames.iter().filter(|frame| !frame.is_sound()).collect();
+        self.frames_decoded = u32::try_from(frames.len())?;
+        self.frames_malformed = u32::try_from(unsound.len())?;
+        ensure!(!frames.is_empty(), "nothing was captured");
+        ensure!(unsound.is_empty(), "frames that are not sound: {unsound:#?}");
+        Ok(frames)
+    }
+
+    /// The end of the case.
+    pub(super) fn outcome(self, result: Result<()>) -> Outcome {
+        let Self { figures, frames_decoded, frames_malformed, .. } = self;
+        Outcome { result, figures, frames_decoded, frames_malformed }
+    }
+}
+
+/// A care-of address on a foreign link.
+pub(super) fn care_of(bid: u16, link: &str, address: &str) -> Result<CareOfConfig> {
+    let mut care_of = CareOfConfig::new(bid, address.parse()?);
+    care_of.interface = Some(link.to_owned());
+    care_of.gateway = Some(ROUTER.parse()?);
+    Ok(care_of)
+}
+
+/// At least one frame is like that.
+pub(super) fn expect(frames: &[Frame], what: &str, is: impl Fn(&Frame) -> bool) -> Result<()> {
+    if frames.iter().any(is) {
+        return Ok(());
+    }
+    let signalling: Vec<&Frame> =
+        frames.iter().filter(|frame| !frame.all("mip6.mhtype").is_empty()).collect();
+    bail!("no frame with {what} among {}; signalling was {signalling:#?}", frames.len())
+}
+
+/// No frame is like that.
+pub(super) fn expect_none(frames: &[Frame], what: &str, is: impl Fn(&Frame) -> bool) -> Result<()> {
+    match frames.iter().find(|frame| is(frame)) {
+        Some(frame) => bail!("{what}: {frame:#?}"),
+        None => Ok(()),
+    }
+}
+
+/// An address as tshark prints it.
+pub(super) fn text(address: Ipv6Addr) -> String {
+    address.to_string()
+}
+
+/// Deletes the namespaces that a `homeport dev` of this process id has left behind.
+pub(crate) fn remove_namespaces_of(pid: u32) {
+    let Ok(names) = std::fs::read_dir("/run/netns") else { return };
+    for name in names.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        if name.starts_with("homeport-")
+            && name.contains(&format!("-{pid}-"))
+            && let Err(error) = Namespace::delete(&name)
+        {
+            eprintln!("{name}: {error}");
+        }
+    }
+}

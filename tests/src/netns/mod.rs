@@ -1,0 +1,185 @@
+//! The home agent end to end: a mobile node that roams foreign links, the kernels of the mobile node and
+//! of a correspondent node, each in a network namespace, and tshark as the judge of every frame.
+//!
+//! ```text
+//!  correspondent ---\            /-- link-a --\
+//!  raw0 (the test) -- router ---+--- link-b --- mobile node
+//!                     |    |     \-- link-c --/
+//!        captured:  uplink uplink
+//!              forwarder-1 forwarder-2 -- front-ends -- store
+//! ```
+//!
+//! `homeport dev` makes the namespaces and the cluster. The tests run each [`Case`] for its assertions,
+//! `cargo xtask e2e` for the figures too. Needs root, `tshark`, `tcpdump` and `ping`.
+
+mod binding_proof;
+mod capture;
+mod handover;
+mod kills;
+mod lab;
+mod legacy;
+mod multiple;
+mod ping;
+mod raw;
+mod spoofed;
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use self::lab::Lab;
+pub(crate) use self::lab::remove_namespaces_of;
+
+/// A story with an end that is checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Case {
+    /// A handover from one link to another and de-registration, under the correspondent node's ping.
+    Handover,
+    /// Three care-of addresses in one Binding Update, one moved, one de-registered.
+    Multiple,
+    /// Packets out of tunnels that belong to no binding.
+    Spoofed,
+    /// Echo requests with a Home Address option.
+    BindingProof,
+    /// A node of RFC 6275, which knows no BID.
+    Plain,
+    /// A node with an IPv4 care-of address.
+    Ipv4,
+    /// SIGKILL of the forwarder that carries the packets.
+    ForwarderKill,
+    /// SIGKILL of the front-end that serves the node.
+    FrontEndKill,
+}
+
+/// One measured value.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Figure {
+    /// What was measured.
+    pub name: &'static str,
+    /// How much.
+    pub value: f64,
+    /// Of what.
+    pub unit: &'static str,
+}
+
+/// How a case ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// An error where anything was not as it should be.
+    pub result: Result<()>,
+    /// What was measured.
+    pub figures: Vec<Figure>,
+    /// Frames on the forwarders' links that tshark decoded.
+    pub frames_decoded: u32,
+    /// Those that it finds malformed, wrong in their checksum, or warns about.
+    pub frames_malformed: u32,
+}
+
+impl Case {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Handover,
+        Self::Multiple,
+        Self::Spoofed,
+        Self::BindingProof,
+        Self::Plain,
+        Self::Ipv4,
+        Self::ForwarderKill,
+        Self::FrontEndKill,
+    ];
+
+    /// The case in a few words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Handover => "handover and de-registration",
+            Self::Multiple => "three care-of addresses",
+            Self::Spoofed => "spoofed tunnels",
+            Self::BindingProof => "proof of a binding",
+            Self::Plain => "a node without BIDs",
+            Self::Ipv4 => "an IPv4 care-of address",
+            Self::ForwarderKill => "a forwarder is killed",
+            Self::FrontEndKill => "a front-end is killed",
+        }
+    }
+
+    /// How nodes prove who they are.
+    const fn authentication(self) -> &'static str {
+        match self {
+            Self::Handover | Self::Multiple => "mn-ha",
+            _ => "none",
+        }
+    }
+
+    /// Runs it in a laboratory of its own, which is gone afterwards.
+    pub async fn run(self) -> Outcome {
+        let mut lab = match Lab::start(self.authentication()).await {
+            Ok(lab) => lab,
+            Err(error) => {
+                let result = Err(error.context("the laboratory"));
+                let (figures, frames_decoded, frames_malformed) = (Vec::new(), 0, 0);
+                return Outcome { result, figures, frames_decoded, frames_malformed };
+            }
+        };
+        let told = match self {
+            Self::Handover => handover::tell(&mut lab).await,
+            Self::Multiple => multiple::tell(&mut lab).await,
+            Self::Spoofed => spoofed::tell(&mut lab).await,
+            Self::BindingProof => binding_proof::tell(&mut lab).await,
+            Self::Plain => legacy::tell_plain(&mut lab).await,
+            Self::Ipv4 => legacy::tell_ipv4(&mut lab).await,
+            Self::ForwarderKill => kills::tell_forwarder(&mut lab).await,
+            Self::FrontEndKill => kills::tell_front_end(&mut lab).await,
+        };
+        let result = told.map_err(|error| error.context(lab.cluster.logs()));
+        lab.outcome(result)
+    }
+}
+
+/// Runs a case as a test: skipped, and loudly, where the host does not let us.
+///
+/// # Errors
+/// What was not as it should be.
+pub async fn test(case: Case) -> Result<()> {
+    if let Err(reason) = possible() {
+        // Not by the macro: the test harness would keep that to itself.
+        writeln!(std::io::stderr(), "\n*** SKIPPED {}: {reason}\n", case.name())?;
+        return Ok(());
+    }
+    let outcome = case.run().await;
+    for Figure { name, value, unit } in &outcome.figures {
+        println!("{name}: {value} {unit}");
+    }
+    println!("{} frames decoded", outcome.frames_decoded);
+    outcome.result
+}
+
+/// Whether the cases can run here.
+///
+/// # Errors
+/// Why not.
+pub fn possible() -> Result<()> {
+    homeport_hostnet::privileges()?;
+    for program in ["tshark", "tcpdump", "ping"] {
+        let mut command = Command::new(program);
+        command.arg(if program == "ping" { "-V" } else { "--version" });
+        if command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+            bail!("{program} is not installed (`cargo xtask packages` as root installs it)");
+        }
+    }
+    Ok(())
+}
+
+/// Sends a signal to a process that is ours.
+fn signal(name: &str, pid: u32) -> Result<()> {
+    let status = Command::new("kill").arg(name).arg(pid.to_string()).status()?;
+    anyhow::ensure!(status.success(), "kill {name} {pid}");
+    Ok(())
+}
+
+/// The middle one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}

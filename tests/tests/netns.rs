@@ -1,0 +1,44 @@
+//! End to end in network namespaces. Needs root, `tshark`, `tcpdump` and `ping`; says so where it may not.
+
+use anyhow::Result;
+use homeport_tests::netns::{self, Case};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handover_and_deregistration_under_a_kernels_ping() -> Result<()> {
+    netns::test(Case::Handover).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_care_of_addresses_one_moves_one_goes() -> Result<()> {
+    netns::test(Case::Multiple).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spoofed_tunnels_are_dropped_and_counted() -> Result<()> {
+    netns::test(Case::Spoofed).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn home_address_option_is_believed_with_a_binding_only() -> Result<()> {
+    netns::test(Case::BindingProof).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_without_bids_registers_and_moves() -> Result<()> {
+    netns::test(Case::Plain).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ipv4_care_of_addresses_go_in_udp() -> Result<()> {
+    netns::test(Case::Ipv4).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_forwarder_is_replaced_and_comes_back_with_the_same_table() -> Result<()> {
+    netns::test(Case::ForwarderKill).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_front_end_costs_no_data() -> Result<()> {
+    netns::test(Case::FrontEndKill).await
+}

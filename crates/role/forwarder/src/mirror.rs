@@ -7,7 +7,8 @@ use homeport_api::{
 };
 use homeport_binding as core;
 use homeport_forwarding::{
-    CareOf, Forwarding, ForwardingBinding, HomeEntry, HomePrefix, Millis, Table,
+    CareOf, Flow, FlowAction, Forwarding, ForwardingBinding, HomeEntry, HomePrefix, Millis,
+    MobileNetwork, MobileNetworkV4, Table,
 };
 
 /// Where the table stands.
@@ -139,7 +140,7 @@ fn home_prefix(message: binding::HomePrefix) -> Result<HomePrefix, Invalid> {
         prefix_len: record.prefix.len(),
         home_agent: record.home_agent,
         home_agent_v4: record.home_agent_ipv4,
-        pool_v4: None,
+        pool_v4: record.ipv4_pool.map(network_v4),
     })
 }
 
@@ -166,7 +167,8 @@ fn home_entry(home: &core::Home, to_local: impl Fn(core::LogTime) -> Millis) -> 
         bid: *bid,
         care_of: match binding.care_of {
             core::CareOf::Ipv6(address) => CareOf::V6(address),
-            core::CareOf::Ipv4 { address, port, .. } => CareOf::V4 { address, port },
+            core::CareOf::Ipv4 { address, port, udp: true, .. } => CareOf::V4 { address, port },
+            core::CareOf::Ipv4 { address, udp: false, .. } => CareOf::V4Direct(address),
         },
         priority: binding.priority,
         verified: binding.verified.0,
@@ -176,5 +178,24 @@ fn home_entry(home: &core::Home, to_local: impl Fn(core::LogTime) -> Millis) -> 
     });
     // The home prefix names the home agent's IPv4 address; a copy here would have to follow its
     // changes.
-    HomeEntry::new(home.home_agent, bindings.collect())
+    let flows = home.flows.iter().map(|(fid, flow)| Flow {
+        fid: *fid,
+        priority: flow.priority,
+        selector: flow.selector.clone(),
+        action: FlowAction::Forward(flow.bids.clone()),
+    });
+    HomeEntry {
+        networks: home.mobile_networks.iter().map(network).collect(),
+        networks_v4: home.ipv4_home_address.map(network_v4).into_iter().collect(),
+        flows: flows.collect(),
+        ..HomeEntry::new(home.home_agent, bindings.collect())
+    }
+}
+
+fn network(prefix: &core::Ipv6Prefix) -> MobileNetwork {
+    MobileNetwork { prefix: prefix.address(), prefix_len: prefix.len() }
+}
+
+fn network_v4(prefix: core::Ipv4Prefix) -> MobileNetworkV4 {
+    MobileNetworkV4 { prefix: prefix.address(), prefix_len: prefix.len() }
 }

@@ -1,6 +1,6 @@
 //! The mirror: feed messages in, table out.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_api::{
     binding, convert,
@@ -195,6 +195,70 @@ fn ends_are_those_of_the_stores_clock() {
     late.log_time_ms += 3_600_000;
     fixture.at(9_000, late);
     assert_eq!(fixture.goes_to(9_000, 0x300), None);
+}
+
+#[test]
+fn everything_that_is_reached_through_a_home_address_comes_with_it() {
+    let mut router = home_change(0x100, 1, 60);
+    let record = router.home.as_mut().unwrap();
+    let mut second = record.bindings[0].clone();
+    second.bid = Some(2);
+    let direct = binding::Ipv4CareOf {
+        address: convert::ipv4_octets(Ipv4Addr::new(203, 0, 113, 20)),
+        port: 4191,
+        announced: convert::ipv4_octets(Ipv4Addr::new(203, 0, 113, 20)),
+        without_udp: true,
+    };
+    let address = Some(binding::care_of_address::Address::Ipv4(direct));
+    second.care_of = Some(binding::CareOfAddress { address });
+    second.priority = 9;
+    record.bindings[0].priority = 5;
+    record.bindings.push(second);
+    let network: Ipv6Addr = "2001:db8:100::".parse().unwrap();
+    record.mobile_networks =
+        vec![binding::Ipv6Prefix { prefix: convert::ipv6_octets(network), prefix_len: 48 }];
+    let address_v4 = Ipv4Addr::new(198, 51, 100, 77);
+    record.ipv4_home_address =
+        Some(binding::Ipv4Prefix { prefix: convert::ipv4_octets(address_v4), prefix_len: 32 });
+    // To port 5060 by BID 2 (flags: start of the destination port and of the next header).
+    let selector =
+        binding::TrafficSelector { format: 2, octets: vec![0, 0x22, 0, 0, 0x13, 0xc4, 17].into() };
+    record.flows = vec![binding::FlowBinding {
+        fid: 4,
+        priority: 10,
+        bids: vec![2],
+        selector: Some(selector),
+    }];
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.at(0, snapshot(1, vec![router])).refused, 0);
+
+    let node: Ipv6Addr = "2001:db8:100::7".parse().unwrap();
+    for destination in [home(0x100), node] {
+        let udp = |port: [u8; 2]| {
+            let payload = [0, 9, port[0], port[1], 0, 8, 0, 0];
+            PacketBuilder::new(CORRESPONDENT, destination).build(protocol::UDP, &payload)
+        };
+        let other = fixture.forwarding.handle(Millis(0), Ingress::Ip(&udp([0, 80])));
+        assert!(matches!(other.as_slice(), [Action::SendIpv6(_)]), "{other:?}");
+        let flow = fixture.forwarding.handle(Millis(0), Ingress::Ip(&udp([0x13, 0xc4])));
+        // The prefix names no IPv4 address of the home agent.
+        let expected = Action::Drop(homeport_forwarding::DropReason::NoHomeAgentIpv4);
+        assert_eq!(flow, [expected]);
+    }
+    let v4 = homeport_wire::encapsulate_v4(
+        &[0; 8],
+        protocol::UDP,
+        Ipv4Addr::new(192, 0, 2, 9),
+        address_v4,
+        64,
+        0,
+    );
+    let actions = fixture.forwarding.handle(Millis(0), Ingress::Ip(&v4));
+    let [Action::SendIpv6(outer)] = actions.as_slice() else { panic!("{actions:?}") };
+    assert_eq!(walk(outer).unwrap().upper, protocol::IPV4);
+    assert!(fixture.at(0, message(2, vec![gone(0x100)])).reached);
+    assert_eq!(fixture.forwarding.table().networks(), []);
+    assert_eq!(fixture.forwarding.table().networks_v4(), []);
 }
 
 #[test]

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod fakes;
+mod networks;
 mod tun;
 mod udp;

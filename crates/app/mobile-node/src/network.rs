@@ -82,7 +82,7 @@ impl TunNetwork {
         let rule = Rule::look_up(table).from(address).priority(RULE_PRIORITY);
         match care_of.address {
             IpAddr::V6(v6) => {
-                self.network.add_proxy_neighbour(interface, v6).await?;
+                self.network.add_proxy_neighbour(interface, v6, false).await?;
                 self.network.replace_route(&Route::to(address).device(&self.tun)).await?;
             }
             IpAddr::V4(_) => {

@@ -65,6 +65,12 @@ impl Served {
         moved
     }
 
+    /// The addresses of home agents; true for those that are one node's, false for anycast.
+    pub(crate) fn home_agents(&self) -> impl Iterator<Item = (Ipv6Addr, bool)> {
+        let both = |prefix: &HomePrefix| [(prefix.home_agent, true), (prefix.anycast(), false)];
+        self.prefixes.iter().flat_map(both)
+    }
+
     /// The destinations that lead here. A network inside another needs no route of its own, which
     /// keeps them few: pools and aggregates cover most.
     fn destinations(&self) -> BTreeSet<IpNet> {

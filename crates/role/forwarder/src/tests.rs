@@ -85,7 +85,7 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        Self { forwarding: Forwarding::new(Rules::default()), mirror: Mirror::default() }
+        Self { forwarding: Forwarding::new(Rules::default()), mirror: Mirror::new(true) }
     }
 
     fn at(&mut self, now_ms: u64, message: WatchResponse) -> Applied {

@@ -27,6 +27,7 @@
 mod error;
 mod link;
 mod namespace;
+mod neighbour;
 mod privileges;
 mod route;
 mod tun;
@@ -35,6 +36,7 @@ mod udp;
 pub use error::Error;
 pub use link::Network;
 pub use namespace::{Namespace, TemporaryNamespace, run_in_namespace, write_sysctl};
+pub use neighbour::AllNodes;
 pub use privileges::{Unprivileged, privileges};
 pub use route::{Route, RouteKind, Rule};
 pub use tun::Tun;

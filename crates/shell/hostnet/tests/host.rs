@@ -190,7 +190,7 @@ async fn two_namespaces_are_joined_by_a_pair_of_interfaces() {
     let behind = Route::to("2001:db8:a::11/128".parse().unwrap()).device("hp0");
     peer.replace_route(&behind).await.unwrap();
     let address = "2001:db8:a::11".parse().unwrap();
-    peer.add_proxy_neighbour("right", address).await.unwrap();
+    peer.add_proxy_neighbour("right", address, false).await.unwrap();
     let socket = udp_in(&here, "[2001:db8:a::1]:0");
     socket.send_to(b"to the TUN", "[2001:db8:a::11]:7").unwrap();
     let mut packet = [0; 2000];

@@ -122,11 +122,12 @@ impl Neighbours {
             let settled = self.settle(&wanted).await;
             self.advertise();
             let now_ms = self.clock.now_ms();
-            let ends = defended.borrow().values().map(|defence| defence.until_ms).min();
+            let ends = defended.borrow().values().map(|defence| defence.until_ms);
+            let ends = ends.filter(|ends| *ends > now_ms).min();
             let retry = (!settled).then(|| now_ms.saturating_add(retry_ms()));
             let advertisements = self.installed.values().filter(|it| it.left > 0);
             let next = advertisements.map(|it| it.next_ms).min();
-            let due = [ends.filter(|ends| *ends > now_ms), retry, next].into_iter().flatten().min();
+            let due = [ends, retry, next].into_iter().flatten().min();
             tokio::select! {
                 changed = defended.changed() => if changed.is_err() {
                     return;
@@ -207,15 +208,19 @@ impl Neighbours {
     /// Tells all nodes what is due, so that they send packets for these addresses here from now on.
     fn advertise(&mut self) {
         let now_ms = self.clock.now_ms();
-        let due = self.installed.iter_mut().filter(|(_, it)| it.left > 0 && it.next_ms <= now_ms);
-        for (address, installed) in due.take(limits::ADVERTISEMENTS_PER_WAKE_MAX) {
+        let next_ms = now_ms.saturating_add(millis(limits::NEIGHBOUR_RETRANSMISSION));
+        let mut due =
+            self.installed.iter_mut().filter(|(_, it)| it.left > 0 && it.next_ms <= now_ms);
+        for (address, installed) in due.by_ref().take(limits::ADVERTISEMENTS_PER_WAKE_MAX) {
             let message = advertisement(*address, installed.router, &self.link_layer_address);
-            match self.all_nodes.send(&message) {
-                Ok(()) => installed.left = installed.left.saturating_sub(1),
-                // The link may be down, or its own address not ready: it stays due.
-                Err(error) => tracing::warn!(%error, "an advertisement is not sent"),
+            installed.next_ms = next_ms;
+            if let Err(error) = self.all_nodes.send(&message) {
+                // The link may be down, or its own address not ready: everything stays due.
+                tracing::warn!(%error, "advertisements are not sent");
+                due.for_each(|(_, installed)| installed.next_ms = next_ms);
+                return;
             }
-            installed.next_ms = now_ms.saturating_add(millis(limits::NEIGHBOUR_RETRANSMISSION));
+            installed.left = installed.left.saturating_sub(1);
         }
     }
 }

@@ -9,7 +9,10 @@ use homeport_api::{
 use homeport_forwarding::{Action, Config as Rules, Forwarding, Ingress, Millis};
 use homeport_wire::{PacketBuilder, protocol, walk};
 
-use crate::mirror::{Applied, Mirror};
+use crate::{
+    mirror::{Applied, Mirror},
+    neighbours::{Change, Defence, Defended},
+};
 
 const PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0);
 const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1);
@@ -259,6 +262,51 @@ fn everything_that_is_reached_through_a_home_address_comes_with_it() {
     assert!(fixture.at(0, message(2, vec![gone(0x100)])).reached);
     assert_eq!(fixture.forwarding.table().networks(), []);
     assert_eq!(fixture.forwarding.table().networks_v4(), []);
+}
+
+#[test]
+fn what_is_answered_for_on_a_home_link() {
+    let at_home = |host| {
+        let mut change = home_change(host, 1, 60);
+        let binding = &mut change.home.as_mut().unwrap().bindings[0];
+        binding.home = true;
+        binding.link_layer_address = vec![2, 0, 0, 0, 0, 7].into();
+        let address =
+            Some(binding::care_of_address::Address::Ipv6(convert::ipv6_octets(home(host))));
+        binding.care_of = Some(binding::CareOfAddress { address });
+        change
+    };
+    let mut router = home_change(0x200, 2, 60);
+    router.home.as_mut().unwrap().mobile_router = true;
+    // Its home address lies in its own mobile network: nobody looks for it on the link.
+    let mut elsewhere = home_change(0x300, 3, 60);
+    let far = convert::ipv6_octets("2001:db8:100::1".parse().unwrap());
+    elsewhere.home_address = far.clone();
+    elsewhere.home.as_mut().unwrap().home_address = far;
+
+    let mut fixture = Fixture::new();
+    let changes = vec![home_change(0x100, 1, 60), router, elsewhere, at_home(0x400)];
+    fixture.at(5_000, snapshot(1, changes.clone()));
+    let until_ms = 65_000;
+    let plain = Defence { router: false, until_ms, at_home: None };
+    let served = Defence { at_home: Some(vec![2, 0, 0, 0, 0, 7]), ..plain.clone() };
+    let expected = Defended::from([
+        (home(0x100), plain.clone()),
+        (home(0x200), Defence { router: true, ..plain.clone() }),
+        (home(0x400), served),
+    ]);
+    assert_eq!(fixture.mirror.take_defended(), [Change::Whole(expected)]);
+    fixture.at(5_000, message(2, vec![gone(0x200)]));
+    assert_eq!(fixture.mirror.take_defended(), [Change::One(home(0x200), None)]);
+
+    // Where the home agent is the only router, a node that is there speaks for itself.
+    let mut alone = snapshot(3, vec![home_change(0x100, 1, 60), at_home(0x400)]);
+    alone.home_prefixes[0].home_prefix.as_mut().unwrap().only_router = true;
+    fixture.at(5_000, alone);
+    let expected = Defended::from([(home(0x100), plain)]);
+    assert_eq!(fixture.mirror.take_defended(), [Change::Whole(expected)]);
+    fixture.at(5_000, message(4, vec![at_home(0x100)]));
+    assert_eq!(fixture.mirror.take_defended(), [Change::One(home(0x100), None)]);
 }
 
 #[test]

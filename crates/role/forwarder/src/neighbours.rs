@@ -122,8 +122,7 @@ impl Neighbours {
             let settled = self.settle(&wanted).await;
             self.advertise();
             let now_ms = self.clock.now_ms();
-            let ends = defended.borrow().values().map(|defence| defence.until_ms);
-            let ends = ends.filter(|ends| *ends > now_ms).min();
+            let ends = next_end(&defended.borrow(), now_ms);
             let retry = (!settled).then(|| now_ms.saturating_add(retry_ms()));
             let advertisements = self.installed.values().filter(|it| it.left > 0);
             let next = advertisements.map(|it| it.next_ms).min();
@@ -225,6 +224,11 @@ impl Neighbours {
     }
 }
 
+/// When the next of them ends that has not ended yet.
+fn next_end(defended: &Defended, now_ms: u64) -> Option<u64> {
+    defended.values().map(|defence| defence.until_ms).filter(|until_ms| *until_ms > now_ms).min()
+}
+
 fn retry_ms() -> u64 {
     millis(limits::ROUTES_RETRY_PAUSE)
 }
@@ -303,6 +307,13 @@ mod tests {
         assert!(!Change::One(address, Some(defence.clone())).apply(&mut defended));
         assert_eq!(wanted(&defended, &Served::default(), 99).len(), 1);
         assert_eq!(wanted(&defended, &Served::default(), 100).len(), 0);
+        let later = Defence { until_ms: 200, ..defence };
+        let other = "2001:db8:0:1::101".parse().unwrap();
+        assert!(Change::One(other, Some(later)).apply(&mut defended));
+        assert_eq!(
+            [99, 100, 200].map(|now| next_end(&defended, now)),
+            [Some(100), Some(200), None]
+        );
         assert!(Change::Whole(Defended::new()).apply(&mut defended));
         assert!(!Change::One(address, None).apply(&mut defended));
     }

@@ -230,6 +230,7 @@ fn defence(
     to_local: impl Fn(core::LogTime) -> Millis,
 ) -> Option<Defence> {
     let prefix = table.prefix_of(home_address)?;
+    let pool = prefix.pool_v4;
     let prefix = core::Ipv6Prefix::new(prefix.prefix, prefix.prefix_len)?;
     let at_home = home.bindings.values().find_map(|binding| binding.home.as_ref());
     if at_home.is_some() && only_routers.contains(&prefix) {
@@ -239,6 +240,11 @@ fn defence(
     let address = at_home.map(|at_home| at_home.link_layer_address.clone());
     Some(Defence {
         router: home.mobile_router,
+        address_v4: home.ipv4_home_address.and_then(|address| {
+            let pool = pool.and_then(|it| core::Ipv4Prefix::new(it.prefix, it.prefix_len))?;
+            let is_of_the_link = address.len() == 32 && pool.contains(address.address());
+            is_of_the_link.then_some(address.address())
+        }),
         until_ms: ends,
         at_home: address.filter(|address| !address.is_empty()),
     })

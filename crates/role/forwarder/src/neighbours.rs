@@ -1,8 +1,8 @@
 //! The real home link: answers for mobile nodes that are away (RFC 6275 §10.4.1).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv6Addr,
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
@@ -25,6 +25,8 @@ pub(crate) type Defended = BTreeMap<Ipv6Addr, Defence>;
 pub(crate) struct Defence {
     /// R flag of the answers: a mobile router (RFC 3963 §6.2).
     pub(crate) router: bool,
+    /// Its IPv4 home address, when that is of the link too (RFC 5555 §4.1: proxy ARP).
+    pub(crate) address_v4: Option<Ipv4Addr>,
     /// The end of the last binding, on the engine's clock.
     pub(crate) until_ms: u64,
     /// Where a mobile node that is at home, but must not speak for itself, gets its packets
@@ -66,7 +68,7 @@ pub(crate) struct Neighbours {
     all_nodes: AllNodes,
     link_layer_address: Vec<u8>,
     clock: Monotonic,
-    installed: BTreeMap<Ipv6Addr, Installed>,
+    installed: BTreeMap<IpAddr, Installed>,
     count: Gauge,
 }
 
@@ -85,7 +87,8 @@ struct Installed {
 struct Wanted {
     router: bool,
     at_home: Option<Vec<u8>>,
-    /// Told to all nodes: an anycast address is not (RFC 4861 §7.2.7).
+    /// Told to all nodes: an anycast address is not (RFC 4861 §7.2.7), nor is one of IPv4, for which
+    /// nodes ask again soon.
     announced: bool,
 }
 
@@ -140,12 +143,12 @@ impl Neighbours {
     }
 
     /// Makes the link like `wanted`; false when something could not be done.
-    async fn settle(&mut self, wanted: &BTreeMap<Ipv6Addr, Wanted>) -> bool {
+    async fn settle(&mut self, wanted: &BTreeMap<IpAddr, Wanted>) -> bool {
         let mut settled = true;
-        let other = |address: &Ipv6Addr, it: &Installed| {
+        let other = |address: &IpAddr, it: &Installed| {
             wanted.get(address).is_none_or(|w| w.router != it.router || w.at_home != it.at_home)
         };
-        let gone: Vec<Ipv6Addr> = self
+        let gone: Vec<IpAddr> = self
             .installed
             .iter()
             .filter(|(address, it)| other(address, it))
@@ -168,7 +171,7 @@ impl Neighbours {
         settled
     }
 
-    async fn answer_for(&mut self, address: Ipv6Addr, wanted: &Wanted) -> bool {
+    async fn answer_for(&mut self, address: IpAddr, wanted: &Wanted) -> bool {
         let mut done = self.network.add_proxy_neighbour(&self.link, address, wanted.router).await;
         if let (Ok(()), Some(at_home)) = (&done, &wanted.at_home) {
             done = self.network.add_neighbour(&self.link, address, at_home).await;
@@ -185,7 +188,7 @@ impl Neighbours {
     }
 
     /// Answers for an address no more.
-    async fn leave(&mut self, address: Ipv6Addr) -> bool {
+    async fn leave(&mut self, address: IpAddr) -> bool {
         let Some(installed) = self.installed.get(&address) else { return true };
         let mut done = vec![self.network.delete_proxy_neighbour(&self.link, address).await];
         if installed.at_home.is_some() {
@@ -211,6 +214,7 @@ impl Neighbours {
         let mut due =
             self.installed.iter_mut().filter(|(_, it)| it.left > 0 && it.next_ms <= now_ms);
         for (address, installed) in due.by_ref().take(limits::ADVERTISEMENTS_PER_WAKE_MAX) {
+            let IpAddr::V6(address) = address else { continue };
             let message = advertisement(*address, installed.router, &self.link_layer_address);
             installed.next_ms = next_ms;
             if let Err(error) = self.all_nodes.send(&message) {
@@ -247,14 +251,17 @@ async fn until(due_ms: Option<u64>, now_ms: u64) {
 
 /// All addresses to answer for at a moment: home addresses whose bindings have not all ended, and
 /// the home agent's own, which no interface of the host has.
-fn wanted(defended: &Defended, served: &Served, now_ms: u64) -> BTreeMap<Ipv6Addr, Wanted> {
+fn wanted(defended: &Defended, served: &Served, now_ms: u64) -> BTreeMap<IpAddr, Wanted> {
     let mut wanted = BTreeMap::new();
     for (address, defence) in defended.iter().filter(|(_, defence)| defence.until_ms > now_ms) {
         let (router, at_home) = (defence.router, defence.at_home.clone());
-        wanted.insert(*address, Wanted { router, at_home, announced: true });
+        if let Some(address_v4) = defence.address_v4 {
+            let at_home = at_home.clone();
+            wanted.insert(address_v4.into(), Wanted { router, at_home, announced: false });
+        }
+        wanted.insert((*address).into(), Wanted { router, at_home, announced: true });
     }
-    let home_agents: BTreeSet<(Ipv6Addr, bool)> = served.home_agents().collect();
-    for (address, announced) in home_agents {
+    for (address, announced) in served.home_agents() {
         wanted.insert(address, Wanted { router: true, at_home: None, announced });
     }
     wanted
@@ -301,7 +308,7 @@ mod tests {
     #[test]
     fn what_has_ended_is_not_answered_for() {
         let address = "2001:db8:0:1::100".parse().unwrap();
-        let defence = Defence { router: false, until_ms: 100, at_home: None };
+        let defence = Defence { router: false, address_v4: None, until_ms: 100, at_home: None };
         let mut defended = Defended::new();
         assert!(Change::One(address, Some(defence.clone())).apply(&mut defended));
         assert!(!Change::One(address, Some(defence.clone())).apply(&mut defended));
@@ -310,6 +317,10 @@ mod tests {
         let later = Defence { until_ms: 200, ..defence };
         let other = "2001:db8:0:1::101".parse().unwrap();
         assert!(Change::One(other, Some(later)).apply(&mut defended));
+        let address_v4 = Some(Ipv4Addr::new(198, 51, 100, 77));
+        let both = Defence { router: false, address_v4, until_ms: 100, at_home: None };
+        let both = Defended::from([(address, both)]);
+        assert_eq!(wanted(&both, &Served::default(), 99).len(), 2);
         assert_eq!(
             [99, 100, 200].map(|now| next_end(&defended, now)),
             [Some(100), Some(200), None]

@@ -288,7 +288,7 @@ fn what_is_answered_for_on_a_home_link() {
     let changes = vec![home_change(0x100, 1, 60), router, elsewhere, at_home(0x400)];
     fixture.at(5_000, snapshot(1, changes.clone()));
     let until_ms = 65_000;
-    let plain = Defence { router: false, until_ms, at_home: None };
+    let plain = Defence { router: false, address_v4: None, until_ms, at_home: None };
     let served = Defence { at_home: Some(vec![2, 0, 0, 0, 0, 7]), ..plain.clone() };
     let expected = Defended::from([
         (home(0x100), plain.clone()),

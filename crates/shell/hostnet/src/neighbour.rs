@@ -24,24 +24,28 @@ use crate::{
 };
 
 impl Network {
-    /// Lets the kernel answer neighbour solicitations on `link` for an address that is elsewhere,
-    /// and switches that on for the interface, without the random delay (RFC 4861 §7.2.8) that
-    /// spreads several proxies of one address. `router` is the R flag of the answers. The kernel
-    /// keeps these in a list: not for many.
+    /// Lets the kernel answer neighbour solicitations, or ARP requests, on `link` for an address
+    /// that is elsewhere, and switches that on for the interface, without the random delay
+    /// (RFC 4861 §7.2.8) that spreads several proxies of one address. `router` is the R flag of the
+    /// answers. The kernel keeps these in a list: not for many.
     pub async fn add_proxy_neighbour(
         &self,
         link: &str,
-        address: Ipv6Addr,
+        address: IpAddr,
         router: bool,
     ) -> Result<(), Error> {
-        write_sysctl(self.namespace(), &format!("net/ipv6/conf/{link}/proxy_ndp"), "1")?;
-        write_sysctl(self.namespace(), &format!("net/ipv6/neigh/{link}/proxy_delay"), "0")?;
+        if address.is_ipv6() {
+            write_sysctl(self.namespace(), &format!("net/ipv6/conf/{link}/proxy_ndp"), "1")?;
+        }
+        let family = if address.is_ipv6() { "ipv6" } else { "ipv4" };
+        let delay = format!("net/{family}/neigh/{link}/proxy_delay");
+        write_sysctl(self.namespace(), &delay, "0")?;
         let index = self.link_index(link).await?;
         let mut message = proxy_message(index, address);
         if router {
             message.header.flags |= NeighbourFlags::Router;
         }
-        let mut request = self.handle.neighbours().add(index, IpAddr::V6(address));
+        let mut request = self.handle.neighbours().add(index, address);
         *request.message_mut() = message;
         request.replace().execute().await.map_err(|error| {
             let object = format!("proxy neighbour {address} on {}", self.link_object(link));
@@ -50,7 +54,7 @@ impl Network {
     }
 
     /// Ends that.
-    pub async fn delete_proxy_neighbour(&self, link: &str, address: Ipv6Addr) -> Result<(), Error> {
+    pub async fn delete_proxy_neighbour(&self, link: &str, address: IpAddr) -> Result<(), Error> {
         let index = self.link_index(link).await?;
         let message = proxy_message(index, address);
         self.handle.neighbours().del(message).execute().await.map_err(|error| {
@@ -64,14 +68,14 @@ impl Network {
     pub async fn add_neighbour(
         &self,
         link: &str,
-        address: Ipv6Addr,
+        address: IpAddr,
         link_layer_address: &[u8],
     ) -> Result<(), Error> {
         let index = self.link_index(link).await?;
         let request = self
             .handle
             .neighbours()
-            .add(index, IpAddr::V6(address))
+            .add(index, address)
             .state(NeighbourState::Permanent)
             .link_layer_address(link_layer_address)
             .replace();
@@ -82,7 +86,7 @@ impl Network {
     }
 
     /// Ends that: the next packet asks again.
-    pub async fn delete_neighbour(&self, link: &str, address: Ipv6Addr) -> Result<(), Error> {
+    pub async fn delete_neighbour(&self, link: &str, address: IpAddr) -> Result<(), Error> {
         let index = self.link_index(link).await?;
         let message = neighbour_message(index, address);
         self.handle.neighbours().del(message).execute().await.map_err(|error| {
@@ -106,15 +110,19 @@ impl Network {
     }
 }
 
-fn neighbour_message(index: u32, address: Ipv6Addr) -> NeighbourMessage {
+fn neighbour_message(index: u32, address: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Inet6;
+    let (family, address) = match address {
+        IpAddr::V4(address) => (AddressFamily::Inet, NeighbourAddress::Inet(address)),
+        IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
+    };
+    message.header.family = family;
     message.header.ifindex = index;
-    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)));
+    message.attributes.push(NeighbourAttribute::Destination(address));
     message
 }
 
-fn proxy_message(index: u32, address: Ipv6Addr) -> NeighbourMessage {
+fn proxy_message(index: u32, address: IpAddr) -> NeighbourMessage {
     let mut message = neighbour_message(index, address);
     message.header.flags = NeighbourFlags::Proxy;
     message

@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket},
     process::Command,
     time::Duration,
 };
@@ -191,7 +191,7 @@ async fn two_namespaces_are_joined_by_a_pair_of_interfaces() {
     write_sysctl(&there, "net.ipv6.conf.all.forwarding", "1").unwrap();
     let behind = Route::to("2001:db8:a::11/128".parse().unwrap()).device("hp0");
     peer.replace_route(&behind).await.unwrap();
-    let address = "2001:db8:a::11".parse().unwrap();
+    let address: IpAddr = "2001:db8:a::11".parse().unwrap();
     peer.add_proxy_neighbour("right", address, false).await.unwrap();
     let socket = udp_in(&here, "[2001:db8:a::1]:0");
     socket.send_to(b"to the TUN", "[2001:db8:a::11]:7").unwrap();
@@ -263,7 +263,7 @@ async fn who_answers_for_an_address_says_so_asked_and_unasked() {
         [("2001:db8:a::12", false, 0x40), ("2001:db8:a::13", true, 0xc0)]
     {
         let address: Ipv6Addr = address.parse().unwrap();
-        peer.add_proxy_neighbour("right", address, router).await.unwrap();
+        peer.add_proxy_neighbour("right", address.into(), router).await.unwrap();
         let socket = udp_in(&here, "[2001:db8:a::1]:0");
         socket.send_to(b"?", SocketAddr::from((address, 7))).unwrap();
         let heard = advertisement(&mut listener);
@@ -272,11 +272,23 @@ async fn who_answers_for_an_address_says_so_asked_and_unasked() {
         assert_eq!((&heard[24..26], &heard[26..]), (&[2, 1][..], &mac[..]));
         let mut packet = [0; 2000];
         within("packet in the TUN", unicast(&tun, &mut packet)).await;
-        peer.delete_proxy_neighbour("right", address).await.unwrap();
+        peer.delete_proxy_neighbour("right", address.into()).await.unwrap();
     }
 
+    // The same by ARP.
+    network.add_address("left", "192.0.2.1/24".parse().unwrap()).await.unwrap();
+    write_sysctl(&there, "net.ipv4.ip_forward", "1").unwrap();
+    peer.replace_route(&Route::to("192.0.2.0/24".parse().unwrap()).device("hp0")).await.unwrap();
+    let address: IpAddr = "192.0.2.12".parse().unwrap();
+    peer.add_proxy_neighbour("right", address, false).await.unwrap();
+    udp_in(&here, "192.0.2.1:0").send_to(b"by ARP", SocketAddr::from((address, 7))).unwrap();
+    let mut packet = [0; 2000];
+    let len = within("IPv4 packet in the TUN", unicast(&tun, &mut packet)).await;
+    assert_eq!((packet[0] >> 4, &packet[28..len]), (4, &b"by ARP"[..]));
+    peer.delete_proxy_neighbour("right", address).await.unwrap();
+
     // A fixed neighbour takes the place of an answer.
-    let silent: Ipv6Addr = "2001:db8:a::14".parse().unwrap();
+    let silent: IpAddr = "2001:db8:a::14".parse().unwrap();
     network.add_neighbour("left", silent, &mac).await.unwrap();
     let socket = udp_in(&here, "[2001:db8:a::1]:0");
     socket.send_to(b"unasked", SocketAddr::from((silent, 7))).unwrap();

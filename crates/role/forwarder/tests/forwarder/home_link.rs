@@ -19,8 +19,8 @@ const HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x99);
 const SECOND: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x101);
 const AT_HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x102);
 const DEFENDED: &str = "homeport_forwarder_defended";
-/// The home agent's address and the anycast address.
-const OF_THE_HOME_AGENT: f64 = 2.0;
+/// The home agent's two addresses and the anycast address.
+const OF_THE_HOME_AGENT: f64 = 3.0;
 
 /// A socket of the host on the home link.
 fn socket(host: &Namespace, address: Ipv6Addr) -> UdpSocket {

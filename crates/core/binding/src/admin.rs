@@ -15,6 +15,8 @@ use crate::verdict::{Outcome, Refusal, RefusalKind};
 
 /// RFC 4285 §5.1: parameter indexes below are reserved.
 const SPI_MIN: u32 = 256;
+/// Shortest lifetime that the wire can carry, in seconds.
+const LIFETIME_SECS_WIRE_MIN: u32 = 4;
 /// Longest lifetime that the wire can carry, in seconds (RFC 6275 §6.1.7).
 const LIFETIME_SECS_WIRE_MAX: u32 = 262_140;
 /// Longest refresh interval behind a NAT, in seconds: no NAT keeps a mapping for longer than a day.
@@ -363,10 +365,20 @@ fn check_home_prefix(record: &HomePrefix) -> Result<(), Refusal> {
             return invalid("home_agent_ipv4", format!("{address} is not unicast and routable"));
         }
     }
-    if !(4..=LIFETIME_SECS_WIRE_MAX).contains(&record.lifetime_max_secs) {
+    if !(LIFETIME_SECS_WIRE_MIN..=LIFETIME_SECS_WIRE_MAX).contains(&record.lifetime_max_secs) {
         let message =
             format!("{} s is not in 4..={LIFETIME_SECS_WIRE_MAX} s", record.lifetime_max_secs);
         return invalid("lifetime_max_secs", message);
+    }
+    if record.valid_lifetime_secs < LIFETIME_SECS_WIRE_MIN {
+        let message =
+            format!("{} s is less than {LIFETIME_SECS_WIRE_MIN} s", record.valid_lifetime_secs);
+        return invalid("valid_lifetime_secs", message);
+    }
+    if record.preferred_lifetime_secs > record.valid_lifetime_secs {
+        let (preferred, valid) = (record.preferred_lifetime_secs, record.valid_lifetime_secs);
+        let message = format!("{preferred} s is longer than the valid lifetime of {valid} s");
+        return invalid("preferred_lifetime_secs", message);
     }
     if !(1..=NAT_KEEPALIVE_SECS_MAX).contains(&record.nat_keepalive_secs) {
         let message =

@@ -1,6 +1,7 @@
 //! The golden packets: `tests/golden`.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use homeport_wire::walk;
 
 /// The IP packets of a capture, by its path under `tests/golden`; an Ethernet header is taken off.
 ///
@@ -43,4 +44,26 @@ pub fn vector(id: &str) -> Result<Vec<u8>> {
         u8::from_str_radix(&pair, 16).context("not hexadecimal")
     };
     digits.chunks(2).map(octet).collect()
+}
+
+/// An acknowledgement out of the vectors as a home agent without key management makes it: the vectors
+/// have K set, here it is clear, and the one's complement of the checksum says so.
+///
+/// # Errors
+/// When there is no such vector, or K is not set in it.
+pub fn vector_without_k(id: &str) -> Result<Vec<u8>> {
+    const K: u8 = 0x80;
+    let mut packet = vector(id)?;
+    let at = walk(&packet)?.upper_offset;
+    let mobility_header = packet.get_mut(at..).context("the packet is cut off")?;
+    let [_, _, _, _, high, low, _, flags, ..] = mobility_header else {
+        bail!("the Mobility Header is cut off");
+    };
+    ensure!(*flags & K != 0, "K is not set");
+    *flags &= !K;
+    // K counts 0x0080 in the sum of sixteen-bit words; what is carried out comes back in.
+    let sum = u32::from(u16::from_be_bytes([*high, *low])) + u32::from(K);
+    let sum = u16::try_from((sum & 0xffff) + (sum >> 16))?;
+    [*high, *low] = sum.to_be_bytes();
+    Ok(packet)
 }

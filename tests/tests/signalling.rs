@@ -1,17 +1,19 @@
 //! Golden packets through a front-end and three store replicas over gRPC.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use homeport_api::admin::bindings_client::BindingsClient;
 use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
+use homeport_api::admin::subscribers_client::SubscribersClient;
 use homeport_api::admin::{
-    Authentication, CreateHomePrefixRequest, GetHomeBindingsRequest, HomeBindings, HomePrefix,
+    Authentication, CreateHomePrefixRequest, CreateSubscriberRequest, DeleteSubscriberRequest,
+    FlowBinding, GetHomeBindingsRequest, HomeBindings, HomePrefix, Subscriber,
 };
-use homeport_tests::golden::{capture, vector};
+use homeport_tests::golden::{capture, vector, vector_without_k};
 use homeport_tests::updates::acknowledgement;
-use homeport_tests::{Cluster, eventually};
+use homeport_tests::{Cluster, eventually, udp_outer};
 use homeport_wire::walk;
 
 /// No answer within this means that none was sent.
@@ -68,6 +70,69 @@ async fn captured_mobile_node_is_served() -> Result<()> {
     // Prefix solicitations are not served yet: silence, and the stream goes on.
     front_end.send(&f1[2], None).await?;
     ensure!(front_end.receive(SILENCE).await.is_err(), "a solicitation was answered");
+    Ok(())
+}
+
+/// V12, V16 and V18, with what an operator has to provision for them; each starts without bindings.
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_of_mobile_routers_dual_stack_and_flows() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    cluster.create_home_prefix(Authentication::None).await?;
+    let mut front_end = cluster.front_end().await?;
+    let mut subscribers = SubscribersClient::new(cluster.leader_channel().await?);
+    let home_address = "2001:db8:0:1::100";
+    let owning = |networks: &[&str], ipv4: &str| Subscriber {
+        home_address: home_address.to_owned(),
+        mobile_networks: networks.iter().map(|&network| network.to_owned()).collect(),
+        ipv4_home_address: ipv4.to_owned(),
+        ..Subscriber::default()
+    };
+    let peer = (Ipv4Addr::new(203, 0, 113, 9), 40_001);
+    let outer = udp_outer(peer, (Ipv4Addr::new(198, 51, 100, 1), 4191));
+    // IPv4 and UDP headers are the forwarder's.
+    let inner = |packet: Vec<u8>| packet[28..].to_vec();
+    let rows = [
+        (owning(&["2001:db8:100::/56"], ""), vector("V12")?, vector_without_k("V13")?, None),
+        (owning(&[], "198.51.100.77"), inner(vector("V16")?), inner(vector("V17")?), Some(outer)),
+        (owning(&[], ""), vector("V18")?, vector("V19")?, None),
+    ];
+    let mut seen = Vec::new();
+    for (subscriber, update, expected, outer) in rows {
+        let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+        subscribers.create_subscriber(request).await?;
+        let answer = front_end.ask(&update, outer.clone()).await?;
+        assert_eq!((&answer.packet[..], answer.outer), (&expected[..], outer));
+        seen.push(bindings(&cluster, home_address).await?);
+        let request = DeleteSubscriberRequest { home_address: home_address.to_owned() };
+        subscribers.delete_subscriber(request).await?;
+        let left = bindings(&cluster, home_address).await?;
+        let gone = HomeBindings {
+            home_address: left.home_address.clone(),
+            home_agent: left.home_agent.clone(),
+            sequence: left.sequence,
+            revision: left.revision,
+            ..HomeBindings::default()
+        };
+        assert_eq!(left, gone, "nothing is carried for who is no longer provisioned");
+    }
+    // The admin API shows what came of it.
+    let [router, dual_stack, flows] = &seen[..] else { anyhow::bail!("not three") };
+    assert!(router.mobile_router && !dual_stack.mobile_router);
+    assert_eq!(router.mobile_networks, ["2001:db8:100::/56"]);
+    assert_eq!(dual_stack.ipv4_home_address, "198.51.100.77");
+    let binding = &dual_stack.bindings[0];
+    assert_eq!(binding.care_of_address, "203.0.113.9");
+    assert_eq!((binding.udp_port, binding.behind_nat), (40_001, true));
+    let priorities: Vec<_> = flows.bindings.iter().map(|binding| binding.priority).collect();
+    assert_eq!(priorities, [10, 20]);
+    let flow = FlowBinding {
+        fid: 4,
+        priority: 10,
+        bids: vec![2],
+        active: true,
+        selector: "ipv6 destination-port 5060 protocol 17".to_owned(),
+    };
+    assert_eq!(flows.flows, [flow]);
     Ok(())
 }
 

@@ -126,6 +126,36 @@ pub(crate) struct CreateHomePrefix {
     /// Laboratories only: take IPv4 care-of addresses in 127.0.0.0/8.
     #[arg(long)]
     pub(crate) loopback_care_of: bool,
+    /// How long addresses of the prefix are valid, 4 or more [default: for ever]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) valid_lifetime_secs: Option<u32>,
+    /// How long they are preferred [default: as long as they are valid]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) preferred_lifetime_secs: Option<u32>,
+    /// Data to IPv4 care-of addresses in UDP although there is no NAT (RFC 5555) [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) force_udp: Option<bool>,
+    /// Mobile nodes may ask for that by the F flag [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) force_udp_requests: Option<bool>,
+    /// Between two refreshes behind a NAT, 1 to 86400 [default: 110]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) nat_keepalive_secs: Option<u32>,
+    /// IPv4 home addresses are assigned out of this: 198.51.100.0/24
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) ipv4_pool: Option<String>,
+    /// Mobile routers with networks (RFC 3963) [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) mobile_networks_allowed: Option<bool>,
+    /// Flow bindings per home address (RFC 6089), 0 to 64 [default: 16]
+    #[arg(long, value_name = "N")]
+    pub(crate) flow_bindings_max: Option<u32>,
+    /// Answer whoever looks for home agents (RFC 6275 section 10.5).
+    #[arg(long)]
+    pub(crate) home_agent_discovery: bool,
+    /// Answer mobile nodes that ask for the prefix (RFC 6275 section 10.6).
+    #[arg(long)]
+    pub(crate) prefix_discovery: bool,
 }
 
 /// How mobile nodes prove who they are.
@@ -183,6 +213,24 @@ pub(crate) struct CreateSubscriber {
     /// Instead of the home prefix's setting, 1 to 64.
     #[arg(long, value_name = "N")]
     pub(crate) bindings_max: Option<u32>,
+    /// Instead of the home prefix's setting.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) mobile_networks_allowed: Option<bool>,
+    /// Instead of the home prefix's setting, 0 to 64.
+    #[arg(long, value_name = "N")]
+    pub(crate) flow_bindings_max: Option<u32>,
+    /// The home prefix that serves it, where the home address lies in one of its mobile networks.
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) home_prefix: Option<String>,
+    /// A mobile network prefix that it owns, 2001:db8:100::/56; may be repeated.
+    #[arg(long = "mobile-network", value_name = "PREFIX")]
+    pub(crate) mobile_networks: Vec<String>,
+    /// Its Binding Updates must name the prefixes.
+    #[arg(long)]
+    pub(crate) mobile_networks_explicit: bool,
+    /// Its own IPv4 home address or prefix, 198.51.100.77 or 198.51.100.64/28
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ipv4_home_address: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -96,7 +96,7 @@ impl TunNetwork {
         let rule = Rule::look_up(table).from(address).priority(RULE_PRIORITY);
         match care_of.address {
             IpAddr::V6(v6) => {
-                self.network.add_proxy_neighbour(interface, v6).await?;
+                self.network.add_proxy_neighbour(interface, v6.into(), false).await?;
                 self.network.replace_route(&Route::to(address).device(&self.tun)).await?;
             }
             IpAddr::V4(_) => {
@@ -133,7 +133,7 @@ impl TunNetwork {
             (IpAddr::V6(v6), Some(interface)) => {
                 let route = Route::to(host(address)).device(&self.tun);
                 results.push(self.network.delete_route(&route).await);
-                results.push(self.network.delete_proxy_neighbour(&interface, v6).await);
+                results.push(self.network.delete_proxy_neighbour(&interface, v6.into()).await);
             }
             (IpAddr::V4(_), Some(interface)) => {
                 results.push(self.network.delete_address(&interface, host(address)).await);

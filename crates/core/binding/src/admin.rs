@@ -3,20 +3,24 @@
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
-use core::net::Ipv6Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_wire::{is_unicast_routable_v4, is_unicast_routable_v6};
 
 use crate::cache::{BindingCache, Change, SubscriberEntry};
 use crate::limits;
-use crate::prefix::Ipv6Prefix;
+use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
 use crate::record::{Authentication, HomePrefix, Revised, Subscriber};
 use crate::verdict::{Outcome, Refusal, RefusalKind};
 
 /// RFC 4285 §5.1: parameter indexes below are reserved.
 const SPI_MIN: u32 = 256;
+/// Shortest lifetime that the wire can carry, in seconds.
+const LIFETIME_SECS_WIRE_MIN: u32 = 4;
 /// Longest lifetime that the wire can carry, in seconds (RFC 6275 §6.1.7).
 const LIFETIME_SECS_WIRE_MAX: u32 = 262_140;
+/// Longest refresh interval behind a NAT, in seconds: no NAT keeps a mapping for longer than a day.
+const NAT_KEEPALIVE_SECS_MAX: u32 = 86_400;
 
 impl BindingCache {
     pub(crate) fn put_home_prefix(&mut self, record: HomePrefix, must_not_exist: bool) -> Outcome {
@@ -25,7 +29,8 @@ impl BindingCache {
         if exists && must_not_exist {
             return refuse(RefusalKind::Exists, "prefix", format!("{prefix} exists already"));
         }
-        if let Err(refusal) = check_home_prefix(&record) {
+        let checked = check_home_prefix(&record).and_then(|()| self.check_neighbours(&record));
+        if let Err(refusal) = checked {
             return Outcome::Refused(refusal);
         }
         if let Some(other) =
@@ -40,7 +45,12 @@ impl BindingCache {
             return refuse(RefusalKind::Full, "prefix", message);
         }
         let revision = self.revision;
-        self.home_prefixes.insert(prefix, Revised { record, revision });
+        let old = self.home_prefixes.insert(prefix, Revised { record, revision });
+        let old = old.map(|old| old.record);
+        let new = self.home_prefixes.get(&prefix).map(|new| &new.record);
+        if ipv4_of(old.as_ref()) != ipv4_of(new) {
+            self.rebuild_pools();
+        }
         self.changed(Change::HomePrefix(prefix));
         Outcome::Done
     }
@@ -64,12 +74,26 @@ impl BindingCache {
             let message = format!("subscribers with home addresses in {prefix} exist");
             return refuse(RefusalKind::InUse, "prefix", message);
         }
-        self.home_prefixes.remove(&prefix);
+        let mut guests = self.guests.range((prefix, Ipv6Addr::UNSPECIFIED)..);
+        if let Some((_, home_address)) = guests.next().filter(|(served_by, _)| *served_by == prefix)
+        {
+            let message = format!("it serves the subscriber with {home_address}");
+            return refuse(RefusalKind::InUse, "prefix", message);
+        }
+        let old = self.home_prefixes.remove(&prefix).map(|old| old.record);
+        if ipv4_of(old.as_ref()) != (None, None) {
+            self.rebuild_pools();
+        }
         self.changed(Change::HomePrefix(prefix));
         Outcome::Done
     }
 
-    pub(crate) fn put_subscriber(&mut self, record: Subscriber, must_not_exist: bool) -> Outcome {
+    pub(crate) fn put_subscriber(
+        &mut self,
+        mut record: Subscriber,
+        must_not_exist: bool,
+    ) -> Outcome {
+        record.mobile_networks.sort_unstable();
         let home_address = record.home_address;
         let old = self.subscribers.get(&home_address);
         if old.is_some() && must_not_exist {
@@ -81,23 +105,59 @@ impl BindingCache {
             return refuse(RefusalKind::Full, "home_address", message);
         }
         let last_message_id = old.map_or(0, |entry| entry.last_message_id);
-        if let Err(refusal) = self.check_subscriber(&record) {
+        let checked = self.check_subscriber(&record).and_then(|()| self.check_ownership(&record));
+        if let Err(refusal) = checked {
             return Outcome::Refused(refusal);
         }
+        if let Some(old) = self.subscribers.remove(&home_address) {
+            self.disown(&old.revised.record);
+        }
+        self.own(&record);
+        self.withdraw(&record);
         let revised = Revised { record, revision: self.revision };
         self.subscribers.insert(home_address, SubscriberEntry { revised, last_message_id });
         Outcome::Done
     }
 
+    /// What the home address no longer owns is no longer carried.
+    fn withdraw(&mut self, record: &Subscriber) {
+        let home_address = record.home_address;
+        let Some(mut home) = self.take_home(home_address) else {
+            return;
+        };
+        let is_owned =
+            |prefix: &Ipv6Prefix| record.mobile_networks.iter().any(|p| p.covers(*prefix));
+        let networks = home.mobile_networks.len();
+        home.mobile_networks.retain(is_owned);
+        let held = home.ipv4_home_address;
+        let is_held = |held: Ipv4Prefix| match record.ipv4_home_address {
+            Some(own) => own.len() <= held.len() && own.contains(held.address()),
+            // Out of a pool.
+            None => held.len() == 32 && self.ipv4_homes.is_pooled(held.address()),
+        };
+        home.ipv4_home_address = held.filter(|held| is_held(*held));
+        if home.mobile_networks.len() != networks || home.ipv4_home_address != held {
+            home.revision = self.revision;
+            self.changed(Change::Home(home_address));
+        }
+        if home.ipv4_home_address.is_none() {
+            held.into_iter().for_each(|prefix| self.ipv4_homes.release(prefix));
+        }
+        self.put_home(home_address, home);
+    }
+
     pub(crate) fn delete_subscriber(&mut self, home_address: Ipv6Addr) -> Outcome {
-        if self.subscribers.remove(&home_address).is_none() {
+        let Some(entry) = self.subscribers.remove(&home_address) else {
             let message = format!("no subscriber with {home_address}");
             return refuse(RefusalKind::NotFound, "home_address", message);
-        }
+        };
+        self.disown(&entry.revised.record);
         // Who is no longer provisioned is no longer carried; the sequence number stays for a while,
         // so that a delayed Binding Update cannot bring the bindings back.
         if let Some(mut home) = self.take_home(home_address) {
             if !home.bindings.is_empty() {
+                let held = home.ipv4_home_address;
+                held.into_iter().for_each(|prefix| self.ipv4_homes.release(prefix));
                 home.bury(self.now);
                 home.revision = self.revision;
                 self.changed(Change::Home(home_address));
@@ -107,21 +167,55 @@ impl BindingCache {
         Outcome::Done
     }
 
+    /// The home prefix that serves a subscriber: the one that its home address lies in, or the one
+    /// that it names when the address is out of its own mobile network (RFC 3963 §6.1.2).
+    fn serving(&self, record: &Subscriber) -> Result<&HomePrefix, Refusal> {
+        let home_address = record.home_address;
+        let holds = |prefix: &&Revised<HomePrefix>| prefix.record.prefix.contains(home_address);
+        let at_home = self.home_prefixes.values().find(holds);
+        match (at_home, record.home_prefix) {
+            (Some(prefix), None) => Ok(&prefix.record),
+            (Some(prefix), Some(_)) => {
+                let name = prefix.record.prefix;
+                invalid("home_prefix", format!("superfluous: {home_address} is in {name}"))
+            }
+            (None, Some(named)) => {
+                if !record.mobile_networks.iter().any(|p| p.contains(home_address)) {
+                    let message = format!(
+                        "{home_address} is neither in a home prefix nor in one of mobile_networks"
+                    );
+                    return invalid("home_address", message);
+                }
+                let names = self.prefix_names();
+                let serving = self.home_prefixes.get(&named).map(|prefix| &prefix.record);
+                serving.map_or_else(
+                    || {
+                        invalid(
+                            "home_prefix",
+                            format!("no home prefix {named}; there are: {names}"),
+                        )
+                    },
+                    Ok,
+                )
+            }
+            (None, None) => {
+                let names = self.prefix_names();
+                let message = format!("{home_address} is in no home prefix; there are: {names}");
+                invalid("home_address", message)
+            }
+        }
+    }
+
     fn check_subscriber(&self, record: &Subscriber) -> Result<(), Refusal> {
         let home_address = record.home_address;
-        let Some(prefix) =
-            self.home_prefixes.values().find(|p| p.record.prefix.contains(home_address))
-        else {
-            let names = self.prefix_names();
-            return invalid(
-                "home_address",
-                format!("{home_address} is in no home prefix; there are: {names}"),
-            );
-        };
-        if prefix.record.home_agent == home_address {
+        if !is_unicast_routable_v6(home_address) {
+            return invalid("home_address", format!("{home_address} is not unicast and routable"));
+        }
+        let prefix = self.serving(record)?;
+        if prefix.home_agent == home_address {
             return invalid("home_address", format!("{home_address} is the home agent's own"));
         }
-        if prefix.record.prefix.address() == home_address {
+        if prefix.prefix.address() == home_address {
             let message = format!("{home_address} is the subnet-router anycast address");
             return invalid("home_address", message);
         }
@@ -133,18 +227,123 @@ impl BindingCache {
             let message = format!("must be at least {SPI_MIN}: RFC 4285 reserves those below");
             return invalid("spi", message);
         }
-        if record.mn_ha.is_none() && prefix.record.authentication == Authentication::MnHa {
-            let name = prefix.record.prefix;
+        if record.mn_ha.is_none() && prefix.authentication == Authentication::MnHa {
+            let name = prefix.prefix;
             return invalid(
                 "key",
                 format!("missing: the home prefix {name} authenticates by MN-HA key and SPI"),
             );
         }
+        check_flows_max(record.flow_bindings_per_home_address_max.unwrap_or(0))?;
         match record.bindings_per_home_address_max {
             Some(max) => check_bindings_max(max),
             None => Ok(()),
         }
     }
+
+    /// What it owns is nobody else's.
+    fn check_ownership(&self, record: &Subscriber) -> Result<(), Refusal> {
+        const FIELD: &str = "mobile_networks";
+        let (home_address, networks) = (record.home_address, &record.mobile_networks);
+        if networks.len() > limits::MOBILE_NETWORKS_PER_SUBSCRIBER_MAX {
+            let limit = limits::MOBILE_NETWORKS_PER_SUBSCRIBER_MAX;
+            return invalid(FIELD, format!("{} prefixes; at most {limit}", networks.len()));
+        }
+        // Sorted: of two that overlap, one comes right behind the other or behind what it covers.
+        if let Some([one, two]) =
+            networks.array_windows().find(|[one, two]: &&[_; 2]| one.overlaps(*two))
+        {
+            return invalid(FIELD, format!("{one} and {two} overlap"));
+        }
+        for prefix in networks {
+            self.check_mobile_network(home_address, *prefix)?;
+        }
+        let Some(own) = record.ipv4_home_address else { return Ok(()) };
+        self.check_own_ipv4(home_address, own)
+    }
+
+    fn check_mobile_network(
+        &self,
+        home_address: Ipv6Addr,
+        prefix: Ipv6Prefix,
+    ) -> Result<(), Refusal> {
+        const FIELD: &str = "mobile_networks";
+        if prefix.is_empty() || !is_unicast_routable_v6(prefix.last()) {
+            return invalid(FIELD, format!("{prefix} is not unicast and routable"));
+        }
+        let other = self.mobile_networks.overlapping_other(prefix, home_address);
+        if let Some((theirs, owner)) = other {
+            return invalid(FIELD, format!("{prefix} overlaps {theirs} of {owner}"));
+        }
+        for home_prefix in self.home_prefixes.values().map(|home_prefix| &home_prefix.record) {
+            let name = home_prefix.prefix;
+            if prefix.covers(name) {
+                return invalid(FIELD, format!("{prefix} covers the home prefix {name}"));
+            }
+            if prefix.contains(home_prefix.home_agent) {
+                let agent = home_prefix.home_agent;
+                return invalid(FIELD, format!("{prefix} holds the home agent's address {agent}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_own_ipv4(&self, home_address: Ipv6Addr, own: Ipv4Prefix) -> Result<(), Refusal> {
+        const FIELD: &str = "ipv4_home_address";
+        if own.is_empty() || !is_unicast_prefix_v4(own) {
+            return invalid(FIELD, format!("{own} is not unicast and routable"));
+        }
+        let agents = self.home_prefixes.values().filter_map(|prefix| prefix.record.home_agent_ipv4);
+        if let Some(agent) = agents.into_iter().find(|agent| own.contains(*agent)) {
+            return invalid(FIELD, format!("{own} holds the home agent's address {agent}"));
+        }
+        if let Some(owner) = self.ipv4_homes.other_owner(own, home_address) {
+            return invalid(FIELD, format!("{own} overlaps what {owner} owns"));
+        }
+        if let Some(holder) = self.ipv4_homes.other_holder(own, home_address) {
+            let message = format!("an address of {own} is assigned to {holder}");
+            return refusal(RefusalKind::InUse, FIELD, message);
+        }
+        Ok(())
+    }
+
+    /// What a home prefix needs is not somebody's already.
+    fn check_neighbours(&self, record: &HomePrefix) -> Result<(), Refusal> {
+        let prefix = record.prefix;
+        if let Some((network, owner)) = self.mobile_networks.overlapping(prefix) {
+            let is_around = network.covers(prefix);
+            if is_around || self.mobile_networks.owner(record.home_agent).is_some() {
+                let field = if is_around { "prefix" } else { "home_agent" };
+                return invalid(field, format!("in the mobile network {network} of {owner}"));
+            }
+        }
+        if let Some(pool) = record.ipv4_pool {
+            let others = self.home_prefixes.values().filter(|other| other.record.prefix != prefix);
+            let pools =
+                others.filter_map(|other| Some((other.record.prefix, other.record.ipv4_pool?)));
+            if let Some((other, theirs)) = pools.into_iter().find(|(_, p)| p.overlaps(pool)) {
+                let message = format!("{pool} overlaps the pool {theirs} of {other}");
+                return invalid("ipv4_pool", message);
+            }
+        }
+        let Some(agent) = record.home_agent_ipv4 else { return Ok(()) };
+        let host = Ipv4Prefix::host(agent);
+        let is_somebodys = self.ipv4_homes.owner(host).or(self.ipv4_homes.holder(host)).is_some();
+        if is_somebodys {
+            let message = format!("{agent} is a mobile node's IPv4 home address");
+            return refusal(RefusalKind::InUse, "home_agent_ipv4", message);
+        }
+        Ok(())
+    }
+}
+
+/// What of a home prefix the pools depend on.
+fn ipv4_of(record: Option<&HomePrefix>) -> (Option<Ipv4Prefix>, Option<Ipv4Addr>) {
+    record.map_or((None, None), |record| (record.ipv4_pool, record.home_agent_ipv4))
+}
+
+fn is_unicast_prefix_v4(prefix: Ipv4Prefix) -> bool {
+    is_unicast_routable_v4(prefix.address()) && is_unicast_routable_v4(prefix.last())
 }
 
 fn check_home_prefix(record: &HomePrefix) -> Result<(), Refusal> {
@@ -166,12 +365,43 @@ fn check_home_prefix(record: &HomePrefix) -> Result<(), Refusal> {
             return invalid("home_agent_ipv4", format!("{address} is not unicast and routable"));
         }
     }
-    if !(4..=LIFETIME_SECS_WIRE_MAX).contains(&record.lifetime_max_secs) {
+    if !(LIFETIME_SECS_WIRE_MIN..=LIFETIME_SECS_WIRE_MAX).contains(&record.lifetime_max_secs) {
         let message =
             format!("{} s is not in 4..={LIFETIME_SECS_WIRE_MAX} s", record.lifetime_max_secs);
         return invalid("lifetime_max_secs", message);
     }
+    if record.valid_lifetime_secs < LIFETIME_SECS_WIRE_MIN {
+        let message =
+            format!("{} s is less than {LIFETIME_SECS_WIRE_MIN} s", record.valid_lifetime_secs);
+        return invalid("valid_lifetime_secs", message);
+    }
+    if record.preferred_lifetime_secs > record.valid_lifetime_secs {
+        let (preferred, valid) = (record.preferred_lifetime_secs, record.valid_lifetime_secs);
+        let message = format!("{preferred} s is longer than the valid lifetime of {valid} s");
+        return invalid("preferred_lifetime_secs", message);
+    }
+    if !(1..=NAT_KEEPALIVE_SECS_MAX).contains(&record.nat_keepalive_secs) {
+        let message =
+            format!("{} s is not in 1..={NAT_KEEPALIVE_SECS_MAX} s", record.nat_keepalive_secs);
+        return invalid("nat_keepalive_secs", message);
+    }
+    if let Some(pool) = record.ipv4_pool
+        && (pool.len() < limits::IPV4_POOL_LEN_MIN || !is_unicast_prefix_v4(pool))
+    {
+        let min = limits::IPV4_POOL_LEN_MIN;
+        let message = format!("{pool} is no unicast prefix of at least {min} bits");
+        return invalid("ipv4_pool", message);
+    }
+    check_flows_max(record.flow_bindings_per_home_address_max)?;
     check_bindings_max(record.bindings_per_home_address_max)
+}
+
+fn check_flows_max(max: u8) -> Result<(), Refusal> {
+    let limit = limits::FLOW_BINDINGS_PER_HOME_ADDRESS_MAX;
+    if max <= limit {
+        return Ok(());
+    }
+    invalid("flow_bindings_per_home_address_max", format!("{max} is not in 0..={limit}"))
 }
 
 fn check_bindings_max(max: u8) -> Result<(), Refusal> {
@@ -183,7 +413,11 @@ fn check_bindings_max(max: u8) -> Result<(), Refusal> {
 }
 
 fn invalid<T>(field: &'static str, message: String) -> Result<T, Refusal> {
-    Err(Refusal { kind: RefusalKind::Invalid, field: Cow::Borrowed(field), message })
+    refusal(RefusalKind::Invalid, field, message)
+}
+
+const fn refusal<T>(kind: RefusalKind, field: &'static str, message: String) -> Result<T, Refusal> {
+    Err(Refusal { kind, field: Cow::Borrowed(field), message })
 }
 
 const fn refuse(kind: RefusalKind, field: &'static str, message: String) -> Outcome {

@@ -6,7 +6,8 @@ use core::net::Ipv6Addr;
 use crate::command::{Batch, Command};
 use crate::home::Home;
 use crate::limits;
-use crate::prefix::Ipv6Prefix;
+use crate::ownership::{Ipv4Homes, MobileNetworks};
+use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
 use crate::record::{HomePrefix, Policy, Revised, Subscriber};
 use crate::time::LogTime;
 use crate::verdict::Verdict;
@@ -19,6 +20,10 @@ pub struct BindingCache {
     pub(crate) home_prefixes: BTreeMap<Ipv6Prefix, Revised<HomePrefix>>,
     pub(crate) subscribers: BTreeMap<Ipv6Addr, SubscriberEntry>,
     pub(crate) homes: BTreeMap<Ipv6Addr, Home>,
+    pub(crate) mobile_networks: MobileNetworks,
+    pub(crate) ipv4_homes: Ipv4Homes,
+    /// Home addresses in no home prefix, by the home prefix that serves them.
+    pub(crate) guests: BTreeSet<(Ipv6Prefix, Ipv6Addr)>,
     /// Earliest deadline of each home address.
     deadlines: BTreeSet<(LogTime, Ipv6Addr)>,
     bindings: usize,
@@ -196,12 +201,20 @@ impl BindingCache {
             .values()
             .filter(|prefix| prefix.record.prefix.contains(home_address))
             .max_by_key(|prefix| prefix.record.prefix.len());
+        let subscriber = self.subscriber(home_address);
+        // RFC 3963: a mobile router may take its home address out of its own mobile network.
+        let foster = subscriber.and_then(|subscriber| {
+            let prefix = subscriber.record.home_prefix?;
+            let is_own = subscriber.record.mobile_networks.iter().any(|p| p.contains(home_address));
+            self.home_prefixes.get(&prefix).filter(|_| is_own)
+        });
+        let serving = serving.or(foster);
         let addressed =
             || self.home_prefixes.values().find(|prefix| prefix.record.home_agent == home_agent);
         Policy {
             home_address_served: serving.is_some(),
             home_prefix: serving.or_else(addressed).cloned(),
-            subscriber: self.subscriber(home_address).cloned(),
+            subscriber: subscriber.cloned(),
         }
     }
 
@@ -236,16 +249,18 @@ impl BindingCache {
                 StateRecord::HomePrefix(prefix) => {
                     cache.home_prefixes.insert(prefix.record.prefix, prefix).is_none()
                 }
-                StateRecord::Subscriber(revised, last_message_id) => cache
-                    .subscribers
-                    .insert(
-                        revised.record.home_address,
-                        SubscriberEntry { revised, last_message_id },
-                    )
-                    .is_none(),
+                StateRecord::Subscriber(revised, last_message_id) => {
+                    cache.own(&revised.record);
+                    let home_address = revised.record.home_address;
+                    let entry = SubscriberEntry { revised, last_message_id };
+                    cache.subscribers.insert(home_address, entry).is_none()
+                }
                 StateRecord::Home(address, home) => {
                     cache.bindings = cache.bindings.saturating_add(home.bindings.len());
                     cache.deadlines.extend(home.deadline().map(|at| (at, address)));
+                    if let Some(prefix) = home.ipv4_home_address {
+                        cache.ipv4_homes.hold(prefix, address);
+                    }
                     cache.homes.insert(address, home).is_none()
                 }
             };
@@ -253,7 +268,44 @@ impl BindingCache {
                 return Err(StateError::Duplicate);
             }
         }
+        cache.rebuild_pools();
         Ok(cache)
+    }
+
+    /// Enters what a subscriber owns.
+    pub(crate) fn own(&mut self, record: &Subscriber) {
+        let home_address = record.home_address;
+        for prefix in &record.mobile_networks {
+            self.mobile_networks.insert(*prefix, home_address);
+        }
+        if let Some(prefix) = record.ipv4_home_address {
+            self.ipv4_homes.insert_own(prefix, home_address);
+        }
+        self.guests.extend(record.home_prefix.map(|prefix| (prefix, home_address)));
+    }
+
+    /// Takes back what a subscriber owned.
+    pub(crate) fn disown(&mut self, record: &Subscriber) {
+        for prefix in &record.mobile_networks {
+            self.mobile_networks.remove(*prefix);
+        }
+        if let Some(prefix) = record.ipv4_home_address {
+            self.ipv4_homes.remove_own(prefix);
+        }
+        if let Some(prefix) = record.home_prefix {
+            self.guests.remove(&(prefix, record.home_address));
+        }
+    }
+
+    /// Makes the pools of IPv4 home addresses anew from the records: when an operator changes one.
+    pub(crate) fn rebuild_pools(&mut self) {
+        self.ipv4_homes.clear_pools();
+        let prefixes = || self.home_prefixes.values().map(|prefix| &prefix.record);
+        let pools = prefixes().filter_map(|record| Some((record.prefix, record.ipv4_pool?)));
+        pools.for_each(|(prefix, pool)| self.ipv4_homes.insert_pool(prefix, pool));
+        let agents = prefixes().filter_map(|record| record.home_agent_ipv4);
+        agents.for_each(|agent| self.ipv4_homes.reserve(Ipv4Prefix::host(agent)));
+        self.ipv4_homes.reserve_all();
     }
 
     pub(crate) fn changed(&mut self, change: Change) {
@@ -270,7 +322,11 @@ impl BindingCache {
             self.deadlines.remove(&(at, home_address));
         }
         self.bindings = self.bindings.saturating_sub(home.bindings.len());
+        let held = home.ipv4_home_address;
         if home.expire(self.now) {
+            if home.ipv4_home_address.is_none() {
+                held.into_iter().for_each(|prefix| self.ipv4_homes.release(prefix));
+            }
             home.revision = self.revision;
             self.changed(Change::Home(home_address));
         }

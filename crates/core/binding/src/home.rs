@@ -112,6 +112,11 @@ impl Home {
         }
     }
 
+    /// A binding is in force.
+    pub(crate) fn is_bound(&self, now: LogTime) -> bool {
+        self.bindings.values().any(|binding| binding.ends > now)
+    }
+
     /// The binding without BID exists.
     #[must_use]
     pub fn has_regular_binding(&self) -> bool {

@@ -16,10 +16,22 @@ impl Ipv6Prefix {
         (len <= 128 && address.to_bits() & !prefix.mask() == 0).then_some(prefix)
     }
 
+    /// One address.
+    #[must_use]
+    pub const fn host(address: Ipv6Addr) -> Self {
+        Self { address, len: 128 }
+    }
+
     /// The first address.
     #[must_use]
     pub const fn address(self) -> Ipv6Addr {
         self.address
+    }
+
+    /// The last address.
+    #[must_use]
+    pub fn last(self) -> Ipv6Addr {
+        Ipv6Addr::from_bits(self.address.to_bits() | !self.mask())
     }
 
     /// Bits of the prefix, 0..=128.

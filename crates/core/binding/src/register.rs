@@ -1,20 +1,27 @@
 //! A Binding Update against the state: steps 10 to 21 of the pipeline, in their order.
 
 use alloc::vec::Vec;
-use core::net::Ipv6Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
-use homeport_wire::{BidCareOf, BuFlags, Lifetime, Sequence, Status, is_unicast_routable_v4};
+use homeport_wire::{
+    BidCareOf, BuFlags, FlowStatus, Ipv4AddressStatus, Lifetime, Sequence, Status,
+    is_unicast_routable_v4,
+};
 
 use crate::cache::{BindingCache, Change};
-use crate::command::{Registration, WireSource};
+use crate::command::{Ipv4HomeAddressRequest, Registration, WireSource};
 use crate::home::{CareOf, Home};
 use crate::limits;
 use crate::record::{HomePrefix, Policy};
-use crate::verdict::{Answer, NatDetection, Outcome, Silence, Verdict};
+use crate::verdict::{Answer, Ipv4AddressAnswer, NatDetection, Outcome, Silence, Verdict};
 
+mod flows;
+mod ipv4;
+mod networks;
 mod rules;
 
-use rules::{Rules, Ruling};
+use ipv4::Ipv4Rules;
+use rules::Rules;
 
 impl BindingCache {
     pub(crate) fn register(&mut self, registration: Registration) -> Verdict {
@@ -37,84 +44,92 @@ impl BindingCache {
     }
 
     fn decide(&mut self, r: &Registration, policy: &Policy) -> Outcome {
-        if r.bids.len() > limits::BID_OPTIONS_MAX {
-            return Outcome::Silent(Silence::TooManyBidOptions);
+        if let Some(silence) = exceeds_limits(r) {
+            return Outcome::Silent(silence);
         }
         let stale = self.check_message_id(r, policy);
         if let Some(ntp_secs) = stale {
-            let Outcome::Answer(answer) = self.refuse(r, Status::ID_MISMATCH) else {
-                return Outcome::StalePolicy;
-            };
-            return Outcome::Answer(Answer { ntp_secs: Some(ntp_secs), ..answer });
+            let answer = Answer { ntp_secs: Some(ntp_secs), ..refusal(r, Status::ID_MISMATCH) };
+            return self.refuse(r, policy, answer);
+        }
+        if !r.flags.contains(BuFlags::HOME_REGISTRATION) {
+            return self.decide_correspondent(r, policy);
         }
         let served = policy.home_prefix.as_ref().filter(|_| policy.home_address_served);
         let Some(prefix) = served.map(|prefix| &prefix.record) else {
-            return self.refuse(r, Status::NOT_HOME_SUBNET);
+            return self.refuse(r, policy, refusal(r, Status::NOT_HOME_SUBNET));
         };
         if prefix.home_agent != r.home_agent {
-            return self.refuse(r, Status::NOT_HOME_AGENT);
+            return self.refuse(r, policy, refusal(r, Status::NOT_HOME_AGENT));
         }
         if r.home_address == prefix.home_agent || r.home_address == prefix.prefix.address() {
-            return self.refuse(r, Status::ADMINISTRATIVELY_PROHIBITED);
+            return self.refuse(r, policy, refusal(r, Status::ADMINISTRATIVELY_PROHIBITED));
         }
         if !care_of_is_routable(r, prefix) {
             return Outcome::Silent(Silence::CareOfNotRoutable);
         }
-        self.decide_in_sequence(r, policy, prefix)
+        let mut known = self.take_home(r.home_address);
+        let refused = known.as_ref().and_then(|home| check_record(r, policy, home));
+        if let Some(mut answer) = refused {
+            answer.nat_detection = nat_detection(r, known.as_ref(), policy);
+            if let Some(home) = known.take() {
+                self.put_home(r.home_address, home);
+            }
+            return Outcome::Answer(answer);
+        }
+        Outcome::Answer(self.decide_in_sequence(r, policy, prefix, known))
     }
 
-    /// Steps 12 and 13, then the rules.
+    /// Step 9: the correspondent node's part (RFC 6275 §9.5.1) is not played here. The type of what
+    /// is registered does not change all the same.
+    fn decide_correspondent(&self, r: &Registration, policy: &Policy) -> Outcome {
+        let now = self.now();
+        let bound = self.home(r.home_address).is_some_and(|home| home.is_bound(now));
+        let status = if bound {
+            Status::REGISTRATION_TYPE_CHANGE
+        } else if r.flags.contains(BuFlags::MOBILE_ROUTER) {
+            Status::MOBILE_ROUTER_NOT_PERMITTED
+        } else if r.flags.contains(BuFlags::ACKNOWLEDGE) {
+            Status::REASON_UNSPECIFIED
+        } else {
+            return Outcome::Silent(Silence::CorrespondentUnsupported);
+        };
+        self.refuse(r, policy, refusal(r, status))
+    }
+
+    /// From step 13 on: the sequence number is new.
     fn decide_in_sequence(
         &mut self,
         r: &Registration,
         policy: &Policy,
         prefix: &HomePrefix,
-    ) -> Outcome {
-        let known = self.take_home(r.home_address);
-        // RFC 4285 §5.3: where MESG-ID protects against replay the sequence number does not.
-        let by_sequence = r.message_id.is_none() || policy.subscriber.is_none();
-        if let Some(home) = known.as_ref().filter(|_| by_sequence)
-            && !r.sequence.is_newer_than(home.sequence)
-        {
-            let mut answer = refusal(r, Status::SEQUENCE_OUT_OF_WINDOW);
-            answer.sequence = home.sequence;
-            answer.nat_detection = nat_detection(r, Some(home));
-            let home = home.clone();
-            self.put_home(r.home_address, home);
-            return Outcome::Answer(answer);
-        }
+        known: Option<Home>,
+    ) -> Answer {
         let existed = known.is_some();
         let mut home = known.unwrap_or_else(|| Home::new(r.home_agent, r.sequence));
         home.sequence = r.sequence;
-        let nat = nat_detection(r, Some(&home));
-        let ruling = if r.flags.contains(BuFlags::MOBILE_ROUTER) {
-            Ruling::refuse(r, Status::MOBILE_ROUTER_NOT_PERMITTED)
-        } else {
-            let room = limits::BINDINGS_MAX.saturating_sub(self.binding_count());
-            let rules = Rules::new(self.now(), r, &home, policy, prefix, room);
-            rules.decide(|address| self.is_ours(address))
-        };
-        let answer = Answer {
+        let nat = nat_detection(r, Some(&home), policy);
+        let room = limits::BINDINGS_MAX.saturating_sub(self.binding_count());
+        let rules = Rules::new(self.now(), r, &home, policy, prefix, room);
+        let ruling = rules.decide(|address| self.is_ours(r.home_address, address));
+        let mut answer = Answer {
             status: ruling.status,
             bid_statuses: ruling.bid_statuses,
             lifetime: ruling.lifetime,
-            sequence: r.sequence,
             nat_detection: nat,
-            ntp_secs: None,
-            mobile_router: false,
-            ipv4_address: None,
-            flow_statuses: Vec::new(),
-            flows_not_found: Vec::new(),
+            mobile_router: r.flags.contains(BuFlags::MOBILE_ROUTER) && ruling.status.is_accepted(),
+            ..refusal(r, ruling.status)
         };
         match ruling.bindings {
             Some(bindings) => {
                 home.home_agent = r.home_agent;
                 home.revision = self.revision();
                 home.bindings = bindings;
-                home.forget = None;
-                if home.bindings.is_empty() {
-                    home.bury(self.now());
+                if let Some(networks) = ruling.mobile_networks {
+                    home.mobile_router = r.flags.contains(BuFlags::MOBILE_ROUTER);
+                    home.mobile_networks = networks;
                 }
+                self.settle(r, policy, prefix, &mut home, &mut answer);
                 self.changed(Change::Home(r.home_address));
                 self.put_home(r.home_address, home);
             }
@@ -122,7 +137,47 @@ impl BindingCache {
             None if existed => self.put_home(r.home_address, home),
             None => {}
         }
-        Outcome::Answer(answer)
+        answer
+    }
+
+    /// What follows the bindings: the IPv4 home address, the flows, the tombstone.
+    fn settle(
+        &mut self,
+        r: &Registration,
+        policy: &Policy,
+        prefix: &HomePrefix,
+        home: &mut Home,
+        answer: &mut Answer,
+    ) {
+        home.forget = None;
+        let held = home.ipv4_home_address;
+        let subscriber = policy.subscriber.as_ref().map(|subscriber| &subscriber.record);
+        if home.bindings.is_empty() {
+            home.bury(self.now());
+            answer.ipv4_address = r.ipv4_home_address.map(released);
+            answer.flow_statuses = r.flows.iter().map(|_| FlowStatus::BID_NOT_FOUND).collect();
+        } else {
+            let own = subscriber.and_then(|subscriber| subscriber.ipv4_home_address);
+            let homes = &self.ipv4_homes;
+            let rules = Ipv4Rules { homes, home_prefix: prefix.prefix, own, held };
+            let decided = r.ipv4_home_address.map(|request| rules.decide(request));
+            // RFC 5555 §4.4: who does not ask any more has none.
+            home.ipv4_home_address = decided.as_ref().and_then(|(granted, _)| *granted);
+            answer.ipv4_address = decided.map(|(_, answer)| answer);
+            let max = subscriber
+                .and_then(|subscriber| subscriber.flow_bindings_per_home_address_max)
+                .unwrap_or(prefix.flow_bindings_per_home_address_max);
+            let ruling = flows::decide(r, &home.bindings, &home.flows, max.into());
+            home.flows = ruling.flows;
+            answer.flow_statuses = ruling.statuses;
+            answer.flows_not_found = ruling.not_found;
+        }
+        if home.ipv4_home_address != held {
+            held.into_iter().for_each(|prefix| self.ipv4_homes.release(prefix));
+            if let Some(granted) = home.ipv4_home_address {
+                self.ipv4_homes.hold(granted, r.home_address);
+            }
+        }
     }
 
     /// RFC 4285 §5.3: returns our own NTP seconds when the timestamp is not acceptable, else keeps it.
@@ -139,16 +194,63 @@ impl BindingCache {
     }
 
     /// Refuses without looking at sequence numbers or changing anything.
-    fn refuse(&self, r: &Registration, status: Status) -> Outcome {
-        let mut answer = refusal(r, status);
-        answer.nat_detection = nat_detection(r, self.home(r.home_address));
-        Outcome::Answer(answer)
+    fn refuse(&self, r: &Registration, policy: &Policy, answer: Answer) -> Outcome {
+        let nat_detection = nat_detection(r, self.home(r.home_address), policy);
+        Outcome::Answer(Answer { nat_detection, ..answer })
     }
 
-    /// A care-of address that we would tunnel to ourselves (RFC 6275 §15.1): an address of a home
-    /// prefix, and so of a home agent or of any other mobile node, too.
-    fn is_ours(&self, address: Ipv6Addr) -> bool {
-        self.home_prefixes.keys().any(|prefix| prefix.contains(address))
+    /// A care-of address that we would tunnel to ourselves (RFC 6275 §15.1): a home address, an
+    /// address of a home prefix, and so of a home agent, or one behind the mobile node itself. One
+    /// in another's mobile network is a visitor's there.
+    fn is_ours(&self, home_address: Ipv6Addr, address: Ipv6Addr) -> bool {
+        let at_home = match self.mobile_networks.owner(address) {
+            Some(owner) => owner == home_address,
+            None => self.home_prefixes.keys().any(|prefix| prefix.contains(address)),
+        };
+        at_home || self.subscribers.contains_key(&address) || self.homes.contains_key(&address)
+    }
+}
+
+/// More than a Mobility Header can hold: not made by our codec.
+fn exceeds_limits(r: &Registration) -> Option<Silence> {
+    if r.bids.len() > limits::BID_OPTIONS_MAX {
+        return Some(Silence::TooManyBidOptions);
+    }
+    let too_many = r.mobile_networks.len() > limits::MOBILE_NETWORK_OPTIONS_MAX
+        || r.flows.len() > limits::FLOW_OPTIONS_MAX
+        || r.flow_summary.len() > limits::FLOW_SUMMARY_MAX;
+    too_many.then_some(Silence::TooManyOptions)
+}
+
+/// Steps 11 and 12: the type of the registration, then its sequence number.
+fn check_record(r: &Registration, policy: &Policy, home: &Home) -> Option<Answer> {
+    let is_router = r.flags.contains(BuFlags::MOBILE_ROUTER);
+    if !home.bindings.is_empty() && home.mobile_router != is_router && !is_deregistration(r) {
+        return Some(refusal(r, Status::REGISTRATION_TYPE_CHANGE));
+    }
+    // RFC 4285 §5.3: where MESG-ID protects against replay the sequence number does not.
+    let by_sequence = r.message_id.is_none() || policy.subscriber.is_none();
+    (by_sequence && !r.sequence.is_newer_than(home.sequence))
+        .then(|| Answer { sequence: home.sequence, ..refusal(r, Status::SEQUENCE_OUT_OF_WINDOW) })
+}
+
+/// Lifetime zero; or a mobile router's care-of address is its home address (RFC 3963 §6.2, which
+/// RFC 6275 no longer says of mobile nodes; a BID option with H says that it is at home and stays).
+fn is_deregistration(r: &Registration) -> bool {
+    let is_at_home = match r.source {
+        WireSource::Ipv6(source) => r.alternate_care_of.unwrap_or(source) == r.home_address,
+        WireSource::Udp(..) => false,
+    };
+    r.lifetime.is_deregistration()
+        || (is_at_home && r.bids.is_empty() && r.flags.contains(BuFlags::MOBILE_ROUTER))
+}
+
+/// The IPv4 home address goes with the last binding.
+const fn released(request: Ipv4HomeAddressRequest) -> Ipv4AddressAnswer {
+    Ipv4AddressAnswer {
+        status: Ipv4AddressStatus::ACCEPTED,
+        prefix_len: request.prefix_len,
+        address: request.address,
     }
 }
 
@@ -164,10 +266,28 @@ fn care_of_is_routable(r: &Registration, prefix: &HomePrefix) -> bool {
 }
 
 /// RFC 5555 §4.2: every answer to a Binding Update in UDP says whether there is a NAT.
-fn nat_detection(r: &Registration, home: Option<&Home>) -> Option<NatDetection> {
+fn nat_detection(r: &Registration, home: Option<&Home>, policy: &Policy) -> Option<NatDetection> {
     let WireSource::Udp(source, _) = r.source else {
         return None;
     };
+    let prefix = policy.home_prefix.as_ref().map(|prefix| &prefix.record);
+    let forced = prefix.is_some_and(|prefix| prefix.force_udp_encapsulation)
+        || r.flags.contains(BuFlags::FORCE_UDP);
+    let keepalive = prefix.map_or(limits::NAT_KEEPALIVE_SECS, |prefix| prefix.nat_keepalive_secs);
+    Some(NatDetection::observed(source, announced_ipv4(r, home), forced, keepalive))
+}
+
+/// The outer source address is not the one that the mobile node named.
+fn is_behind_nat(r: &Registration, home: Option<&Home>) -> bool {
+    match r.source {
+        WireSource::Udp(source, _) => announced_ipv4(r, home).is_some_and(|named| named != source),
+        WireSource::Ipv6(_) => false,
+    }
+}
+
+/// The IPv4 care-of address that is compared with the outer source: that of the first IPv4 option
+/// (RFC 5648 §8.1).
+fn announced_ipv4(r: &Registration, home: Option<&Home>) -> Option<Ipv4Addr> {
     let in_options = r.bids.iter().find_map(|option| match option.care_of {
         BidCareOf::V4(address) => Some(address),
         BidCareOf::Absent => match home?.bindings.get(&option.bid)?.care_of {
@@ -176,12 +296,8 @@ fn nat_detection(r: &Registration, home: Option<&Home>) -> Option<NatDetection> 
         },
         BidCareOf::V6(_) => None,
     });
-    Some(NatDetection::observed(
-        source,
-        in_options.or(r.ipv4_care_of),
-        true,
-        limits::NAT_KEEPALIVE_SECS,
-    ))
+    // RFC 5648 §4.4: the IPv4 Care-of Address option is not used beside BID options.
+    if r.bids.is_empty() { r.ipv4_care_of } else { in_options }
 }
 
 /// Every BID option that could be read is copied into the answer, with status 0: the status of the

@@ -4,11 +4,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence, Status};
+use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, FlowStatus, Lifetime, Sequence, Status};
 
 use crate::*;
 
+mod flows;
+mod ipv4;
 mod model;
+mod networks;
 mod options;
 
 const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);

@@ -39,6 +39,10 @@ pub enum Silence {
     TooManyBidOptions,
     /// Care-of address is not unicast routable (RFC 6275 §6.1.7).
     CareOfNotRoutable,
+    /// The registration holds more options of a kind than a Mobility Header can: not made by our codec.
+    TooManyOptions,
+    /// A binding for a correspondent node, which is not served (RFC 6275 §9.5.1).
+    CorrespondentUnsupported,
 }
 
 impl Silence {
@@ -48,11 +52,18 @@ impl Silence {
         match self {
             Self::TooManyBidOptions => "too_many_bid_options",
             Self::CareOfNotRoutable => "care_of_not_routable",
+            Self::TooManyOptions => "too_many_options_of_a_kind",
+            Self::CorrespondentUnsupported => "correspondent_unsupported",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::TooManyBidOptions, Self::CareOfNotRoutable];
+    pub const ALL: [Self; 4] = [
+        Self::TooManyBidOptions,
+        Self::CareOfNotRoutable,
+        Self::TooManyOptions,
+        Self::CorrespondentUnsupported,
+    ];
 }
 
 /// Content of a Binding Acknowledgement.

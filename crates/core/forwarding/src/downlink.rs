@@ -7,7 +7,7 @@ use homeport_wire::Bid;
 
 use crate::action::Action;
 use crate::answer::ErrorMessage;
-use crate::entry::{FlowAction, ForwardingBinding, Millis};
+use crate::entry::{CareOf, FlowAction, ForwardingBinding, Millis};
 use crate::forwarding::Forwarding;
 use crate::home::Home;
 use crate::icmpv4::ErrorMessageV4;
@@ -21,10 +21,13 @@ use crate::selector::FlowKey;
 pub(crate) struct Chosen {
     pub(crate) home_address: Ipv6Addr,
     pub(crate) agent: Ipv6Addr,
+    /// Only for tunnels over IPv4.
     pub(crate) agent_v4: Option<Ipv4Addr>,
     /// The binding's place among those of the home address.
     index: usize,
     pub(crate) binding: ForwardingBinding,
+    /// That it carries data is known, and no refresh is near.
+    pub(crate) is_noted: bool,
 }
 
 /// Where a packet for a mobile node goes.
@@ -93,13 +96,14 @@ impl Forwarding {
                 return self.refuse_v4(now, agent, packet, DropReason::NotBound, error, out);
             }
         };
-        let agent = first.agent_v4;
         if packet.header.ttl <= 1 {
+            let agent = self.agent_v4_of(first.home_address);
             let (reason, error) = (DropReason::HopLimitExceeded, ErrorMessageV4::TimeExceeded);
             return self.refuse_v4(now, agent, packet, reason, error, out);
         }
         let room = self.room(now, first, &others, IPV4_MTU_MIN);
         if packet.octets.len() > room && packet.is_whole_only() {
+            let agent = self.agent_v4_of(first.home_address);
             let mtu = u16::try_from(room).unwrap_or(u16::MAX);
             let error = ErrorMessageV4::FragmentationNeeded { mtu };
             return self.refuse_v4(now, agent, packet, DropReason::PacketTooBig, error, out);
@@ -129,8 +133,7 @@ impl Forwarding {
             self.tunnel(now, *chosen, inner.clone(), depth, out);
         }
         self.tunnel(now, first, inner, depth, out);
-        self.carried(now, first.home_address, first.index, out);
-        for chosen in others {
+        for chosen in core::iter::once(&first).chain(others).filter(|chosen| !chosen.is_noted) {
             self.carried(now, chosen.home_address, chosen.index, out);
         }
     }
@@ -144,16 +147,18 @@ impl Forwarding {
         key: impl FnOnce() -> FlowKey,
     ) -> Way {
         let Some(home) = self.table.home(home_address) else { return Way::Nowhere };
-        if !home.entry.flows.is_empty() {
-            match self.by_flow(now, home_address, &key()) {
-                Some(FlowAction::Discard) => return Way::Discard,
-                Some(FlowAction::Forward(bids)) => {
-                    if let Some(way) = self.through(now, home_address, &bids) {
-                        return way;
-                    }
+        if home.entry.flows.is_empty() {
+            let chosen = self.preferred_of(now, home_address, home);
+            return chosen.map_or(Way::Nowhere, |chosen| Way::Through(chosen, Vec::new()));
+        }
+        match self.by_flow(now, home_address, &key()) {
+            Some(FlowAction::Discard) => return Way::Discard,
+            Some(FlowAction::Forward(bids)) => {
+                if let Some(way) = self.through(now, home_address, &bids) {
+                    return way;
                 }
-                None => {}
             }
+            None => {}
         }
         self.preferred(now, home_address)
             .map_or(Way::Nowhere, |chosen| Way::Through(chosen, Vec::new()))
@@ -185,7 +190,7 @@ impl Forwarding {
         let mut chosen = home
             .referenced(now, bids)
             .into_iter()
-            .filter_map(|index| self.chosen_at(home_address, home, index));
+            .filter_map(|index| self.chosen_at(now, home_address, home, index));
         let first = chosen.next()?;
         Some(Way::Through(first, chosen.collect()))
     }
@@ -193,18 +198,34 @@ impl Forwarding {
     /// The binding in force that a home address prefers, whatever its flows say: they do not apply
     /// to what the home agent says itself (RFC 6089 §5.3.6).
     pub(crate) fn preferred(&self, now: Millis, home_address: Ipv6Addr) -> Option<Chosen> {
-        let home = self.table.home(home_address)?;
-        let index = home.choose(now, self.config.last_used_breaks_ties)?;
-        self.chosen_at(home_address, home, index)
+        self.preferred_of(now, home_address, self.table.home(home_address)?)
     }
 
-    fn chosen_at(&self, home_address: Ipv6Addr, home: &Home, index: usize) -> Option<Chosen> {
+    fn preferred_of(&self, now: Millis, home_address: Ipv6Addr, home: &Home) -> Option<Chosen> {
+        let index = home.choose(now, self.config.last_used_breaks_ties)?;
+        self.chosen_at(now, home_address, home, index)
+    }
+
+    fn chosen_at(
+        &self,
+        now: Millis,
+        home_address: Ipv6Addr,
+        home: &Home,
+        index: usize,
+    ) -> Option<Chosen> {
+        let binding = *home.binding(index)?;
+        let agent_v4 = match binding.care_of {
+            CareOf::V6(_) => None,
+            CareOf::V4 { .. } | CareOf::V4Direct(_) => self.agent_v4_of(home_address),
+        };
+        let is_noted = home.is_noted(now, index);
         Some(Chosen {
             home_address,
             agent: home.entry.home_agent,
-            agent_v4: self.agent_v4_of(home_address),
+            agent_v4,
             index,
-            binding: *home.binding(index)?,
+            binding,
+            is_noted,
         })
     }
 

@@ -154,7 +154,8 @@ impl HomePrefix {
 
     /// The home-agents anycast address of the prefix (RFC 6275 §10.5, RFC 2526 §2): identifier 126,
     /// in interface identifiers of 64 bits with the universal/local bit zero.
-    pub(crate) fn anycast(&self) -> Ipv6Addr {
+    #[must_use]
+    pub fn anycast(&self) -> Ipv6Addr {
         const INTERFACE_IDENTIFIER: u128 = 0xfdff_ffff_ffff_fffe;
         const LONG_PREFIX: u128 = u128::MAX - 1;
         let (len, network) = Self::key(self.prefix, self.prefix_len);

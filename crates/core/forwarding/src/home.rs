@@ -115,11 +115,16 @@ impl Home {
         self.live(now).find(|(_, binding)| binding.care_of == care_of).map(|(index, _)| index)
     }
 
+    /// True when [`Self::carries`] would change nothing: it is known that the binding carries data,
+    /// and no refresh is near.
+    pub(crate) fn is_noted(&self, now: Millis, index: usize) -> bool {
+        let near = self.binding(index).is_some_and(|binding| is_near_its_end(now, binding));
+        self.carried & bit(index) != 0 && !near
+    }
+
     /// Data came through this binding.
     pub(crate) fn used(&mut self, index: usize) {
-        if self.last_used != Some(index) {
-            self.last_used = Some(index);
-        }
+        self.last_used = Some(index);
     }
 
     /// Data goes through this binding: the identifiers of the bindings whose refresh is to be asked

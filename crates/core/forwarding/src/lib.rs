@@ -1,11 +1,13 @@
 //! Forwarding decisions of the home agent: a packet goes in, what is to be done with it comes out.
 //!
-//! What it is: the packet half of a home agent (RFC 6275 §10.4, RFC 5648 §6.5, RFC 5555 §4.1) over
-//! a table of bindings that somebody else keeps up to date. It intercepts packets for home
-//! addresses and tunnels them, takes reverse-tunnelled packets only from care-of addresses that are
-//! bound, answers what a host and a router must answer (RFC 4443), and hands signalling on
-//! ("punt"). What it is not: it does no input and output, reads no clock, and never decides a
-//! registration.
+//! What it is: the packet half of a home agent (RFC 6275 §10.4, RFC 5648 §6.5, RFC 3963 §6,
+//! RFC 5555 §4, RFC 6089 §5.3.6) over a table of bindings that somebody else keeps up to date. It
+//! intercepts packets for home addresses of both families and for mobile networks, and tunnels them
+//! as flow bindings and priorities say; takes reverse-tunnelled packets only from care-of addresses
+//! that are bound; asks for the refresh of bindings that carry data and near their end; answers
+//! what a host and a router must answer (RFC 4443, RFC 1812); puts together what comes to the home
+//! agent in fragments; and hands signalling on ("punt"). What it is not: it does no input and
+//! output, reads no clock, and never decides a registration.
 //!
 //! The same packets at the same times over the same table give the same actions, on every machine:
 //! the crate is `no_std`, its hashers are fixed, its rate limits are driven by the caller's clock.

@@ -259,17 +259,20 @@ impl Table {
         self.pools_v4.owner(address.to_bits().into())?.to_ipv4_mapped()
     }
 
+    /// The same for an address that is no home address.
+    pub(crate) fn network_owner(&self, address: Ipv6Addr) -> Option<Ipv6Addr> {
+        self.networks.owner(address.to_bits())
+    }
+
     /// The home address that owns an IPv4 address.
     pub(crate) fn owner_v4(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
         self.networks_v4.owner(address.to_bits().into())
     }
 
-    /// The home addresses that may send from this address. More than one only while the feed moves
-    /// a network from one to the other.
-    pub(crate) fn owners(&self, address: Ipv6Addr) -> impl Iterator<Item = Ipv6Addr> {
-        let exact = self.homes.contains_key(&address).then_some(address);
-        let of_network = exact.is_none().then(|| self.networks.owners(address.to_bits()));
-        exact.into_iter().chain(of_network.into_iter().flatten())
+    /// The home addresses that may send from this address, which is no home address itself. More
+    /// than one only while the feed moves a network from one to the other.
+    pub(crate) fn network_owners(&self, address: Ipv6Addr) -> impl Iterator<Item = Ipv6Addr> {
+        self.networks.owners(address.to_bits())
     }
 
     /// The same for IPv4.

@@ -28,7 +28,7 @@ impl Forwarding {
         match chosen.binding.care_of {
             CareOf::V6(care_of) => {
                 let next = (depth < TUNNELS_NESTED_MAX)
-                    .then(|| self.table.owner(care_of))
+                    .then(|| self.table.network_owner(care_of))
                     .flatten()
                     .and_then(|owner| self.preferred(now, owner));
                 let path = self.path_mtus.towards(now, care_of.into(), configured);
@@ -196,8 +196,12 @@ impl Forwarding {
         depth: u8,
         out: &mut Vec<Action>,
     ) {
-        let Some(router) = self.table.owner(care_of) else {
-            return out.push(self.sent(care_of, octets));
+        let Some(router) = self.table.network_owner(care_of) else {
+            return out.push(if self.table.prefix_of(care_of).is_some() {
+                Action::DeliverOnLink(octets)
+            } else {
+                Action::SendIpv6(octets)
+            });
         };
         let depth = depth.saturating_add(1);
         if depth >= TUNNELS_NESTED_MAX {

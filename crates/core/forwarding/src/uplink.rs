@@ -120,11 +120,10 @@ impl Forwarding {
         via: Via,
         out: &mut Vec<Action>,
     ) {
-        let owners = self.table.owners(inner.header.source);
-        let Some((home_address, index)) = self.bound_owner(now, owners, care_of) else {
+        let Some((home_address, index, is_noted)) = self.sender(now, inner.header.source, care_of)
+        else {
             return out.push(Action::Drop(DropReason::TunnelSourceNotBound));
         };
-        self.note_use(home_address, index);
         let Some(class) = ecn::decapsulated(outer_traffic_class, inner.header.traffic_class) else {
             return out.push(Action::Drop(DropReason::CongestionMarkLost));
         };
@@ -133,7 +132,9 @@ impl Forwarding {
         }
         inner.header.traffic_class = class;
         self.route(now, inner, via, out);
-        self.carried(now, home_address, index, out);
+        if !is_noted {
+            self.carried(now, home_address, index, out);
+        }
     }
 
     /// The same for an IPv4 packet from an IPv4 home address.
@@ -156,7 +157,7 @@ impl Forwarding {
         let Some((home_address, index)) = bound else {
             return out.push(Action::Drop(DropReason::TunnelSourceNotBound));
         };
-        self.note_use(home_address, index);
+        let is_noted = self.note_use(now, home_address, index);
         let Some(class) = ecn::decapsulated(outer_traffic_class, inner.header.dscp_ecn) else {
             return out.push(Action::Drop(DropReason::CongestionMarkLost));
         };
@@ -165,7 +166,28 @@ impl Forwarding {
         }
         inner.header.dscp_ecn = class;
         self.route_v4(now, inner, via, out);
-        self.carried(now, home_address, index, out);
+        if !is_noted {
+            self.carried(now, home_address, index, out);
+        }
+    }
+
+    /// The owner of an inner source that has one of the care-of addresses bound, the binding's place,
+    /// and whether that it carries data is noted already. Notes its use.
+    fn sender(
+        &mut self,
+        now: Millis,
+        source: Ipv6Addr,
+        care_of: &[CareOf],
+    ) -> Option<(Ipv6Addr, usize, bool)> {
+        // Most are home addresses: one look at the table.
+        if let Some(home) = self.table.home_mut(source) {
+            let index = care_of.iter().find_map(|care_of| home.bound(now, *care_of))?;
+            home.used(index);
+            return Some((source, index, home.is_noted(now, index)));
+        }
+        let owners = self.table.network_owners(source);
+        let (home_address, index) = self.bound_owner(now, owners, care_of)?;
+        Some((home_address, index, self.note_use(now, home_address, index)))
     }
 
     /// The owner that has one of the care-of addresses bound, and the binding's place.
@@ -182,10 +204,12 @@ impl Forwarding {
         })
     }
 
-    fn note_use(&mut self, home_address: Ipv6Addr, index: usize) {
-        if let Some(home) = self.table.home_mut(home_address) {
+    /// Notes through which binding data came last; says whether that it carries data is noted too.
+    fn note_use(&mut self, now: Millis, home_address: Ipv6Addr, index: usize) -> bool {
+        self.table.home_mut(home_address).is_some_and(|home| {
             home.used(index);
-        }
+            home.is_noted(now, index)
+        })
     }
 
     /// A packet out of a tunnel for somebody who is not served here.

@@ -38,8 +38,6 @@ pub enum DropReason {
     AuthenticationMissing,
     /// Something follows the MN-HA option, so it does not cover the message (RFC 4285 §5.1).
     AuthenticationNotLast,
-    /// A binding for a correspondent node without A flag, which is refused in silence.
-    CorrespondentUnsupported,
     /// Errors are limited in rate (RFC 4443 §2.4).
     ErrorRateLimited,
 }
@@ -66,7 +64,6 @@ impl DropReason {
             Self::NoSecurityAssociation => "no_security_association",
             Self::AuthenticationMissing => "authentication_missing",
             Self::AuthenticationNotLast => "authentication_not_last",
-            Self::CorrespondentUnsupported => "correspondent_unsupported",
             Self::ErrorRateLimited => "error_rate_limited",
         }
     }

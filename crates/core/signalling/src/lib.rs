@@ -9,8 +9,8 @@
 //! 3. [`Proposal::conclude`] makes the answer from the verdict.
 //!
 //! Implements RFC 6275 §9.2, §9.3.3, §9.5.1 (checks without state), §9.5.4 (addressing of the answer),
-//! RFC 4285 (MN-HA authentication), RFC 5648 §6.2 (options of the answer) and RFC 5555 §4.2 (answers in
-//! UDP). May depend on the codec and the binding cache's vocabulary.
+//! RFC 4285 (MN-HA authentication), and of the answers RFC 3963 §6.2, RFC 5555 §4.2, RFC 5648 §6.2 and
+//! RFC 6089 §5.3. May depend on the codec and the binding cache's vocabulary.
 #![no_std]
 
 extern crate alloc;

@@ -2,6 +2,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+use homeport_wire::options::kind;
 use homeport_wire::{
     BindingError, BindingErrorStatus, BindingUpdate, BuFlags, Disposition, Icmpv6, Malformed,
     Message, MobilityOption, Options, PacketBuilder, PseudoHeader, Status, Walk,
@@ -66,6 +67,9 @@ pub enum ReplyKind {
 /// (RFC 4443 §2.4).
 const INVOKING_LEN_MAX: usize = 1280 - 40 - 8;
 
+/// Where the options of a Binding Update begin in its Mobility Header (RFC 6275 §6.1.7).
+const UPDATE_OPTIONS_AT: usize = 12;
+
 /// Reads a punted packet: steps 2 to 6 of the pipeline.
 #[must_use]
 pub fn receive(arrival: Arrival<'_>) -> Received {
@@ -84,10 +88,15 @@ pub fn receive(arrival: Arrival<'_>) -> Received {
     }
     let pseudo = PseudoHeader::mobility(walk.pseudo_source(), walk.pseudo_destination());
     match Message::parse(walk.payload, pseudo) {
-        Ok(Message::BindingUpdate(message)) => match check_update(&walk, &message, arrival.outer) {
-            Ok(()) => Received::Update(Box::new(Update::new(&walk, message, arrival.outer))),
-            Err(reason) => Received::Drop(reason),
-        },
+        Ok(Message::BindingUpdate(message)) => {
+            if let Some(malformed) = malformed_network(&message.options) {
+                return refuse(arrival, Some(&walk), malformed);
+            }
+            match check_update(&walk, &message, arrival.outer) {
+                Ok(()) => Received::Update(Box::new(Update::new(&walk, message, arrival.outer))),
+                Err(reason) => Received::Drop(reason),
+            }
+        }
         // RFC 5847 speaks of gateways and anchors of Proxy Mobile IPv6; between mobile node and home
         // agent it is not defined, so the message is as good as unknown.
         Ok(Message::Heartbeat(heartbeat)) => {
@@ -107,6 +116,17 @@ pub fn receive(arrival: Arrival<'_>) -> Received {
         ) => Received::Drop(DropReason::NotForHomeAgent),
         Err(malformed) => refuse(arrival, Some(&walk), malformed),
     }
+}
+
+/// A Mobile Network Prefix option with a wrong length is an error of the header (RFC 6275 §9.2 and,
+/// for home agents of mobile routers, its tests): the sender is told where.
+fn malformed_network(options: &Options<'_>) -> Option<Malformed> {
+    let is_wrong = |option: &MobilityOption<'_>| {
+        matches!(option, MobilityOption::Malformed { kind: kind::MOBILE_NETWORK_PREFIX, .. })
+    };
+    let (place, _) = options.entries().find(|(_, option)| is_wrong(option))?;
+    let at = u16::try_from(place.saturating_add(UPDATE_OPTIONS_AT).saturating_add(1));
+    Some(Malformed::OptionLength { at: at.unwrap_or(u16::MAX) })
 }
 
 /// RFC 6275 §9.5.1, as far as it needs no state.
@@ -130,11 +150,7 @@ fn check_update(
                 return Err(DropReason::NonceIndices);
             }
             // RFC 5648 §4.4 has a status of its own for these.
-            MobilityOption::Malformed { kind, .. }
-                if kind == homeport_wire::options::kind::BINDING_IDENTIFIER =>
-            {
-                has_bid = true;
-            }
+            MobilityOption::Malformed { kind: kind::BINDING_IDENTIFIER, .. } => has_bid = true,
             MobilityOption::Malformed { .. } => return Err(DropReason::MalformedOption),
             MobilityOption::BindingIdentifier(bid) => {
                 has_bid = true;
@@ -147,7 +163,11 @@ fn check_update(
     if message.lifetime.is_deregistration() || has_home_bid || outer.is_some() {
         return Ok(());
     }
-    if walk.home_address.is_none() && is_home_registration {
+    // RFC 3963 §6.2: a mobile router whose care-of address is its home address is at home.
+    let comes_home = message.flags.contains(BuFlags::MOBILE_ROUTER)
+        && !has_bid
+        && alternate.is_none_or(|alternate| alternate == home_address);
+    if walk.home_address.is_none() && is_home_registration && !comes_home {
         return Err(DropReason::HomeAddressOptionMissing);
     }
     if !has_bid && !is_unicast_routable_v6(alternate.unwrap_or(walk.header.source)) {

@@ -58,10 +58,23 @@ enum Seen {
     Dropped(String),
 }
 
+/// With all that later RFCs have.
+fn home_prefix(authentication: Authentication) -> HomePrefix {
+    let prefix = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0), 64).unwrap();
+    HomePrefix {
+        mobile_networks_allowed: true,
+        flow_bindings_per_home_address_max: 16,
+        ..HomePrefix::new(prefix, AGENT, authentication)
+    }
+}
+
 impl Lab {
     fn new(authentication: Authentication) -> Self {
-        let prefix = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0), 64).unwrap();
-        let home_prefix = HomePrefix::new(prefix, AGENT, authentication);
+        let prefix = home_prefix(authentication).prefix;
+        Self::with(HomePrefix::new(prefix, AGENT, authentication))
+    }
+
+    fn with(home_prefix: HomePrefix) -> Self {
         // V14 carries an NTP timestamp: our clock stands at the same second.
         let at = LogTime((0xecf4_9240_u64 - 2_208_988_800) * 1000);
         let mut lab = Self { cache: BindingCache::default(), at, requests: 0 };
@@ -79,6 +92,11 @@ impl Lab {
         };
         lab.run(Command::PutSubscriber { subscriber, must_not_exist: true });
         lab
+    }
+
+    fn provision(&mut self, subscriber: Subscriber) {
+        let put = Command::PutSubscriber { subscriber, must_not_exist: true };
+        assert_eq!(self.run(put).outcome, Outcome::Done);
     }
 
     fn run(&mut self, command: Command) -> homeport_binding::Verdict {
@@ -250,14 +268,23 @@ fn what_gets_no_answer() {
 }
 
 #[test]
-fn refusals_without_state() {
-    let rows = [(0xc200, 152), (0x8000, 128), (0x8400, 140)];
-    for (flags, status) in rows {
-        let mut lab = Lab::new(Authentication::None);
-        let Seen::Refused(reply) = lab.send(&away(&update(flags, 10, &[])), None) else {
-            panic!("not refused");
-        };
-        assert_eq!(reply.kind, ReplyKind::Acknowledgement(Status(status)));
+fn a_proxy_is_refused_without_state() {
+    let mut lab = Lab::new(Authentication::None);
+    let Seen::Refused(reply) = lab.send(&away(&update(0xc200, 10, &[])), None) else {
+        panic!("not refused");
+    };
+    assert_eq!(reply.kind, ReplyKind::Acknowledgement(Status::PROXY_REGISTRATION_NOT_ENABLED));
+}
+
+/// The correspondent node's part is refused by the store, which knows what is bound.
+#[test]
+fn updates_without_h() {
+    let with = |flags| away(&update(flags, 10, &[]));
+    let mut lab = Lab::new(Authentication::None);
+    for (flags, status) in [(0x8000, 128), (0x8400, 140), (0xc000, 0), (0x8000, 139), (0x0400, 139)]
+    {
+        let reply = lab.answer(&with(flags), None);
+        assert_eq!(reply.kind, ReplyKind::Acknowledgement(Status(status)), "{flags:#x}");
     }
 }
 
@@ -298,6 +325,155 @@ fn malformations_that_are_answered() {
         assert_eq!(icmp, expected);
     }
     assert_eq!(lab.cache.home_address_count(), 0);
+}
+
+/// A Mobile Network Prefix option of another length than 18: the sender is told where.
+#[test]
+fn a_mobile_network_prefix_of_a_wrong_length() {
+    for len in [0, 17, 19, 34] {
+        let mut lab = Lab::with(home_prefix(Authentication::None));
+        let data = vec![0x20; len];
+        let first = MobilityOption::LinkLayerAddress { code: 2, address: &[1, 2, 3] };
+        let wrong = MobilityOption::Malformed { kind: 6, data: &data };
+        let packet = away(&update(0xc400, 10, &[first, wrong]));
+        let Seen::Replied(reply) = lab.send(&packet, None) else { panic!("no reply") };
+        let seen = walk(&reply.packet).unwrap();
+        assert_eq!((seen.header.source, seen.header.destination), (AGENT, COA1));
+        let icmp = homeport_wire::Icmpv6::parse(seen.payload, seen.pseudo_header()).unwrap();
+        // IPv6 and Destination Options headers, the fixed part, the first option, the type.
+        let pointer = 40 + 24 + 12 + 6 + 1;
+        assert_eq!(usize::from(packet[83]), len);
+        let expected =
+            homeport_wire::Icmpv6::ParameterProblem { code: 0, pointer, invoking: &packet };
+        assert_eq!(icmp, expected);
+        assert_eq!(lab.cache.home_address_count(), 0);
+    }
+}
+
+#[test]
+fn a_mobile_router_vector() {
+    let vectors = Vectors::load();
+    let mut lab = Lab::with(home_prefix(Authentication::None));
+    let network = Ipv6Prefix::new("2001:db8:100::".parse().unwrap(), 56).unwrap();
+    lab.provision(Subscriber { mobile_networks: vec![network], ..Subscriber::new(HOME) });
+    let reply = lab.answer(&vectors.packet("V12"), None);
+    assert_eq!(reply.packet, without_k(&vectors.packet("V13")));
+    // Bound as a mobile router with the prefix of the option.
+    let home = lab.cache.home(HOME).unwrap();
+    assert!(home.mobile_router && home.mobile_networks.contains(&network));
+}
+
+/// RFC 3963 §6.2: a mobile router at home, with a Home Address option and without one.
+#[test]
+fn a_mobile_router_comes_home() {
+    let network = Ipv6Prefix::new("2001:db8:100::".parse().unwrap(), 56).unwrap();
+    let vectors = Vectors::load();
+    for lifetime in [0, 10] {
+        for option in [Some(HOME), None] {
+            let mut lab = Lab::with(home_prefix(Authentication::None));
+            lab.provision(Subscriber { mobile_networks: vec![network], ..Subscriber::new(HOME) });
+            lab.answer(&vectors.packet("V12"), None);
+            let message = Message::BindingUpdate(BindingUpdate {
+                sequence: Sequence(0x2002),
+                flags: BuFlags(0xc400),
+                lifetime: Lifetime(lifetime),
+                options: homeport_wire::Options::EMPTY,
+            });
+            let packet = mobility_packet(HOME, AGENT, option, None, &message.emit(HOME, AGENT));
+            let reply = lab.answer(&packet, None);
+            assert_eq!(reply.kind, ReplyKind::Acknowledgement(Status::ACCEPTED));
+            let seen = walk(&reply.packet).unwrap();
+            let routing = seen.routing_home_address;
+            assert_eq!((seen.header.destination, routing), (HOME, None), "straight home");
+            assert!(lab.cache.home(HOME).unwrap().bindings.is_empty());
+        }
+    }
+    // Somewhere else by its own word: no Home Address option proves who sends it.
+    let elsewhere = update(0xc400, 10, &[MobilityOption::AlternateCareOf(COA1)]);
+    let packet = mobility_packet(HOME, AGENT, None, None, &elsewhere);
+    let mut lab = Lab::new(Authentication::None);
+    assert_eq!(lab.drops(&packet), "home_address_option_missing");
+}
+
+/// V16 and V17: behind a NAT, with an IPv4 home address of its own.
+#[test]
+fn an_ipv4_vector() {
+    let vectors = Vectors::load();
+    let address = Ipv4Addr::new(198, 51, 100, 77);
+    let mut lab = Lab::with(home_prefix(Authentication::None));
+    let own = Some(homeport_binding::Ipv4Prefix::host(address));
+    lab.provision(Subscriber { ipv4_home_address: own, ..Subscriber::new(HOME) });
+    let peer = (Ipv4Addr::new(203, 0, 113, 9), 40001);
+    let outer = Some(UdpOuter { peer, local: (Ipv4Addr::new(198, 51, 100, 1), 4191) });
+    let reply = lab.answer(&vectors.packet("V16")[28..], outer);
+    assert_eq!((&reply.packet[..], reply.outer), (&vectors.packet("V17")[28..], outer));
+}
+
+#[test]
+fn a_flow_vector() {
+    let vectors = Vectors::load();
+    let mut lab = Lab::with(home_prefix(Authentication::None));
+    let reply = lab.answer(&vectors.packet("V18"), None);
+    assert_eq!(reply.packet, vectors.packet("V19"));
+    let home = lab.cache.home(HOME).unwrap();
+    let flow = &home.flows[&4];
+    assert_eq!((flow.priority, &flow.bids[..]), (10, &[homeport_wire::Bid(2)][..]));
+}
+
+/// Who asks for an IPv4 home address is answered, also when the Binding Update is refused, before the
+/// store and by it.
+#[test]
+fn an_ipv4_home_address_in_a_refusal() {
+    let any = Ipv4Addr::UNSPECIFIED;
+    let request =
+        MobilityOption::Ipv4HomeAddress { prefix_len: 32, prefix_wanted: false, address: any };
+    for flags in [0xc200, 0xc400, 0x8000] {
+        let mut lab = Lab::new(Authentication::None);
+        let packet = away(&update(flags, 10, &[request]));
+        let (Seen::Answered(reply) | Seen::Refused(reply)) = lab.send(&packet, None) else {
+            panic!("no answer");
+        };
+        let seen = walk(&reply.packet).unwrap();
+        let pseudo = PseudoHeader::mobility(AGENT, HOME);
+        let Ok(Message::BindingAcknowledgement(message)) = Message::parse(seen.payload, pseudo)
+        else {
+            panic!("no acknowledgement");
+        };
+        let refused = MobilityOption::Ipv4AddressAck { status: 128, prefix_len: 0, address: any };
+        assert_eq!(message.options.iter().collect::<Vec<_>>(), [refused]);
+    }
+}
+
+/// However much a Binding Update asks for, the acknowledgement stays one that can be authenticated.
+#[test]
+fn a_summary_of_more_flows_than_an_acknowledgement_holds() {
+    let mut lab = Lab::authenticated();
+    let key: [u8; 16] = core::array::from_fn(|at| 0x10 + u8::try_from(at).unwrap());
+    let mut builder = BindingUpdate::builder();
+    for from in 0..7 {
+        let fids: Vec<u16> = (from * 100 + 1..=from * 100 + 100).collect();
+        builder.push_flow_summary(&fids);
+    }
+    builder.push_authentication(1, 0x100, MN_HA_AUTHENTICATOR_LEN);
+    assert_eq!(builder.refusal(), None);
+    let message = Message::BindingUpdate(BindingUpdate {
+        sequence: Sequence(1),
+        flags: BuFlags(0xc000),
+        lifetime: Lifetime(10),
+        options: builder.finish(),
+    });
+    let mac = mn_ha_authenticator(&Key(key), COA1, HOME, &message.emit_unchecked());
+    let reply = lab.answer(&away(&message.with_authenticator(&mac).emit(HOME, AGENT)), None);
+    let seen = walk(&reply.packet).unwrap();
+    let pseudo = PseudoHeader::mobility(AGENT, HOME);
+    let Ok(Message::BindingAcknowledgement(message)) = Message::parse(seen.payload, pseudo) else {
+        panic!("no acknowledgement");
+    };
+    let mac = mn_ha_authenticator(&Key(key), COA1, HOME, seen.payload);
+    let options: Vec<_> = message.options.iter().collect();
+    let last = MobilityOption::Authentication { subtype: 1, spi: 0x100, data: &mac };
+    assert_eq!(options.last(), Some(&last));
+    assert!(options.len() > 50, "as many as fit: {}", options.len());
 }
 
 #[test]

@@ -3,12 +3,13 @@ use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_binding::{
-    Answer, Authentication, BidRequest, Key, NatDetection, Outcome, Policy, Registration,
-    RequestId, Verdict, WireSource, limits,
+    Answer, Authentication, BidRequest, FlowRequest, Ipv4HomeAddressRequest, Key,
+    MobileNetworkRequest, NatDetection, Outcome, Policy, Registration, RequestId, SelectorRequest,
+    Verdict, WireSource, limits,
 };
 use homeport_wire::{
-    Bid, BidCareOf, BidOption, BidPriority, BindingUpdate, BuFlags, Lifetime, MobilityOption,
-    Status, Walk,
+    Bid, BidCareOf, BidOption, BidPriority, BindingUpdate, BuFlags, FlowIdentification, Lifetime,
+    MobilityOption, Status, Walk,
 };
 
 use crate::acknowledge;
@@ -106,7 +107,7 @@ impl Update {
         self.home_agent
     }
 
-    /// Steps 7 to 9 of the pipeline.
+    /// Steps 7 and 8 of the pipeline: the rest needs state.
     #[must_use]
     pub fn judge(self, policy: &Policy) -> Judged {
         let Some(prefix) = policy.home_prefix.as_ref() else {
@@ -121,24 +122,13 @@ impl Update {
             Err(Unauthentic::Drop(reason)) => return Judged::Drop(reason),
             Err(Unauthentic::Refuse(status, association)) => {
                 let association = Some(&association);
-                return Judged::Answer(acknowledge::refusal(&self, association, status));
+                return Judged::Answer(acknowledge::refusal(&self, association, status, policy));
             }
         };
-        let flags = self.message.flags;
-        let refused = if flags.contains(BuFlags::PROXY) {
-            Some(Status::PROXY_REGISTRATION_NOT_ENABLED)
-        } else if flags.contains(BuFlags::HOME_REGISTRATION) {
-            None
-        } else if flags.contains(BuFlags::MOBILE_ROUTER) {
-            Some(Status::MOBILE_ROUTER_NOT_PERMITTED)
-        } else if flags.contains(BuFlags::ACKNOWLEDGE) {
-            // The correspondent node's part is not played here (RFC 6275 §9.5.1).
-            Some(Status::REASON_UNSPECIFIED)
-        } else {
-            return Judged::Drop(DropReason::CorrespondentUnsupported);
-        };
-        if let Some(status) = refused {
-            return Judged::Answer(acknowledge::refusal(&self, association.as_ref(), status));
+        if self.message.flags.contains(BuFlags::PROXY) {
+            let status = Status::PROXY_REGISTRATION_NOT_ENABLED;
+            let reply = acknowledge::refusal(&self, association.as_ref(), status, policy);
+            return Judged::Answer(reply);
         }
         let policy_revisions = policy.revisions();
         Judged::Propose(Box::new(Proposal { update: self, policy_revisions, association }))
@@ -216,6 +206,29 @@ impl Update {
         })
     }
 
+    /// The IPv4 Home Address option: the first, should there be several.
+    pub(crate) fn ipv4_home_address(&self) -> Option<Ipv4HomeAddressRequest> {
+        self.message.options.iter().find_map(|option| match option {
+            MobilityOption::Ipv4HomeAddress { prefix_len, prefix_wanted, address } => {
+                Some(Ipv4HomeAddressRequest { address, prefix_len, prefix_wanted })
+            }
+            _ => None,
+        })
+    }
+
+    /// The Flow Identification options in their order.
+    pub(crate) fn flows(&self) -> impl Iterator<Item = FlowIdentification<'_>> + '_ {
+        self.message.options.iter().filter_map(|option| match option {
+            MobilityOption::FlowIdentification(flow) => Some(flow),
+            _ => None,
+        })
+    }
+
+    /// Octets of the Mobility Header, and options in it.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.octets.len(), self.message.options.iter().count())
+    }
+
     /// The BID options in their order, the unreadable ones too.
     pub(crate) fn bids(&self) -> impl Iterator<Item = BidRequest> + '_ {
         self.message.options.iter().filter_map(|option| match option {
@@ -251,6 +264,19 @@ fn malformed_bid(data: &[u8]) -> BidRequest {
     }
 }
 
+fn flow_request(flow: FlowIdentification<'_>) -> FlowRequest {
+    FlowRequest {
+        fid: flow.fid,
+        priority: flow.priority,
+        malformed: !flow.is_well_formed(),
+        bids: flow.bids().collect(),
+        selector: flow.traffic_selector().map(|selector| SelectorRequest {
+            format: selector.format,
+            octets: Vec::from(selector.octets),
+        }),
+    }
+}
+
 enum Unauthentic {
     Drop(DropReason),
     Refuse(Status, Association),
@@ -280,7 +306,7 @@ impl Proposal {
             policy_revisions: self.policy_revisions,
             mobile_networks: Vec::new(),
             ipv4_home_address: None,
-            flows: Vec::new(),
+            flows: update.flows().map(flow_request).collect(),
             flow_summary: Vec::new(),
         };
         for option in update.message.options.iter() {
@@ -294,9 +320,15 @@ impl Proposal {
                 {
                     registration.link_layer_address = Vec::from(address);
                 }
+                MobilityOption::MobileNetworkPrefix { length, prefix } => {
+                    let request = MobileNetworkRequest { prefix, prefix_len: length };
+                    registration.mobile_networks.push(request);
+                }
+                MobilityOption::FlowSummary(fids) => registration.flow_summary.extend(fids.iter()),
                 _ => {}
             }
         }
+        registration.ipv4_home_address = update.ipv4_home_address();
         registration
     }
 
@@ -318,20 +350,19 @@ impl Proposal {
 }
 
 /// A refusal that needs no state.
-pub(crate) fn refused(update: &Update, status: Status) -> Answer {
+pub(crate) fn refused(update: &Update, status: Status, policy: &Policy) -> Answer {
+    let prefix = policy.home_prefix.as_ref().map(|prefix| &prefix.record);
+    let forced = prefix.is_some_and(|prefix| prefix.force_udp_encapsulation);
+    let keepalive = prefix.map_or(limits::NAT_KEEPALIVE_SECS, |prefix| prefix.nat_keepalive_secs);
+    let nat_detection = update.outer.map(|outer| {
+        NatDetection::observed(outer.peer.0, update.announced().next(), forced, keepalive)
+    });
     Answer {
         status,
         bid_statuses: Vec::new(),
         lifetime: Lifetime::DEREGISTER,
         sequence: update.message.sequence,
-        nat_detection: update.outer.map(|outer| {
-            NatDetection::observed(
-                outer.peer.0,
-                update.announced().next(),
-                true,
-                limits::NAT_KEEPALIVE_SECS,
-            )
-        }),
+        nat_detection,
         ntp_secs: None,
         mobile_router: false,
         ipv4_address: None,

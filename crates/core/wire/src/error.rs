@@ -48,6 +48,12 @@ pub enum Malformed {
         /// Where the option begins.
         at: usize,
     },
+    /// A mobility option of a known type whose length is not the one that its type has.
+    #[error("option with a wrong length, which octet {at} says")]
+    OptionLength {
+        /// The Option Length field.
+        at: u16,
+    },
     /// More options than [`crate::limits`] allow.
     #[error("too many options")]
     TooManyOptions,
@@ -118,7 +124,7 @@ pub enum Disposition {
     /// Send an ICMPv6 Parameter Problem, code 0, to the IPv6 source.
     ParameterProblem {
         /// Octet of the Mobility Header to point at: add the header's offset in the packet.
-        pointer_from_mh: u8,
+        pointer_from_mh: u16,
     },
     /// Send a Binding Error to the IPv6 source.
     BindingError {
@@ -155,6 +161,7 @@ impl Malformed {
             | Self::HomeAddressLength { .. } => Disposition::Discard,
             Self::PayloadProto { .. } => Disposition::ParameterProblem { pointer_from_mh: 0 },
             Self::HeaderLen { .. } => Disposition::ParameterProblem { pointer_from_mh: 1 },
+            Self::OptionLength { at } => Disposition::ParameterProblem { pointer_from_mh: at },
             Self::UnknownType { .. } => {
                 Disposition::BindingError { status: BindingErrorStatus::UNRECOGNIZED_MH_TYPE }
             }
@@ -187,6 +194,7 @@ impl Malformed {
             Self::PayloadProto { .. } => "payload_proto",
             Self::HeaderLen { .. } => "header_len",
             Self::OptionOverrun { .. } => "option_overrun",
+            Self::OptionLength { .. } => "option_length",
             Self::TooManyOptions => "too_many_options",
             Self::RevocationType { .. } => "revocation_type",
             Self::Version { .. } => "ip_version",

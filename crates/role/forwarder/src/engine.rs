@@ -17,10 +17,19 @@ use crate::{
     limits,
     metrics::Metrics,
     mirror::Mirror,
+    neighbours::Defended,
     port::Port,
     punt::{Answer, FrontEnds, SignallingEvent},
     routes::Served,
 };
+
+/// Where what is served is told.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    pub(crate) served: watch::Sender<Served>,
+    /// Only with a home link.
+    pub(crate) defended: Option<watch::Sender<Defended>>,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -32,7 +41,7 @@ pub(crate) struct Engine {
     clock: Monotonic,
     metrics: Arc<Metrics>,
     caught_up: Latch,
-    served: watch::Sender<Served>,
+    outlets: Outlets,
     /// Kept between packets, so that a packet allocates no list.
     actions: Vec<Action>,
 }
@@ -40,19 +49,20 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(
         forwarding: Forwarding,
+        clock: Monotonic,
         metrics: Arc<Metrics>,
         caught_up: Latch,
-        served: watch::Sender<Served>,
+        outlets: Outlets,
     ) -> Self {
         Self {
             forwarding,
-            mirror: Mirror::default(),
+            mirror: Mirror::new(outlets.defended.is_some()),
             front_ends: FrontEnds::default(),
             held: Held::default(),
-            clock: Monotonic::start(),
+            clock,
             metrics,
             caught_up,
-            served,
+            outlets,
             actions: Vec::new(),
         }
     }
@@ -151,17 +161,28 @@ impl Engine {
                 let now = self.now();
                 let applied = self.mirror.apply(&mut self.forwarding, now, *message);
                 self.metrics.feed_refused.inc_by(applied.refused);
-                if applied.prefixes {
-                    self.served.send_replace(Served::of(self.forwarding.table()));
-                }
-                let table = self.forwarding.table_mut();
-                self.served.send_if_modified(|served| served.follow(table));
+                self.tell(applied.prefixes);
                 if applied.reached {
                     self.metrics.show(self.mirror.revision(), self.forwarding.table());
                     self.caught_up.open();
                     self.send_reached(port).await;
                 }
             }
+        }
+    }
+
+    /// Tells routes and neighbours what has changed.
+    fn tell(&mut self, prefixes: bool) {
+        if prefixes {
+            self.outlets.served.send_replace(Served::of(self.forwarding.table()));
+        }
+        let table = self.forwarding.table_mut();
+        self.outlets.served.send_if_modified(|served| served.follow(table));
+        let changes = self.mirror.take_defended();
+        if let Some(defended) = &self.outlets.defended {
+            defended.send_if_modified(|defended| {
+                changes.into_iter().fold(false, |moved, change| change.apply(defended) | moved)
+            });
         }
     }
 

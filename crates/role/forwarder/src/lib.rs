@@ -6,7 +6,8 @@
 //!                  ^    ^                           \ --queue, 1024 each--> front-end links
 //!        events, 4 |    | answers, up, down, 1024
 //!  stores --> feed (1 task)    front-end links (1 task each) --> front-ends
-//!             routes (1 task): home prefixes into the TUN
+//!             routes (1 task): what is served into the TUN
+//!             neighbours (1 task): answers for home addresses on a real home link
 //! ```
 //!
 //! Data never leaves this process. Cut off from every store it goes on with what it has, each
@@ -23,6 +24,7 @@ mod held;
 pub mod limits;
 mod metrics;
 mod mirror;
+mod neighbours;
 mod port;
 mod punt;
 mod routes;
@@ -32,12 +34,18 @@ mod tests;
 use std::sync::Arc;
 
 use homeport_forwarding::{Config as Rules, Forwarding};
-use homeport_runtime::{Readiness, Shutdown, Task, ops};
+use homeport_runtime::{Readiness, Shutdown, Task, clock::Monotonic, ops};
 use tokio::sync::{mpsc, watch};
 
 pub use crate::config::{Config, Error, TunConfig, UdpConfig};
 
-use crate::{engine::Engine, metrics::Metrics, port::Port, routes::Routes};
+use crate::{
+    engine::{Engine, Outlets},
+    metrics::Metrics,
+    neighbours::Neighbours,
+    port::Port,
+    routes::Routes,
+};
 
 /// Runs a forwarder until `shutdown` begins.
 ///
@@ -53,7 +61,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let port = Port::open(&config)?;
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
 
+    let clock = Monotonic::start();
     let (served, wanted) = watch::channel(routes::Served::default());
+    let (defended, answered_for) = watch::channel(neighbours::Defended::new());
+    let neighbours = Neighbours::open(&config, clock, metrics.defended.clone()).await?;
+    let home_link = neighbours.is_some();
+    let _neighbours = neighbours
+        .map(|neighbours| Task::spawn("neighbours", neighbours.run(answered_for, wanted.clone())));
     let _routes =
         Routes::open(&config).await?.map(|routes| Task::spawn("routes", routes.run(wanted)));
     let (feed_out, feed) = mpsc::channel(limits::FEED_EVENTS_WAITING_MAX);
@@ -72,7 +86,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         fragment_seed: rand::random(),
         ..Rules::default()
     };
-    let engine = Engine::new(Forwarding::new(rules), metrics, caught_up, served);
+    let outlets = Outlets { served, defended: home_link.then_some(defended) };
+    let engine = Engine::new(Forwarding::new(rules), clock, metrics, caught_up, outlets);
     tracing::info!(name = %config.name, port = %port, "forwarder");
     engine.run(port, feed, signalling, shutdown).await
 }

@@ -45,5 +45,16 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// After this a peer that does not answer is gone.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Home addresses that are answered for on one home link. The kernel looks through a list of them,
+/// 2 ms for each new one at this number; a link with more nodes than this is not a link.
+pub const DEFENDED_MAX: usize = 20_000;
+/// Unsolicited advertisements for an address (RFC 4861 §10: MAX_NEIGHBOR_ADVERTISEMENT).
+pub const NEIGHBOUR_ADVERTISEMENTS: u8 = 3;
+/// Between two of them (RFC 4861 §10: RETRANS_TIMER).
+pub const NEIGHBOUR_RETRANSMISSION: Duration = Duration::from_secs(1);
+/// Advertisements sent in one go: one millisecond later the next, so that a take-over of all
+/// addresses does not flood the link.
+pub const ADVERTISEMENTS_PER_WAKE_MAX: usize = 64;
+
 /// Between two attempts to set routes that the host has refused.
 pub const ROUTES_RETRY_PAUSE: Duration = Duration::from_secs(5);

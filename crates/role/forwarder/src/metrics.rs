@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) front_ends: Gauge<i64, AtomicI64>,
     pub(crate) revision: Gauge<i64, AtomicI64>,
     home_addresses: Gauge<i64, AtomicI64>,
+    pub(crate) defended: Gauge<i64, AtomicI64>,
     table_digest: Gauge<i64, AtomicI64>,
 }
 
@@ -44,6 +45,7 @@ impl Metrics {
             front_ends: Gauge::default(),
             revision: Gauge::default(),
             home_addresses: Gauge::default(),
+            defended: Gauge::default(),
             table_digest: Gauge::default(),
         };
         let m = &metrics;
@@ -61,6 +63,8 @@ impl Metrics {
         registry.register("revision", "Revision that the table has reached", m.revision.clone());
         let help = "Home addresses with bindings";
         registry.register("home_addresses", help, m.home_addresses.clone());
+        let help = "Addresses that are answered for on the home link";
+        registry.register("defended", help, m.defended.clone());
         let help = "Digest of the table, 53 bits: equal on forwarders with the same bindings";
         registry.register("table_digest", help, m.table_digest.clone());
         metrics

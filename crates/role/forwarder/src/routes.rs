@@ -65,6 +65,15 @@ impl Served {
         moved
     }
 
+    /// The addresses of home agents; true for those that all nodes of a home link are to be told
+    /// of, false for anycast and IPv4.
+    pub(crate) fn home_agents(&self) -> impl Iterator<Item = (IpAddr, bool)> {
+        self.prefixes.iter().flat_map(|prefix| {
+            let v6 = [(prefix.home_agent.into(), true), (prefix.anycast().into(), false)];
+            v6.into_iter().chain(prefix.home_agent_v4.map(|address| (address.into(), false)))
+        })
+    }
+
     /// The destinations that lead here. A network inside another needs no route of its own, which
     /// keeps them few: pools and aggregates cover most.
     fn destinations(&self) -> BTreeSet<IpNet> {

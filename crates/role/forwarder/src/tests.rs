@@ -1,6 +1,6 @@
 //! The mirror: feed messages in, table out.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_api::{
     binding, convert,
@@ -9,7 +9,10 @@ use homeport_api::{
 use homeport_forwarding::{Action, Config as Rules, Forwarding, Ingress, Millis};
 use homeport_wire::{PacketBuilder, protocol, walk};
 
-use crate::mirror::{Applied, Mirror};
+use crate::{
+    mirror::{Applied, Mirror},
+    neighbours::{Change, Defence, Defended},
+};
 
 const PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0);
 const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1);
@@ -85,7 +88,7 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        Self { forwarding: Forwarding::new(Rules::default()), mirror: Mirror::default() }
+        Self { forwarding: Forwarding::new(Rules::default()), mirror: Mirror::new(true) }
     }
 
     fn at(&mut self, now_ms: u64, message: WatchResponse) -> Applied {
@@ -195,6 +198,115 @@ fn ends_are_those_of_the_stores_clock() {
     late.log_time_ms += 3_600_000;
     fixture.at(9_000, late);
     assert_eq!(fixture.goes_to(9_000, 0x300), None);
+}
+
+#[test]
+fn everything_that_is_reached_through_a_home_address_comes_with_it() {
+    let mut router = home_change(0x100, 1, 60);
+    let record = router.home.as_mut().unwrap();
+    let mut second = record.bindings[0].clone();
+    second.bid = Some(2);
+    let direct = binding::Ipv4CareOf {
+        address: convert::ipv4_octets(Ipv4Addr::new(203, 0, 113, 20)),
+        port: 4191,
+        announced: convert::ipv4_octets(Ipv4Addr::new(203, 0, 113, 20)),
+        without_udp: true,
+    };
+    let address = Some(binding::care_of_address::Address::Ipv4(direct));
+    second.care_of = Some(binding::CareOfAddress { address });
+    second.priority = 9;
+    record.bindings[0].priority = 5;
+    record.bindings.push(second);
+    let network: Ipv6Addr = "2001:db8:100::".parse().unwrap();
+    record.mobile_networks =
+        vec![binding::Ipv6Prefix { prefix: convert::ipv6_octets(network), prefix_len: 48 }];
+    let address_v4 = Ipv4Addr::new(198, 51, 100, 77);
+    record.ipv4_home_address =
+        Some(binding::Ipv4Prefix { prefix: convert::ipv4_octets(address_v4), prefix_len: 32 });
+    // To port 5060 by BID 2 (flags: start of the destination port and of the next header).
+    let selector =
+        binding::TrafficSelector { format: 2, octets: vec![0, 0x22, 0, 0, 0x13, 0xc4, 17].into() };
+    record.flows = vec![binding::FlowBinding {
+        fid: 4,
+        priority: 10,
+        bids: vec![2],
+        selector: Some(selector),
+    }];
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.at(0, snapshot(1, vec![router])).refused, 0);
+
+    let node: Ipv6Addr = "2001:db8:100::7".parse().unwrap();
+    for destination in [home(0x100), node] {
+        let udp = |port: [u8; 2]| {
+            let payload = [0, 9, port[0], port[1], 0, 8, 0, 0];
+            PacketBuilder::new(CORRESPONDENT, destination).build(protocol::UDP, &payload)
+        };
+        let other = fixture.forwarding.handle(Millis(0), Ingress::Ip(&udp([0, 80])));
+        assert!(matches!(other.as_slice(), [Action::SendIpv6(_)]), "{other:?}");
+        let flow = fixture.forwarding.handle(Millis(0), Ingress::Ip(&udp([0x13, 0xc4])));
+        // The prefix names no IPv4 address of the home agent.
+        let expected = Action::Drop(homeport_forwarding::DropReason::NoHomeAgentIpv4);
+        assert_eq!(flow, [expected]);
+    }
+    let v4 = homeport_wire::encapsulate_v4(
+        &[0; 8],
+        protocol::UDP,
+        Ipv4Addr::new(192, 0, 2, 9),
+        address_v4,
+        64,
+        0,
+    );
+    let actions = fixture.forwarding.handle(Millis(0), Ingress::Ip(&v4));
+    let [Action::SendIpv6(outer)] = actions.as_slice() else { panic!("{actions:?}") };
+    assert_eq!(walk(outer).unwrap().upper, protocol::IPV4);
+    assert!(fixture.at(0, message(2, vec![gone(0x100)])).reached);
+    assert_eq!(fixture.forwarding.table().networks(), []);
+    assert_eq!(fixture.forwarding.table().networks_v4(), []);
+}
+
+#[test]
+fn what_is_answered_for_on_a_home_link() {
+    let at_home = |host| {
+        let mut change = home_change(host, 1, 60);
+        let binding = &mut change.home.as_mut().unwrap().bindings[0];
+        binding.home = true;
+        binding.link_layer_address = vec![2, 0, 0, 0, 0, 7].into();
+        let address =
+            Some(binding::care_of_address::Address::Ipv6(convert::ipv6_octets(home(host))));
+        binding.care_of = Some(binding::CareOfAddress { address });
+        change
+    };
+    let mut router = home_change(0x200, 2, 60);
+    router.home.as_mut().unwrap().mobile_router = true;
+    // Its home address lies in its own mobile network: nobody looks for it on the link.
+    let mut elsewhere = home_change(0x300, 3, 60);
+    let far = convert::ipv6_octets("2001:db8:100::1".parse().unwrap());
+    elsewhere.home_address = far.clone();
+    elsewhere.home.as_mut().unwrap().home_address = far;
+
+    let mut fixture = Fixture::new();
+    let changes = vec![home_change(0x100, 1, 60), router, elsewhere, at_home(0x400)];
+    fixture.at(5_000, snapshot(1, changes.clone()));
+    let until_ms = 65_000;
+    let plain = Defence { router: false, address_v4: None, until_ms, at_home: None };
+    let served = Defence { at_home: Some(vec![2, 0, 0, 0, 0, 7]), ..plain.clone() };
+    let expected = Defended::from([
+        (home(0x100), plain.clone()),
+        (home(0x200), Defence { router: true, ..plain.clone() }),
+        (home(0x400), served),
+    ]);
+    assert_eq!(fixture.mirror.take_defended(), [Change::Whole(expected)]);
+    fixture.at(5_000, message(2, vec![gone(0x200)]));
+    assert_eq!(fixture.mirror.take_defended(), [Change::One(home(0x200), None)]);
+
+    // Where the home agent is the only router, a node that is there speaks for itself.
+    let mut alone = snapshot(3, vec![home_change(0x100, 1, 60), at_home(0x400)]);
+    alone.home_prefixes[0].home_prefix.as_mut().unwrap().only_router = true;
+    fixture.at(5_000, alone);
+    let expected = Defended::from([(home(0x100), plain)]);
+    assert_eq!(fixture.mirror.take_defended(), [Change::Whole(expected)]);
+    fixture.at(5_000, message(4, vec![at_home(0x100)]));
+    assert_eq!(fixture.mirror.take_defended(), [Change::One(home(0x100), None)]);
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Metrics {
                 registry,
                 "errors_sent",
                 "ICMPv6 errors and Binding Errors sent, by what caused them",
-                &["unknown_mh_type", "payload_proto", "header_len"],
+                &["unknown_mh_type", "payload_proto", "header_len", "option_length"],
             ),
             // From 0.2 ms to about 3 s.
             registration_seconds: Histogram::new(exponential_buckets(0.0002, 2.0, 15)),

@@ -7,8 +7,9 @@ use homeport_api::admin::bindings_server::BindingsServer;
 use homeport_api::admin::cluster_server::ClusterServer;
 use homeport_api::admin::home_prefixes_server::HomePrefixesServer;
 use homeport_api::admin::subscribers_server::SubscribersServer;
-use homeport_binding::{Command, Outcome, Refusal, RefusalKind};
+use homeport_binding::{Command, Ipv4Prefix, Ipv6Prefix, Outcome, Refusal, RefusalKind};
 use homeport_raft::ProposeError;
+use ipnet::{Ipv4Net, Ipv6Net};
 use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -116,4 +117,35 @@ fn address<T: std::str::FromStr>(text: &str, field: &str, example: &str) -> Resu
     text.parse().map_err(|_| {
         invalid(field, &format!("{text:?} is not an address; expected one like {example}"))
     })
+}
+
+fn ipv6_prefix(text: &str, field: &str) -> Result<Ipv6Prefix, Status> {
+    let expected = "an IPv6 prefix with host bits zero, like 2001:db8:0:1::/64";
+    let wrong = || invalid(field, &format!("{text:?} is not {expected}"));
+    let net: Ipv6Net = text.parse().map_err(|_| wrong())?;
+    Ipv6Prefix::new(net.addr(), net.prefix_len()).ok_or_else(wrong)
+}
+
+/// An IPv4 prefix, or one address; empty for none.
+fn ipv4_prefix(text: &str, field: &str) -> Result<Option<Ipv4Prefix>, Status> {
+    let expected =
+        "an IPv4 address or a prefix with host bits zero, like 198.51.100.77 or 198.51.100.64/28";
+    let wrong = || invalid(field, &format!("{text:?} is not {expected}"));
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(Some(Ipv4Prefix::host(address)));
+    }
+    let net: Ipv4Net = text.parse().map_err(|_| wrong())?;
+    Ipv4Prefix::new(net.addr(), net.prefix_len()).ok_or_else(wrong).map(Some)
+}
+
+/// A single address without its length, as operators write it.
+fn ipv4_text(prefix: Option<Ipv4Prefix>) -> String {
+    match prefix {
+        None => String::new(),
+        Some(prefix) if prefix.len() == 32 => prefix.address().to_string(),
+        Some(prefix) => prefix.to_string(),
+    }
 }

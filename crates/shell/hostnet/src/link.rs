@@ -13,19 +13,14 @@ use ipnet::IpNet;
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
-        AddressFamily,
         address::{AddressAttribute, AddressFlags, AddressMessage},
         link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo},
-        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage},
         route::RouteType,
     },
 };
 use tokio::runtime;
 
-use crate::{
-    error::Error,
-    namespace::{Namespace, write_sysctl},
-};
+use crate::{error::Error, namespace::Namespace};
 
 /// The network configuration of a namespace. Clones share one netlink connection; it is closed with
 /// the last of them.
@@ -185,31 +180,6 @@ impl Network {
         })
     }
 
-    /// Lets the kernel answer neighbour solicitations on `link` for an address that is elsewhere,
-    /// and switches that on for the interface, without the random delay (RFC 4861 §7.2.8) that
-    /// spreads several proxies of one address. The kernel keeps these in a list: not for many.
-    pub async fn add_proxy_neighbour(&self, link: &str, address: Ipv6Addr) -> Result<(), Error> {
-        write_sysctl(&self.namespace, &format!("net/ipv6/conf/{link}/proxy_ndp"), "1")?;
-        write_sysctl(&self.namespace, &format!("net/ipv6/neigh/{link}/proxy_delay"), "0")?;
-        let index = self.link_index(link).await?;
-        let mut request = self.handle.neighbours().add(index, IpAddr::V6(address));
-        *request.message_mut() = proxy_message(index, address);
-        request.replace().execute().await.map_err(|error| {
-            let object = format!("proxy neighbour {address} on {}", self.link_object(link));
-            Error::netlink("add", object, error)
-        })
-    }
-
-    /// Ends that.
-    pub async fn delete_proxy_neighbour(&self, link: &str, address: Ipv6Addr) -> Result<(), Error> {
-        let index = self.link_index(link).await?;
-        let message = proxy_message(index, address);
-        self.handle.neighbours().del(message).execute().await.map_err(|error| {
-            let object = format!("proxy neighbour {address} on {}", self.link_object(link));
-            Error::netlink("remove", object, error)
-        })
-    }
-
     async fn change(
         &self,
         link: &str,
@@ -246,14 +216,5 @@ fn address_message(index: u32, address: IpNet) -> AddressMessage {
     };
     message.header.index = index;
     message.attributes.push(AddressAttribute::Flags(flags));
-    message
-}
-
-fn proxy_message(index: u32, address: Ipv6Addr) -> NeighbourMessage {
-    let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Inet6;
-    message.header.ifindex = index;
-    message.header.flags = NeighbourFlags::Proxy;
-    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)));
     message
 }

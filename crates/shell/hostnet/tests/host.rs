@@ -3,16 +3,18 @@
 
 use std::{
     fs,
-    io::Write as _,
-    net::{Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket},
     process::Command,
     time::Duration,
 };
 
 use homeport_hostnet::{
-    Error, Namespace, Network, Route, RouteKind, Rule, TemporaryNamespace, Tun, bind_udp,
+    AllNodes, Error, Namespace, Network, Route, RouteKind, Rule, TemporaryNamespace, Tun, bind_udp,
     privileges, run_in_namespace, write_sysctl,
 };
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// False, and says so, where the host does not let us.
 fn allowed(test: &str) -> bool {
@@ -189,8 +191,8 @@ async fn two_namespaces_are_joined_by_a_pair_of_interfaces() {
     write_sysctl(&there, "net.ipv6.conf.all.forwarding", "1").unwrap();
     let behind = Route::to("2001:db8:a::11/128".parse().unwrap()).device("hp0");
     peer.replace_route(&behind).await.unwrap();
-    let address = "2001:db8:a::11".parse().unwrap();
-    peer.add_proxy_neighbour("right", address).await.unwrap();
+    let address: IpAddr = "2001:db8:a::11".parse().unwrap();
+    peer.add_proxy_neighbour("right", address, false).await.unwrap();
     let socket = udp_in(&here, "[2001:db8:a::1]:0");
     socket.send_to(b"to the TUN", "[2001:db8:a::11]:7").unwrap();
     let mut packet = [0; 2000];
@@ -202,6 +204,99 @@ async fn two_namespaces_are_joined_by_a_pair_of_interfaces() {
     network.delete_address("left", "2001:db8:a::1/64".parse().unwrap()).await.unwrap();
     network.delete_link("left").await.unwrap();
     assert!(peer.link_index("right").await.unwrap_err().is_not_found(), "pairs go together");
+}
+
+/// The next Neighbour Advertisement that a raw ICMPv6 socket hears: sender and message.
+fn advertisement(socket: &mut Socket) -> Vec<u8> {
+    let mut octets = [0; 2000];
+    loop {
+        let len = socket.read(&mut octets).unwrap();
+        if octets[0] == 136 {
+            return octets[..len].to_vec();
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_answers_for_an_address_says_so_asked_and_unasked() {
+    if !allowed("who_answers_for_an_address_says_so_asked_and_unasked") {
+        return;
+    }
+    let (left, right) = (
+        TemporaryNamespace::create("hptest").unwrap(),
+        TemporaryNamespace::create("hptest").unwrap(),
+    );
+    let (here, there) = (left.namespace(), right.namespace());
+    for namespace in [&here, &there] {
+        write_sysctl(namespace, "net.ipv6.conf.default.accept_dad", "0").unwrap();
+    }
+    write_sysctl(&there, "net.ipv6.conf.all.forwarding", "1").unwrap();
+    let (network, peer) = (Network::open(&here).unwrap(), Network::open(&there).unwrap());
+    network.add_veth("left", "right", &there).await.unwrap();
+    network.link_up("left").await.unwrap();
+    peer.link_up("right").await.unwrap();
+    network.add_address("left", "2001:db8:a::1/64".parse().unwrap()).await.unwrap();
+    let mac = peer.link_layer_address("right").await.unwrap();
+    assert_eq!(mac.len(), 6);
+    // The proxied addresses are elsewhere: the kernel answers only then.
+    let tun = Tun::open(&there, "hp0", 1500).unwrap();
+    let behind = Route::to("2001:db8:a::/64".parse().unwrap()).device("hp0");
+    peer.replace_route(&behind).await.unwrap();
+
+    let raw = || Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).unwrap();
+    let mut listener = here.run(raw).unwrap();
+    listener.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+
+    // Unasked.
+    let all_nodes = AllNodes::open(&there, peer.link_index("right").await.unwrap()).unwrap();
+    let mut message = vec![136, 0, 0, 0, 0x20, 0, 0, 0];
+    let target: Ipv6Addr = "2001:db8:a::12".parse().unwrap();
+    message.extend_from_slice(&target.octets());
+    message.extend_from_slice(&[2, 1]);
+    message.extend_from_slice(&mac);
+    all_nodes.send(&message).unwrap();
+    let heard = advertisement(&mut listener);
+    assert_eq!((heard[0], &heard[4..]), (136, &message[4..]), "all but the checksum");
+
+    // Asked: a host (R=0) and a router (R=1), solicited, not overriding, with the proxy's address.
+    for (address, router, flags) in
+        [("2001:db8:a::12", false, 0x40), ("2001:db8:a::13", true, 0xc0)]
+    {
+        let address: Ipv6Addr = address.parse().unwrap();
+        peer.add_proxy_neighbour("right", address.into(), router).await.unwrap();
+        let socket = udp_in(&here, "[2001:db8:a::1]:0");
+        socket.send_to(b"?", SocketAddr::from((address, 7))).unwrap();
+        let heard = advertisement(&mut listener);
+        assert_eq!(heard[4], flags, "{address}");
+        assert_eq!(heard[8..24], address.octets());
+        assert_eq!((&heard[24..26], &heard[26..]), (&[2, 1][..], &mac[..]));
+        let mut packet = [0; 2000];
+        within("packet in the TUN", unicast(&tun, &mut packet)).await;
+        peer.delete_proxy_neighbour("right", address.into()).await.unwrap();
+    }
+
+    // The same by ARP.
+    network.add_address("left", "192.0.2.1/24".parse().unwrap()).await.unwrap();
+    write_sysctl(&there, "net.ipv4.ip_forward", "1").unwrap();
+    peer.replace_route(&Route::to("192.0.2.0/24".parse().unwrap()).device("hp0")).await.unwrap();
+    let address: IpAddr = "192.0.2.12".parse().unwrap();
+    peer.add_proxy_neighbour("right", address, false).await.unwrap();
+    udp_in(&here, "192.0.2.1:0").send_to(b"by ARP", SocketAddr::from((address, 7))).unwrap();
+    let mut packet = [0; 2000];
+    let len = within("IPv4 packet in the TUN", unicast(&tun, &mut packet)).await;
+    assert_eq!((packet[0] >> 4, &packet[28..len]), (4, &b"by ARP"[..]));
+    peer.delete_proxy_neighbour("right", address).await.unwrap();
+
+    // A fixed neighbour takes the place of an answer.
+    let silent: IpAddr = "2001:db8:a::14".parse().unwrap();
+    network.add_neighbour("left", silent, &mac).await.unwrap();
+    let socket = udp_in(&here, "[2001:db8:a::1]:0");
+    socket.send_to(b"unasked", SocketAddr::from((silent, 7))).unwrap();
+    let mut packet = [0; 2000];
+    let len = within("packet in the TUN", unicast(&tun, &mut packet)).await;
+    assert_eq!(&packet[48..len], b"unasked");
+    network.delete_neighbour("left", silent).await.unwrap();
+    assert!(network.delete_neighbour("left", silent).await.unwrap_err().is_not_found());
 }
 
 fn exchange(here: &Namespace, there: &Namespace, from: &str, to: &str) {

@@ -1,7 +1,7 @@
 //! `homeportctl bindings`
 
 use homeport_api::admin::{
-    Binding, GetHomeBindingsRequest, HomeBindings, ListHomeBindingsRequest,
+    Binding, FlowBinding, GetHomeBindingsRequest, HomeBindings, ListHomeBindingsRequest,
     bindings_client::BindingsClient,
 };
 use serde_json::{Value, json};
@@ -74,7 +74,21 @@ fn document(home: &HomeBindings) -> Value {
         "home_agent": home.home_agent,
         "sequence": home.sequence,
         "revision": home.revision,
+        "mobile_router": home.mobile_router,
+        "mobile_networks": home.mobile_networks,
+        "ipv4_home_address": home.ipv4_home_address,
+        "flows": home.flows.iter().map(flow_document).collect::<Vec<_>>(),
         "bindings": bindings,
+    })
+}
+
+fn flow_document(flow: &FlowBinding) -> Value {
+    json!({
+        "fid": flow.fid,
+        "priority": flow.priority,
+        "bids": flow.bids,
+        "active": flow.active,
+        "selector": flow.selector,
     })
 }
 

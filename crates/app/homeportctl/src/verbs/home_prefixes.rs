@@ -88,6 +88,16 @@ fn message(create: &CreateHomePrefix) -> HomePrefix {
         only_router: create.only_router,
         loopback_care_of_allowed: create.loopback_care_of,
         revision: 0,
+        valid_lifetime_secs: create.valid_lifetime_secs,
+        preferred_lifetime_secs: create.preferred_lifetime_secs,
+        force_udp_encapsulation: create.force_udp,
+        force_udp_requests_allowed: create.force_udp_requests,
+        nat_keepalive_secs: create.nat_keepalive_secs.unwrap_or_default(),
+        ipv4_pool: create.ipv4_pool.clone().unwrap_or_default(),
+        mobile_networks_allowed: create.mobile_networks_allowed,
+        flow_bindings_per_home_address_max: create.flow_bindings_max,
+        home_agent_discovery_allowed: create.home_agent_discovery,
+        prefix_discovery_allowed: create.prefix_discovery,
     }
 }
 
@@ -127,6 +137,16 @@ fn document(prefix: &HomePrefix) -> Value {
         "lifetime_max_secs": prefix.lifetime_max_secs,
         "only_router": prefix.only_router,
         "loopback_care_of_allowed": prefix.loopback_care_of_allowed,
+        "valid_lifetime_secs": prefix.valid_lifetime_secs,
+        "preferred_lifetime_secs": prefix.preferred_lifetime_secs,
+        "force_udp_encapsulation": prefix.force_udp_encapsulation,
+        "force_udp_requests_allowed": prefix.force_udp_requests_allowed,
+        "nat_keepalive_secs": prefix.nat_keepalive_secs,
+        "ipv4_pool": prefix.ipv4_pool,
+        "mobile_networks_allowed": prefix.mobile_networks_allowed,
+        "flow_bindings_per_home_address_max": prefix.flow_bindings_per_home_address_max,
+        "home_agent_discovery_allowed": prefix.home_agent_discovery_allowed,
+        "prefix_discovery_allowed": prefix.prefix_discovery_allowed,
         "revision": prefix.revision,
     })
 }

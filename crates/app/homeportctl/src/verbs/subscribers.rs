@@ -21,8 +21,18 @@ const KEY_OCTETS: usize = 16;
 /// More than any form of a key; a file above it is the wrong file.
 const KEY_FILE_OCTETS_MAX: u64 = 256;
 
-const COLUMNS: [&str; 8] =
-    ["HOME-ADDRESS", "NAI", "SPI", "KEY", "MESSAGE-ID", "MULTIPLE", "BULK", "BINDINGS-MAX"];
+const COLUMNS: [&str; 10] = [
+    "HOME-ADDRESS",
+    "NAI",
+    "SPI",
+    "KEY",
+    "MESSAGE-ID",
+    "MULTIPLE",
+    "BULK",
+    "BINDINGS-MAX",
+    "MOBILE-NETWORKS",
+    "IPV4",
+];
 
 pub(crate) async fn run(
     cluster: &Cluster,
@@ -80,6 +90,12 @@ fn message(create: &CreateSubscriber) -> Result<Subscriber, Failure> {
         bulk_allowed: create.bulk,
         bindings_per_home_address_max: create.bindings_max,
         revision: 0,
+        mobile_networks_allowed: create.mobile_networks_allowed,
+        flow_bindings_per_home_address_max: create.flow_bindings_max,
+        home_prefix: create.home_prefix.clone().unwrap_or_default(),
+        mobile_networks: create.mobile_networks.clone(),
+        mobile_networks_explicit: create.mobile_networks_explicit,
+        ipv4_home_address: create.ipv4_home_address.clone().unwrap_or_default(),
     })
 }
 
@@ -141,6 +157,8 @@ fn rows(subscriber: &Subscriber) -> Vec<Vec<String>> {
         inherited(subscriber.multiple_care_of_allowed),
         inherited(subscriber.bulk_allowed),
         output::or_dash(subscriber.bindings_per_home_address_max),
+        output::or_dash(Some(subscriber.mobile_networks.join(",")).filter(|list| !list.is_empty())),
+        output::or_dash(Some(&subscriber.ipv4_home_address).filter(|text| !text.is_empty())),
     ]]
 }
 
@@ -154,6 +172,12 @@ fn document(subscriber: &Subscriber) -> Value {
         "multiple_care_of_allowed": subscriber.multiple_care_of_allowed,
         "bulk_allowed": subscriber.bulk_allowed,
         "bindings_per_home_address_max": subscriber.bindings_per_home_address_max,
+        "mobile_networks_allowed": subscriber.mobile_networks_allowed,
+        "flow_bindings_per_home_address_max": subscriber.flow_bindings_per_home_address_max,
+        "home_prefix": subscriber.home_prefix,
+        "mobile_networks": subscriber.mobile_networks,
+        "mobile_networks_explicit": subscriber.mobile_networks_explicit,
+        "ipv4_home_address": subscriber.ipv4_home_address,
         "revision": subscriber.revision,
     })
 }

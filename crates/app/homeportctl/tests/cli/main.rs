@@ -92,6 +92,58 @@ async fn creates_shows_and_deletes_a_home_prefix() {
     assert_eq!(text(&none.stdout), "[]\n");
 }
 
+/// Every flag reaches the field of its name.
+#[tokio::test]
+async fn flags_of_dual_stack_mobile_networks_flows_and_discovery() {
+    let store = Fake::start(Script::leader()).await;
+    let create = "home-prefixes create 2001:db8:0:1::/64 --home-agent 2001:db8:0:1::1 \
+                  --authentication none --valid-lifetime-secs 86400 \
+                  --preferred-lifetime-secs 14400 --force-udp false --force-udp-requests false \
+                  --nat-keepalive-secs 30 --ipv4-pool 198.51.100.0/24 \
+                  --mobile-networks-allowed false --flow-bindings-max 0 --home-agent-discovery \
+                  --prefix-discovery";
+    let create: Vec<&str> = ["-o", "json"].into_iter().chain(create.split_whitespace()).collect();
+    let created = run(&[&store.endpoint], &create).await;
+    assert_exit(&created, 0);
+    let json: serde_json::Value = serde_json::from_slice(&created.stdout).expect("is JSON");
+    let expected = serde_json::json!({
+        "valid_lifetime_secs": 86_400,
+        "preferred_lifetime_secs": 14_400,
+        "force_udp_encapsulation": false,
+        "force_udp_requests_allowed": false,
+        "nat_keepalive_secs": 30,
+        "ipv4_pool": "198.51.100.0/24",
+        "mobile_networks_allowed": false,
+        "flow_bindings_per_home_address_max": 0,
+        "home_agent_discovery_allowed": true,
+        "prefix_discovery_allowed": true,
+    });
+    for (field, value) in expected.as_object().expect("is an object") {
+        assert_eq!(json[field], *value, "{field}");
+    }
+    let create = "subscribers create 2001:db8:300::7 --home-prefix 2001:db8:0:1::/64 \
+                  --mobile-network 2001:db8:300::/56 --mobile-network 2001:db8:400::/64 \
+                  --mobile-networks-explicit --mobile-networks-allowed true \
+                  --flow-bindings-max 4 --ipv4-home-address 198.51.100.64/28";
+    let create: Vec<&str> = ["-o", "json"].into_iter().chain(create.split_whitespace()).collect();
+    let created = run(&[&store.endpoint], &create).await;
+    assert_exit(&created, 0);
+    let json: serde_json::Value = serde_json::from_slice(&created.stdout).expect("is JSON");
+    let expected = serde_json::json!({
+        "home_prefix": "2001:db8:0:1::/64",
+        "mobile_networks": ["2001:db8:300::/56", "2001:db8:400::/64"],
+        "mobile_networks_explicit": true,
+        "mobile_networks_allowed": true,
+        "flow_bindings_per_home_address_max": 4,
+        "ipv4_home_address": "198.51.100.64/28",
+    });
+    for (field, value) in expected.as_object().expect("is an object") {
+        assert_eq!(json[field], *value, "{field}");
+    }
+    let listed = text(&run(&[&store.endpoint], &["subscribers", "list"]).await.stdout);
+    assert!(listed.contains("2001:db8:300::/56,2001:db8:400::/64  198.51.100.64/28"), "{listed}");
+}
+
 #[tokio::test]
 async fn a_subscriber_s_key_comes_from_a_file_or_a_flag_and_is_never_shown() {
     let store = Fake::start(Script::leader()).await;

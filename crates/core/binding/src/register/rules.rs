@@ -12,8 +12,11 @@ use homeport_wire::{
 
 use crate::command::{BidRequest, Registration, WireSource};
 use crate::home::{Binding, CareOf, Home, HomeBinding};
-use crate::record::{HomePrefix, Policy};
+use crate::prefix::Ipv6Prefix;
+use crate::record::{Authentication, HomePrefix, Policy, Subscriber};
 use crate::time::LogTime;
+
+use super::networks;
 
 type Bindings = BTreeMap<Option<Bid>, Binding>;
 
@@ -24,6 +27,8 @@ pub(super) struct Ruling {
     pub(super) lifetime: Lifetime,
     /// `None`: the bindings stay as they are.
     pub(super) bindings: Option<Bindings>,
+    /// `None`: the mobile networks stay as they are.
+    pub(super) mobile_networks: Option<BTreeSet<Ipv6Prefix>>,
 }
 
 impl Ruling {
@@ -34,6 +39,7 @@ impl Ruling {
             bid_statuses: super::unsaid(r),
             lifetime: Lifetime::DEREGISTER,
             bindings: None,
+            mobile_networks: None,
         }
     }
 }
@@ -44,6 +50,10 @@ pub(super) struct Rules<'a> {
     r: &'a Registration,
     before: &'a Bindings,
     prefix: &'a HomePrefix,
+    subscriber: Option<&'a Subscriber>,
+    /// The Binding Update came by way of a NAT.
+    is_behind_nat: bool,
+    mobile_networks_allowed: bool,
     multiple_care_of_allowed: bool,
     bulk_allowed: bool,
     bindings_max: usize,
@@ -75,6 +85,11 @@ impl<'a> Rules<'a> {
             r,
             before: &home.bindings,
             prefix,
+            subscriber,
+            is_behind_nat: super::is_behind_nat(r, Some(home)),
+            mobile_networks_allowed: subscriber
+                .and_then(|s| s.mobile_networks_allowed)
+                .unwrap_or(prefix.mobile_networks_allowed),
             multiple_care_of_allowed: subscriber
                 .and_then(|s| s.multiple_care_of_allowed)
                 .unwrap_or(prefix.multiple_care_of_allowed),
@@ -84,12 +99,49 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// `is_ours` says whether an address lies in a home prefix.
+    /// `is_ours` says whether an address is one that we would tunnel to ourselves.
     pub(super) fn decide(&self, is_ours: impl Fn(Ipv6Addr) -> bool) -> Ruling {
-        match (self.r.bids.is_empty(), self.r.lifetime.is_deregistration()) {
-            (true, true) => self.deregister_all(),
+        let ruling = match (self.r.bids.is_empty(), super::is_deregistration(self.r)) {
+            (true, true) => return self.deregister_all(),
             (true, false) => self.register_regular(is_ours),
             (false, _) => self.decide_options(is_ours),
+        };
+        if ruling.bindings.is_none() || self.r.lifetime.is_deregistration() {
+            return ruling;
+        }
+        if let Some(status) = self.refuse_forced_udp() {
+            return Ruling::refuse(self.r, status);
+        }
+        match self.mobile_networks() {
+            Ok(networks) => Ruling { mobile_networks: Some(networks), ..ruling },
+            Err(status) => Ruling::refuse(self.r, status),
+        }
+    }
+
+    /// RFC 3963 §6.2: all prefixes of a mobile router, or none.
+    fn mobile_networks(&self) -> Result<BTreeSet<Ipv6Prefix>, Status> {
+        if !self.r.flags.contains(BuFlags::MOBILE_ROUTER) {
+            return Ok(BTreeSet::new());
+        }
+        if !self.mobile_networks_allowed {
+            return Err(Status::MOBILE_ROUTER_NOT_PERMITTED);
+        }
+        networks::mobile_networks(self.r, self.subscriber)
+    }
+
+    /// RFC 5555 §4.4: UDP is asked for where no NAT needs it. The status there, 144, is another one's
+    /// (RFC 4285, erratum 3463): only whom IPsec protects is sure to understand it.
+    fn refuse_forced_udp(&self) -> Option<Status> {
+        let is_asked = matches!(self.r.source, WireSource::Udp(..))
+            && self.r.flags.contains(BuFlags::FORCE_UDP);
+        let needs_none = self.prefix.force_udp_encapsulation || self.is_behind_nat;
+        if !is_asked || needs_none || self.prefix.force_udp_requests_allowed {
+            return None;
+        }
+        match self.prefix.authentication {
+            Authentication::None | Authentication::MnHa => {
+                Some(Status::ADMINISTRATIVELY_PROHIBITED)
+            }
         }
     }
 
@@ -103,6 +155,7 @@ impl<'a> Rules<'a> {
             bid_statuses: Vec::new(),
             lifetime: Lifetime::DEREGISTER,
             bindings: Some(Bindings::new()),
+            mobile_networks: None,
         }
     }
 
@@ -110,8 +163,7 @@ impl<'a> Rules<'a> {
     fn register_regular(&self, is_ours: impl Fn(Ipv6Addr) -> bool) -> Ruling {
         let care_of = match self.r.source {
             WireSource::Udp(address, port) => {
-                let announced = self.r.ipv4_care_of.unwrap_or(address);
-                CareOf::Ipv4 { address, port, announced, udp: true }
+                self.ipv4(address, port, self.r.ipv4_care_of.unwrap_or(address))
             }
             WireSource::Ipv6(source) => CareOf::Ipv6(self.r.alternate_care_of.unwrap_or(source)),
         };
@@ -127,6 +179,7 @@ impl<'a> Rules<'a> {
             bid_statuses: Vec::new(),
             lifetime: self.granted(),
             bindings: Some(Bindings::from([(None, binding)])),
+            mobile_networks: None,
         }
     }
 
@@ -152,7 +205,13 @@ impl<'a> Rules<'a> {
         let (status, bid_statuses) = compose(statuses, self.accepted());
         if survivors.is_empty() {
             let lifetime = Lifetime::DEREGISTER;
-            return Ruling { status, bid_statuses, lifetime, bindings: None };
+            return Ruling {
+                status,
+                bid_statuses,
+                lifetime,
+                bindings: None,
+                mobile_networks: None,
+            };
         }
         let mut bindings = if overwrite { Bindings::new() } else { self.before.clone() };
         for survivor in survivors {
@@ -163,7 +222,8 @@ impl<'a> Rules<'a> {
             let binding = self.binding(bid, survivor.care_of, survivor.priority, home);
             bindings.insert(bid, binding);
         }
-        Ruling { status, bid_statuses, lifetime: self.granted(), bindings: Some(bindings) }
+        let (lifetime, bindings) = (self.granted(), Some(bindings));
+        Ruling { status, bid_statuses, lifetime, bindings, mobile_networks: None }
     }
 
     fn deregister_options(&self) -> Ruling {
@@ -186,7 +246,8 @@ impl<'a> Rules<'a> {
         let changed = bindings.len() != self.before.len();
         let (status, bid_statuses) = compose(statuses, Status::ACCEPTED);
         let lifetime = Lifetime::DEREGISTER;
-        Ruling { status, bid_statuses, lifetime, bindings: changed.then_some(bindings) }
+        let bindings = changed.then_some(bindings);
+        Ruling { status, bid_statuses, lifetime, bindings, mobile_networks: None }
     }
 
     /// A status for each option, and those that are to be stored. Home options come last: whether
@@ -312,7 +373,7 @@ impl<'a> Rules<'a> {
             && !self.is_bulk()
         {
             return if self.is_routable_v4(address) {
-                Ok(CareOf::Ipv4 { address, port, announced, udp: true })
+                Ok(self.ipv4(address, port, announced))
             } else {
                 Err(Status::INVALID_CARE_OF_ADDRESS)
             };
@@ -332,12 +393,26 @@ impl<'a> Rules<'a> {
             (CareOf::Ipv4 { announced, .. }, WireSource::Udp(address, port))
                 if moved == Some(bid) && self.is_routable_v4(address) =>
             {
-                CareOf::Ipv4 { address, port, announced, udp: true }
+                self.ipv4(address, port, announced)
+            }
+            // The same mapping; whether UDP is needed is asked anew.
+            (CareOf::Ipv4 { address, port, announced, .. }, WireSource::Udp(from, from_port))
+                if (address, port) == (from, from_port) =>
+            {
+                self.ipv4(address, port, announced)
             }
             (CareOf::Ipv4 { .. } | CareOf::Ipv6(_), WireSource::Udp(..) | WireSource::Ipv6(_)) => {
                 stored
             }
         }
+    }
+
+    /// RFC 5555 §4.4.1: without UDP only where there is no NAT and nobody wants it all the same.
+    fn ipv4(&self, address: Ipv4Addr, port: u16, announced: Ipv4Addr) -> CareOf {
+        let udp = address != announced
+            || self.prefix.force_udp_encapsulation
+            || self.r.flags.contains(BuFlags::FORCE_UDP);
+        CareOf::Ipv4 { address, port, announced, udp }
     }
 
     /// The BID whose NAT mapping a Binding Update over UDP moves: that of its first IPv4 option,

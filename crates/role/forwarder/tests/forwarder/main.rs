@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod fakes;
+mod home_link;
+mod networks;
 mod tun;
 mod udp;

@@ -11,19 +11,20 @@ use homeport_wire::{
 
 use crate::fakes::*;
 
-const CARE_OF: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 0x11);
+pub(crate) const CARE_OF: std::net::Ipv6Addr =
+    std::net::Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 0x11);
 
 /// Two namespaces with a link between them: the forwarder's, and that of the rest of the world,
 /// whose packets the test reads and writes through a TUN.
-struct Laboratory {
-    edge: TemporaryNamespace,
+pub(crate) struct Laboratory {
+    pub(crate) edge: TemporaryNamespace,
     _world: TemporaryNamespace,
-    rest: Tun,
+    pub(crate) rest: Tun,
     world_network: Network,
 }
 
 impl Laboratory {
-    async fn build() -> Self {
+    pub(crate) async fn build() -> Self {
         let edge = TemporaryNamespace::create("hpedge").unwrap();
         let world = TemporaryNamespace::create("hpworld").unwrap();
         let edge_network = Network::open(&edge.namespace()).unwrap();
@@ -52,12 +53,15 @@ impl Laboratory {
             edge_network.add_route(&default(via, "up")).await.unwrap();
         }
         let rest = Tun::open(&world.namespace(), "rest", 1500).unwrap();
-        for net in ["2001:db8:a::/64", "2001:db8:f::/64", "203.0.113.0/24"] {
+        for net in ["2001:db8:a::/64", "2001:db8:f::/64", "203.0.113.0/24", "198.18.0.0/24"] {
             let route = Route::to(net.parse().unwrap()).device("rest");
             world_network.add_route(&route).await.unwrap();
         }
-        for (net, via) in [("2001:db8:0:1::/64", "2001:db8:e::1"), ("198.51.100.1/32", "192.0.2.1")]
-        {
+        for (net, via) in [
+            ("2001:db8:0:1::/64", "2001:db8:e::1"),
+            ("2001:db8:100::/48", "2001:db8:e::1"),
+            ("198.51.100.0/24", "192.0.2.1"),
+        ] {
             let route = Route::to(net.parse().unwrap()).via(via.parse().unwrap()).device("down");
             world_network.add_route(&route).await.unwrap();
         }
@@ -65,7 +69,7 @@ impl Laboratory {
     }
 
     /// The next packet for somebody out there; what kernels say of their own accord is passed over.
-    async fn recv(&self, what: &str) -> Vec<u8> {
+    pub(crate) async fn recv(&self, what: &str) -> Vec<u8> {
         let mut packet = vec![0; 2000];
         let len = in_time(what, async {
             loop {

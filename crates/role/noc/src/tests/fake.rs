@@ -124,6 +124,7 @@ fn home(home_address: &str) -> admin::HomeBindings {
         sequence: 7,
         bindings: vec![over_ipv6, over_ipv4],
         revision: 118,
+        ..admin::HomeBindings::default()
     }
 }
 

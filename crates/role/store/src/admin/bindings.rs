@@ -1,13 +1,15 @@
+use std::fmt::Display;
 use std::net::Ipv6Addr;
+use std::ops::RangeInclusive;
 
 use homeport_api::admin::bindings_server::Bindings;
 use homeport_api::admin::{self as api};
-use homeport_binding::{Binding, CareOf, Home, LogTime};
+use homeport_binding::{Binding, CareOf, FlowBinding, Home, LogTime};
 use homeport_runtime::clock;
-use homeport_wire::Bid;
+use homeport_wire::{Bid, BinarySelector, Selector};
 use tonic::{Code, Request, Response, Status};
 
-use super::{address, field_error, page_after, page_size, read_barrier};
+use super::{address, field_error, ipv4_text, page_after, page_size, read_barrier};
 use crate::Store;
 
 pub(crate) struct Service(pub(crate) Store);
@@ -73,13 +75,53 @@ fn message_of(home_address: Ipv6Addr, home: &Home, now: LogTime) -> api::HomeBin
             .map(|(bid, binding)| binding_message(*bid, binding, now))
             .collect(),
         revision: home.revision,
+        mobile_router: home.mobile_router,
+        mobile_networks: home.mobile_networks.iter().map(ToString::to_string).collect(),
+        ipv4_home_address: ipv4_text(home.ipv4_home_address),
+        flows: home.flows.iter().map(|(fid, flow)| flow_message(*fid, flow, home)).collect(),
     }
+}
+
+fn flow_message(fid: u16, flow: &FlowBinding, home: &Home) -> api::FlowBinding {
+    api::FlowBinding {
+        fid: fid.into(),
+        priority: flow.priority.into(),
+        bids: flow.bids.iter().map(|bid| bid.0.into()).collect(),
+        active: flow.bids.iter().any(|bid| home.bindings.contains_key(&Some(*bid))),
+        selector: match &flow.selector {
+            BinarySelector::Ipv4(selector) => format!("ipv4{}", fields(selector)),
+            BinarySelector::Ipv6(selector) => format!("ipv6{}", fields(selector)),
+        },
+    }
+}
+
+/// The fields of a traffic selector that are set, as an operator reads them.
+fn fields<A: Display + PartialEq>(selector: &Selector<A>) -> String {
+    fn field<T: Display + PartialEq>(name: &str, range: Option<&RangeInclusive<T>>) -> String {
+        match range {
+            None => String::new(),
+            Some(range) if range.start() == range.end() => format!(" {name} {}", range.start()),
+            Some(range) => format!(" {name} {}-{}", range.start(), range.end()),
+        }
+    }
+    [
+        field("source", selector.source.as_ref()),
+        field("destination", selector.destination.as_ref()),
+        field("spi", selector.spi.as_ref()),
+        field("flow-label", selector.flow_label.as_ref()),
+        field("source-port", selector.source_port.as_ref()),
+        field("destination-port", selector.destination_port.as_ref()),
+        field("traffic-class", selector.traffic_class.as_ref()),
+        field("protocol", selector.protocol.as_ref()),
+    ]
+    .concat()
 }
 
 fn binding_message(bid: Option<Bid>, binding: &Binding, now: LogTime) -> api::Binding {
     let (care_of_address, udp_port) = match binding.care_of {
         CareOf::Ipv6(address) => (address.to_string(), 0),
-        CareOf::Ipv4 { address, port, .. } => (address.to_string(), port.into()),
+        CareOf::Ipv4 { address, port, udp: true, .. } => (address.to_string(), port.into()),
+        CareOf::Ipv4 { address, udp: false, .. } => (address.to_string(), 0),
     };
     let remaining_secs = now.until(binding.ends).as_secs();
     api::Binding {

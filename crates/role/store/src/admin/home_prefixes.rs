@@ -8,7 +8,10 @@ use homeport_binding::{
 use ipnet::Ipv6Net;
 use tonic::{Code, Request, Response, Status};
 
-use super::{address, execute, field_error, invalid, page_after, page_size, read_barrier};
+use super::{
+    address, execute, field_error, invalid, ipv4_prefix, ipv6_prefix, page_after, page_size,
+    read_barrier,
+};
 use crate::Store;
 
 pub(crate) struct Service(pub(crate) Store);
@@ -68,10 +71,7 @@ impl HomePrefixes for Service {
 }
 
 fn prefix_of(text: &str) -> Result<Ipv6Prefix, Status> {
-    let expected = "an IPv6 prefix with host bits zero, like 2001:db8:0:1::/64";
-    let wrong = || invalid("prefix", &format!("{text:?} is not {expected}"));
-    let net: Ipv6Net = text.parse().map_err(|_| wrong())?;
-    Ipv6Prefix::new(net.addr(), net.prefix_len()).ok_or_else(wrong)
+    ipv6_prefix(text, "prefix")
 }
 
 fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
@@ -97,6 +97,11 @@ fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
         max => u8::try_from(max)
             .map_err(|_| invalid("bindings_per_home_address_max", "not in 1..=64"))?,
     };
+    let flow_bindings_per_home_address_max = match message.flow_bindings_per_home_address_max {
+        None => binding_limits::FLOW_BINDINGS_PER_HOME_ADDRESS_DEFAULT,
+        Some(max) => u8::try_from(max)
+            .map_err(|_| invalid("flow_bindings_per_home_address_max", "not in 0..=64"))?,
+    };
     Ok(HomePrefix {
         home_agent_ipv4,
         multiple_care_of_allowed: message.multiple_care_of_allowed.unwrap_or(true),
@@ -109,6 +114,22 @@ fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
         },
         only_router: message.only_router,
         loopback_care_of_allowed: message.loopback_care_of_allowed,
+        valid_lifetime_secs: message.valid_lifetime_secs.unwrap_or(u32::MAX),
+        preferred_lifetime_secs: message
+            .preferred_lifetime_secs
+            .or(message.valid_lifetime_secs)
+            .unwrap_or(u32::MAX),
+        force_udp_encapsulation: message.force_udp_encapsulation.unwrap_or(true),
+        force_udp_requests_allowed: message.force_udp_requests_allowed.unwrap_or(true),
+        nat_keepalive_secs: match message.nat_keepalive_secs {
+            0 => binding_limits::NAT_KEEPALIVE_SECS,
+            secs => secs,
+        },
+        ipv4_pool: ipv4_prefix(&message.ipv4_pool, "ipv4_pool")?,
+        mobile_networks_allowed: message.mobile_networks_allowed.unwrap_or(true),
+        flow_bindings_per_home_address_max,
+        home_agent_discovery_allowed: message.home_agent_discovery_allowed,
+        prefix_discovery_allowed: message.prefix_discovery_allowed,
         ..defaults
     })
 }
@@ -131,6 +152,16 @@ fn message_of(revised: &Revised<HomePrefix>) -> api::HomePrefix {
         lifetime_max_secs: record.lifetime_max_secs,
         only_router: record.only_router,
         loopback_care_of_allowed: record.loopback_care_of_allowed,
+        valid_lifetime_secs: Some(record.valid_lifetime_secs),
+        preferred_lifetime_secs: Some(record.preferred_lifetime_secs),
+        force_udp_encapsulation: Some(record.force_udp_encapsulation),
+        force_udp_requests_allowed: Some(record.force_udp_requests_allowed),
+        nat_keepalive_secs: record.nat_keepalive_secs,
+        ipv4_pool: record.ipv4_pool.map(|pool| pool.to_string()).unwrap_or_default(),
+        mobile_networks_allowed: Some(record.mobile_networks_allowed),
+        flow_bindings_per_home_address_max: Some(record.flow_bindings_per_home_address_max.into()),
+        home_agent_discovery_allowed: record.home_agent_discovery_allowed,
+        prefix_discovery_allowed: record.prefix_discovery_allowed,
         revision: revised.revision,
     }
 }

@@ -2,10 +2,13 @@ use std::net::Ipv6Addr;
 
 use homeport_api::admin::subscribers_server::Subscribers;
 use homeport_api::admin::{self as api};
-use homeport_binding::{Command, Key, Revised, Subscriber};
+use homeport_binding::{Command, Ipv6Prefix, Key, Revised, Subscriber};
 use tonic::{Code, Request, Response, Status};
 
-use super::{address, execute, field_error, invalid, page_after, page_size, read_barrier};
+use super::{
+    address, execute, field_error, invalid, ipv4_prefix, ipv4_text, ipv6_prefix, page_after,
+    page_size, read_barrier,
+};
 use crate::Store;
 
 pub(crate) struct Service(pub(crate) Store);
@@ -88,6 +91,20 @@ fn record_of(message: api::Subscriber) -> Result<Subscriber, Status> {
         .map(u8::try_from)
         .transpose()
         .map_err(|_| invalid("bindings_per_home_address_max", "not in 1..=64"))?;
+    let flow_bindings_per_home_address_max = message
+        .flow_bindings_per_home_address_max
+        .map(u8::try_from)
+        .transpose()
+        .map_err(|_| invalid("flow_bindings_per_home_address_max", "not in 0..=64"))?;
+    let home_prefix = Some(&message.home_prefix)
+        .filter(|text| !text.is_empty())
+        .map(|text| ipv6_prefix(text, "home_prefix"))
+        .transpose()?;
+    let mobile_networks = message.mobile_networks.iter();
+    let mut mobile_networks: Vec<Ipv6Prefix> = mobile_networks
+        .map(|text| ipv6_prefix(text, "mobile_networks"))
+        .collect::<Result<_, _>>()?;
+    mobile_networks.sort_unstable();
     Ok(Subscriber {
         nai: message.nai,
         mn_ha,
@@ -95,7 +112,13 @@ fn record_of(message: api::Subscriber) -> Result<Subscriber, Status> {
         multiple_care_of_allowed: message.multiple_care_of_allowed,
         bulk_allowed: message.bulk_allowed,
         bindings_per_home_address_max,
-        ..Subscriber::new(home_address_of(&message.home_address)?)
+        mobile_networks_allowed: message.mobile_networks_allowed,
+        flow_bindings_per_home_address_max,
+        home_prefix,
+        mobile_networks,
+        mobile_networks_explicit: message.mobile_networks_explicit,
+        ipv4_home_address: ipv4_prefix(&message.ipv4_home_address, "ipv4_home_address")?,
+        home_address: home_address_of(&message.home_address)?,
     })
 }
 
@@ -112,6 +135,14 @@ fn message_of(revised: &Revised<Subscriber>) -> api::Subscriber {
         multiple_care_of_allowed: record.multiple_care_of_allowed,
         bulk_allowed: record.bulk_allowed,
         bindings_per_home_address_max: record.bindings_per_home_address_max.map(Into::into),
+        mobile_networks_allowed: record.mobile_networks_allowed,
+        flow_bindings_per_home_address_max: record
+            .flow_bindings_per_home_address_max
+            .map(Into::into),
+        home_prefix: record.home_prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
+        mobile_networks: record.mobile_networks.iter().map(ToString::to_string).collect(),
+        mobile_networks_explicit: record.mobile_networks_explicit,
+        ipv4_home_address: ipv4_text(record.ipv4_home_address),
         revision: revised.revision,
     }
 }

@@ -1,5 +1,7 @@
 //! The admin API over gRPC, as operators and `homeportctl` meet it.
 
+mod wrong;
+
 use std::future::Future;
 use std::net::Ipv6Addr;
 use std::pin::Pin;
@@ -147,6 +149,13 @@ async fn home_prefixes_are_created_read_listed_and_deleted() -> Result<()> {
         home_and_foreign_allowed: Some(true),
         bindings_per_home_address_max: 8,
         lifetime_max_secs: 3600,
+        valid_lifetime_secs: Some(u32::MAX),
+        preferred_lifetime_secs: Some(u32::MAX),
+        force_udp_encapsulation: Some(true),
+        force_udp_requests_allowed: Some(true),
+        nat_keepalive_secs: 110,
+        mobile_networks_allowed: Some(true),
+        flow_bindings_per_home_address_max: Some(16),
         revision: created.revision,
         ..prefix("2001:db8:1::/64", "2001:db8:1::1")
     };
@@ -162,6 +171,16 @@ async fn home_prefixes_are_created_read_listed_and_deleted() -> Result<()> {
         lifetime_max_secs: 262_140,
         only_router: true,
         loopback_care_of_allowed: true,
+        valid_lifetime_secs: Some(86_400),
+        preferred_lifetime_secs: Some(14_400),
+        force_udp_encapsulation: Some(false),
+        force_udp_requests_allowed: Some(false),
+        nat_keepalive_secs: 30,
+        ipv4_pool: "198.51.100.0/24".to_owned(),
+        mobile_networks_allowed: Some(false),
+        flow_bindings_per_home_address_max: Some(0),
+        home_agent_discovery_allowed: true,
+        prefix_discovery_allowed: true,
         ..prefix("2001:db8:2::/64", "2001:db8:2::1")
     };
     let created = admin.create_prefix(set.clone()).await?;
@@ -202,6 +221,8 @@ async fn subscribers_are_created_read_listed_and_deleted_and_keep_their_keys() -
         multiple_care_of_allowed: Some(false),
         bulk_allowed: Some(true),
         bindings_per_home_address_max: Some(64),
+        mobile_networks_allowed: Some(false),
+        flow_bindings_per_home_address_max: Some(64),
         ..Subscriber::default()
     };
     let created = admin.create_subscriber(first.clone()).await?;
@@ -240,79 +261,59 @@ async fn subscribers_are_created_read_listed_and_deleted_and_keep_their_keys() -
     Ok(())
 }
 
-type Refused = (&'static str, Code, HomePrefix);
-
-/// Each row: the field at fault, the code, and a request that is right but for that field.
-fn wrong_home_prefixes() -> Vec<Refused> {
-    let good = || prefix("2001:db8:9::/64", "2001:db8:9::1");
-    let with_prefix = |text: &str| HomePrefix { prefix: text.to_owned(), ..good() };
-    let with_agent = |text: &str| HomePrefix { home_agent: text.to_owned(), ..good() };
-    let with_ipv4 = |text: &str| HomePrefix { home_agent_ipv4: text.to_owned(), ..good() };
-    let with_bindings = |max| HomePrefix { bindings_per_home_address_max: max, ..good() };
-    let with_lifetime = |secs| HomePrefix { lifetime_max_secs: secs, ..good() };
-    let with_authentication = |kind| HomePrefix { authentication: kind, ..good() };
-    let invalid = Code::InvalidArgument;
-    let mut rows = vec![
-        ("prefix", Code::AlreadyExists, prefix("2001:db8:0:1::/64", "2001:db8:0:1::1")),
-        ("prefix", invalid, prefix("2001:db8::/48", "2001:db8::1")),
-        ("prefix", invalid, prefix("2001:db8:0:1:2::/80", "2001:db8:0:1:2::1")),
-        ("authentication", invalid, with_authentication(0)),
-        ("authentication", invalid, with_authentication(77)),
-        ("bindings_per_home_address_max", invalid, with_bindings(65)),
-        ("bindings_per_home_address_max", invalid, with_bindings(256)),
-        ("lifetime_max_secs", invalid, with_lifetime(3)),
-        ("lifetime_max_secs", invalid, with_lifetime(262_141)),
-    ];
-    let prefixes = [
-        "",
-        "home",
-        "2001:db8:9::",
-        "2001:db8:9::1/64",
-        "2001:db8:9::/129",
-        "2001:db8:9::/-1",
-        "2000::/7",
-        "2001:db8:9::1/128",
-        "192.0.2.0/24",
-    ];
-    rows.extend(prefixes.map(|text| ("prefix", invalid, with_prefix(text))));
-    let agents = ["", "agent", "198.51.100.1", "2001:db8:8::1", "2001:db8:9::", "::", "fe80::1"];
-    rows.extend(agents.map(|text| ("home_agent", invalid, with_agent(text))));
-    rows.push(("home_agent", invalid, prefix("fe80::/64", "fe80::1")));
-    rows.push(("home_agent", invalid, prefix("ff0e::/64", "ff0e::1")));
-    let addresses = ["agent", "::1", "198.51.100.1/32", "0.0.0.0", "127.0.0.1", "224.0.0.1"];
-    rows.extend(addresses.map(|text| ("home_agent_ipv4", invalid, with_ipv4(text))));
-    rows
-}
-
-fn wrong_subscribers() -> Vec<(&'static str, Code, Subscriber)> {
-    let good = || Subscriber {
-        home_address: "2001:db8:0:1::200".to_owned(),
-        spi: 256,
-        key: KEY.to_vec().into(),
+/// What only one subscriber can own.
+#[tokio::test(flavor = "multi_thread")]
+async fn networks_and_ipv4_addresses_of_subscribers() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    cluster.create_home_prefix(Authentication::None).await?;
+    let mut admin = Admin::of_leader(&cluster).await?;
+    let router = Subscriber {
+        home_address: "2001:db8:0:1::100".to_owned(),
+        mobile_networks: vec!["2001:db8:200::/64".to_owned(), "2001:db8:100::/56".to_owned()],
+        mobile_networks_explicit: true,
+        ipv4_home_address: "198.51.100.64/28".to_owned(),
         ..Subscriber::default()
     };
-    let with_address = |text: &str| Subscriber { home_address: text.to_owned(), ..good() };
-    let with_key = |spi, len| Subscriber { spi, key: vec![1; len].into(), ..good() };
-    let with_bindings = |max| Subscriber { bindings_per_home_address_max: Some(max), ..good() };
-    let invalid = Code::InvalidArgument;
-    let mut rows = vec![
-        ("home_address", Code::AlreadyExists, with_address("2001:db8:0:1::100")),
-        ("nai", invalid, Subscriber { nai: "n".repeat(254), ..good() }),
-        ("spi", invalid, with_key(0, 16)),
-        ("spi", invalid, with_key(255, 16)),
-        ("key", invalid, with_key(256, 15)),
-        ("key", invalid, with_key(256, 17)),
-        ("key", invalid, with_key(256, 0)),
-        // The home prefix authenticates by key.
-        ("key", invalid, with_key(0, 0)),
-        ("bindings_per_home_address_max", invalid, with_bindings(0)),
-        ("bindings_per_home_address_max", invalid, with_bindings(65)),
-        ("bindings_per_home_address_max", invalid, with_bindings(256)),
+    let created = admin.create_subscriber(router).await?;
+    assert_eq!(created.mobile_networks, ["2001:db8:100::/56", "2001:db8:200::/64"]);
+    assert!(created.mobile_networks_explicit);
+    assert_eq!(created.ipv4_home_address, "198.51.100.64/28");
+    assert_eq!(admin.get_subscriber("2001:db8:0:1::100").await?, created);
+    let guest = Subscriber {
+        home_address: "2001:db8:300::7".to_owned(),
+        home_prefix: "2001:db8:0:1::/64".to_owned(),
+        mobile_networks: vec!["2001:db8:300::/56".to_owned()],
+        ipv4_home_address: "198.51.100.80".to_owned(),
+        ..Subscriber::default()
+    };
+    let created = admin.create_subscriber(guest.clone()).await?;
+    assert_eq!(created, Subscriber { revision: created.revision, ..guest.clone() });
+    let other = |networks: &str, ipv4: &str| Subscriber {
+        home_address: "2001:db8:0:1::101".to_owned(),
+        mobile_networks: vec![networks.to_owned()],
+        ipv4_home_address: ipv4.to_owned(),
+        ..Subscriber::default()
+    };
+    let rows = [
+        ("mobile_networks", other("2001:db8:100:ff::/64", "")),
+        ("mobile_networks", other("2001:db8::/32", "")),
+        ("ipv4_home_address", other("2001:db8:400::/64", "198.51.100.65")),
+        ("ipv4_home_address", other("2001:db8:400::/64", "198.51.100.80/31")),
     ];
-    let addresses =
-        ["", "mn1", "192.0.2.1", "2001:db8:7::1", "2001:db8:0:1::", "2001:db8:0:1::1", "::"];
-    rows.extend(addresses.map(|text| ("home_address", invalid, with_address(text))));
-    rows
+    for (field, subscriber) in rows {
+        let told = admin.create_subscriber(subscriber).await.err().context("taken")?;
+        assert_eq!(told.code(), Code::InvalidArgument, "{told}");
+        assert_eq!(field_of(&told).as_deref(), Some(field), "{told}");
+    }
+    let told = admin.delete_prefix("2001:db8:0:1::/64").await.err().context("in use")?;
+    assert_eq!(
+        (told.code(), field_of(&told).as_deref()),
+        (Code::FailedPrecondition, Some("prefix"))
+    );
+    // What is given back can be had by another.
+    admin.delete_subscriber("2001:db8:0:1::100").await?;
+    admin.create_subscriber(other("2001:db8:100:ff::/64", "198.51.100.65")).await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,12 +329,12 @@ async fn wrong_fields_are_refused_by_name() -> Result<()> {
     };
     admin.create_subscriber(existing).await?;
     let before = cluster.status(cluster.leader().await?).await?;
-    for (field, code, record) in wrong_home_prefixes() {
+    for (field, code, record) in wrong::home_prefixes() {
         let row = format!("{field}: {record:?}");
         let status = admin.create_prefix(record).await.err().context(row.clone())?;
         assert_eq!((status.code(), field_of(&status).as_deref()), (code, Some(field)), "{row}");
     }
-    for (field, code, record) in wrong_subscribers() {
+    for (field, code, record) in wrong::subscribers() {
         let row = format!("{field}: {record:?}");
         let status = admin.create_subscriber(record).await.err().context(row.clone())?;
         assert_eq!((status.code(), field_of(&status).as_deref()), (code, Some(field)), "{row}");

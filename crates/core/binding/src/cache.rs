@@ -6,6 +6,7 @@ use core::net::Ipv6Addr;
 use crate::command::{Batch, Command};
 use crate::home::Home;
 use crate::limits;
+use crate::notice::Dispatch;
 use crate::ownership::{Ipv4Homes, MobileNetworks};
 use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
 use crate::record::{HomePrefix, Policy, Revised, Subscriber};
@@ -28,6 +29,7 @@ pub struct BindingCache {
     deadlines: BTreeSet<(LogTime, Ipv6Addr)>,
     bindings: usize,
     changes: Vec<Change>,
+    pub(crate) notices: Vec<Dispatch>,
 }
 
 /// A subscriber with what the store keeps of it.
@@ -106,6 +108,9 @@ impl BindingCache {
                         self.put_subscriber(subscriber, must_not_exist)
                     }
                     Command::DeleteSubscriber(home_address) => self.delete_subscriber(home_address),
+                    Command::Revoke(revoke) => self.revoke(revoke),
+                    Command::RevocationAnswer(answer) => self.revocation_answered(answer),
+                    Command::Switch(switch) => self.switch(switch),
                 };
                 Verdict { revision, outcome }
             })
@@ -323,7 +328,9 @@ impl BindingCache {
         }
         self.bindings = self.bindings.saturating_sub(home.bindings.len());
         let held = home.ipv4_home_address;
-        if home.expire(self.now) {
+        let expired = home.expire(self.now);
+        let moment = (self.now, self.revision);
+        if home.advance_notice(home_address, moment, &mut self.notices) || expired {
             if home.ipv4_home_address.is_none() {
                 held.into_iter().for_each(|prefix| self.ipv4_homes.release(prefix));
             }

@@ -4,6 +4,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence};
 
 use crate::flow::FlowRequest;
+use crate::notice::{RevocationAnswer, Revoke, Switch};
 use crate::prefix::Ipv6Prefix;
 use crate::record::{HomePrefix, Subscriber};
 use crate::time::LogTime;
@@ -43,6 +44,12 @@ pub enum Command {
     },
     /// Deletes a subscriber and its bindings.
     DeleteSubscriber(Ipv6Addr),
+    /// Revokes bindings (RFC 5846).
+    Revoke(Revoke),
+    /// A Binding Revocation Acknowledgement.
+    RevocationAnswer(RevocationAnswer),
+    /// Asks a mobile node to leave for another home agent (RFC 5142).
+    Switch(Switch),
 }
 
 /// Where a Binding Update came from on the wire.

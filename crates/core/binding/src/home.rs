@@ -7,6 +7,7 @@ use homeport_wire::{Bid, BidPriority, Sequence};
 use crate::command::RequestId;
 use crate::flow::FlowBinding;
 use crate::limits;
+use crate::notice::Notice;
 use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
 use crate::time::LogTime;
 use crate::verdict::Verdict;
@@ -94,6 +95,8 @@ pub struct Home {
     pub revision: u64,
     /// At most [`limits::REMEMBERED_PER_HOME_ADDRESS`], oldest first.
     pub remembered: VecDeque<Remembered>,
+    /// What the mobile node is being told, while it has bindings.
+    pub notice: Option<Notice>,
 }
 
 impl Home {
@@ -109,6 +112,7 @@ impl Home {
             forget: None,
             revision: 0,
             remembered: VecDeque::new(),
+            notice: None,
         }
     }
 
@@ -126,7 +130,8 @@ impl Home {
     /// When something of this record ends next.
     #[must_use]
     pub fn deadline(&self) -> Option<LogTime> {
-        self.bindings.values().map(|binding| binding.ends).chain(self.forget).min()
+        let notice = self.notice.as_ref().map(Notice::deadline);
+        self.bindings.values().map(|binding| binding.ends).chain(self.forget).chain(notice).min()
     }
 
     /// Drops what has ended by `now`; true when a binding went.
@@ -147,6 +152,7 @@ impl Home {
         self.mobile_networks.clear();
         self.ipv4_home_address = None;
         self.flows.clear();
+        self.notice = None;
         self.forget = Some(now.after(limits::MAX_DELETE_BCE_TIMEOUT));
     }
 

@@ -25,6 +25,7 @@ mod command;
 mod flow;
 mod home;
 pub mod limits;
+mod notice;
 mod ownership;
 mod prefix;
 mod record;
@@ -41,6 +42,10 @@ pub use command::{
 };
 pub use flow::{FlowBinding, FlowRequest, SelectorRequest};
 pub use home::{Binding, CareOf, Home, HomeBinding, Remembered};
+pub use notice::{
+    Dispatch, DispatchMessage, HomeAgentSwitch, Notice, Revocation, RevocationAnswer, Revoke,
+    Switch,
+};
 pub use prefix::{Ipv4Prefix, Ipv6Prefix};
 pub use record::{Authentication, HomePrefix, Key, Policy, Revised, Subscriber};
 pub use time::LogTime;

@@ -31,6 +31,20 @@ pub const LINK_LAYER_ADDRESS_LEN_MAX: usize = 20;
 pub const MAX_DELETE_BCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Clock difference that MESG-ID may show, RFC 4285 §5.3 (default 7 s, must be over 3 s).
 pub const MESSAGE_ID_WINDOW_SECS: u64 = 7;
+/// InitMINDelayBRIs, RFC 5846 §11: after this a Binding Revocation Indication is sent again.
+pub const INIT_MIN_DELAY_BRIS: Duration = Duration::from_secs(1);
+/// MAX_BRACK_TIMEOUT, RFC 5846 §11: the doubled delay stays within.
+pub const MAX_BRACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// BRIMaxRetriesNumber, RFC 5846 §11: how often an indication is sent again.
+pub const BRI_MAX_RETRIES_NUMBER: u8 = 1;
+/// INITIAL-HA-SWITCH-TIMEOUT, RFC 5142 §8: after this a Home Agent Switch is sent again.
+pub const INITIAL_HA_SWITCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// MAX-HA-SWITCH-TIMEOUT, RFC 5142 §8: the doubled delay stays within.
+pub const MAX_HA_SWITCH_TIMEOUT: Duration = Duration::from_secs(20);
+/// However little time is left, a Home Agent Switch is not repeated faster than RFC 5142 §8 allows.
+pub const HA_SWITCH_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// Home agents that one Home Agent Switch names: each mobile node's record keeps them meanwhile.
+pub const SWITCH_ADDRESSES_MAX: usize = 16;
 /// NATKATIMEOUT, RFC 5555 §6: refresh interval given to a mobile node behind a NAT.
 pub const NAT_KEEPALIVE_SECS: u32 = 110;
 /// NAT Detection refresh time when there is no NAT (RFC 5555 §3.2.2).

@@ -130,6 +130,7 @@ impl BindingCache {
                     home.mobile_networks = networks;
                 }
                 self.settle(r, policy, prefix, &mut home, &mut answer);
+                home.update_heard(is_deregistration(r));
                 self.changed(Change::Home(r.home_address));
                 self.put_home(r.home_address, home);
             }
@@ -222,8 +223,12 @@ fn exceeds_limits(r: &Registration) -> Option<Silence> {
     too_many.then_some(Silence::TooManyOptions)
 }
 
-/// Steps 11 and 12: the type of the registration, then its sequence number.
+/// Steps 10 to 12 for a known home address: whether it is kept, the type of the registration, its
+/// sequence number.
 fn check_record(r: &Registration, policy: &Policy, home: &Home) -> Option<Answer> {
+    if home.refuses_renewal() && !is_deregistration(r) {
+        return Some(refusal(r, Status::ADMINISTRATIVELY_PROHIBITED));
+    }
     let is_router = r.flags.contains(BuFlags::MOBILE_ROUTER);
     if !home.bindings.is_empty() && home.mobile_router != is_router && !is_deregistration(r) {
         return Some(refusal(r, Status::REGISTRATION_TYPE_CHANGE));

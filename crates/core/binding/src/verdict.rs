@@ -43,6 +43,8 @@ pub enum Silence {
     TooManyOptions,
     /// A binding for a correspondent node, which is not served (RFC 6275 §9.5.1).
     CorrespondentUnsupported,
+    /// A Binding Revocation Acknowledgement that nobody waits for (RFC 5846 §7.2).
+    UnknownRevocation,
 }
 
 impl Silence {
@@ -54,15 +56,17 @@ impl Silence {
             Self::CareOfNotRoutable => "care_of_not_routable",
             Self::TooManyOptions => "too_many_options_of_a_kind",
             Self::CorrespondentUnsupported => "correspondent_unsupported",
+            Self::UnknownRevocation => "unknown_revocation",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::TooManyBidOptions,
         Self::CareOfNotRoutable,
         Self::TooManyOptions,
         Self::CorrespondentUnsupported,
+        Self::UnknownRevocation,
     ];
 }
 

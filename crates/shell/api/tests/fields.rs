@@ -245,6 +245,7 @@ fn home() -> proto::Home {
         forget: None,
         revision: 1,
         remembered: [Remembered { request_id: [1; 16], verdict }].into(),
+        notice: None,
     };
     convert::home_message(HOME, home)
 }

@@ -348,6 +348,7 @@ fn home() -> impl Strategy<Value = Home> {
             forget: forget.map(LogTime),
             revision,
             remembered,
+            notice: None,
         },
     )
 }

@@ -61,6 +61,9 @@ impl From<core::Command> for proto::Command {
                 let home_address = ipv6_octets(home_address);
                 Command::DeleteSubscriber(proto::DeleteSubscriber { home_address })
             }
+            core::Command::Revoke(revoke) => Command::Revoke(revoke.into()),
+            core::Command::RevocationAnswer(answer) => Command::RevocationAnswer(answer.into()),
+            core::Command::Switch(switch) => Command::Switch(switch.into()),
         };
         Self { command: Some(command) }
     }
@@ -95,6 +98,11 @@ impl TryFrom<proto::Command> for core::Command {
                 &message.home_address,
                 "delete_subscriber.home_address",
             )?)),
+            Some(Command::Revoke(message)) => Ok(Self::Revoke(message.try_into()?)),
+            Some(Command::RevocationAnswer(message)) => {
+                Ok(Self::RevocationAnswer(message.try_into()?))
+            }
+            Some(Command::Switch(message)) => Ok(Self::Switch(message.try_into()?)),
             None => Err(invalid("command", "a kind that this version knows")),
         }
     }

@@ -270,6 +270,7 @@ pub fn home_message(home_address: std::net::Ipv6Addr, home: core::Home) -> proto
         mobile_networks: home.mobile_networks.into_iter().map(Into::into).collect(),
         ipv4_home_address: home.ipv4_home_address.map(Into::into),
         flows: home.flows.into_iter().map(|(fid, flow)| flow_message(fid, flow)).collect(),
+        notice: home.notice.map(Into::into),
         forget_ms: home.forget.map(|at| at.0),
         revision: home.revision,
         remembered: home
@@ -333,6 +334,7 @@ pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home),
             .map(|prefix| ipv4_prefix_of(prefix, "home.ipv4_home_address"))
             .transpose()?,
         flows,
+        notice: message.notice.map(TryInto::try_into).transpose()?,
         forget: message.forget_ms.map(core::LogTime),
         revision: message.revision,
         remembered,

@@ -1,0 +1,476 @@
+//! What the home agent tells a mobile node of its own accord: Binding Revocation (RFC 5846 §7) and Home
+//! Agent Switch (RFC 5142 §5.1).
+//!
+//! A home address has one notice in progress at most. It lives no longer than the bindings that it is
+//! about. When to send it is log time, so that every replica knows what is due, whoever leads then.
+
+use alloc::borrow::Cow;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::Ipv6Addr;
+use core::time::Duration;
+
+use homeport_wire::{Bid, Lifetime, RevocationTrigger, is_unicast_routable_v6};
+
+use crate::cache::{BindingCache, Change};
+use crate::home::{Binding, CareOf, Home};
+use crate::limits;
+use crate::time::LogTime;
+use crate::verdict::{Outcome, Refusal, RefusalKind, Silence};
+
+/// Triggers that fit one mobile node without proxies (RFC 5846 §5.1).
+const TRIGGERS: [RevocationTrigger; 5] = [
+    RevocationTrigger::UNSPECIFIED,
+    RevocationTrigger::ADMINISTRATIVE,
+    RevocationTrigger::USER_SESSION_ENDED,
+    RevocationTrigger::ACCESS_SESSION_ENDED,
+    RevocationTrigger::OUT_OF_SYNC,
+];
+
+/// A notice in progress.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// Binding Revocation.
+    Revocation(Revocation),
+    /// Home Agent Switch.
+    Switch(HomeAgentSwitch),
+}
+
+/// Bindings that are being revoked. Packets go on until the answer, or the end of the retries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Revocation {
+    /// Why.
+    pub trigger: RevocationTrigger,
+    /// Of the Binding Revocation Indication: the answer copies it.
+    pub sequence: u16,
+    /// Which bindings; empty for all of the home address.
+    pub bids: BTreeSet<Bid>,
+    /// How often it is sent again yet.
+    pub retries_left: u8,
+    /// When it is sent again, or given up.
+    pub next: LogTime,
+    /// How long was waited for `next`.
+    pub interval: Duration,
+}
+
+/// The mobile node is asked to leave for another home agent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HomeAgentSwitch {
+    /// Other home agents, best first; none lets the mobile node search.
+    pub addresses: Vec<Ipv6Addr>,
+    /// When this home agent will be gone, where that is known.
+    pub until: Option<LogTime>,
+    /// It was sent: from then on the bindings are not renewed.
+    pub announced: bool,
+    /// When it is sent next.
+    pub next: LogTime,
+    /// How long will be waited for the answer then.
+    pub interval: Duration,
+}
+
+/// Asks to revoke bindings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Revoke {
+    /// Whose.
+    pub home_address: Ipv6Addr,
+    /// Which; empty for all.
+    pub bids: Vec<Bid>,
+    /// Why.
+    pub trigger: RevocationTrigger,
+}
+
+/// An authentic Binding Revocation Acknowledgement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RevocationAnswer {
+    /// Whose.
+    pub home_address: Ipv6Addr,
+    /// Copied from the indication.
+    pub sequence: u16,
+}
+
+/// Asks a mobile node to leave for another home agent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Switch {
+    /// Whom.
+    pub home_address: Ipv6Addr,
+    /// Other home agents, best first.
+    pub addresses: Vec<Ipv6Addr>,
+    /// How long to wait before it is sent: many mobile nodes do not leave at once.
+    pub delay: Duration,
+    /// After this time, counted from now, this home agent will be gone; where that is known.
+    pub time_left: Option<Duration>,
+}
+
+/// A notice that is due to be sent now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dispatch {
+    /// When it became due.
+    pub at: LogTime,
+    /// Log index at which it became due: the records of this revision, or newer ones, make its packet.
+    pub revision: u64,
+    /// To whom.
+    pub home_address: Ipv6Addr,
+    /// From whom: the address that the mobile node registered with.
+    pub home_agent: Ipv6Addr,
+    /// Where to; a home binding's is the home address itself.
+    pub care_of: CareOf,
+    /// What.
+    pub message: DispatchMessage,
+}
+
+/// Content of a [`Dispatch`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DispatchMessage {
+    /// Binding Revocation Indication.
+    Revocation {
+        /// Why.
+        trigger: RevocationTrigger,
+        /// Sequence number.
+        sequence: u16,
+        /// Which bindings, ascending; empty for all.
+        bids: Vec<Bid>,
+    },
+    /// Home Agent Switch.
+    Switch {
+        /// Other home agents, best first.
+        addresses: Vec<Ipv6Addr>,
+        /// Binding Refresh Advice: how long this home agent is there yet.
+        time_left: Option<Lifetime>,
+    },
+}
+
+impl Notice {
+    /// When something of it is due.
+    #[must_use]
+    pub const fn deadline(&self) -> LogTime {
+        match self {
+            Self::Revocation(revocation) => revocation.next,
+            Self::Switch(switch) => switch.next,
+        }
+    }
+
+    /// A Binding Update that asks for lifetime is refused: administrative reasons do not go away by
+    /// asking again, and who was asked to leave is not kept (RFC 5142 §5.1).
+    #[must_use]
+    pub fn refuses_renewal(&self) -> bool {
+        match self {
+            Self::Revocation(revocation) => revocation.trigger == RevocationTrigger::ADMINISTRATIVE,
+            Self::Switch(switch) => switch.announced,
+        }
+    }
+}
+
+impl Revocation {
+    fn names(&self, bid: Option<Bid>) -> bool {
+        self.bids.is_empty() || bid.is_some_and(|bid| self.bids.contains(&bid))
+    }
+}
+
+impl HomeAgentSwitch {
+    /// RFC 5142 §5.1: the first wait is half of the time that is left, where that is shorter.
+    fn new(addresses: Vec<Ipv6Addr>, now: LogTime, until: Option<LogTime>, next: LogTime) -> Self {
+        let half = until.map(|until| now.until(until) / 2);
+        let interval = half.map_or(limits::INITIAL_HA_SWITCH_TIMEOUT, |half| {
+            half.clamp(limits::HA_SWITCH_TIMEOUT_MIN, limits::INITIAL_HA_SWITCH_TIMEOUT)
+        });
+        Self { addresses, until, announced: false, next, interval }
+    }
+}
+
+impl Home {
+    /// Works off what is due of the notice; true when bindings went.
+    pub(crate) fn advance_notice(
+        &mut self,
+        home_address: Ipv6Addr,
+        (now, revision): (LogTime, u64),
+        out: &mut Vec<Dispatch>,
+    ) -> bool {
+        self.drop_void_notice();
+        let Some(due) = self.notice.as_mut().filter(|notice| notice.deadline() <= now) else {
+            return false;
+        };
+        match due {
+            Notice::Revocation(revocation) if revocation.retries_left == 0 => {
+                self.revoke_now(now);
+                return true;
+            }
+            Notice::Revocation(revocation) => {
+                revocation.retries_left = revocation.retries_left.saturating_sub(1);
+                revocation.interval = longer(revocation.interval, limits::MAX_BRACK_TIMEOUT);
+                revocation.next = now.after(revocation.interval);
+            }
+            Notice::Switch(switch) => {
+                if switch.announced {
+                    let max = limits::MAX_HA_SWITCH_TIMEOUT;
+                    switch.interval = longer(switch.interval, max);
+                }
+                switch.announced = true;
+                switch.next = now.after(switch.interval);
+            }
+        }
+        out.extend(self.dispatch(home_address, now, revision));
+        false
+    }
+
+    /// The notice in progress as it is sent now.
+    fn dispatch(&self, home_address: Ipv6Addr, now: LogTime, revision: u64) -> Option<Dispatch> {
+        let notice = self.notice.as_ref()?;
+        let message = match notice {
+            Notice::Revocation(revocation) => DispatchMessage::Revocation {
+                trigger: revocation.trigger,
+                sequence: revocation.sequence,
+                bids: revocation.bids.iter().copied().collect(),
+            },
+            Notice::Switch(switch) => DispatchMessage::Switch {
+                addresses: switch.addresses.clone(),
+                time_left: switch
+                    .until
+                    .map(|until| now.until(until).as_secs())
+                    .map(|secs| Lifetime::from_secs(u32::try_from(secs).unwrap_or(u32::MAX)))
+                    .filter(|left| !left.is_deregistration()),
+            },
+        };
+        Some(Dispatch {
+            at: now,
+            revision,
+            home_address,
+            home_agent: self.home_agent,
+            care_of: self.notified_care_of(notice)?,
+            message,
+        })
+    }
+
+    /// The best binding that will stay, else the best of those that go: what is revoked may be out of
+    /// reach already.
+    fn notified_care_of(&self, notice: &Notice) -> Option<CareOf> {
+        let goes = |bid| match notice {
+            Notice::Revocation(revocation) => revocation.names(bid),
+            Notice::Switch(_) => false,
+        };
+        let rank = |(bid, binding): &(&Option<Bid>, &Binding)| {
+            let priority = binding.priority.value();
+            let unset_last = if priority == 0 { u8::MAX } else { priority };
+            (goes(**bid), unset_last, core::cmp::Reverse(binding.verified), **bid)
+        };
+        self.bindings.iter().min_by_key(rank).map(|(_, binding)| binding.care_of)
+    }
+
+    /// Who is told to leave may leave, but not come back.
+    pub(crate) fn refuses_renewal(&self) -> bool {
+        self.notice.as_ref().is_some_and(Notice::refuses_renewal)
+    }
+
+    /// A Binding Update was accepted: what is registered again is not revoked any more, and nothing
+    /// is said about bindings that are gone.
+    pub(crate) fn update_heard(&mut self, is_deregistration: bool) {
+        if !is_deregistration && matches!(self.notice, Some(Notice::Revocation(_))) {
+            self.notice = None;
+        }
+        self.drop_void_notice();
+    }
+
+    /// No notice without a binding that it is about.
+    fn drop_void_notice(&mut self) {
+        let is_void = match &self.notice {
+            None => false,
+            Some(Notice::Revocation(revocation)) => {
+                !self.bindings.keys().any(|bid| revocation.names(*bid))
+            }
+            Some(Notice::Switch(_)) => self.bindings.is_empty(),
+        };
+        if is_void {
+            self.notice = None;
+        }
+    }
+
+    /// Removes what is being revoked.
+    fn revoke_now(&mut self, now: LogTime) {
+        let Some(Notice::Revocation(revocation)) = self.notice.take() else {
+            return;
+        };
+        self.bindings.retain(|bid, _| !revocation.names(*bid));
+        if self.bindings.is_empty() {
+            self.bury(now);
+        }
+    }
+}
+
+impl BindingCache {
+    /// Hands over the notices that have become due since the last call. Every replica has them; the
+    /// one that leads sends them.
+    pub fn take_notices(&mut self) -> Vec<Dispatch> {
+        core::mem::take(&mut self.notices)
+    }
+
+    /// This notice is still in progress: nothing has ended it since it became due.
+    #[must_use]
+    pub fn is_current(&self, dispatch: &Dispatch) -> bool {
+        let notice = self.home(dispatch.home_address).and_then(|home| home.notice.as_ref());
+        match (notice, &dispatch.message) {
+            (
+                Some(Notice::Revocation(revocation)),
+                DispatchMessage::Revocation { sequence, .. },
+            ) => revocation.sequence == *sequence,
+            (Some(Notice::Switch(switch)), DispatchMessage::Switch { addresses, .. }) => {
+                switch.announced && switch.addresses == *addresses
+            }
+            (Some(Notice::Revocation(_) | Notice::Switch(_)) | None, _) => false,
+        }
+    }
+
+    /// RFC 5846 §7.1: the bindings are marked, and the mobile node is told.
+    pub(crate) fn revoke(&mut self, command: Revoke) -> Outcome {
+        let home_address = command.home_address;
+        if !TRIGGERS.contains(&command.trigger) {
+            let message = format!("{} is not among 0, 1, 5, 6, 7", command.trigger.0);
+            return refuse(RefusalKind::Invalid, "trigger", message);
+        }
+        let Some(mut home) = self.take_bound_home(home_address) else {
+            return not_bound(home_address);
+        };
+        let outcome = match check_revocation(&home, &command) {
+            Some(refused) => refused,
+            None => {
+                let now = self.now;
+                home.notice = Some(Notice::Revocation(Revocation {
+                    trigger: command.trigger,
+                    // Unlike any other of this home address for a long time.
+                    sequence: low_bits(self.revision),
+                    bids: command.bids.iter().copied().collect(),
+                    retries_left: limits::BRI_MAX_RETRIES_NUMBER,
+                    next: now.after(limits::INIT_MIN_DELAY_BRIS),
+                    interval: limits::INIT_MIN_DELAY_BRIS,
+                }));
+                self.notices.extend(home.dispatch(home_address, now, self.revision));
+                Outcome::Done
+            }
+        };
+        self.put_home(home_address, home);
+        outcome
+    }
+
+    /// RFC 5846 §7.2: whatever the status, the bindings go. A mobile node that does not know them, or
+    /// does not want to lose them, has no say in what the operator decided.
+    pub(crate) fn revocation_answered(&mut self, answer: RevocationAnswer) -> Outcome {
+        let unknown = Outcome::Silent(Silence::UnknownRevocation);
+        let Some(mut home) = self.take_bound_home(answer.home_address) else {
+            return unknown;
+        };
+        let is_awaited = match &home.notice {
+            Some(Notice::Revocation(revocation)) => revocation.sequence == answer.sequence,
+            Some(Notice::Switch(_)) | None => false,
+        };
+        if is_awaited {
+            let held = home.ipv4_home_address;
+            home.revoke_now(self.now);
+            if home.ipv4_home_address.is_none() {
+                held.into_iter().for_each(|prefix| self.ipv4_homes.release(prefix));
+            }
+            home.revision = self.revision;
+            self.changed(Change::Home(answer.home_address));
+        }
+        self.put_home(answer.home_address, home);
+        if is_awaited { Outcome::Done } else { unknown }
+    }
+
+    /// RFC 5142 §5.1.
+    pub(crate) fn switch(&mut self, command: Switch) -> Outcome {
+        let Switch { home_address, addresses, delay, time_left } = command;
+        let Some(mut home) = self.take_bound_home(home_address) else {
+            return not_bound(home_address);
+        };
+        let outcome = match check_switch(home_address, &home, &addresses) {
+            Some(refused) => refused,
+            None => {
+                let now = self.now;
+                let until = time_left.map(|left| now.after(left));
+                let next = now.after(delay);
+                let switch = HomeAgentSwitch::new(addresses, now, until, next);
+                home.notice = Some(Notice::Switch(switch));
+                home.advance_notice(home_address, (now, self.revision), &mut self.notices);
+                Outcome::Done
+            }
+        };
+        self.put_home(home_address, home);
+        outcome
+    }
+
+    /// The record of a home address that has bindings.
+    fn take_bound_home(&mut self, home_address: Ipv6Addr) -> Option<Home> {
+        let home = self.take_home(home_address)?;
+        if home.bindings.is_empty() {
+            self.put_home(home_address, home);
+            return None;
+        }
+        Some(home)
+    }
+}
+
+fn check_revocation(home: &Home, command: &Revoke) -> Option<Outcome> {
+    if matches!(home.notice, Some(Notice::Revocation(_))) {
+        return Some(in_progress(command.home_address));
+    }
+    let missing = command.bids.iter().find(|bid| !home.bindings.contains_key(&Some(**bid)))?;
+    let message =
+        format!("{} has no binding with BID {}; {}", command.home_address, missing.0, bound(home));
+    Some(refuse(RefusalKind::NotFound, "bids", message))
+}
+
+/// For messages: which bindings there are.
+fn bound(home: &Home) -> String {
+    use core::fmt::Write as _;
+    let mut text = String::new();
+    for bid in home.bindings.keys().flatten() {
+        let separator = if text.is_empty() { "there are: " } else { ", " };
+        // Writing to a string cannot fail.
+        let _infallible = write!(text, "{separator}{}", bid.0);
+    }
+    if text.is_empty() { String::from("its binding has no BID") } else { text }
+}
+
+fn check_switch(home_address: Ipv6Addr, home: &Home, addresses: &[Ipv6Addr]) -> Option<Outcome> {
+    if matches!(home.notice, Some(Notice::Revocation(_))) {
+        return Some(in_progress(home_address));
+    }
+    if addresses.len() > limits::SWITCH_ADDRESSES_MAX {
+        let message = format!("{} are more than {}", addresses.len(), limits::SWITCH_ADDRESSES_MAX);
+        return Some(refuse(RefusalKind::Invalid, "addresses", message));
+    }
+    for (at, address) in addresses.iter().enumerate() {
+        let wrong = if !is_unicast_routable_v6(*address) {
+            "is not unicast and routable"
+        } else if *address == home.home_agent {
+            "is the home agent that is to be left"
+        } else if addresses.iter().take(at).any(|earlier| earlier == address) {
+            "stands there twice"
+        } else {
+            continue;
+        };
+        return Some(refuse(RefusalKind::Invalid, "addresses", format!("{address} {wrong}")));
+    }
+    None
+}
+
+const fn refuse(kind: RefusalKind, field: &'static str, message: String) -> Outcome {
+    Outcome::Refused(Refusal { kind, field: Cow::Borrowed(field), message })
+}
+
+fn in_progress(home_address: Ipv6Addr) -> Outcome {
+    let message = format!("bindings of {home_address} are being revoked; wait some seconds");
+    refuse(RefusalKind::InUse, "home_address", message)
+}
+
+fn not_bound(home_address: Ipv6Addr) -> Outcome {
+    refuse(RefusalKind::NotFound, "home_address", format!("{home_address} has no bindings"))
+}
+
+fn longer(interval: Duration, max: Duration) -> Duration {
+    interval.saturating_mul(2).min(max)
+}
+
+/// Sequence numbers have sixteen bits.
+fn low_bits(revision: u64) -> u16 {
+    u16::try_from(revision & 0xffff).unwrap_or(u16::MAX)
+}

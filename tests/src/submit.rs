@@ -89,7 +89,9 @@ impl Submitter {
     async fn send(&mut self, registration: Registration) -> Result<()> {
         self.tickets += 1;
         let command = Some(Command::Register(registration).into());
-        self.requests.send(SubmitRequest { ticket: self.tickets, command }).await?;
+        self.requests
+            .send(SubmitRequest { ticket: self.tickets, command, takes_notices: false })
+            .await?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use homeport_wire::{
     Ipv4AddressStatus, Message, MobilityOption, OptionsBuilder, Status, mobility_packet,
 };
 
-use crate::authenticate::{MN_HA_AUTHENTICATOR_LEN, mn_ha_authenticator};
+use crate::authenticate::MN_HA_AUTHENTICATOR_LEN;
 use crate::receive::{Reply, ReplyKind};
 use crate::update::{Association, MN_HA, Update, refused};
 
@@ -23,12 +23,7 @@ pub(crate) fn answer(update: &Update, association: Option<&Association>, answer:
         options: options(update, association, answer),
     });
     let message = match association {
-        Some(association) => {
-            let octets = message.emit_unchecked();
-            let (key, care_of) = (&association.key, association.care_of);
-            let authenticator = mn_ha_authenticator(key, care_of, update.home_address, &octets);
-            message.with_authenticator(&authenticator)
-        }
+        Some(association) => association.seal(message, update.home_address),
         None => message,
     };
     let octets = message.emit(update.home_agent, update.home_address);

@@ -1,10 +1,13 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use homeport_binding::Key;
-use homeport_wire::with_checksum_zeroed;
+use homeport_binding::{Key, Subscriber};
+use homeport_wire::{MobilityOption, Options, with_checksum_zeroed};
 use sha1::Sha1;
 use subtle::ConstantTimeEq as _;
+
+use crate::drop_reason::DropReason;
+use crate::update::{MN_HA, NAI};
 
 /// Octets of the authentication data of an MN-HA option (RFC 4285 §5.1).
 pub const MN_HA_AUTHENTICATOR_LEN: usize = 12;
@@ -34,6 +37,41 @@ pub fn mn_ha_authenticator(
         }
     }
     authenticator
+}
+
+/// A message's MN-HA option, and the key that it was made with.
+pub(crate) struct Presented {
+    pub(crate) spi: u32,
+    pub(crate) key: Key,
+}
+
+impl Presented {
+    /// RFC 4285 §5: an association of this identity and SPI, and nothing behind the option.
+    pub(crate) fn find(
+        options: &Options<'_>,
+        subscriber: Option<&Subscriber>,
+    ) -> Result<Self, DropReason> {
+        let presented = options.iter().find_map(|option| match option {
+            MobilityOption::Authentication { subtype: MN_HA, spi, data } => Some((spi, data.len())),
+            _ => None,
+        });
+        let (spi, data_len) = presented.ok_or(DropReason::AuthenticationMissing)?;
+        let identity = options.iter().find_map(|option| match option {
+            MobilityOption::MobileNodeIdentifier { subtype: NAI, identifier } => Some(identifier),
+            _ => None,
+        });
+        let key = subscriber
+            .filter(|s| identity.is_none_or(|nai| s.nai.is_empty() || nai == s.nai.as_bytes()))
+            .and_then(|subscriber| subscriber.mn_ha.as_ref())
+            .filter(|(known, _)| *known == spi)
+            .map(|(_, key)| key.clone())
+            .ok_or(DropReason::NoSecurityAssociation)?;
+        let covered = options.authenticator_len() == Some(MN_HA_AUTHENTICATOR_LEN);
+        if data_len != MN_HA_AUTHENTICATOR_LEN || !covered {
+            return Err(DropReason::AuthenticationNotLast);
+        }
+        Ok(Self { spi, key })
+    }
 }
 
 /// The first of the candidate care-of addresses under which the message is authentic.

@@ -36,6 +36,8 @@ pub enum DropReason {
     NoSecurityAssociation,
     /// The home prefix demands an MN-HA option and there is none.
     AuthenticationMissing,
+    /// The MN-HA option of a message that gets no answer is wrong (RFC 4285 §5.1).
+    AuthenticationFailed,
     /// Something follows the MN-HA option, so it does not cover the message (RFC 4285 §5.1).
     AuthenticationNotLast,
     /// Errors are limited in rate (RFC 4443 §2.4).
@@ -63,6 +65,7 @@ impl DropReason {
             Self::HomeAgentNotServed => "home_agent_not_served",
             Self::NoSecurityAssociation => "no_security_association",
             Self::AuthenticationMissing => "authentication_missing",
+            Self::AuthenticationFailed => "authentication_failed",
             Self::AuthenticationNotLast => "authentication_not_last",
             Self::ErrorRateLimited => "error_rate_limited",
         }

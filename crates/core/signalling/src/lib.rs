@@ -8,9 +8,13 @@
 //!    address and gives a [`Proposal`].
 //! 3. [`Proposal::conclude`] makes the answer from the verdict.
 //!
+//! Beside these [`notify`] makes the packet of what the home agent says of its own accord, and
+//! [`RevocationAcknowledgement::judge`] the command of what answers it.
+//!
 //! Implements RFC 6275 §9.2, §9.3.3, §9.5.1 (checks without state), §9.5.4 (addressing of the answer),
 //! RFC 4285 (MN-HA authentication), and of the answers RFC 3963 §6.2, RFC 5555 §4.2, RFC 5648 §6.2 and
-//! RFC 6089 §5.3. May depend on the codec and the binding cache's vocabulary.
+//! RFC 6089 §5.3; RFC 5846 §7 (Binding Revocation) and RFC 5142 §5.1 (Home Agent Switch). May depend on
+//! the codec and the binding cache's vocabulary.
 #![no_std]
 
 extern crate alloc;
@@ -19,6 +23,7 @@ mod acknowledge;
 mod authenticate;
 mod budget;
 mod drop_reason;
+mod notice;
 mod receive;
 #[cfg(test)]
 mod tests;
@@ -27,5 +32,6 @@ mod update;
 pub use authenticate::{MN_HA_AUTHENTICATOR_LEN, mn_ha_authenticator};
 pub use budget::ErrorBudget;
 pub use drop_reason::DropReason;
+pub use notice::{RevocationAcknowledgement, notify};
 pub use receive::{Arrival, Received, Reply, ReplyKind, UdpOuter, receive};
 pub use update::{Concluded, Judged, Proposal, Update};

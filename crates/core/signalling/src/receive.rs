@@ -4,12 +4,13 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_wire::options::kind;
 use homeport_wire::{
-    BindingError, BindingErrorStatus, BindingUpdate, BuFlags, Disposition, Icmpv6, Malformed,
-    Message, MobilityOption, Options, PacketBuilder, PseudoHeader, Status, Walk,
+    BindingError, BindingErrorStatus, BindingRevocation, BindingUpdate, BuFlags, Disposition,
+    Icmpv6, Malformed, Message, MobilityOption, Options, PacketBuilder, PseudoHeader, Status, Walk,
     is_unicast_routable_v6, is_unicast_v6, mobility_packet, protocol, walk,
 };
 
 use crate::drop_reason::DropReason;
+use crate::notice::RevocationAcknowledgement;
 use crate::update::Update;
 
 /// The IPv4 and UDP endpoints of a packet in UDP port 4191 (RFC 5555).
@@ -35,6 +36,9 @@ pub struct Arrival<'p> {
 pub enum Received {
     /// A Binding Update: ask for the policy of its home address, then [`Update::judge`].
     Update(Box<Update>),
+    /// A Binding Revocation Acknowledgement: ask for the policy of its home address, then
+    /// [`RevocationAcknowledgement::judge`].
+    Revocation(Box<RevocationAcknowledgement>),
     /// To send, within the [`crate::ErrorBudget`].
     Reply(Reply),
     /// Nothing to do.
@@ -61,6 +65,10 @@ pub enum ReplyKind {
     BindingError(Malformed),
     /// ICMPv6 Parameter Problem, in answer to what is counted under this reason.
     ParameterProblem(Malformed),
+    /// Binding Revocation Indication.
+    RevocationIndication,
+    /// Home Agent Switch.
+    HomeAgentSwitch,
 }
 
 /// Octets of the offending packet that an ICMPv6 error quotes: it stays within 1280 octets in all
@@ -97,6 +105,12 @@ pub fn receive(arrival: Arrival<'_>) -> Received {
                 Err(reason) => Received::Drop(reason),
             }
         }
+        Ok(Message::BindingRevocation(BindingRevocation::Acknowledgement(message))) => {
+            match RevocationAcknowledgement::check(&walk, message, arrival.outer) {
+                Ok(acknowledgement) => Received::Revocation(Box::new(acknowledgement)),
+                Err(reason) => Received::Drop(reason),
+            }
+        }
         // RFC 5847 speaks of gateways and anchors of Proxy Mobile IPv6; between mobile node and home
         // agent it is not defined, so the message is as good as unknown.
         Ok(Message::Heartbeat(heartbeat)) => {
@@ -112,7 +126,7 @@ pub fn receive(arrival: Arrival<'_>) -> Received {
             | Message::BindingAcknowledgement(_)
             | Message::BindingError(_)
             | Message::HomeAgentSwitch(_)
-            | Message::BindingRevocation(_),
+            | Message::BindingRevocation(BindingRevocation::Indication(_)),
         ) => Received::Drop(DropReason::NotForHomeAgent),
         Err(malformed) => refuse(arrival, Some(&walk), malformed),
     }

@@ -20,6 +20,8 @@ use proptest::prelude::*;
 
 use crate::*;
 
+mod notices;
+
 const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);
 const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1);
 const COA1: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 0x11);
@@ -56,6 +58,7 @@ enum Seen {
     Refused(Reply),
     Replied(Reply),
     Dropped(String),
+    Revoked(Outcome),
 }
 
 /// With all that later RFCs have.
@@ -107,6 +110,7 @@ impl Lab {
     fn send(&mut self, packet: &[u8], outer: Option<UdpOuter>) -> Seen {
         let update = match receive(Arrival { packet, outer }) {
             Received::Update(update) => update,
+            Received::Revocation(acknowledgement) => return self.acknowledged(&acknowledgement),
             Received::Reply(reply) => return Seen::Replied(reply),
             Received::Drop(reason) => return Seen::Dropped(reason.name().to_string()),
         };
@@ -127,6 +131,14 @@ impl Lab {
             }
             Concluded::Drop(reason) => Seen::Dropped(reason.name().to_string()),
             Concluded::CheckAgain(_) => panic!("nothing has changed"),
+        }
+    }
+
+    fn acknowledged(&mut self, acknowledgement: &RevocationAcknowledgement) -> Seen {
+        let (home_address, agent) = (acknowledgement.home_address(), acknowledgement.home_agent());
+        match acknowledgement.judge(&self.cache.policy(home_address, agent)) {
+            Ok(answer) => Seen::Revoked(self.run(Command::RevocationAnswer(answer)).outcome),
+            Err(reason) => Seen::Dropped(reason.name().to_string()),
         }
     }
 

@@ -9,18 +9,18 @@ use homeport_binding::{
 };
 use homeport_wire::{
     Bid, BidCareOf, BidOption, BidPriority, BindingUpdate, BuFlags, FlowIdentification, Lifetime,
-    MobilityOption, Status, Walk,
+    Message, MobilityOption, Status, Walk,
 };
 
 use crate::acknowledge;
-use crate::authenticate::{MN_HA_AUTHENTICATOR_LEN, mapped, verify};
+use crate::authenticate::{Presented, mapped, mn_ha_authenticator, verify};
 use crate::drop_reason::DropReason;
 use crate::receive::{Reply, UdpOuter};
 
 /// MN-HA subtype of the authentication option (RFC 4285 §5.1).
 pub(crate) const MN_HA: u8 = 1;
 /// NAI subtype of the Mobile Node Identifier option (RFC 4283 §3.1).
-const NAI: u8 = 1;
+pub(crate) const NAI: u8 = 1;
 
 /// A Binding Update that is well formed.
 #[derive(Debug)]
@@ -63,6 +63,15 @@ pub(crate) struct Association {
     pub(crate) key: Key,
     /// The care-of address that the authenticator covers.
     pub(crate) care_of: Ipv6Addr,
+}
+
+impl Association {
+    /// Fills in the authenticator that the message has reserved.
+    pub(crate) fn seal(&self, message: Message<'_>, home_address: Ipv6Addr) -> Message<'static> {
+        let octets = message.emit_unchecked();
+        let authenticator = mn_ha_authenticator(&self.key, self.care_of, home_address, &octets);
+        message.with_authenticator(&authenticator)
+    }
 }
 
 /// What the verdict asks for.
@@ -137,30 +146,8 @@ impl Update {
     /// RFC 4285 §5: the MN-HA option, the identity and the presence of MESG-ID.
     fn authenticate(&self, policy: &Policy) -> Result<Association, Unauthentic> {
         let subscriber = policy.subscriber.as_ref().map(|subscriber| &subscriber.record);
-        let options = &self.message.options;
-        let presented = options.iter().find_map(|option| match option {
-            MobilityOption::Authentication { subtype: MN_HA, spi, data } => Some((spi, data.len())),
-            _ => None,
-        });
-        let Some((spi, data_len)) = presented else {
-            return Err(Unauthentic::Drop(DropReason::AuthenticationMissing));
-        };
-        let identity = options.iter().find_map(|option| match option {
-            MobilityOption::MobileNodeIdentifier { subtype: NAI, identifier } => Some(identifier),
-            _ => None,
-        });
-        let key = subscriber
-            .filter(|s| identity.is_none_or(|nai| s.nai.is_empty() || nai == s.nai.as_bytes()))
-            .and_then(|subscriber| subscriber.mn_ha.as_ref())
-            .filter(|(known, _)| *known == spi)
-            .map(|(_, key)| key.clone());
-        let Some(key) = key else {
-            return Err(Unauthentic::Drop(DropReason::NoSecurityAssociation));
-        };
-        let covered = options.authenticator_len() == Some(MN_HA_AUTHENTICATOR_LEN);
-        if data_len != MN_HA_AUTHENTICATOR_LEN || !covered {
-            return Err(Unauthentic::Drop(DropReason::AuthenticationNotLast));
-        }
+        let Presented { spi, key } =
+            Presented::find(&self.message.options, subscriber).map_err(Unauthentic::Drop)?;
         let verified = verify(&key, self.wire_addresses(), self.home_address, &self.octets);
         let care_of = verified.unwrap_or_else(|| self.wire_address());
         let association = Association { spi, key, care_of };

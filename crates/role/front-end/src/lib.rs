@@ -6,12 +6,14 @@
 //!                        |--> homeport-signalling: receive, judge, conclude (pure)
 //!                        |--> policies: bounded cache --LookUpPolicy--> store
 //!                        \--> store link (1 task): commands in order --Submit--> leader
+//! forwarders <--Punt-- notices (1 task) <--Submit-- leader
 //! ```
 //!
 //! No rule of any protocol is decided here.
 
 pub mod limits;
 mod metrics;
+mod notices;
 mod policies;
 mod punt;
 mod registrar;
@@ -25,6 +27,7 @@ use homeport_runtime::config::{OpsConfig, TelemetryConfig};
 use homeport_runtime::{Readiness, Shutdown, Task, ops};
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tonic::transport::server::TcpIncoming;
 
 use crate::registrar::Registrar;
@@ -92,9 +95,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let connected = readiness.latch("store");
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
 
-    let (link, run_link) = store_link::start(stores.clone(), connected, metrics.clone());
+    let (due, notices) = mpsc::channel(limits::NOTICES_WAITING_MAX);
+    let (link, run_link) = store_link::start(stores.clone(), connected, metrics.clone(), due);
     let _link = Task::spawn("store link", run_link);
-    let policies = policies::Policies::new(&stores, link.leader());
+    let policies = Arc::new(policies::Policies::new(&stores, link.leader()));
+    let forwarders = notices::Forwarders::default();
+    let notify = notices::send(notices, policies.clone(), forwarders.clone(), metrics.clone());
+    let _notices = Task::spawn("notices", notify);
     let deadline = Duration::from_millis(config.deadline_ms);
     let registrar = Arc::new(Registrar::new(link, policies, metrics, deadline));
 
@@ -103,7 +110,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
-        .add_service(punt::service(registrar, shutdown.clone()))
+        .add_service(punt::service(registrar, forwarders, shutdown.clone()))
         .add_service(health_service);
     tracing::info!(%address, "signalling front-end");
     let ending = shutdown.clone();

@@ -17,6 +17,9 @@ pub(crate) struct Metrics {
     pub(crate) retries: ReasonCounter,
     pub(crate) errors: ReasonCounter,
     pub(crate) registration_seconds: Histogram,
+    pub(crate) revocations_acknowledged: Counter,
+    pub(crate) notices_dropped: ReasonCounter,
+    notices: ReasonCounter,
     acknowledgements: Family<StatusLabel, Counter>,
 }
 
@@ -43,6 +46,19 @@ impl Metrics {
                 "ICMPv6 errors and Binding Errors sent, by what caused them",
                 &["unknown_mh_type", "payload_proto", "header_len", "option_length"],
             ),
+            revocations_acknowledged: Counter::default(),
+            notices: ReasonCounter::register(
+                registry,
+                "notices",
+                "Notices to mobile nodes given to forwarders, by kind",
+                &["revocation", "switch"],
+            ),
+            notices_dropped: ReasonCounter::register(
+                registry,
+                "notices_dropped",
+                "Notices to mobile nodes that were not sent, by reason",
+                &["queue_full", "no_forwarder", "forwarders_full", "store_unreachable"],
+            ),
             // From 0.2 ms to about 3 s.
             registration_seconds: Histogram::new(exponential_buckets(0.0002, 2.0, 15)),
             acknowledgements: Family::default(),
@@ -52,6 +68,11 @@ impl Metrics {
             "registration_seconds",
             "From a Binding Update's arrival to its acknowledgement",
             metrics.registration_seconds.clone(),
+        );
+        registry.register(
+            "revocations_acknowledged",
+            "Binding Revocation Acknowledgements that ended a revocation",
+            metrics.revocations_acknowledged.clone(),
         );
         registry.register(
             "acknowledgements",
@@ -70,6 +91,8 @@ impl Metrics {
             ReplyKind::BindingError(cause) | ReplyKind::ParameterProblem(cause) => {
                 self.errors.count(cause.reason());
             }
+            ReplyKind::RevocationIndication => self.notices.count("revocation"),
+            ReplyKind::HomeAgentSwitch => self.notices.count("switch"),
         }
     }
 }

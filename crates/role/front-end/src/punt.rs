@@ -8,20 +8,26 @@ use homeport_api::convert::{Invalid, ipv4, ipv4_octets, u16_of};
 use homeport_api::signalling::signalling_server::{Signalling, SignallingServer};
 use homeport_api::signalling::{self as api, PuntRequest, PuntResponse};
 use homeport_runtime::{Shutdown, Task};
-use homeport_signalling::UdpOuter;
+use homeport_signalling::{Reply, UdpOuter};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::limits;
+use crate::notices::Forwarders;
 use crate::registrar::{Answer, Registrar};
 
-pub(crate) fn service(registrar: Arc<Registrar>, shutdown: Shutdown) -> SignallingServer<Punt> {
-    SignallingServer::new(Punt { registrar, shutdown })
+pub(crate) fn service(
+    registrar: Arc<Registrar>,
+    forwarders: Forwarders,
+    shutdown: Shutdown,
+) -> SignallingServer<Punt> {
+    SignallingServer::new(Punt { registrar, forwarders, shutdown })
 }
 
 pub(crate) struct Punt {
     registrar: Arc<Registrar>,
+    forwarders: Forwarders,
     shutdown: Shutdown,
 }
 
@@ -34,6 +40,7 @@ impl Signalling for Punt {
         request: Request<Streaming<PuntRequest>>,
     ) -> Result<Response<Self::PuntStream>, Status> {
         let (answers, receiver) = mpsc::channel(limits::ANSWERS_WAITING_MAX);
+        self.forwarders.add(&answers);
         let task = Task::spawn(
             "punt stream",
             serve(request.into_inner(), answers, self.registrar.clone(), self.shutdown.clone()),
@@ -86,12 +93,17 @@ async fn handle(registrar: &Registrar, request: PuntRequest) -> Option<PuntRespo
         }
     };
     let Answer { reply, revision } = registrar.handle(&request.packet, outer).await?;
-    Some(PuntResponse {
-        ticket: request.ticket,
+    Some(response(request.ticket, reply, revision))
+}
+
+/// Ticket 0 answers nothing.
+pub(crate) fn response(ticket: u64, reply: Reply, revision: u64) -> PuntResponse {
+    PuntResponse {
+        ticket,
         packet: reply.packet.into(),
         outer: reply.outer.map(outer_message),
         revision,
-    })
+    }
 }
 
 fn outer_of(message: &api::UdpOuter) -> Result<UdpOuter, Invalid> {

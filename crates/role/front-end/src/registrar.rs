@@ -4,10 +4,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use homeport_binding::RequestId;
+use homeport_binding::{Command, Outcome, RequestId};
 use homeport_runtime::clock::Monotonic;
 use homeport_signalling::{
-    Arrival, Concluded, DropReason, ErrorBudget, Judged, Received, Reply, UdpOuter, Update, receive,
+    Arrival, Concluded, DropReason, ErrorBudget, Judged, Received, Reply,
+    RevocationAcknowledgement, UdpOuter, Update, receive,
 };
 
 use crate::limits;
@@ -18,7 +19,7 @@ use crate::store_link::StoreLink;
 /// What all streams share.
 pub(crate) struct Registrar {
     link: StoreLink,
-    policies: Policies,
+    policies: Arc<Policies>,
     pub(crate) metrics: Arc<Metrics>,
     deadline: Duration,
     errors: Mutex<ErrorBudget>,
@@ -40,7 +41,7 @@ enum Unanswered {
 impl Registrar {
     pub(crate) fn new(
         link: StoreLink,
-        policies: Policies,
+        policies: Arc<Policies>,
         metrics: Arc<Metrics>,
         deadline: Duration,
     ) -> Self {
@@ -60,6 +61,14 @@ impl Registrar {
                     let elapsed = started.elapsed().as_secs_f64();
                     self.metrics.registration_seconds.observe(elapsed);
                     return Some(answer);
+                }
+                Err(Unanswered::Drop(reason)) => reason.name(),
+                Err(Unanswered::Late(reason)) => reason,
+            },
+            Received::Revocation(acknowledgement) => match self.revoked(&acknowledgement).await {
+                Ok(()) => {
+                    self.metrics.revocations_acknowledged.inc();
+                    return None;
                 }
                 Err(Unanswered::Drop(reason)) => reason.name(),
                 Err(Unanswered::Late(reason)) => reason,
@@ -115,7 +124,11 @@ impl Registrar {
             // The same for each attempt of the store link: applied once, whatever happens.
             let request_id: RequestId = rand::random();
             let registration = proposal.registration(request_id);
-            let verdict = self.link.submit(registration).await.map_err(Unanswered::Late)?;
+            let verdict = self
+                .link
+                .submit(Command::Register(registration))
+                .await
+                .map_err(Unanswered::Late)?;
             match proposal.conclude(&verdict) {
                 Concluded::Reply(reply, revision) => return Ok(Answer { reply, revision }),
                 Concluded::Drop(reason) => return Err(Unanswered::Drop(reason)),
@@ -126,6 +139,47 @@ impl Registrar {
             }
         }
         Err(Unanswered::Late("policy_unstable"))
+    }
+
+    /// RFC 5846 §7.2: nothing answers the answer.
+    async fn revoked(&self, acknowledgement: &RevocationAcknowledgement) -> Result<(), Unanswered> {
+        let revoked = self.revoked_in_time(acknowledgement);
+        match tokio::time::timeout(self.deadline, revoked).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(Unanswered::Late("store_timeout")),
+        }
+    }
+
+    async fn revoked_in_time(
+        &self,
+        acknowledgement: &RevocationAcknowledgement,
+    ) -> Result<(), Unanswered> {
+        let (home_address, agent) = (acknowledgement.home_address(), acknowledgement.home_agent());
+        let mut again = true;
+        let answer = loop {
+            let policy = self
+                .policies
+                .look_up(home_address, agent, Freshness::Cached)
+                .await
+                .ok_or(Unanswered::Late("store_unreachable"))?;
+            match acknowledgement.judge(&policy) {
+                Ok(answer) => break answer,
+                // The key may be new: nobody is refused by an old record.
+                Err(reason) if !(again && self.policies.doubt(home_address, agent)) => {
+                    return Err(Unanswered::Drop(reason));
+                }
+                Err(_outdated) => again = false,
+            }
+        };
+        let command = Command::RevocationAnswer(answer);
+        let verdict = self.link.submit(command).await.map_err(Unanswered::Late)?;
+        match verdict.outcome {
+            Outcome::Done => Ok(()),
+            Outcome::Silent(silence) => Err(Unanswered::Drop(DropReason::Store(silence))),
+            Outcome::Answer(_) | Outcome::StalePolicy | Outcome::Refused(_) => {
+                Err(Unanswered::Late("verdict_invalid"))
+            }
+        }
     }
 
     fn may_send_error(&self) -> bool {

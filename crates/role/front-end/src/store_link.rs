@@ -10,7 +10,7 @@ use std::time::Duration;
 use homeport_api::binding::Command;
 use homeport_api::store::binding_store_client::BindingStoreClient;
 use homeport_api::store::{SubmitRequest, SubmitResponse, submit_response};
-use homeport_binding::{Command as BindingCommand, Registration, Verdict};
+use homeport_binding::{Command as BindingCommand, Dispatch, Verdict};
 use homeport_runtime::Latch;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -37,9 +37,9 @@ struct Waiting {
 
 impl StoreLink {
     /// The verdict, or why there is none.
-    pub(crate) async fn submit(&self, registration: Registration) -> Outcome {
+    pub(crate) async fn submit(&self, command: BindingCommand) -> Outcome {
         let (outcome, verdict) = oneshot::channel();
-        let command = BindingCommand::Register(registration).into();
+        let command = command.into();
         let waiting = Waiting { command, outcome, since: Instant::now() };
         self.queue.try_send(waiting).map_err(|_full| "overloaded")?;
         verdict.await.unwrap_or(Err("store_unreachable"))
@@ -75,6 +75,7 @@ pub(crate) fn start(
     stores: BTreeMap<String, Endpoint>,
     connected: Latch,
     metrics: Arc<Metrics>,
+    notices: mpsc::Sender<Dispatch>,
 ) -> (StoreLink, impl Future<Output = ()> + Send + 'static) {
     let (queue, waiting) = mpsc::channel(limits::COMMANDS_WAITING_MAX);
     let (leader_is, leader) = watch::channel(String::new());
@@ -85,7 +86,9 @@ pub(crate) fn start(
         metrics,
         waiting,
         pending: BTreeMap::new(),
-        next_ticket: 0,
+        // Ticket 0 is that of what nobody asked for.
+        next_ticket: 1,
+        notices,
     };
     (StoreLink { queue, leader }, link.run())
 }
@@ -99,6 +102,7 @@ struct Link {
     /// By ticket, which is the order in which they came.
     pending: BTreeMap<u64, Waiting>,
     next_ticket: u64,
+    notices: mpsc::Sender<Dispatch>,
 }
 
 /// Why a stream is left.
@@ -144,12 +148,17 @@ impl Link {
             },
         };
         let (requests, outgoing) = mpsc::channel(limits::COMMANDS_PENDING_MAX);
+        // First of all, so that there is room for it.
+        let greeting = SubmitRequest { ticket: 0, command: None, takes_notices: true };
+        if requests.try_send(greeting).is_err() {
+            return Left::For(None);
+        }
         // What has no verdict yet is asked again first, in its order.
         self.pending.retain(|_, waiting| !waiting.outcome.is_closed());
         for (ticket, waiting) in &self.pending {
             self.metrics.retries.count("reconnected");
             let command = Some(waiting.command.clone());
-            if requests.try_send(SubmitRequest { ticket: *ticket, command }).is_err() {
+            if requests.try_send(request(*ticket, command)).is_err() {
                 break;
             }
         }
@@ -202,7 +211,7 @@ impl Link {
         self.next_ticket = ticket.wrapping_add(1);
         let command = Some(waiting.command.clone());
         let full = self.pending.len() >= limits::COMMANDS_PENDING_MAX
-            || requests.try_send(SubmitRequest { ticket, command }).is_err();
+            || requests.try_send(request(ticket, command)).is_err();
         if full {
             drop(waiting.outcome.send(Err("overloaded")));
         } else {
@@ -245,7 +254,7 @@ impl Link {
                 let waiting = self.pending.get(&ticket)?;
                 let command = Some(waiting.command.clone());
                 // Full: it is sent again when the stream is, or its deadline passes.
-                drop(requests.try_send(SubmitRequest { ticket, command }));
+                drop(requests.try_send(request(ticket, command)));
                 None
             }
             Some(Reply::Overloaded(_)) => {
@@ -257,7 +266,25 @@ impl Link {
                 self.finish(ticket, Err("command_invalid"));
                 None
             }
+            Some(Reply::Notice(notice)) => {
+                self.notice(notice);
+                None
+            }
             None => Some(Left::For(None)),
+        }
+    }
+
+    fn notice(&self, notice: homeport_api::binding::Dispatch) {
+        match Dispatch::try_from(notice) {
+            Ok(dispatch) => {
+                if self.notices.try_send(dispatch).is_err() {
+                    self.metrics.notices_dropped.count("queue_full");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the store's notice cannot be read");
+                self.metrics.notices_dropped.count("invalid");
+            }
         }
     }
 
@@ -274,6 +301,10 @@ impl Link {
         let oldest = self.pending.values().next().map(|waiting| waiting.since.elapsed());
         oldest.is_some_and(|age| age > limits::STALL_MAX && last_heard.elapsed() > STALL_QUIET)
     }
+}
+
+const fn request(ticket: u64, command: Option<Command>) -> SubmitRequest {
+    SubmitRequest { ticket, command, takes_notices: false }
 }
 
 /// A replica that answers others is not stalled.

@@ -5,7 +5,9 @@
 
 use homeport_api::admin::bindings_server::BindingsServer;
 use homeport_api::admin::cluster_server::ClusterServer;
+use homeport_api::admin::home_agents_server::HomeAgentsServer;
 use homeport_api::admin::home_prefixes_server::HomePrefixesServer;
+use homeport_api::admin::revocations_server::RevocationsServer;
 use homeport_api::admin::subscribers_server::SubscribersServer;
 use homeport_binding::{Command, Ipv4Prefix, Ipv6Prefix, Outcome, Refusal, RefusalKind};
 use homeport_raft::ProposeError;
@@ -20,12 +22,15 @@ use crate::{Store, limits};
 mod bindings;
 mod cluster;
 mod home_prefixes;
+mod notices;
 mod subscribers;
 
 pub(crate) fn routes(store: Store) -> Routes {
     Routes::new(HomePrefixesServer::new(home_prefixes::Service(store.clone())))
         .add_service(SubscribersServer::new(subscribers::Service(store.clone())))
         .add_service(BindingsServer::new(bindings::Service(store.clone())))
+        .add_service(RevocationsServer::new(notices::Service(store.clone())))
+        .add_service(HomeAgentsServer::new(notices::Service(store.clone())))
         .add_service(ClusterServer::new(cluster::Service(store)))
 }
 

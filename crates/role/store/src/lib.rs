@@ -5,6 +5,7 @@
 //! front-ends --Submit--> submit (1 task a stream) --\
 //! operators --> admin ------------------------------+--> proposer (1x): batches --> raft (n entries in flight)
 //!                                 ticker (1x) ------/                                  |
+//! front-ends <--Submit-- notices (1x) <---- what is due <---- Machine::apply <---------+
 //! forwarders <--Watch-- feed (1 task a subscriber) <-- changes <-- Machine::apply <----/
 //! ```
 //!
@@ -15,6 +16,7 @@ mod feed;
 pub mod limits;
 mod machine;
 mod metrics;
+mod notices;
 mod proposer;
 mod submit;
 
@@ -114,6 +116,7 @@ pub(crate) struct Store {
     pub(crate) proposer: Proposer,
     pub(crate) metrics: Arc<metrics::Metrics>,
     pub(crate) subscribers: feed::Subscribers,
+    pub(crate) takers: notices::Takers,
 }
 
 /// Runs a replica until `shutdown` begins or it must not go on.
@@ -132,13 +135,18 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let joined = readiness.latch("raft");
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
 
-    let node = Node::start(raft_config(&config), Machine::default()).await?;
+    let (machine, due) = Machine::announcing(metrics.clone());
+    let node = Node::start(raft_config(&config), machine).await?;
+    let takers = notices::Takers::default();
+    let sender =
+        notices::send(node.clone(), due, takers.clone(), metrics.clone(), shutdown.clone());
+    let _notices = Task::spawn("notices", sender);
     let (proposer, batches) = Proposer::new(node.clone(), metrics.clone());
     let _proposer = Task::spawn("proposer", batches);
     let _ticker = Task::spawn("ticker", proposer::tick(node.clone(), proposer.clone()));
     let _observer = Task::spawn("observer", observe(node.clone(), metrics.clone(), joined));
-    let store =
-        Store { node: node.clone(), proposer, metrics, subscribers: feed::Subscribers::default() };
+    let subscribers = feed::Subscribers::default();
+    let store = Store { node: node.clone(), proposer, metrics, subscribers, takers };
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;

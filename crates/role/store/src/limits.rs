@@ -28,6 +28,21 @@ pub const SUBSCRIBER_NAME_LEN_MAX: usize = 64;
 pub const FEED_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the leader looks whether something has expired.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
+/// Notices between the state machine and the task that sends them: one more is dropped, counted, and
+/// due again later.
+pub const NOTICES_WAITING_MAX: usize = 4096;
+/// A notice that became due longer ago is of a log that is read again, or too late.
+pub const NOTICE_AGE_MAX: Duration = Duration::from_secs(2);
+/// Home Agent Switches that wait for their turn.
+pub const SWITCHES_WAITING_MAX: usize = 65_536;
+/// RFC 5142 §8: one Home Agent Switch a second, in the whole cluster.
+pub const SWITCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Mobile nodes that one request asks to leave: with one a second, the last waits for 18 hours.
+pub const HOME_ADDRESSES_PER_SWITCH_MAX: usize = 65_536;
+/// Notices that one front-end has not taken yet.
+pub const NOTICES_PER_FRONT_END_MAX: usize = 64;
+/// How often a replica that does not lead sends the front-ends that take notices to the leader.
+pub const NOTICES_TICK: Duration = Duration::from_millis(250);
 /// After this the outcome of an entry is unknown.
 pub const PROPOSE_TIMEOUT: Duration = Duration::from_millis(2_000);
 /// Records on one page of a list.

@@ -1,19 +1,29 @@
 //! The binding cache as the replicated state machine, and the memory of what changed when.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 use homeport_api::convert;
-use homeport_binding::{BindingCache, Change, StateRecord};
+use homeport_binding::{BindingCache, Change, Dispatch, StateRecord};
 use homeport_raft::{FrozenState, SnapshotError, StateMachine};
+use tokio::sync::mpsc;
 
 use crate::limits;
+use crate::metrics::Metrics;
 
 /// What [`homeport_raft`] replicates.
 #[derive(Default)]
 pub(crate) struct Machine {
     pub(crate) cache: BindingCache,
     changes: Changes,
+    announcer: Option<Announcer>,
+}
+
+/// Where notices that have become due go.
+struct Announcer {
+    due: mpsc::Sender<Dispatch>,
+    metrics: Arc<Metrics>,
 }
 
 /// The newest changes by revision, oldest first. What a subscriber has missed is looked up here as a set
@@ -37,6 +47,22 @@ impl Changes {
 }
 
 impl Machine {
+    /// With the queue of what is due to be sent: all replicas fill it, only the leader sends.
+    pub(crate) fn announcing(metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Dispatch>) {
+        let (due, receiver) = mpsc::channel(limits::NOTICES_WAITING_MAX);
+        (Self { announcer: Some(Announcer { due, metrics }), ..Self::default() }, receiver)
+    }
+
+    fn announce(&mut self) {
+        let due = self.cache.take_notices();
+        let Some(announcer) = &self.announcer else { return };
+        for dispatch in due {
+            if announcer.due.try_send(dispatch).is_err() {
+                announcer.metrics.notices_dropped.count("queue_full");
+            }
+        }
+    }
+
     /// What changed after `revision`; `None` when that is no longer known.
     pub(crate) fn changes_after(&self, revision: u64) -> Option<BTreeSet<Change>> {
         if revision < self.changes.forgotten || revision > self.cache.revision() {
@@ -60,6 +86,7 @@ impl StateMachine for Machine {
             }
         };
         self.changes.extend(index, self.cache.take_changes());
+        self.announce();
         convert::encode_verdicts(verdicts)
     }
 

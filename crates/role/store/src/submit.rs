@@ -12,9 +12,10 @@ use homeport_api::store::{
 };
 use homeport_binding::{Command, Verdict};
 use homeport_raft::ProposeError;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::notices::{Taker, with_notices};
 use crate::{Store, limits};
 
 pub(crate) fn service(store: Store) -> BindingStoreServer<Submit> {
@@ -34,12 +35,15 @@ impl BindingStore for Submit {
         request: Request<Streaming<SubmitRequest>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
         let store = self.0.clone();
+        let (notices, mailbox) = mpsc::channel(limits::NOTICES_PER_FRONT_END_MAX);
+        let taker = Taker::new(store.takers.clone(), notices);
         // Commands take their places in the order in which they come; verdicts leave as they come.
         let verdicts = request
             .into_inner()
+            .filter_map(move |request| std::future::ready(taker.heard(request)))
             .map(move |request| enqueue(&store, request))
             .buffer_unordered(limits::COMMANDS_PER_STREAM_MAX);
-        Ok(Response::new(verdicts.boxed()))
+        Ok(Response::new(with_notices(verdicts, mailbox).boxed()))
     }
 
     async fn look_up_policy(
@@ -100,8 +104,8 @@ async fn answer(answered: Answered) -> Result<Verdict, ProposeError> {
 fn command_of(request: SubmitRequest) -> Result<Command, String> {
     let command = request.command.ok_or_else(|| "command: expected a value".to_owned())?;
     match Command::try_from(command).map_err(|error| error.to_string())? {
-        command @ Command::Register(_) => Ok(command),
-        _ => Err("command: front-ends send registrations only".to_owned()),
+        command @ (Command::Register(_) | Command::RevocationAnswer(_)) => Ok(command),
+        _ => Err("command: front-ends send what mobile nodes say, nothing else".to_owned()),
     }
 }
 

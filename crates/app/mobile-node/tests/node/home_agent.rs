@@ -227,7 +227,7 @@ impl State {
                 }
             }
             Received::Reply(reply) => reply,
-            Received::Drop(_) => return None,
+            Received::Revocation(_) | Received::Drop(_) => return None,
         };
         Some(match reply.outer {
             Some(UdpOuter { peer: (address, port), .. }) => {

@@ -1,0 +1,239 @@
+//! What the home agent says of its own accord, and what answers it: Binding Revocation (RFC 5846 §7)
+//! and Home Agent Switch (RFC 5142 §5.1).
+
+use alloc::vec::Vec;
+use core::net::Ipv6Addr;
+
+use homeport_binding::{
+    Authentication, CareOf, Dispatch, DispatchMessage, HomePrefix, Policy, RevocationAnswer,
+    Subscriber,
+};
+use homeport_wire::{
+    BidCareOf, BidOption, BidPriority, BindingRevocation, BindingRevocationAcknowledgement,
+    BindingRevocationIndication, HomeAgentSwitch, Message, MobilityOption, Options, OptionsBuilder,
+    RevocationFlags, Status, Walk, encapsulate_v6, is_unicast_routable_v6, is_unicast_v6,
+    mobility_packet,
+};
+
+use crate::authenticate::{MN_HA_AUTHENTICATOR_LEN, Presented, mapped, verify};
+use crate::drop_reason::DropReason;
+use crate::receive::{Reply, ReplyKind, UdpOuter};
+use crate::update::{Association, MN_HA, NAI};
+
+/// Of a packet that carries another (RFC 2473 §6.3).
+const TUNNEL_HOP_LIMIT: u8 = 64;
+/// Signalling over IPv4 (RFC 5555 §3.1).
+const DSMIP_PORT: u16 = 4191;
+
+/// The packet of a notice that is due.
+///
+/// # Errors
+/// When the records that it needs are gone: the home prefix, its IPv4 address, or the key.
+pub fn notify(dispatch: &Dispatch, policy: &Policy) -> Result<Reply, DropReason> {
+    let prefix = policy
+        .home_prefix
+        .as_ref()
+        .map(|prefix| &prefix.record)
+        .filter(|prefix| policy.home_address_served && prefix.home_agent == dispatch.home_agent)
+        .ok_or(DropReason::HomeAgentNotServed)?;
+    let outer = outer(dispatch.care_of, prefix)?;
+    let subscriber = policy.subscriber.as_ref().map(|subscriber| &subscriber.record);
+    let association = match prefix.authentication {
+        Authentication::None => None,
+        Authentication::MnHa => Some(association(dispatch, subscriber)?),
+    };
+    let identity = subscriber.map(|s| s.nai.as_bytes()).unwrap_or_default();
+    let (message, kind) = compose(&dispatch.message, association.as_ref(), identity);
+    let message = match &association {
+        Some(association) => association.seal(message, dispatch.home_address),
+        None => message,
+    };
+    let packet = carry(dispatch, &message.emit(dispatch.home_agent, dispatch.home_address));
+    Ok(Reply { packet, outer, kind })
+}
+
+/// IPv4 care-of addresses get signalling in UDP, whatever carries their data (RFC 5555 §4.4).
+fn outer(care_of: CareOf, prefix: &HomePrefix) -> Result<Option<UdpOuter>, DropReason> {
+    let CareOf::Ipv4 { address, port, .. } = care_of else {
+        return Ok(None);
+    };
+    let local = prefix.home_agent_ipv4.ok_or(DropReason::HomeAgentNotServed)?;
+    Ok(Some(UdpOuter { peer: (address, port), local: (local, DSMIP_PORT) }))
+}
+
+/// RFC 4285 §5.1: with the care-of address that the mobile node knows.
+fn association(
+    dispatch: &Dispatch,
+    subscriber: Option<&Subscriber>,
+) -> Result<Association, DropReason> {
+    let (spi, key) = subscriber
+        .and_then(|subscriber| subscriber.mn_ha.clone())
+        .ok_or(DropReason::NoSecurityAssociation)?;
+    let care_of = match dispatch.care_of {
+        CareOf::Ipv6(address) => address,
+        CareOf::Ipv4 { announced, .. } => mapped(announced),
+    };
+    Ok(Association { spi, key, care_of })
+}
+
+fn compose(
+    message: &DispatchMessage,
+    association: Option<&Association>,
+    identity: &[u8],
+) -> (Message<'static>, ReplyKind) {
+    match message {
+        DispatchMessage::Revocation { trigger, sequence, bids } => {
+            let mut options = BindingRevocation::builder();
+            for bid in bids {
+                options.push(&MobilityOption::BindingIdentifier(BidOption {
+                    bid: *bid,
+                    status: Status::ACCEPTED,
+                    home: false,
+                    priority: BidPriority::UNSET,
+                    care_of: BidCareOf::Absent,
+                }));
+            }
+            let indication = BindingRevocationIndication {
+                trigger: *trigger,
+                sequence: *sequence,
+                // P and G are for proxies; V is for the IPv4 home address alone.
+                flags: RevocationFlags::default(),
+                options: finish(options, association, identity),
+            };
+            let message = Message::BindingRevocation(BindingRevocation::Indication(indication));
+            (message, ReplyKind::RevocationIndication)
+        }
+        DispatchMessage::Switch { addresses, time_left } => {
+            let mut options = HomeAgentSwitch::builder(addresses.len());
+            if let Some(interval) = time_left {
+                options.push(&MobilityOption::BindingRefreshAdvice { interval: *interval });
+            }
+            let options = finish(options, association, identity);
+            let message = HomeAgentSwitch { addresses: addresses.clone(), options };
+            (Message::HomeAgentSwitch(message), ReplyKind::HomeAgentSwitch)
+        }
+    }
+}
+
+fn finish(
+    mut options: OptionsBuilder,
+    association: Option<&Association>,
+    identity: &[u8],
+) -> Options<'static> {
+    if let Some(association) = association {
+        if !identity.is_empty() {
+            let (subtype, identifier) = (NAI, identity);
+            options.push(&MobilityOption::MobileNodeIdentifier { subtype, identifier });
+        }
+        options.push_authentication(MN_HA, association.spi, MN_HA_AUTHENTICATOR_LEN);
+    }
+    options.finish()
+}
+
+/// An indication takes the routing header (RFC 5846 §7.1), which RFC 6275 §6.1 gives to nothing else
+/// but acknowledgements: a switch goes through the tunnel. At home, and in UDP, the mobile node is
+/// addressed by its home address itself.
+fn carry(dispatch: &Dispatch, message: &[u8]) -> Vec<u8> {
+    let (agent, home_address) = (dispatch.home_agent, dispatch.home_address);
+    let foreign = match dispatch.care_of {
+        CareOf::Ipv6(address) if address != home_address => Some(address),
+        CareOf::Ipv6(_) | CareOf::Ipv4 { .. } => None,
+    };
+    match (foreign, &dispatch.message) {
+        (None, _) => mobility_packet(agent, home_address, None, None, message),
+        (Some(care_of), DispatchMessage::Revocation { .. }) => {
+            mobility_packet(agent, care_of, None, Some(home_address), message)
+        }
+        (Some(care_of), DispatchMessage::Switch { .. }) => {
+            let inner = mobility_packet(agent, home_address, None, None, message);
+            encapsulate_v6(&inner, agent, care_of, TUNNEL_HOP_LIMIT, 0, 0)
+        }
+    }
+}
+
+/// A Binding Revocation Acknowledgement that is well formed.
+#[derive(Debug)]
+pub struct RevocationAcknowledgement {
+    home_address: Ipv6Addr,
+    home_agent: Ipv6Addr,
+    source: Ipv6Addr,
+    outer: Option<UdpOuter>,
+    message: BindingRevocationAcknowledgement<'static>,
+    /// As received: the authenticator covers these octets.
+    octets: Vec<u8>,
+}
+
+impl RevocationAcknowledgement {
+    /// RFC 5846 does not say how the mobile node is named: by a Home Address option, or as source.
+    pub(crate) fn check(
+        walk: &Walk<'_>,
+        message: BindingRevocationAcknowledgement<'_>,
+        outer: Option<UdpOuter>,
+    ) -> Result<Self, DropReason> {
+        let home_address = walk.pseudo_source();
+        if !is_unicast_v6(walk.header.source) {
+            return Err(DropReason::SourceNotUnicast);
+        }
+        if !is_unicast_routable_v6(home_address) {
+            return Err(DropReason::HomeAddressNotRoutable);
+        }
+        // Copied from the indication, where ours has none of them.
+        let [proxy, ipv4_only, global] =
+            [RevocationFlags::PROXY, RevocationFlags::IPV4_ONLY, RevocationFlags::GLOBAL]
+                .map(|flag| message.flags.contains(flag));
+        if proxy || ipv4_only || global {
+            return Err(DropReason::NotForHomeAgent);
+        }
+        let BindingRevocationAcknowledgement { status, sequence, flags, options } = message;
+        let options = options.into_owned();
+        Ok(Self {
+            home_address,
+            home_agent: walk.header.destination,
+            source: walk.header.source,
+            outer,
+            message: BindingRevocationAcknowledgement { status, sequence, flags, options },
+            octets: Vec::from(walk.payload),
+        })
+    }
+
+    /// Whose policy decides.
+    #[must_use]
+    pub const fn home_address(&self) -> Ipv6Addr {
+        self.home_address
+    }
+
+    /// To whom it was sent.
+    #[must_use]
+    pub const fn home_agent(&self) -> Ipv6Addr {
+        self.home_agent
+    }
+
+    /// The command for the store, when the message is authentic.
+    ///
+    /// # Errors
+    /// When it is not: nothing answers it.
+    pub fn judge(&self, policy: &Policy) -> Result<RevocationAnswer, DropReason> {
+        let prefix = policy
+            .home_prefix
+            .as_ref()
+            .filter(|prefix| {
+                policy.home_address_served && prefix.record.home_agent == self.home_agent
+            })
+            .ok_or(DropReason::HomeAgentNotServed)?;
+        match prefix.record.authentication {
+            Authentication::None => {}
+            Authentication::MnHa => self.authenticate(policy)?,
+        }
+        Ok(RevocationAnswer { home_address: self.home_address, sequence: self.message.sequence })
+    }
+
+    fn authenticate(&self, policy: &Policy) -> Result<(), DropReason> {
+        let subscriber = policy.subscriber.as_ref().map(|subscriber| &subscriber.record);
+        let Presented { key, .. } = Presented::find(&self.message.options, subscriber)?;
+        let wire_address = self.outer.map_or(self.source, |outer| mapped(outer.peer.0));
+        let candidates = core::iter::once(wire_address);
+        verify(&key, candidates, self.home_address, &self.octets)
+            .map(|_| ())
+            .ok_or(DropReason::AuthenticationFailed)
+    }
+}

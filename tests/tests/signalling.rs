@@ -8,13 +8,14 @@ use homeport_api::admin::bindings_client::BindingsClient;
 use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
 use homeport_api::admin::subscribers_client::SubscribersClient;
 use homeport_api::admin::{
-    Authentication, CreateHomePrefixRequest, CreateSubscriberRequest, DeleteSubscriberRequest,
-    FlowBinding, GetHomeBindingsRequest, HomeBindings, HomePrefix, Subscriber,
+    Authentication, CreateHomePrefixRequest, CreateSubscriberRequest, DeleteHomePrefixRequest,
+    DeleteSubscriberRequest, FlowBinding, GetHomeBindingsRequest, HomeBindings, HomePrefix,
+    Subscriber,
 };
 use homeport_tests::golden::{capture, vector, vector_without_k};
 use homeport_tests::updates::acknowledgement;
 use homeport_tests::{Cluster, eventually, udp_outer};
-use homeport_wire::walk;
+use homeport_wire::{DiscoveryFlags, Icmpv6, walk};
 
 /// No answer within this means that none was sent.
 const SILENCE: Duration = Duration::from_millis(700);
@@ -67,9 +68,72 @@ async fn captured_mobile_node_is_served() -> Result<()> {
         }
     }
     assert_eq!(bindings(&cluster, "2001:db8:a::100").await?.bindings, []);
-    // Prefix solicitations are not served yet: silence, and the stream goes on.
+    // Prefix solicitations are not answered by default: silence, and the stream goes on.
     front_end.send(&f1[2], None).await?;
     ensure!(front_end.receive(SILENCE).await.is_err(), "a solicitation was answered");
+    Ok(())
+}
+
+/// V33 to V36: off unless an operator wants it, and then not more often than the RFC has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_of_home_agents_and_prefixes() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    cluster.create_home_prefix(Authentication::None).await?;
+    let mut front_end = cluster.front_end().await?;
+    for id in ["V33", "V35"] {
+        front_end.send(&vector(id)?, None).await?;
+    }
+    let dropped = r#"homeport_signalling_drops_total{reason="discovery_not_allowed"}"#;
+    eventually("both to be dropped", async || {
+        ensure!(front_end.metric(dropped).await? >= 2.0);
+        Ok(())
+    })
+    .await?;
+    let mut prefixes = HomePrefixesClient::new(cluster.leader_channel().await?);
+    let prefix = "2001:db8:0:1::/64".to_owned();
+    prefixes.delete_home_prefix(DeleteHomePrefixRequest { prefix: prefix.clone() }).await?;
+    let home_prefix = HomePrefix {
+        prefix,
+        home_agent: "2001:db8:0:1::1".to_owned(),
+        authentication: Authentication::None.into(),
+        valid_lifetime_secs: Some(86_400),
+        preferred_lifetime_secs: Some(14_400),
+        home_agent_discovery_allowed: true,
+        prefix_discovery_allowed: true,
+        ..HomePrefix::default()
+    };
+    let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+    prefixes.create_home_prefix(request).await?;
+    // What the front-end knew of the prefix refused, so it soon looks again.
+    let advertised = eventually("an advertisement", async || {
+        front_end.send(&vector("V35")?, None).await?;
+        front_end.receive(SILENCE).await
+    });
+    assert_eq!(advertised.await?.packet, vector("V36")?);
+    for _ in 0..3 {
+        front_end.send(&vector("V35")?, None).await?;
+    }
+    let limited = r#"homeport_signalling_drops_total{reason="discovery_rate_limited"}"#;
+    eventually("the next ones to be too many", async || {
+        ensure!(front_end.metric(limited).await? >= 1.0);
+        Ok(())
+    })
+    .await?;
+    // The same list as V34, without the second home agent; a late advertisement may come first.
+    let ticket = front_end.send(&vector("V33")?, None).await?;
+    let named = loop {
+        let answer = front_end.receive(homeport_tests::PATIENCE).await?;
+        if answer.ticket == ticket {
+            break answer.packet;
+        }
+    };
+    let seen = walk(&named)?;
+    let expected = Icmpv6::HomeAgentAddressDiscoveryReply {
+        identifier: 0xa777,
+        flags: DiscoveryFlags::MOBILE_ROUTER,
+        addresses: vec!["2001:db8:0:1::1".parse()?],
+    };
+    assert_eq!(Icmpv6::parse(seen.payload, seen.pseudo_header())?, expected);
     Ok(())
 }
 

@@ -46,6 +46,16 @@ impl Ipv6Prefix {
         self.len == 0
     }
 
+    /// The home-agents anycast address (RFC 6275 §10.5, RFC 2526 §2): identifier 126, in interface
+    /// identifiers of 64 bits with the universal/local bit zero.
+    #[must_use]
+    pub fn home_agents_anycast(self) -> Ipv6Addr {
+        const INTERFACE_IDENTIFIER: u128 = 0xfdff_ffff_ffff_fffe;
+        const ONES_BUT_ONE: u128 = u128::MAX - 1;
+        let host = if self.len <= 64 { INTERFACE_IDENTIFIER } else { ONES_BUT_ONE & !self.mask() };
+        Ipv6Addr::from_bits(self.address.to_bits() | host)
+    }
+
     /// True when `address` lies inside.
     #[must_use]
     pub fn contains(self, address: Ipv6Addr) -> bool {

@@ -10,8 +10,10 @@ pub enum DropReason {
     Store(Silence),
     /// IPsec comes in ESP, which this version does not process.
     EspUnsupported,
-    /// DHAAD and prefix discovery (RFC 6275 §6.5 to §6.8) are not served by this version.
-    DiscoveryUnsupported,
+    /// The home prefix answers no such question (RFC 6275 §10.5, §10.6).
+    DiscoveryNotAllowed,
+    /// Answers of discovery are limited in rate (RFC 6275 §10.6.3).
+    DiscoveryRateLimited,
     /// Neither a Mobility Header nor anything else that a home agent handles.
     NotSignalling,
     /// A routing header names another home address.
@@ -52,7 +54,8 @@ impl DropReason {
             Self::Malformed(malformed) => malformed.reason(),
             Self::Store(silence) => silence.name(),
             Self::EspUnsupported => "esp_unsupported",
-            Self::DiscoveryUnsupported => "discovery_unsupported",
+            Self::DiscoveryNotAllowed => "discovery_not_allowed",
+            Self::DiscoveryRateLimited => "discovery_rate_limited",
             Self::NotSignalling => "not_signalling",
             Self::ForeignRoutingHeader => "foreign_routing_header",
             Self::NotForHomeAgent => "not_for_home_agent",

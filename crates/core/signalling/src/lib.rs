@@ -8,10 +8,13 @@
 //!    address and gives a [`Proposal`].
 //! 3. [`Proposal::conclude`] makes the answer from the verdict.
 //!
+//! Discovery of home agents and prefixes takes two: [`receive`], then [`Discovery::answer`].
+//!
 //! Beside these [`notify`] makes the packet of what the home agent says of its own accord, and
 //! [`RevocationAcknowledgement::judge`] the command of what answers it.
 //!
 //! Implements RFC 6275 §9.2, §9.3.3, §9.5.1 (checks without state), §9.5.4 (addressing of the answer),
+//! §10.5 and §10.6 (discovery),
 //! RFC 4285 (MN-HA authentication), and of the answers RFC 3963 §6.2, RFC 5555 §4.2, RFC 5648 §6.2 and
 //! RFC 6089 §5.3; RFC 5846 §7 (Binding Revocation) and RFC 5142 §5.1 (Home Agent Switch). May depend on
 //! the codec and the binding cache's vocabulary.
@@ -22,6 +25,7 @@ extern crate alloc;
 mod acknowledge;
 mod authenticate;
 mod budget;
+mod discovery;
 mod drop_reason;
 mod notice;
 mod receive;
@@ -31,6 +35,7 @@ mod update;
 
 pub use authenticate::{MN_HA_AUTHENTICATOR_LEN, mn_ha_authenticator};
 pub use budget::ErrorBudget;
+pub use discovery::{Discovered, Discovery, DiscoveryLimit};
 pub use drop_reason::DropReason;
 pub use notice::{RevocationAcknowledgement, notify};
 pub use receive::{Arrival, Received, Reply, ReplyKind, UdpOuter, receive};

@@ -9,6 +9,7 @@ use homeport_wire::{
     is_unicast_routable_v6, is_unicast_v6, mobility_packet, protocol, walk,
 };
 
+use crate::discovery::Discovery;
 use crate::drop_reason::DropReason;
 use crate::notice::RevocationAcknowledgement;
 use crate::update::Update;
@@ -36,6 +37,8 @@ pub struct Arrival<'p> {
 pub enum Received {
     /// A Binding Update: ask for the policy of its home address, then [`Update::judge`].
     Update(Box<Update>),
+    /// A question of discovery: ask for the policy of its home address, then [`Discovery::answer`].
+    Discovery(Discovery),
     /// A Binding Revocation Acknowledgement: ask for the policy of its home address, then
     /// [`RevocationAcknowledgement::judge`].
     Revocation(Box<RevocationAcknowledgement>),
@@ -63,6 +66,10 @@ pub enum ReplyKind {
     Acknowledgement(Status),
     /// Binding Error, in answer to what is counted under this reason.
     BindingError(Malformed),
+    /// Home Agent Address Discovery Reply (RFC 6275 §6.6).
+    HomeAgentAddressDiscovery,
+    /// Mobile Prefix Advertisement (RFC 6275 §6.8).
+    MobilePrefixAdvertisement,
     /// ICMPv6 Parameter Problem, in answer to what is counted under this reason.
     ParameterProblem(Malformed),
     /// Binding Revocation Indication.
@@ -88,11 +95,17 @@ pub fn receive(arrival: Arrival<'_>) -> Received {
     match walk.upper {
         protocol::MOBILITY => {}
         protocol::ESP => return Received::Drop(DropReason::EspUnsupported),
-        protocol::ICMPV6 => return Received::Drop(DropReason::DiscoveryUnsupported),
+        protocol::ICMPV6 => {}
         _ => return Received::Drop(DropReason::NotSignalling),
     }
     if walk.routing_home_address.is_some() {
         return Received::Drop(DropReason::ForeignRoutingHeader);
+    }
+    if walk.upper == protocol::ICMPV6 {
+        return match Discovery::read(&walk, arrival.outer) {
+            Ok(discovery) => Received::Discovery(discovery),
+            Err(reason) => Received::Drop(reason),
+        };
     }
     let pseudo = PseudoHeader::mobility(walk.pseudo_source(), walk.pseudo_destination());
     match Message::parse(walk.payload, pseudo) {

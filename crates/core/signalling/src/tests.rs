@@ -20,6 +20,8 @@ use proptest::prelude::*;
 
 use crate::*;
 
+mod discovery;
+
 mod notices;
 
 const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);
@@ -110,6 +112,13 @@ impl Lab {
     fn send(&mut self, packet: &[u8], outer: Option<UdpOuter>) -> Seen {
         let update = match receive(Arrival { packet, outer }) {
             Received::Update(update) => update,
+            Received::Discovery(discovery) => {
+                let (home_address, home_agent) = (discovery.home_address(), discovery.home_agent());
+                return match discovery.answer(&self.cache.policy(home_address, home_agent)) {
+                    Discovered::Reply(reply) => Seen::Answered(reply),
+                    Discovered::Drop(reason) => Seen::Dropped(reason.name().to_string()),
+                };
+            }
             Received::Revocation(acknowledgement) => return self.acknowledged(&acknowledgement),
             Received::Reply(reply) => return Seen::Replied(reply),
             Received::Drop(reason) => return Seen::Dropped(reason.name().to_string()),

@@ -20,6 +20,8 @@ pub const REFUSAL_LOOK_UP_INTERVAL: Duration = Duration::from_millis(500);
 pub const JUDGEMENTS_MAX: usize = 3;
 /// Errors (ICMPv6, Binding Error) sent per second.
 pub const ERRORS_PER_SECOND_MAX: u32 = 100;
+/// Answers per second to who looks for home agents: anybody may ask.
+pub const DISCOVERIES_PER_SECOND_MAX: u32 = 100;
 /// Notices of the store that wait to be made into packets: a later one is dropped, counted, and comes
 /// again.
 pub const NOTICES_WAITING_MAX: usize = 1024;

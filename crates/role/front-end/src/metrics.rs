@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     pub(crate) drops: ReasonCounter,
     pub(crate) retries: ReasonCounter,
     pub(crate) errors: ReasonCounter,
+    discoveries: ReasonCounter,
     pub(crate) registration_seconds: Histogram,
     pub(crate) revocations_acknowledged: Counter,
     pub(crate) notices_dropped: ReasonCounter,
@@ -45,6 +46,12 @@ impl Metrics {
                 "errors_sent",
                 "ICMPv6 errors and Binding Errors sent, by what caused them",
                 &["unknown_mh_type", "payload_proto", "header_len", "option_length"],
+            ),
+            discoveries: ReasonCounter::register(
+                registry,
+                "discoveries_answered",
+                "Answers to who looks for home agents or prefixes, by kind",
+                &["home_agents", "prefixes"],
             ),
             revocations_acknowledged: Counter::default(),
             notices: ReasonCounter::register(
@@ -88,6 +95,8 @@ impl Metrics {
             ReplyKind::Acknowledgement(status) => {
                 self.acknowledgements.get_or_create(&StatusLabel { status: status.0 }).inc();
             }
+            ReplyKind::HomeAgentAddressDiscovery => self.discoveries.count("home_agents"),
+            ReplyKind::MobilePrefixAdvertisement => self.discoveries.count("prefixes"),
             ReplyKind::BindingError(cause) | ReplyKind::ParameterProblem(cause) => {
                 self.errors.count(cause.reason());
             }

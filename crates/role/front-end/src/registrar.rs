@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use homeport_binding::{Command, Outcome, RequestId};
 use homeport_runtime::clock::Monotonic;
 use homeport_signalling::{
-    Arrival, Concluded, DropReason, ErrorBudget, Judged, Received, Reply,
-    RevocationAcknowledgement, UdpOuter, Update, receive,
+    Arrival, Concluded, Discovered, Discovery, DiscoveryLimit, DropReason, ErrorBudget, Judged,
+    Received, Reply, RevocationAcknowledgement, UdpOuter, Update, receive,
 };
 
 use crate::limits;
@@ -23,6 +23,9 @@ pub(crate) struct Registrar {
     pub(crate) metrics: Arc<Metrics>,
     deadline: Duration,
     errors: Mutex<ErrorBudget>,
+    /// Answers to who looks for home agents: anybody may ask.
+    discoveries: Mutex<ErrorBudget>,
+    advertisements: Mutex<DiscoveryLimit>,
     clock: Monotonic,
 }
 
@@ -46,7 +49,9 @@ impl Registrar {
         deadline: Duration,
     ) -> Self {
         let errors = Mutex::new(ErrorBudget::new(limits::ERRORS_PER_SECOND_MAX));
-        Self { link, policies, metrics, deadline, errors, clock: Monotonic::start() }
+        let discoveries = Mutex::new(ErrorBudget::new(limits::DISCOVERIES_PER_SECOND_MAX));
+        let (advertisements, clock) = (Mutex::default(), Monotonic::start());
+        Self { link, policies, metrics, deadline, errors, discoveries, advertisements, clock }
     }
 
     /// The answer to a packet, or `None` when there is none: the reason is counted.
@@ -61,6 +66,14 @@ impl Registrar {
                     let elapsed = started.elapsed().as_secs_f64();
                     self.metrics.registration_seconds.observe(elapsed);
                     return Some(answer);
+                }
+                Err(Unanswered::Drop(reason)) => reason.name(),
+                Err(Unanswered::Late(reason)) => reason,
+            },
+            Received::Discovery(discovery) => match self.discover(&discovery).await {
+                Ok(reply) => {
+                    self.metrics.count_reply(reply.kind);
+                    return Some(Answer { reply, revision: 0 });
                 }
                 Err(Unanswered::Drop(reason)) => reason.name(),
                 Err(Unanswered::Late(reason)) => reason,
@@ -139,6 +152,34 @@ impl Registrar {
             }
         }
         Err(Unanswered::Late("policy_unstable"))
+    }
+
+    /// Answers out of the policy alone. Nothing sends it back to be checked again, as the store does
+    /// with a Binding Update, so it is never much older than a moment.
+    async fn discover(&self, discovery: &Discovery) -> Result<Reply, Unanswered> {
+        if !self.may_discover(discovery) {
+            return Err(Unanswered::Drop(DropReason::DiscoveryRateLimited));
+        }
+        let (home_address, home_agent) = (discovery.home_address(), discovery.home_agent());
+        let _is_stale = self.policies.doubt(home_address, home_agent);
+        let looked_up = self.policies.look_up(home_address, home_agent, Freshness::Cached);
+        let policy = tokio::time::timeout(self.deadline, looked_up)
+            .await
+            .map_err(|_elapsed| Unanswered::Late("store_timeout"))?
+            .ok_or(Unanswered::Late("store_unreachable"))?;
+        match discovery.answer(&policy) {
+            Discovered::Reply(reply) => Ok(reply),
+            Discovered::Drop(reason) => Err(Unanswered::Drop(reason)),
+        }
+    }
+
+    fn may_discover(&self, discovery: &Discovery) -> bool {
+        let now_ms = self.clock.now_ms();
+        if let Some(home_address) = discovery.asks_for_prefixes() {
+            let mut limit = self.advertisements.lock().unwrap_or_else(PoisonError::into_inner);
+            return limit.allow(home_address, now_ms);
+        }
+        self.discoveries.lock().unwrap_or_else(PoisonError::into_inner).allow(now_ms)
     }
 
     /// RFC 5846 §7.2: nothing answers the answer.

@@ -1,0 +1,130 @@
+//! RFC 6275 §10.5 and §10.6, RFC 3963 §7.
+
+use homeport_wire::{DiscoveryFlags, Icmpv6, PacketBuilder, protocol};
+
+use super::*;
+
+const ANYCAST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0xfdff, 0xffff, 0xffff, 0xfffe);
+
+/// Answers both questions, with the lifetimes of V36.
+fn answering() -> HomePrefix {
+    HomePrefix {
+        home_agent_discovery_allowed: true,
+        prefix_discovery_allowed: true,
+        valid_lifetime_secs: 86_400,
+        preferred_lifetime_secs: 14_400,
+        ..home_prefix(Authentication::None)
+    }
+}
+
+fn ask(from: Ipv6Addr, to: Ipv6Addr, message: &Icmpv6<'_>) -> Vec<u8> {
+    PacketBuilder::new(from, to).build(protocol::ICMPV6, &message.emit(from, to))
+}
+
+fn request(flags: u16) -> Icmpv6<'static> {
+    let flags = DiscoveryFlags(flags);
+    Icmpv6::HomeAgentAddressDiscoveryRequest { identifier: 0xa777, flags }
+}
+
+/// V33; V34 has one home agent more than this cluster is.
+#[test]
+fn home_agents_are_named() {
+    let vectors = Vectors::load();
+    // Home agent for mobile routers, flags of the request, flags of the reply; reserved bits aside.
+    let rows = [
+        (true, 0x8000, 0x8000),
+        (true, 0, 0),
+        (true, 0x7fff, 0),
+        (false, 0x8000, 0),
+        (false, 0, 0),
+    ];
+    assert_eq!(ask(COA1, ANYCAST, &request(0x8000))[..8], vectors.packet("V33")[..8]);
+    for (mobile_networks_allowed, asked, told) in rows {
+        let mut lab = Lab::with(HomePrefix { mobile_networks_allowed, ..answering() });
+        let reply = lab.answer(&ask(COA1, ANYCAST, &request(asked)), None);
+        assert_eq!(reply.kind, ReplyKind::HomeAgentAddressDiscovery);
+        let seen = walk(&reply.packet).unwrap();
+        assert_eq!((seen.header.source, seen.header.destination), (AGENT, COA1));
+        let expected = Icmpv6::HomeAgentAddressDiscoveryReply {
+            identifier: 0xa777,
+            flags: DiscoveryFlags(told),
+            addresses: vec![AGENT],
+        };
+        assert_eq!(Icmpv6::parse(seen.payload, seen.pseudo_header()).unwrap(), expected);
+    }
+    let mut lab = Lab::with(answering());
+    let reply = lab.answer(&vectors.packet("V33"), None);
+    let two = vectors.packet("V34");
+    // Up to the length, the checksum and the second address they are the same.
+    assert_eq!(reply.packet[8..42], two[8..42]);
+    assert_eq!(reply.packet[44..], two[44..64]);
+}
+
+#[test]
+fn the_prefix_is_advertised() {
+    let vectors = Vectors::load();
+    let mut lab = Lab::with(answering());
+    let reply = lab.answer(&vectors.packet("V35"), None);
+    assert_eq!(reply.packet, vectors.packet("V36"));
+    assert_eq!((reply.kind, reply.outer), (ReplyKind::MobilePrefixAdvertisement, None));
+    // At home, or out of a tunnel, there is no routing header; over UDP the way back is the same.
+    let solicitation = Icmpv6::MobilePrefixSolicitation { identifier: 0x0a0b };
+    let outer = Some(UdpOuter {
+        peer: (Ipv4Addr::new(203, 0, 113, 9), 40001),
+        local: (Ipv4Addr::new(198, 51, 100, 1), 4191),
+    });
+    for outer in [None, outer] {
+        let reply = lab.answer(&ask(HOME, AGENT, &solicitation), outer);
+        assert_eq!(reply.outer, outer);
+        let seen = walk(&reply.packet).unwrap();
+        assert_eq!((seen.header.destination, seen.routing_home_address), (HOME, None));
+        let advertised = Icmpv6::parse(seen.payload, seen.pseudo_header()).unwrap();
+        let vector = vectors.packet("V36");
+        let expected = walk(&vector).unwrap();
+        let expected = Icmpv6::parse(expected.payload, expected.pseudo_header()).unwrap();
+        assert_eq!(advertised, expected);
+    }
+}
+
+#[test]
+fn questions_without_an_answer() {
+    let vectors = Vectors::load();
+    let solicitation = Icmpv6::MobilePrefixSolicitation { identifier: 1 };
+    let link_local: Ipv6Addr = "fe80::1".parse().unwrap();
+    let multicast: Ipv6Addr = "ff02::1".parse().unwrap();
+    let mut damaged = vectors.packet("V35");
+    *damaged.last_mut().unwrap() ^= 1;
+    let echo = Icmpv6::EchoRequest { identifier: 1, sequence: 1, data: &[] };
+    let rows = [
+        (ask(COA1, AGENT, &request(0)), "home_agent_not_served"),
+        (ask(COA1, "2001:db8:7::1".parse().unwrap(), &request(0)), "home_agent_not_served"),
+        (ask(multicast, ANYCAST, &request(0)), "source_not_unicast"),
+        (ask(Ipv6Addr::UNSPECIFIED, ANYCAST, &request(0)), "source_not_unicast"),
+        (ask(COA1, AGENT, &solicitation), "home_agent_not_served"),
+        (ask(HOME, ANYCAST, &solicitation), "home_agent_not_served"),
+        (ask(link_local, AGENT, &solicitation), "home_address_not_routable"),
+        (ask(COA1, AGENT, &echo), "not_signalling"),
+        (damaged, "checksum"),
+    ];
+    for (packet, reason) in rows {
+        let mut lab = Lab::with(answering());
+        assert_eq!(lab.drops(&packet), reason);
+    }
+    let mut lab = Lab::with(home_prefix(Authentication::None));
+    for id in ["V33", "V35"] {
+        assert_eq!(lab.drops(&vectors.packet(id)), "discovery_not_allowed", "off by default");
+    }
+}
+
+#[test]
+fn one_advertisement_a_second_to_one_mobile_node() {
+    let mut limit = DiscoveryLimit::default();
+    let other = Ipv6Addr::from_bits(HOME.to_bits() + 1);
+    assert!(limit.allow(HOME, 5_000) && limit.allow(other, 5_000));
+    assert!(!limit.allow(HOME, 5_999) && limit.allow(HOME, 6_000));
+    let many = (0..20_000_u128).map(|n| Ipv6Addr::from_bits(COA1.to_bits() + n));
+    let allowed = many.clone().filter(|address| limit.allow(*address, 7_500)).count();
+    assert_eq!(allowed, 16_384, "what is old makes room, the memory is bounded");
+    assert!(!limit.allow(HOME, 7_600));
+    assert_eq!(many.filter(|address| limit.allow(*address, 8_500)).count(), 16_384);
+}

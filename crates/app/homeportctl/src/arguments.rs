@@ -70,6 +70,11 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         action: BindingAction,
     },
+    /// The way of mobile nodes from one home agent to another.
+    HomeAgents {
+        #[command(subcommand)]
+        action: HomeAgentAction,
+    },
     /// What each replica says of itself and of its feed's subscribers.
     Status,
 }
@@ -243,6 +248,17 @@ pub(crate) enum BindingAction {
         #[arg(long)]
         local: bool,
     },
+    /// Tell a mobile node that bindings end (RFC 5846), and end them.
+    Revoke {
+        /// 2001:db8:0:1::100
+        home_address: Ipv6Addr,
+        /// BID of a binding; repeat it or give several with commas [default: all]
+        #[arg(long = "bid", value_name = "BID", value_delimiter = ',')]
+        bids: Vec<u32>,
+        /// What the mobile node is told.
+        #[arg(long, value_enum, default_value_t = Trigger::Administrative)]
+        trigger: Trigger,
+    },
     /// Show the bindings of all home addresses.
     List {
         #[command(flatten)]
@@ -251,6 +267,42 @@ pub(crate) enum BindingAction {
         #[arg(long)]
         local: bool,
     },
+}
+
+/// Why bindings are revoked (RFC 5846).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Trigger {
+    /// No reason is told.
+    Unspecified,
+    /// The mobile node's Binding Updates are refused meanwhile.
+    Administrative,
+    /// The user has ended the session.
+    UserSessionEnded,
+    /// The access network has ended the session.
+    AccessSessionEnded,
+    /// The mobile node may know other bindings than the home agent.
+    OutOfSync,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HomeAgentAction {
+    /// Ask mobile nodes to leave for another home agent (RFC 5142); they are served until their
+    /// bindings end, which are not renewed.
+    Switch(Switch),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Switch {
+    /// 2001:db8:0:1::100 for one mobile node, or 2001:db8:0:1::/64 for all of a home prefix or a part
+    /// of one, one a second.
+    pub(crate) target: String,
+    /// A home agent to go to, best first; repeat it or give several with commas. Without any the
+    /// mobile nodes search.
+    #[arg(long = "to", value_name = "ADDRESS", value_delimiter = ',')]
+    pub(crate) addresses: Vec<Ipv6Addr>,
+    /// How long this home agent will be there yet, 4 to 262140 [default: not told]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) time_left_secs: Option<u32>,
 }
 
 /// How much of a list.

@@ -1,7 +1,9 @@
 //! One file for each noun of the command line.
 
 pub(crate) mod bindings;
+pub(crate) mod home_agents;
 pub(crate) mod home_prefixes;
+mod revocation;
 pub(crate) mod status;
 pub(crate) mod subscribers;
 

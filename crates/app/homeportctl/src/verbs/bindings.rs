@@ -11,6 +11,7 @@ use crate::{
     cluster::{Cluster, Effect},
     failure::Failure,
     output,
+    verbs::revocation,
 };
 
 const COLUMNS: [&str; 9] =
@@ -30,6 +31,9 @@ pub(crate) async fn run(
             };
             let found = cluster.call(Effect::Read, call).await?;
             Ok(output::one(format, &COLUMNS, &found, rows, document))
+        }
+        BindingAction::Revoke { home_address, bids, trigger } => {
+            revocation::run(cluster, format, *home_address, bids, *trigger).await
         }
         BindingAction::List { page, local } => {
             let found = super::collect(*page, async |page_size, page_token| {

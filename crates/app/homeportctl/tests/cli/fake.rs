@@ -6,7 +6,8 @@ use std::{
 };
 
 use homeport_api::admin::{
-    self, bindings_server, cluster_server, home_prefixes_server, subscribers_server,
+    self, bindings_server, cluster_server, home_agents_server, home_prefixes_server,
+    revocations_server, subscribers_server,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::{
@@ -21,6 +22,8 @@ pub(crate) struct Script {
     kind: Kind,
     prefix: Option<admin::HomePrefix>,
     subscriber: Option<admin::Subscriber>,
+    revoked: Option<admin::RevokeBindingsRequest>,
+    switched: Option<admin::SwitchHomeAgentRequest>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,7 +37,7 @@ enum Kind {
 impl Script {
     /// Answers everything, and remembers one record of each kind.
     pub(crate) fn leader() -> Self {
-        Self { kind: Kind::Leader, prefix: None, subscriber: None }
+        Self { kind: Kind::Leader, prefix: None, subscriber: None, revoked: None, switched: None }
     }
 
     /// Refuses everything and names this leader.
@@ -70,6 +73,8 @@ impl Fake {
             .add_service(home_prefixes_server::HomePrefixesServer::new(service.clone()))
             .add_service(subscribers_server::SubscribersServer::new(service.clone()))
             .add_service(bindings_server::BindingsServer::new(service.clone()))
+            .add_service(home_agents_server::HomeAgentsServer::new(service.clone()))
+            .add_service(revocations_server::RevocationsServer::new(service.clone()))
             .add_service(cluster_server::ClusterServer::new(service.clone()))
             .serve_with_incoming(TcpIncoming::from(listener));
         let server = tokio::spawn(async move { serving.await.expect("serves") });
@@ -84,6 +89,16 @@ impl Fake {
     /// The subscriber as it arrived, with its key.
     pub(crate) fn subscriber(&self) -> Option<admin::Subscriber> {
         self.service.script().subscriber.clone()
+    }
+
+    /// The last revocation as it arrived.
+    pub(crate) fn revoked(&self) -> Option<admin::RevokeBindingsRequest> {
+        self.service.script().revoked.clone()
+    }
+
+    /// The last switch as it arrived.
+    pub(crate) fn switched(&self) -> Option<admin::SwitchHomeAgentRequest> {
+        self.service.script().switched.clone()
     }
 }
 
@@ -279,6 +294,31 @@ impl bindings_server::Bindings for Service {
             next_page_token: next.map(|next| next.to_string()).unwrap_or_default(),
             revision: 120,
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl revocations_server::Revocations for Service {
+    async fn revoke_bindings(
+        &self,
+        request: Request<admin::RevokeBindingsRequest>,
+    ) -> Result<Response<admin::RevokeBindingsResponse>, Status> {
+        self.admit().await?;
+        self.script().revoked = Some(request.into_inner());
+        Ok(Response::new(admin::RevokeBindingsResponse { revision: 121 }))
+    }
+}
+
+#[tonic::async_trait]
+impl home_agents_server::HomeAgents for Service {
+    async fn switch_home_agent(
+        &self,
+        request: Request<admin::SwitchHomeAgentRequest>,
+    ) -> Result<Response<admin::SwitchHomeAgentResponse>, Status> {
+        self.admit().await?;
+        self.script().switched = Some(request.into_inner());
+        let (home_addresses, last_after_secs) = (3, 2);
+        Ok(Response::new(admin::SwitchHomeAgentResponse { home_addresses, last_after_secs }))
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "tests")]
 
 mod fake;
+mod notices;
 
 use std::{
     net::TcpListener,

@@ -129,7 +129,7 @@ async fn discovery_of_home_agents_and_prefixes() -> Result<()> {
     };
     let seen = walk(&named)?;
     let expected = Icmpv6::HomeAgentAddressDiscoveryReply {
-        identifier: 0xa777,
+        identifier: 0x7788,
         flags: DiscoveryFlags::MOBILE_ROUTER,
         addresses: vec!["2001:db8:0:1::1".parse()?],
     };

@@ -46,8 +46,8 @@ pub fn vector(id: &str) -> Result<Vec<u8>> {
     digits.chunks(2).map(octet).collect()
 }
 
-/// An acknowledgement out of the vectors as a home agent without key management makes it: the vectors
-/// have K set, here it is clear, and the one's complement of the checksum says so.
+/// An acknowledgement out of the vectors as a home agent without key management makes it: the
+/// vectors have K set, here it is clear, and the one's complement of the checksum says so.
 ///
 /// # Errors
 /// When there is no such vector, or K is not set in it.

@@ -293,8 +293,8 @@ pub(crate) enum HomeAgentAction {
 
 #[derive(Debug, Args)]
 pub(crate) struct Switch {
-    /// 2001:db8:0:1::100 for one mobile node, or 2001:db8:0:1::/64 for all of a home prefix or a part
-    /// of one, one a second.
+    /// 2001:db8:0:1::100 for one mobile node, or 2001:db8:0:1::/64 for all of a home prefix or a
+    /// part of one, one a second.
     pub(crate) target: String,
     /// A home agent to go to, best first; repeat it or give several with commas. Without any the
     /// mobile nodes search.

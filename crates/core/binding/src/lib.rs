@@ -4,10 +4,11 @@
 //! state, verdicts and changes on every replica: there is no clock, no randomness and no I/O here.
 //! Time enters as the [`LogTime`] that the leader stamped into the batch.
 //!
-//! Implements RFC 6275 §9.5.1, §10.3 (registration and de-registration at the home agent), RFC 5648 §6
-//! (multiple care-of addresses), the replay protection of RFC 4285 §5.3 and the care-of address rules
-//! of RFC 5648 §8 for IPv4, RFC 3963 §6.2 (mobile networks), RFC 5555 §4 (IPv4 home addresses, NAT) and
-//! RFC 6089 §5.3 (flow bindings). It does not read or write packets: `homeport-signalling` does.
+//! Implements RFC 6275 §9.5.1, §10.3 (registration and de-registration at the home agent), RFC 5648
+//! §6 (multiple care-of addresses), the replay protection of RFC 4285 §5.3 and the care-of address
+//! rules of RFC 5648 §8 for IPv4, RFC 3963 §6.2 (mobile networks), RFC 5555 §4 (IPv4 home
+//! addresses, NAT) and RFC 6089 §5.3 (flow bindings). It does not read or write packets:
+//! `homeport-signalling` does.
 //!
 //! ```
 //! use homeport_binding::{Batch, BindingCache, LogTime};

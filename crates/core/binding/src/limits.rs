@@ -56,7 +56,8 @@ pub const FLOW_BINDINGS_PER_HOME_ADDRESS_MAX: u8 = 64;
 pub const FLOW_BINDINGS_PER_HOME_ADDRESS_DEFAULT: u8 = 16;
 /// BIDs of one flow binding: each packet of the flow is copied to every one.
 pub const BIDS_PER_FLOW_MAX: usize = 8;
-/// Flow Identification options read from one Binding Update; the Mobility Header's 2 KiB hold no more.
+/// Flow Identification options read from one Binding Update; the Mobility Header's 2 KiB hold no
+/// more.
 pub const FLOW_OPTIONS_MAX: usize = 204;
 /// FIDs of Flow Summary options read from one Binding Update; the header's 2 KiB hold no more.
 pub const FLOW_SUMMARY_MAX: usize = 1024;

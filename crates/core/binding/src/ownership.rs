@@ -119,8 +119,8 @@ impl Ipv4Homes {
         self.reserve(prefix);
     }
 
-    /// It is in force no longer, and goes back to the pool that it lies in, unless a subscriber owns
-    /// it.
+    /// It is in force no longer, and goes back to the pool that it lies in, unless a subscriber
+    /// owns it.
     pub(crate) fn release(&mut self, prefix: Ipv4Prefix) {
         let (first, last) = bounds(prefix);
         self.held.remove(&first);

@@ -44,8 +44,8 @@ pub struct HomePrefix {
     pub only_router: bool,
     /// Laboratories only: IPv4 care-of addresses in 127.0.0.0/8 are taken.
     pub loopback_care_of_allowed: bool,
-    /// Data to an IPv4 care-of address goes in UDP although there is no NAT; else by protocol 41 or 4
-    /// (RFC 5555 §4.4).
+    /// Data to an IPv4 care-of address goes in UDP although there is no NAT; else by protocol 41 or
+    /// 4 (RFC 5555 §4.4).
     pub force_udp_encapsulation: bool,
     /// A mobile node may ask for UDP by the F flag; else it is refused (RFC 5555 §4.4).
     pub force_udp_requests_allowed: bool,

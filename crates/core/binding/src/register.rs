@@ -181,7 +181,8 @@ impl BindingCache {
         }
     }
 
-    /// RFC 4285 §5.3: returns our own NTP seconds when the timestamp is not acceptable, else keeps it.
+    /// RFC 4285 §5.3: returns our own NTP seconds when the timestamp is not acceptable, else keeps
+    /// it.
     fn check_message_id(&mut self, r: &Registration, policy: &Policy) -> Option<u32> {
         let message_id = r.message_id.filter(|_| policy.subscriber.is_some())?;
         let ours = self.now().ntp_secs();

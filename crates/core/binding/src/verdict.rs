@@ -39,7 +39,8 @@ pub enum Silence {
     TooManyBidOptions,
     /// Care-of address is not unicast routable (RFC 6275 §6.1.7).
     CareOfNotRoutable,
-    /// The registration holds more options of a kind than a Mobility Header can: not made by our codec.
+    /// The registration holds more options of a kind than a Mobility Header can: not made by our
+    /// codec.
     TooManyOptions,
     /// A binding for a correspondent node, which is not served (RFC 6275 §9.5.1).
     CorrespondentUnsupported,

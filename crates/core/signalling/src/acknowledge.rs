@@ -1,5 +1,5 @@
-//! The Binding Acknowledgement: RFC 6275 §9.5.4 and §10.3.1, RFC 3963 §6.2, RFC 4285 §5, RFC 5555 §4.2,
-//! RFC 5648 §6.2 and §8.2, RFC 6089 §5.3.
+//! The Binding Acknowledgement: RFC 6275 §9.5.4 and §10.3.1, RFC 3963 §6.2, RFC 4285 §5, RFC 5555
+//! §4.2, RFC 5648 §6.2 and §8.2, RFC 6089 §5.3.
 
 use homeport_binding::{Answer, Ipv4AddressAnswer, Policy};
 use homeport_wire::limits::{MOBILITY_HEADER_OCTETS_MAX, MOBILITY_OPTIONS_MAX};

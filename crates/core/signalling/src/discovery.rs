@@ -44,8 +44,8 @@ pub enum Discovered {
 }
 
 impl Discovery {
-    /// Reads an ICMPv6 message. The forwarder has seen to it that a Home Address option names a bound
-    /// home address (RFC 6275 §9.3.1); a Binding Error is its answer to others.
+    /// Reads an ICMPv6 message. The forwarder has seen to it that a Home Address option names a
+    /// bound home address (RFC 6275 §9.3.1); a Binding Error is its answer to others.
     pub(crate) fn read(walk: &Walk<'_>, outer: Option<UdpOuter>) -> Result<Self, DropReason> {
         let message = Icmpv6::parse(walk.payload, walk.pseudo_header());
         let source = walk.header.source;
@@ -111,8 +111,8 @@ impl Discovery {
         }
     }
 
-    /// RFC 6275 §10.5.1. A home agent that serves no mobile routers is named without R to who asks for
-    /// one that does (RFC 3963 §7.2).
+    /// RFC 6275 §10.5.1. A home agent that serves no mobile routers is named without R to who asks
+    /// for one that does (RFC 3963 §7.2).
     fn home_agents(&self, prefix: &HomePrefix, identifier: u16, for_router: bool) -> Discovered {
         if self.destination != prefix.prefix.home_agents_anycast() {
             return Discovered::Drop(DropReason::HomeAgentNotServed);
@@ -176,8 +176,8 @@ impl Discovery {
     }
 }
 
-/// Home addresses whose last advertisement is remembered; when so many ask within a second, the next
-/// one gets no answer.
+/// Home addresses whose last advertisement is remembered; when so many ask within a second, the
+/// next one gets no answer.
 const ADVERTISED_MAX: usize = 16_384;
 /// RFC 6275 §10.6.3: one advertisement a second to one mobile node.
 const ADVERTISEMENT_INTERVAL_MS: u64 = 1000;

@@ -3,9 +3,10 @@
 //!
 //! Three pure steps; the caller waits between them and keeps nothing else:
 //!
-//! 1. [`receive`] reads a packet: an [`Update`], a [`Reply`] that needs no state, or a [`DropReason`].
-//! 2. [`Update::judge`] authenticates it against the [`Policy`](homeport_binding::Policy) of its home
-//!    address and gives a [`Proposal`].
+//! 1. [`receive`] reads a packet: an [`Update`], a [`Reply`] that needs no state, or a
+//!    [`DropReason`].
+//! 2. [`Update::judge`] authenticates it against the [`Policy`](homeport_binding::Policy) of its
+//!    home address and gives a [`Proposal`].
 //! 3. [`Proposal::conclude`] makes the answer from the verdict.
 //!
 //! Discovery of home agents and prefixes takes two: [`receive`], then [`Discovery::answer`].
@@ -13,11 +14,10 @@
 //! Beside these [`notify`] makes the packet of what the home agent says of its own accord, and
 //! [`RevocationAcknowledgement::judge`] the command of what answers it.
 //!
-//! Implements RFC 6275 §9.2, §9.3.3, §9.5.1 (checks without state), §9.5.4 (addressing of the answer),
-//! §10.5 and §10.6 (discovery),
-//! RFC 4285 (MN-HA authentication), and of the answers RFC 3963 §6.2, RFC 5555 §4.2, RFC 5648 §6.2 and
-//! RFC 6089 §5.3; RFC 5846 §7 (Binding Revocation) and RFC 5142 §5.1 (Home Agent Switch). May depend on
-//! the codec and the binding cache's vocabulary.
+//! Implements RFC 6275 §9.2, §9.3.3, §9.5.1 (checks without state), §9.5.4 (addressing of the
+//! answer), §10.5 and §10.6 (discovery), RFC 4285 (MN-HA authentication), and of the answers RFC
+//! 3963 §6.2, RFC 5555 §4.2, RFC 5648 §6.2 and RFC 6089 §5.3; RFC 5846 §7 (Binding Revocation) and RFC 5142 §5.1 (Home Agent Switch). May
+//! depend on the codec and the binding cache's vocabulary.
 #![no_std]
 
 extern crate alloc;

@@ -124,8 +124,8 @@ pub fn receive(arrival: Arrival<'_>) -> Received {
                 Err(reason) => Received::Drop(reason),
             }
         }
-        // RFC 5847 speaks of gateways and anchors of Proxy Mobile IPv6; between mobile node and home
-        // agent it is not defined, so the message is as good as unknown.
+        // RFC 5847 speaks of gateways and anchors of Proxy Mobile IPv6; between mobile node and
+        // home agent it is not defined, so the message is as good as unknown.
         Ok(Message::Heartbeat(heartbeat)) => {
             let mh_type = Message::Heartbeat(heartbeat).mh_type();
             refuse(arrival, Some(&walk), Malformed::UnknownType { mh_type })

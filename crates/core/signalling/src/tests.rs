@@ -1,5 +1,6 @@
 //! Packets in, packets out, with a binding cache between: the test vectors in their order, and what
-//! gets no answer. The vectors were made from the RFCs by an independent generator (`tests/golden`).
+//! gets no answer. The vectors were made from the RFCs by an independent generator
+//! (`tests/golden`).
 
 extern crate std;
 
@@ -166,7 +167,8 @@ impl Lab {
     }
 }
 
-/// The vectors have K set where a key management moves with the mobile node; without one K is clear.
+/// The vectors have K set where a key management moves with the mobile node; without one K is
+/// clear.
 fn without_k(packet: &[u8]) -> Vec<u8> {
     let seen = walk(packet).unwrap();
     let pseudo = PseudoHeader::mobility(seen.pseudo_source(), seen.pseudo_destination());
@@ -441,8 +443,8 @@ fn a_flow_vector() {
     assert_eq!((flow.priority, &flow.bids[..]), (10, &[homeport_wire::Bid(2)][..]));
 }
 
-/// Who asks for an IPv4 home address is answered, also when the Binding Update is refused, before the
-/// store and by it.
+/// Who asks for an IPv4 home address is answered, also when the Binding Update is refused, before
+/// the store and by it.
 #[test]
 fn an_ipv4_home_address_in_a_refusal() {
     let any = Ipv4Addr::UNSPECIFIED;

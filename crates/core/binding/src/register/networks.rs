@@ -10,7 +10,8 @@ use crate::prefix::Ipv6Prefix;
 use crate::record::Subscriber;
 
 /// Explicit mode when the Binding Update names prefixes, else implicit mode (RFC 3963 §5.2). Mobile
-/// routers take 141 and 142 in implicit mode, and 143 in explicit mode, for fatal: they are not sent.
+/// routers take 141 and 142 in implicit mode, and 143 in explicit mode, for fatal: they are not
+/// sent.
 pub(super) fn mobile_networks(
     r: &Registration,
     subscriber: Option<&Subscriber>,

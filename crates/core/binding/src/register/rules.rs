@@ -129,8 +129,8 @@ impl<'a> Rules<'a> {
         networks::mobile_networks(self.r, self.subscriber)
     }
 
-    /// RFC 5555 §4.4: UDP is asked for where no NAT needs it. The status there, 144, is another one's
-    /// (RFC 4285, erratum 3463): only whom IPsec protects is sure to understand it.
+    /// RFC 5555 §4.4: UDP is asked for where no NAT needs it. The status there, 144, is another
+    /// one's (RFC 4285, erratum 3463): only whom IPsec protects is sure to understand it.
     fn refuse_forced_udp(&self) -> Option<Status> {
         let is_asked = matches!(self.r.source, WireSource::Udp(..))
             && self.r.flags.contains(BuFlags::FORCE_UDP);
@@ -449,7 +449,8 @@ impl<'a> Rules<'a> {
             || (self.prefix.loopback_care_of_allowed && address.is_loopback())
     }
 
-    /// RFC 6275 §10.3.1: never more than was asked for, than policy allows or than the prefix lives.
+    /// RFC 6275 §10.3.1: never more than was asked for, than policy allows or than the prefix
+    /// lives.
     fn granted(&self) -> Lifetime {
         self.r
             .lifetime

@@ -1,5 +1,5 @@
-//! Random histories: two replicas agree, counts and deadlines hold, nothing acknowledged is missing,
-//! nothing belongs to two, and a snapshot of each state is that state.
+//! Random histories: two replicas agree, counts and deadlines hold, nothing acknowledged is
+//! missing, nothing belongs to two, and a snapshot of each state is that state.
 
 use proptest::prelude::*;
 

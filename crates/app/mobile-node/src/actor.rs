@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use homeport_mobile::{
@@ -71,6 +71,8 @@ pub(crate) struct Actor {
     echoes: Echoes,
     journal: Journal,
     events: broadcast::Sender<Stamped>,
+    /// The IPv4 home address that the host has.
+    ipv4_home: Option<Ipv4Addr>,
     drops: BTreeMap<&'static str, u64>,
     ticks: Option<(tokio::time::Interval, bool)>,
 }
@@ -101,6 +103,7 @@ impl Actor {
             echoes: Echoes::new(rand::random()),
             journal,
             events,
+            ipv4_home: None,
             drops: BTreeMap::new(),
             ticks: None,
             config,
@@ -214,6 +217,10 @@ impl Actor {
                 let arrival = Arrival::Udp { care_of, peer, payload: &payload };
                 self.input(Input::Packet(arrival)).await;
             }
+            Received::Ipv4 { care_of, peer, dscp_ecn, payload } => {
+                let arrival = Arrival::Ipv4 { care_of, peer, dscp_ecn, payload: &payload };
+                self.input(Input::Packet(arrival)).await;
+            }
             Received::Tun(packet) => {
                 if self.is_for_care_of(&packet) {
                     self.input(Input::Packet(Arrival::Ipv6(&packet))).await;
@@ -259,6 +266,13 @@ impl Actor {
                 Output::Dropped(reason) => self.dropped(reason),
             }
         }
+        let ipv4_home = self.machine.ipv4_home_address();
+        if ipv4_home != self.ipv4_home {
+            self.ipv4_home = ipv4_home;
+            if let Err(error) = self.ports.set_ipv4_home(ipv4_home).await {
+                self.tell(NodeEvent::NotSent { error: error.to_string() });
+            }
+        }
     }
 
     async fn transmit(&mut self, transmit: Transmit) {
@@ -268,6 +282,9 @@ impl Actor {
                 Some(to) => self.ports.send_udp(from, to, &payload).await,
                 None => Err(crate::port::SendError::NoPort),
             },
+            Transmit::Ipv4 { from, to, protocol, payload } => {
+                self.ports.send_bare(from, to, protocol, &payload).await
+            }
         };
         if let Err(error) = sent {
             self.tell(NodeEvent::NotSent { error: error.to_string() });

@@ -1,14 +1,19 @@
 //! What a node is told in its configuration file, and what is wrong with that.
 
+mod flow;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use homeport_mobile::{
-    CareOf, CareOfAddress, MnHaAssociation, MobileRouter, NetworkPrefix, Refresh, Settings, limits,
+    CareOf, CareOfAddress, Flow, MnHaAssociation, MobileRouter, NetworkPrefix, Refresh, Settings,
+    limits,
 };
 use homeport_wire::{Bid, BidPriority, Lifetime, MOBILITY_UDP_PORT, is_unicast_routable_v6};
 use ipnet::Ipv6Net;
 use serde::Deserialize;
+
+pub use flow::{FlowConfig, IpOrNet, Ports};
 
 /// Octets of an RFC 4285 key.
 const KEY_OCTETS: usize = 16;
@@ -38,6 +43,9 @@ pub struct Config {
     /// The care-of addresses.
     #[serde(default)]
     pub care_of: Vec<CareOfConfig>,
+    /// Flow bindings.
+    #[serde(default, rename = "flow")]
+    pub flows: Vec<FlowConfig>,
     /// A TUN device for the home address, which also makes IPv6 care-of addresses possible. Needs
     /// privileges.
     pub tun: Option<TunConfig>,
@@ -222,6 +230,7 @@ impl Config {
             lifetime_secs: default_lifetime_secs(),
             authentication: None,
             care_of: Vec::new(),
+            flows: Vec::new(),
             tun: None,
             refresh: RefreshConfig::default(),
             multiple_care_of: true,
@@ -255,6 +264,7 @@ impl Config {
             let wrong = format!("has {} items", self.care_of.len());
             return Err(fault("care_of", wrong, "at most 64"));
         }
+        self.flows()?;
         Ok(Settings {
             home_address: self.home_address,
             home_agent: self.home_agent,
@@ -275,6 +285,11 @@ impl Config {
             updates_per_second_max: self.updates_per_second_max,
             attempts_max: self.attempts_max,
         })
+    }
+
+    /// The flow bindings as the machine takes them.
+    pub fn flows(&self) -> Result<Vec<Flow>, ConfigFault> {
+        flow::flows(&self.flows)
     }
 
     /// The care-of addresses as the machine takes them.

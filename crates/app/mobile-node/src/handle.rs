@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeport_mobile::{CareOfAddress, Command, MobileNode as Machine, Outcome, SettingsError};
+use homeport_mobile::{
+    CareOfAddress, Command, Flow, MobileNode as Machine, Outcome, SettingsError,
+};
 use homeport_runtime::Task;
 use homeport_wire::{Bid, Sequence};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -91,6 +93,7 @@ impl MobileNode {
     /// Opens what the configuration names and starts the node. Nothing is registered yet.
     pub async fn start(config: Config) -> Result<Self, Error> {
         let machine = Machine::new(config.settings()?, Sequence(rand::random()))?;
+        let flows = config.flows()?;
         let (ports, received) = Ports::open(&config).await?;
         let (orders, orders_receiver) = mpsc::channel(ORDERS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
@@ -99,7 +102,17 @@ impl MobileNode {
         let weak = events.downgrade();
         let actor = Actor::new(config, machine, ports, events);
         let actor = Task::spawn("mobile node", actor.run(orders_receiver, received));
-        Ok(Self { orders, events: weak, addresses, config: shared, _actor: Arc::new(actor) })
+        let node =
+            Self { orders, events: weak, addresses, config: shared, _actor: Arc::new(actor) };
+        if !flows.is_empty() {
+            node.set_flows(flows).await?;
+        }
+        Ok(node)
+    }
+
+    /// These flow bindings and no others from now on. The home agent's answers come as events.
+    pub async fn set_flows(&self, flows: Vec<Flow>) -> Result<(), Error> {
+        self.command(Command::SetFlows { flows }).await.map(drop)
     }
 
     /// Registers all configured care-of addresses: in one update as far as the rules allow, or each

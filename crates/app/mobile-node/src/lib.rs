@@ -35,13 +35,17 @@ mod handle;
 mod journal;
 mod network;
 mod port;
+mod raw;
 mod report;
 
 pub use config::{
-    AuthenticationConfig, CareOfConfig, Config, ConfigFault, RefreshConfig, TunConfig,
+    AuthenticationConfig, CareOfConfig, Config, ConfigFault, FlowConfig, IpOrNet, Ports,
+    RefreshConfig, TunConfig,
 };
 pub use echo::{PingOutcome, PingResult};
 pub use handle::{BindingResult, Error, Events, MobileNode};
-pub use homeport_mobile::{BindingView, CareOf, Event, LossReason, Mode, Outcome, Path, RequestId};
+pub use homeport_mobile::{
+    BindingView, CareOf, Event, Flow, LossReason, Mode, Outcome, Path, RequestId,
+};
 pub use journal::{Acknowledgement, UpdateRecord};
 pub use report::{NodeEvent, Stamped, Status};

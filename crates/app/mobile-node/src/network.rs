@@ -16,7 +16,7 @@
 //! packets are plain UDP.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use homeport_hostnet::{Error, Namespace, Network, Route, Rule, write_sysctl};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -40,6 +40,7 @@ pub(crate) struct TunNetwork {
     namespace: Namespace,
     tun: String,
     home_rules: Vec<Rule>,
+    ipv4_home: Option<(IpNet, Rule)>,
     last_table: u32,
     care_of: BTreeMap<IpAddr, CareOfNetwork>,
 }
@@ -79,9 +80,36 @@ impl TunNetwork {
             namespace: namespace.clone(),
             tun: tun.to_owned(),
             home_rules,
+            ipv4_home: None,
             last_table: TABLE,
             care_of: BTreeMap::new(),
         })
+    }
+
+    /// Gives the device the IPv4 home address, or takes it back.
+    pub(crate) async fn set_ipv4_home(&mut self, address: Option<Ipv4Addr>) -> Result<(), Error> {
+        if let Some((before, rule)) = self.ipv4_home.take() {
+            for result in [
+                self.network.delete_rule(&rule).await,
+                self.network.delete_address(&self.tun, before).await,
+            ] {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "the IPv4 home address leaves traces in the host");
+                }
+            }
+        }
+        let Some(address) = address else {
+            return Ok(());
+        };
+        let home = host(IpAddr::V4(address));
+        let rule = Rule::look_up(TABLE).from(home).priority(RULE_PRIORITY);
+        self.network.add_address(&self.tun, home).await?;
+        let everywhere = IpNet::V4(Ipv4Net::default());
+        let default = Route::to(everywhere).device(&self.tun).table(TABLE);
+        self.network.replace_route(&default).await?;
+        replace_rule(&self.network, &rule).await?;
+        self.ipv4_home = Some((home, rule));
+        Ok(())
     }
 
     /// Makes the host carry packets from and to a care-of address.
@@ -157,6 +185,9 @@ impl TunNetwork {
         let addresses: Vec<IpAddr> = self.addresses().collect();
         for address in addresses {
             self.remove_care_of(address).await;
+        }
+        if let Err(error) = self.set_ipv4_home(None).await {
+            tracing::warn!(%error, "the IPv4 home address leaves traces in the host");
         }
         for rule in &self.home_rules {
             if let Err(error) = self.network.delete_rule(rule).await {

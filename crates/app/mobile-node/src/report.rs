@@ -127,6 +127,9 @@ fn protocol_json(event: &Event) -> Value {
         Event::TranslatorFound { bid, refresh_secs } => {
             json!({"event": "translator_found", "bid": bid.0, "refresh_secs": refresh_secs})
         }
+        Event::Flow { fid, status } => {
+            json!({"event": "flow", "fid": fid, "status": status.0, "reason": status.name()})
+        }
         Event::Router { served } => json!({"event": "router", "served": served}),
         Event::NotServedAsRouter => json!({"event": "not_served_as_router"}),
         Event::HomeAgentSwitch { addresses } => json!({
@@ -231,6 +234,7 @@ fn write_protocol(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
         Event::TranslatorFound { bid, refresh_secs } => {
             write!(f, "BID {bid} is behind a translator, refresh every {refresh_secs} s")
         }
+        Event::Flow { fid, status } => write!(f, "flow {fid}: {status}"),
         Event::Router { served: true } => f.write_str("the mobile network is reachable"),
         Event::Router { served: false } => f.write_str("the mobile network has no way any more"),
         Event::NotServedAsRouter => f.write_str("the home agent does not serve mobile routers"),

@@ -6,6 +6,7 @@ use homeport_wire::{Bid, is_unicast_routable_v6};
 
 use crate::event::{Event, Outcome, Output, Path, RequestId};
 use crate::exchange::{Exchange, Scope};
+use crate::flow::Flow;
 use crate::limits;
 use crate::list::Entry;
 use crate::node::{MobileNode, Mode};
@@ -42,6 +43,12 @@ pub enum Command {
         /// The new address.
         care_of: CareOf,
     },
+    /// These flows and no others, told to the home agent with the next update, which leaves at once
+    /// when there is a binding. The answers come as events.
+    SetFlows {
+        /// The flows.
+        flows: Vec<Flow>,
+    },
     /// End these bindings.
     Deregister {
         /// The bindings.
@@ -75,6 +82,7 @@ impl MobileNode {
             Command::Adopt { addresses } => self.adopt_addresses(request, &addresses),
             Command::Refresh { bids, bulk } => self.refresh(request, bids, bulk),
             Command::Move { bid, care_of } => self.move_care_of(request, bid, care_of),
+            Command::SetFlows { flows } => self.set_flows(request, flows),
             Command::Deregister { bids, bulk } => self.deregister(request, bids, bulk),
             Command::DeregisterAll { from } => {
                 let paths = self.ways_out(from);
@@ -281,6 +289,7 @@ impl MobileNode {
         self.sent.clear();
         self.ipv4_home_address = None;
         self.router.served = false;
+        self.flows.forget_all();
         self.overwrite = true;
         let events = self.requests.abandon(Outcome::Stopped);
         self.out.extend(events.into_iter().map(Output::Event));
@@ -288,7 +297,7 @@ impl MobileNode {
     }
 
     /// A command that has nothing to wait for.
-    fn complete(&mut self, request: RequestId, results: Results) {
+    pub(crate) fn complete(&mut self, request: RequestId, results: Results) {
         if request != RequestId::NOBODY {
             self.event(Event::Completed { request, results });
         }

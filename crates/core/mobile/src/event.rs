@@ -5,7 +5,7 @@ use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_wire::{
-    Bid, BindingErrorStatus, Ipv4AddressStatus, Lifetime, Malformed, Sequence, Status,
+    Bid, BindingErrorStatus, FlowStatus, Ipv4AddressStatus, Lifetime, Malformed, Sequence, Status,
 };
 
 use crate::settings::CareOf;
@@ -45,6 +45,18 @@ pub enum Transmit {
         /// The IPv4 care-of address.
         from: Ipv4Addr,
         /// The inner packet, IPv6 or IPv4.
+        payload: Vec<u8>,
+    },
+    /// The payload of an IPv4 packet from the care-of address `from`: data without UDP, on a path
+    /// without a translator (RFC 5555 §4.4).
+    Ipv4 {
+        /// The IPv4 care-of address.
+        from: Ipv4Addr,
+        /// The home agent's IPv4 address.
+        to: Ipv4Addr,
+        /// 41 for IPv6, 4 for IPv4.
+        protocol: u8,
+        /// The inner packet.
         payload: Vec<u8>,
     },
 }
@@ -196,6 +208,13 @@ pub enum Event {
     },
     /// The home agent took the registration, but not the node as a router (RFC 3963 §5.3).
     NotServedAsRouter,
+    /// The home agent's answer about a flow (RFC 6089 §5.2.2).
+    Flow {
+        /// The flow.
+        fid: u16,
+        /// Outcome. 128 also stands for a home agent that does not know flow bindings.
+        status: FlowStatus,
+    },
     /// A translator is on the way to this care-of address.
     TranslatorFound {
         /// The binding.

@@ -44,11 +44,13 @@ extern crate alloc;
 
 mod acknowledge;
 mod authentication;
+mod classify;
 mod command;
 mod compose;
 pub mod event;
 mod exchange;
 mod fall_back;
+mod flow;
 pub mod limits;
 mod list;
 mod node;
@@ -63,6 +65,7 @@ mod tunnel;
 
 pub use command::Command;
 pub use event::{DropReason, Event, LossReason, Outcome, Output, Path, RequestId, Transmit};
+pub use flow::Flow;
 pub use node::{BindingView, Input, MobileNode, Mode, SettingsError};
 pub use receive::Arrival;
 pub use settings::{

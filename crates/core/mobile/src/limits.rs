@@ -21,6 +21,16 @@ pub const REQUESTS_MAX: usize = 256;
 /// decides, so that a confused home agent cannot keep the node busy.
 pub const INSTANT_RESENDS_MAX: u8 = 4;
 
+/// Flow bindings of one node. Their names fit into one Flow Summary option with much to spare.
+pub const FLOWS_MAX: usize = 64;
+
+/// Bindings that one flow goes to: more than a few copies of each packet help nobody.
+pub const FLOW_BIDS_MAX: usize = 8;
+
+/// Flow bindings told in full in one update. With 104 octets each at the most, beside forty
+/// bindings' names, the Mobility Header keeps below its 2048 octets. More follow in the next.
+pub const FLOWS_IN_UPDATE_MAX: usize = 4;
+
 /// Home agents taken from one Home Agent Switch message.
 pub const SWITCH_ADDRESSES_MAX: usize = 16;
 

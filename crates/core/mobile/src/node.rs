@@ -11,6 +11,7 @@ use homeport_wire::{Bid, BidPriority, Lifetime, Sequence, Status, is_unicast_rou
 use crate::command::Command;
 use crate::event::{Event, Outcome, Output, RequestId, Transmit};
 use crate::exchange::{Exchange, SentUpdates, UpdateRate};
+use crate::flow::Flows;
 use crate::list::{Binding, Entry};
 use crate::reaction::Purpose;
 use crate::receive::Arrival;
@@ -71,7 +72,10 @@ pub struct MobileNode {
     pub(crate) clock_offset_secs: u64,
     pub(crate) last_message_id: NtpTime,
     pub(crate) ipv4_home_address: Option<Ipv4Addr>,
+    /// The IPv4 home address to ask for next; none when there is no use in asking.
+    pub(crate) ipv4_wish: Option<Ipv4Addr>,
     pub(crate) router: RouterState,
+    pub(crate) flows: Flows,
     pub(crate) now: Millis,
     pub(crate) out: Vec<Output>,
 }
@@ -99,7 +103,9 @@ impl MobileNode {
             clock_offset_secs: 0,
             last_message_id: NtpTime(0),
             ipv4_home_address: None,
+            ipv4_wish: settings.ipv4_home_address,
             router: RouterState::default(),
+            flows: Flows::default(),
             now: Millis(0),
             out: Vec::new(),
             settings,

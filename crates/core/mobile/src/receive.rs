@@ -30,6 +30,17 @@ pub enum Arrival<'p> {
         /// The inner packet.
         payload: &'p [u8],
     },
+    /// The payload of an IPv4 packet of protocol 41 or 4 for an IPv4 care-of address.
+    Ipv4 {
+        /// The care-of address.
+        care_of: Ipv4Addr,
+        /// Who sent the packet.
+        peer: Ipv4Addr,
+        /// Type of service of the IPv4 header.
+        dscp_ecn: u8,
+        /// The inner packet.
+        payload: &'p [u8],
+    },
 }
 
 impl MobileNode {
@@ -44,6 +55,15 @@ impl MobileNode {
                     return Err(DropReason::NotForNode);
                 }
                 self.receive_inner(payload, 0, Path::Udp(care_of), Carriage::Udp)
+            }
+            Arrival::Ipv4 { care_of, peer, dscp_ecn, payload } => {
+                if self.settings.home_agent_v4.map(|address| *address.ip()) != Some(peer) {
+                    return Err(DropReason::NotFromHomeAgent);
+                }
+                if self.bid_of(Path::Udp(care_of)).is_none() {
+                    return Err(DropReason::NotForNode);
+                }
+                self.receive_inner(payload, dscp_ecn, Path::Udp(care_of), Carriage::Tunnel)
             }
         }
     }
@@ -218,6 +238,7 @@ impl MobileNode {
                 (None, _) => RevocationStatus::IPV4_HOME_ADDRESS_REQUIRED,
                 (Some(named), Some(own)) if named == own => {
                     self.ipv4_home_address = None;
+                    self.ipv4_wish = None;
                     RevocationStatus::SUCCESS
                 }
                 (Some(_), _) => RevocationStatus::BINDING_DOES_NOT_EXIST,

@@ -8,6 +8,7 @@ use homeport_wire::{Bid, BuFlags, Lifetime};
 use crate::compose::{Draft, compose, flags};
 use crate::event::{Event, LossReason, Outcome, Path};
 use crate::exchange::{Exchange, Scope, SentBinding, SentUpdate};
+use crate::flow::FlowDraft;
 use crate::limits;
 use crate::list::Entry;
 use crate::node::{MobileNode, Mode};
@@ -278,7 +279,13 @@ impl MobileNode {
             ),
             lifetime: if registers { self.settings.lifetime } else { Lifetime::DEREGISTER },
             bindings: options,
+            flows: if plain {
+                FlowDraft::default()
+            } else {
+                self.flow_draft(exchange.bids(), exchange.purpose, overwrite)
+            },
             path,
+            ipv4_home_address: self.ipv4_wish.filter(|_| registers),
             prefixes: self.named_prefixes(registers),
             message_id: self.message_id.then(|| self.next_message_id(ntp)),
         };
@@ -307,6 +314,8 @@ impl MobileNode {
             lifetime: draft.lifetime,
             message_id: draft.message_id,
             bindings,
+            flows: draft.flows.flows.iter().map(|(flow, rev)| (flow.fid, *rev)).collect(),
+            flow_summary: draft.flows.summary.clone(),
             answered: false,
         };
         self.send(compose(&self.settings, draft));

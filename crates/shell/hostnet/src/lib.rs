@@ -40,4 +40,4 @@ pub use namespace::{Namespace, TemporaryNamespace, run_in_namespace, write_sysct
 pub use privileges::{Unprivileged, privileges};
 pub use route::{Route, RouteKind, Rule};
 pub use tun::Tun;
-pub use udp::bind_udp;
+pub use udp::{bind_raw, bind_udp};

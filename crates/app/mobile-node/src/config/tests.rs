@@ -113,5 +113,5 @@ fn the_example_can_be_used_as_it_is_and_with_what_it_comments_out() {
     let config = parse(&uncommented.join("\n")).unwrap();
     assert!(config.settings().is_ok());
     assert_eq!((config.care_of.len(), config.refresh.every_ms), (3, Some(100)));
-    assert_eq!(config.mobile_network_prefixes.len(), 1);
+    assert_eq!((config.mobile_network_prefixes.len(), config.flows().unwrap().len()), (1, 1));
 }

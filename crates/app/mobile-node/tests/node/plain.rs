@@ -12,8 +12,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use homeport_hostnet::{Namespace, Network, Route, TemporaryNamespace, Tun, write_sysctl};
-use homeport_wire::{BaFlags, BuFlags};
-use mobile_node::{CareOfConfig, Config, MobileNode, TunConfig};
+use homeport_wire::{BaFlags, BuFlags, MobilityOption, protocol};
+use mobile_node::{CareOfConfig, Config, FlowConfig, IpOrNet, MobileNode, TunConfig};
 
 use crate::home_agent::{CORRESPONDENT, HOME, HOME_AGENT};
 use crate::plain_agent::PlainAgent;
@@ -21,6 +21,8 @@ use crate::tun::may_not;
 
 const SECOND_AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
 const AGENT_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const HOME_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 77);
+const CORRESPONDENT_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const BEHIND: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x100, 1, 0, 0, 0, 7);
 
 struct Lab {
@@ -49,7 +51,7 @@ async fn lab() -> Lab {
     }
     network.add_address("router-b", "192.0.2.1/24".parse().unwrap()).await.unwrap();
     network.add_address("lo", format!("{CORRESPONDENT}/128").parse().unwrap()).await.unwrap();
-    network.add_address("lo", "203.0.113.9/32".parse().unwrap()).await.unwrap();
+    network.add_address("lo", format!("{CORRESPONDENT_V4}/32").parse().unwrap()).await.unwrap();
     let tun = Tun::open(&net.namespace(), "ha0", 1500).unwrap();
     let home = ["2001:db8:0:1::/64", "2001:db8:100::/56", "198.51.100.0/24"];
     for prefix in home {
@@ -76,11 +78,16 @@ fn config(lab: &Lab) -> Config {
     let netns = Some(lab.node.name().to_owned());
     config.tun = Some(TunConfig { name: "mn0".to_owned(), netns, mtu: 1460 });
     config.updates_per_second_max = 100;
-    let mut care_of = CareOfConfig::new(1, "2001:db8:a::11".parse().unwrap());
-    care_of.interface = Some("link-a".to_owned());
-    care_of.gateway = Some("2001:db8:a::1".parse().unwrap());
-    config.care_of.push(care_of);
+    config.care_of.push(care_of(1, 'a', "11"));
     config
+}
+
+fn care_of(bid: u16, letter: char, host: &str) -> CareOfConfig {
+    let address = format!("2001:db8:{letter}::{host}").parse().unwrap();
+    let mut care_of = CareOfConfig::new(bid, address);
+    care_of.interface = Some(format!("link-{letter}"));
+    care_of.gateway = Some(format!("2001:db8:{letter}::1").parse().unwrap());
+    care_of
 }
 
 async fn ping(namespace: &Namespace, from: &str, to: &str) -> Output {
@@ -121,4 +128,99 @@ async fn a_mobile_network_is_reached_both_ways_while_the_home_agent_serves_it() 
     let host = ping(&lab.node.namespace(), &HOME.to_string(), &correspondent).await;
     assert!(host.status.success(), "{host:?}");
     node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_takes_its_own_binding() {
+    if may_not() {
+        return;
+    }
+    let lab = lab().await;
+    lab.agent.state().answer = |update, options| {
+        for option in update.options.iter() {
+            if let MobilityOption::FlowIdentification(_) = option {
+                options.push(&option);
+            }
+        }
+    };
+    let mut config = config(&lab);
+    config.care_of[0].priority = Some(10);
+    config.care_of.push(care_of(2, 'b', "22"));
+    config.care_of[1].priority = Some(20);
+    config.flows.push(FlowConfig {
+        fid: 4,
+        priority: 10,
+        bids: vec![2],
+        source: Some(IpOrNet::Ip(CORRESPONDENT.into())),
+        protocol: Some(protocol::ICMPV6),
+        ..FlowConfig::default()
+    });
+    let node = MobileNode::start(config).await.unwrap();
+    node.register(true).await.unwrap();
+    let (home, correspondent) = (HOME.to_string(), CORRESPONDENT.to_string());
+    let pinged = ping(&lab.node.namespace(), &home, &correspondent).await;
+    assert!(pinged.status.success(), "{pinged:?}");
+    let second: Ipv6Addr = "2001:db8:b::22".parse().unwrap();
+    assert_eq!(lab.agent.state().outer_sources.iter().collect::<Vec<_>>(), [&second]);
+
+    // Without the flow the better priority decides.
+    lab.agent.state().outer_sources.clear();
+    node.set_flows(vec![]).await.unwrap();
+    let pinged = ping(&lab.node.namespace(), &home, &correspondent).await;
+    assert!(pinged.status.success(), "{pinged:?}");
+    let first: Ipv6Addr = "2001:db8:a::11".parse().unwrap();
+    assert_eq!(lab.agent.state().outer_sources.iter().collect::<Vec<_>>(), [&first]);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ipv4_data_without_udp_and_an_ipv4_home_address() {
+    if may_not() {
+        return;
+    }
+    for bare in [true, false] {
+        let lab = lab().await;
+        {
+            let mut state = lab.agent.state();
+            state.bare = bare;
+            state.answer = |update, options| {
+                let asks = |option| matches!(option, MobilityOption::Ipv4HomeAddress { .. });
+                if update.options.iter().any(asks) {
+                    options.push(&MobilityOption::Ipv4AddressAck {
+                        status: 0,
+                        prefix_len: 32,
+                        address: HOME_V4,
+                    });
+                }
+                let detection =
+                    MobilityOption::NatDetection { force_udp: false, refresh_secs: u32::MAX };
+                options.push(&detection);
+            };
+        }
+        let mut config = config(&lab);
+        config.home_agent_v4 = Some(AGENT_V4);
+        config.force_udp = !bare;
+        config.ipv4_home_address = Some(Ipv4Addr::UNSPECIFIED);
+        let mut care_of = CareOfConfig::new(7, "192.0.2.77".parse().unwrap());
+        care_of.interface = Some("link-b".to_owned());
+        care_of.gateway = Some("192.0.2.1".parse().unwrap());
+        config.care_of = vec![care_of];
+        let node = MobileNode::start(config).await.unwrap();
+        node.register(false).await.unwrap();
+        for (from, to) in [
+            (HOME.to_string(), CORRESPONDENT.to_string()),
+            (HOME_V4.to_string(), CORRESPONDENT_V4.to_string()),
+        ] {
+            let up = ping(&lab.node.namespace(), &from, &to).await;
+            assert!(up.status.success(), "{bare} {up:?}");
+            let down = ping(&lab.net.namespace(), &to, &from).await;
+            assert!(down.status.success(), "{bare} {down:?}");
+        }
+        assert_eq!(lab.agent.state().bare_packets > 0, bare);
+        node.deregister(&[]).await.unwrap();
+        let home = HOME_V4.to_string();
+        let gone = ping(&lab.node.namespace(), &home, &CORRESPONDENT_V4.to_string()).await;
+        assert!(!gone.status.success(), "the address is gone with the binding: {gone:?}");
+        node.stop().await.unwrap();
+    }
 }

@@ -1,6 +1,7 @@
 //! A home agent made by hand: it believes every Binding Update, answers as the test says, and keeps
 //! the last care-of address. What the real one does not do yet, or not when a test wants it.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -48,6 +49,8 @@ pub struct State {
     pub agent: Ipv6Addr,
     /// IPv4 packets that came with this protocol.
     pub bare_packets: u64,
+    /// Where tunnelled packets came from.
+    pub outer_sources: BTreeSet<Ipv6Addr>,
 }
 
 #[derive(Clone)]
@@ -70,6 +73,7 @@ impl PlainAgent {
             to: None,
             agent: agents[0],
             bare_packets: 0,
+            outer_sources: BTreeSet::new(),
         };
         let state = Arc::new(Mutex::new(state));
         let mut agent = Self { tun: Arc::new(tun), agents, v4, state, task: None };
@@ -128,7 +132,10 @@ impl PlainAgent {
             return down(self.v4, &self.state(), packet);
         }
         match header.next_header {
-            protocol::IPV6 | protocol::IPV4 => Some(payload.to_vec()),
+            protocol::IPV6 | protocol::IPV4 => {
+                self.state().outer_sources.insert(header.source);
+                Some(payload.to_vec())
+            }
             _ => self.signalling(packet, To::Ipv6(header.source)),
         }
     }

@@ -10,7 +10,9 @@
 
 mod authentication;
 mod commands;
+mod flow_bindings;
 mod flows;
+mod ipv4;
 mod messages;
 mod properties;
 mod router;

@@ -120,7 +120,8 @@ fn check(lab: &mut Lab, outputs: &[Output]) {
             // Everything that leaves can be read by a home agent.
             match transmit {
                 homeport_mobile::Transmit::Ipv6 { packet, .. }
-                | homeport_mobile::Transmit::Udp { payload: packet, .. } => {
+                | homeport_mobile::Transmit::Udp { payload: packet, .. }
+                | homeport_mobile::Transmit::Ipv4 { payload: packet, .. } => {
                     assert!(homeport_wire::walk(packet).is_ok());
                 }
             }
@@ -136,7 +137,8 @@ fn newest_update(outputs: &[Output]) -> Option<Seen> {
     let is_update = |transmit: &&homeport_mobile::Transmit| {
         let packet = match transmit {
             homeport_mobile::Transmit::Ipv6 { packet, .. } => packet,
-            homeport_mobile::Transmit::Udp { payload, .. } => payload,
+            homeport_mobile::Transmit::Udp { payload, .. }
+            | homeport_mobile::Transmit::Ipv4 { payload, .. } => payload,
         };
         homeport_wire::walk(packet).is_ok_and(|walked| walked.payload.get(2) == Some(&5))
     };

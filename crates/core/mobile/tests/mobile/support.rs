@@ -8,9 +8,9 @@ use homeport_mobile::{
     MobileNode, Now, NtpTime, Outcome, Output, Path, RequestId, Settings, Transmit,
 };
 use homeport_wire::{
-    BaFlags, Bid, BidOption, BindingAcknowledgement, BindingUpdate, BuFlags, Lifetime, Message,
-    MobilityOption, OptionsBuilder, PseudoHeader, Sequence, Status, mobility_packet, protocol,
-    walk,
+    BaFlags, Bid, BidOption, BindingAcknowledgement, BindingUpdate, BuFlags, FlowStatus,
+    Ipv4AddressStatus, Lifetime, Message, MobilityOption, OptionsBuilder, PseudoHeader, Sequence,
+    Status, mobility_packet, protocol, walk,
 };
 use sha1::Sha1;
 
@@ -57,6 +57,9 @@ pub struct Seen {
     pub lifetime: Lifetime,
     pub bids: Vec<BidOption>,
     pub message_id: Option<u64>,
+    pub ipv4_home_address: Option<Ipv4Addr>,
+    pub flows: Vec<u16>,
+    pub flow_summary: Vec<u16>,
     pub options: Vec<&'static str>,
     pub header: Vec<u8>,
 }
@@ -254,8 +257,11 @@ pub struct Answer {
     pub bids: Vec<BidOption>,
     pub message_id: Option<u64>,
     pub nat_refresh_secs: Option<u32>,
+    pub force_udp: bool,
+    pub ipv4: Option<(Ipv4AddressStatus, Ipv4Addr)>,
     pub refresh_advice: Option<Lifetime>,
     pub flags: BaFlags,
+    pub flows: Vec<(u16, FlowStatus)>,
 }
 
 impl Answer {
@@ -269,19 +275,30 @@ impl Answer {
             bids: bids.iter().map(option).collect(),
             message_id: seen.message_id,
             nat_refresh_secs: None,
+            force_udp: false,
+            ipv4: None,
             refresh_advice: None,
             flags: BaFlags::default(),
+            flows: Vec::new(),
         }
     }
 
     /// The packet, protected with `key` if there is one.
     pub fn packet(&self, path: Path, key: Option<&MnHaAssociation>) -> Vec<u8> {
         let mut options = OptionsBuilder::for_binding_acknowledgement();
+        if let Some((status, address)) = self.ipv4 {
+            let prefix_len = if status == Ipv4AddressStatus::ACCEPTED { 32 } else { 0 };
+            let status = status.0;
+            options.push(&MobilityOption::Ipv4AddressAck { status, prefix_len, address });
+        }
         for bid in &self.bids {
             options.push(&MobilityOption::BindingIdentifier(*bid));
         }
+        for (fid, status) in &self.flows {
+            options.push_flow(*fid, 1, *status, &[], None);
+        }
         if let Some(refresh_secs) = self.nat_refresh_secs {
-            options.push(&MobilityOption::NatDetection { force_udp: false, refresh_secs });
+            options.push(&MobilityOption::NatDetection { force_udp: self.force_udp, refresh_secs });
         }
         if let Some(interval) = self.refresh_advice {
             options.push(&MobilityOption::BindingRefreshAdvice { interval });
@@ -349,6 +366,7 @@ pub fn see(transmit: &Transmit) -> Seen {
         Transmit::Ipv6 { from: HOME, packet } => (Path::Home, packet),
         Transmit::Ipv6 { from, packet } => (Path::Foreign(*from), packet),
         Transmit::Udp { from, payload } => (Path::Udp(*from), payload),
+        Transmit::Ipv4 { .. } => panic!("signalling goes in UDP: {transmit:?}"),
     };
     let walked = walk(packet).unwrap();
     assert_eq!(walked.upper, protocol::MOBILITY);
@@ -379,6 +397,9 @@ fn describe(path: Path, update: &BindingUpdate<'_>, header: &[u8]) -> Seen {
         lifetime: update.lifetime,
         bids: Vec::new(),
         message_id: None,
+        ipv4_home_address: None,
+        flows: Vec::new(),
+        flow_summary: Vec::new(),
         options: Vec::new(),
         header: header.to_vec(),
     };
@@ -391,6 +412,18 @@ fn describe(path: Path, update: &BindingUpdate<'_>, header: &[u8]) -> Seen {
             MobilityOption::AlternateCareOf(_) => "alternate care-of",
             MobilityOption::Ipv4CareOf(_) => "ipv4 care-of",
             MobilityOption::MobileNetworkPrefix { .. } => "prefix",
+            MobilityOption::Ipv4HomeAddress { address, .. } => {
+                seen.ipv4_home_address = Some(address);
+                "ipv4 home"
+            }
+            MobilityOption::FlowIdentification(flow) => {
+                seen.flows.push(flow.fid);
+                "flow"
+            }
+            MobilityOption::FlowSummary(fids) => {
+                seen.flow_summary.extend(fids.iter());
+                "flow summary"
+            }
             MobilityOption::MobileNodeIdentifier { .. } => "identifier",
             MobilityOption::Authentication { .. } => "authentication",
             MobilityOption::MessageId { timestamp } => {

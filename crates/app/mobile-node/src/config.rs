@@ -28,8 +28,16 @@ const LIFETIME_SECS_MAX: u32 = 262_140;
 pub struct Config {
     /// The home address.
     pub home_address: Ipv6Addr,
-    /// The home agent's address.
+    /// The home agent's address. Absent: the node asks the home link, which needs an IPv6 care-of
+    /// address.
+    #[serde(default = "default_home_agent")]
     pub home_agent: Ipv6Addr,
+    /// Length of the home prefix: where home agents are asked.
+    #[serde(default = "default_home_prefix_len")]
+    pub home_prefix_len: u8,
+    /// IPv4 addresses of home agents that this one may send the node to.
+    #[serde(default)]
+    pub other_home_agents: Vec<OtherHomeAgent>,
     /// The home agent's IPv4 address: needed for IPv4 care-of addresses.
     pub home_agent_v4: Option<Ipv4Addr>,
     /// Its UDP port.
@@ -89,6 +97,19 @@ pub struct Config {
     /// Binding Updates that the journal keeps, oldest dropped first.
     #[serde(default = "default_journal_updates")]
     pub journal_updates_max: usize,
+}
+
+/// `[[other_home_agents]]`: how another home agent is reached over IPv4.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherHomeAgent {
+    /// Its address.
+    pub address: Ipv6Addr,
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its UDP port.
+    #[serde(default = "default_port")]
+    pub port: u16,
 }
 
 /// `[authentication]`: the security association of RFC 4285.
@@ -169,6 +190,14 @@ impl Default for RefreshConfig {
     }
 }
 
+const fn default_home_agent() -> Ipv6Addr {
+    Ipv6Addr::UNSPECIFIED
+}
+
+const fn default_home_prefix_len() -> u8 {
+    64
+}
+
 const fn default_port() -> u16 {
     MOBILITY_UDP_PORT
 }
@@ -225,6 +254,8 @@ impl Config {
         Self {
             home_address,
             home_agent,
+            home_prefix_len: default_home_prefix_len(),
+            other_home_agents: Vec::new(),
             home_agent_v4: None,
             home_agent_port: default_port(),
             lifetime_secs: default_lifetime_secs(),
@@ -268,6 +299,12 @@ impl Config {
         Ok(Settings {
             home_address: self.home_address,
             home_agent: self.home_agent,
+            home_prefix_len: self.home_prefix_len,
+            other_home_agents_v4: self
+                .other_home_agents
+                .iter()
+                .map(|other| (other.address, SocketAddrV4::new(other.v4, other.port)))
+                .collect(),
             home_agent_v4: self.home_agent_v4.map(|ip| SocketAddrV4::new(ip, self.home_agent_port)),
             lifetime: Lifetime::from_secs(self.lifetime_secs),
             authentication: self.authentication.as_ref().map(association).transpose()?,
@@ -301,13 +338,19 @@ impl Config {
     fn check_addresses(&self) -> Result<(), ConfigFault> {
         for (key, address) in [("home_address", self.home_address), ("home_agent", self.home_agent)]
         {
-            if !is_unicast_routable_v6(address) {
+            let to_be_found = key == "home_agent" && address.is_unspecified();
+            if !to_be_found && !is_unicast_routable_v6(address) {
                 let wrong = format!("is {address}");
                 return Err(fault(key, wrong, "a unicast IPv6 address that can be routed"));
             }
         }
         if self.home_address == self.home_agent {
             return Err(fault("home_address", "is the home agent's", "another address"));
+        }
+        let has_ipv6 = self.care_of.iter().any(|care_of| care_of.address.is_ipv6());
+        if self.home_agent.is_unspecified() && !has_ipv6 {
+            let expected = "an address, or an IPv6 care-of address from which to ask";
+            return Err(fault("home_agent", "is missing", expected));
         }
         Ok(())
     }
@@ -321,6 +364,7 @@ impl Config {
         };
         let lifetime = u64::from(self.lifetime_secs);
         range("lifetime_secs", lifetime, 4, u64::from(LIFETIME_SECS_MAX))?;
+        range("home_prefix_len", u64::from(self.home_prefix_len), 1, 128)?;
         range("home_agent_port", u64::from(self.home_agent_port), 1, 65535)?;
         range("updates_per_second_max", u64::from(self.updates_per_second_max), 1, 65535)?;
         range("attempts_max", u64::from(self.attempts_max), 1, 255)?;

@@ -164,6 +164,16 @@ impl MobileNode {
         judge(self.in_time(results).await??)
     }
 
+    /// Asks who the home agents of the home link are. The answer comes as event.
+    pub async fn discover_home_agents(&self) -> Result<(), Error> {
+        self.command(Command::DiscoverHomeAgents).await.map(drop)
+    }
+
+    /// Asks for the prefixes of the home link. The answer comes as event.
+    pub async fn solicit_prefixes(&self) -> Result<(), Error> {
+        self.command(Command::SolicitPrefixes).await.map(drop)
+    }
+
     /// Ends these bindings, each in its own update; none means all, in a plain update.
     pub async fn deregister(&self, bids: &[u16]) -> Result<Vec<BindingResult>, Error> {
         self.command(self.deregistration(bids, false)).await

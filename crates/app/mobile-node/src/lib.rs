@@ -39,13 +39,13 @@ mod raw;
 mod report;
 
 pub use config::{
-    AuthenticationConfig, CareOfConfig, Config, ConfigFault, FlowConfig, IpOrNet, Ports,
-    RefreshConfig, TunConfig,
+    AuthenticationConfig, CareOfConfig, Config, ConfigFault, FlowConfig, IpOrNet, OtherHomeAgent,
+    Ports, RefreshConfig, TunConfig,
 };
 pub use echo::{PingOutcome, PingResult};
 pub use handle::{BindingResult, Error, Events, MobileNode};
 pub use homeport_mobile::{
-    BindingView, CareOf, Event, Flow, LossReason, Mode, Outcome, Path, RequestId,
+    BindingView, CareOf, Event, Flow, HomePrefix, LossReason, Mode, Outcome, Path, RequestId,
 };
 pub use journal::{Acknowledgement, UpdateRecord};
 pub use report::{NodeEvent, Stamped, Status};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use homeport_mobile::{BindingView, Event, Mode, Outcome};
+use homeport_mobile::{BindingView, Event, HomePrefix, Mode, Outcome};
 use homeport_wire::Bid;
 use serde_json::{Value, json};
 
@@ -136,6 +136,18 @@ fn protocol_json(event: &Event) -> Value {
             "event": "home_agent_switch",
             "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }),
+        Event::HomeAgents { addresses, serve_routers } => json!({
+            "event": "home_agents", "serve_routers": serve_routers,
+            "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        }),
+        Event::NoHomeAgent => json!({"event": "no_home_agent"}),
+        Event::HomeAgent { address } => {
+            json!({"event": "home_agent", "address": address.to_string()})
+        }
+        Event::HomePrefixes { prefixes, solicited } => json!({
+            "event": "home_prefixes", "solicited": solicited,
+            "prefixes": prefixes.iter().map(prefix_json).collect::<Vec<_>>(),
+        }),
         Event::BindingError { status } => json!({"event": "binding_error", "status": status.0}),
         Event::Completed { request, results } => json!({
             "event": "completed", "request": request.0,
@@ -147,6 +159,13 @@ fn protocol_json(event: &Event) -> Value {
                 .collect::<Vec<_>>(),
         }),
     }
+}
+
+fn prefix_json(prefix: &HomePrefix) -> Value {
+    json!({
+        "prefix": prefix.prefix.to_string(), "length": prefix.length,
+        "valid_secs": prefix.valid_secs, "preferred_secs": prefix.preferred_secs,
+    })
 }
 
 /// An outcome in a few words.
@@ -240,6 +259,18 @@ fn write_protocol(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
         Event::NotServedAsRouter => f.write_str("the home agent does not serve mobile routers"),
         Event::HomeAgentSwitch { addresses } => {
             write!(f, "the home agent asks to leave for {addresses:?}")
+        }
+        Event::HomeAgents { addresses, .. } => {
+            write!(f, "the home link has the home agents {addresses:?}")
+        }
+        Event::NoHomeAgent => f.write_str("no home agent was found"),
+        Event::HomeAgent { address } => write!(f, "now with the home agent {address}"),
+        Event::HomePrefixes { prefixes, .. } => {
+            f.write_str("the home link has the prefixes")?;
+            for HomePrefix { prefix, length, valid_secs, .. } in prefixes {
+                write!(f, " {prefix}/{length} ({valid_secs} s)")?;
+            }
+            Ok(())
         }
         Event::BindingError { status } => write!(f, "binding error: {status}"),
         Event::Completed { results, .. } => {

@@ -106,6 +106,9 @@ impl MobileNode {
             self.apply(&update, &statuses, ba);
         }
         self.note_flows(&update, ba);
+        if ba.status == Status::PREFIX_DISCOVERY_NECESSARY {
+            self.solicit_prefixes();
+        }
         Ok(())
     }
 

@@ -49,6 +49,10 @@ pub enum Command {
         /// The flows.
         flows: Vec<Flow>,
     },
+    /// Ask who the home agents of the home link are (RFC 6275 §11.4.1). The answer comes as event.
+    DiscoverHomeAgents,
+    /// Ask for the prefixes of the home link (RFC 6275 §11.4.2). The answer comes as event.
+    SolicitPrefixes,
     /// End these bindings.
     Deregister {
         /// The bindings.
@@ -77,12 +81,18 @@ impl MobileNode {
             self.complete(request, alloc::vec![(None, Outcome::Busy)]);
             return;
         }
+        self.interrupt_switch(&command);
         match command {
             Command::Register { addresses, bulk } => self.register(request, &addresses, bulk),
             Command::Adopt { addresses } => self.adopt_addresses(request, &addresses),
             Command::Refresh { bids, bulk } => self.refresh(request, bids, bulk),
             Command::Move { bid, care_of } => self.move_care_of(request, bid, care_of),
             Command::SetFlows { flows } => self.set_flows(request, flows),
+            Command::DiscoverHomeAgents => self.discover_home_agents(request),
+            Command::SolicitPrefixes => {
+                self.solicit_prefixes();
+                self.complete(request, Results::new());
+            }
             Command::Deregister { bids, bulk } => self.deregister(request, bids, bulk),
             Command::DeregisterAll { from } => {
                 let paths = self.ways_out(from);
@@ -120,7 +130,7 @@ impl MobileNode {
     }
 
     /// Takes a care-of address into the list, or says why not.
-    fn admit(&mut self, address: CareOfAddress) -> Result<(), Outcome> {
+    pub(crate) fn admit(&mut self, address: CareOfAddress) -> Result<(), Outcome> {
         let reachable =
             self.settings.home_agent_v4.is_some() || !matches!(address.care_of, CareOf::V4(_));
         if address.bid == Bid::RESERVED || !reachable || !is_usable(address.care_of) {

@@ -227,6 +227,27 @@ pub enum Event {
         /// In order of preference; empty: discover.
         addresses: Vec<Ipv6Addr>,
     },
+    /// The answer of the home link (RFC 6275 §11.4.1).
+    HomeAgents {
+        /// Its home agents, best first.
+        addresses: Vec<Ipv6Addr>,
+        /// They serve mobile routers (RFC 3963 §7.2).
+        serve_routers: bool,
+    },
+    /// No home agent was found, or none of those found took the node.
+    NoHomeAgent,
+    /// From now on the node registers with this home agent.
+    HomeAgent {
+        /// Its address.
+        address: Ipv6Addr,
+    },
+    /// The home link's prefixes (RFC 6275 §11.4.3).
+    HomePrefixes {
+        /// The prefixes.
+        prefixes: Vec<HomePrefix>,
+        /// The node had asked.
+        solicited: bool,
+    },
     /// A Binding Error came (RFC 6275 §6.1.9).
     BindingError {
         /// Its status.
@@ -241,6 +262,19 @@ pub enum Event {
     },
 }
 
+/// A prefix of the home link.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct HomePrefix {
+    /// The prefix, or a home agent's address in it.
+    pub prefix: Ipv6Addr,
+    /// Its length in bits.
+    pub length: u8,
+    /// Seconds for which addresses of it are valid, all ones for ever.
+    pub valid_secs: u32,
+    /// Seconds for which they are preferred, all ones for ever.
+    pub preferred_secs: u32,
+}
+
 /// Why a binding ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LossReason {
@@ -252,6 +286,8 @@ pub enum LossReason {
     Revoked,
     /// The home agent does not know it any more (167, 174).
     Forgotten,
+    /// The new home agent takes no IPv4, as far as the node knows.
+    Unreachable,
 }
 
 /// How a command ended for one binding.

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! What it is not: it knows no interfaces, routes or neighbours, it does no IPsec and no return
-//! routability, and it does not search for home agents.
+//! routability.
 //!
 //! Depends on `homeport-wire` and on `hmac`, `sha1` and `subtle` for the authenticator.
 
@@ -47,6 +47,7 @@ mod authentication;
 mod classify;
 mod command;
 mod compose;
+mod discovery;
 pub mod event;
 mod exchange;
 mod fall_back;
@@ -60,11 +61,14 @@ mod request;
 mod router;
 mod schedule;
 pub mod settings;
+mod switch;
 pub mod time;
 mod tunnel;
 
 pub use command::Command;
-pub use event::{DropReason, Event, LossReason, Outcome, Output, Path, RequestId, Transmit};
+pub use event::{
+    DropReason, Event, HomePrefix, LossReason, Outcome, Output, Path, RequestId, Transmit,
+};
 pub use flow::Flow;
 pub use node::{BindingView, Input, MobileNode, Mode, SettingsError};
 pub use receive::Arrival;

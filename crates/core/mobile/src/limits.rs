@@ -34,6 +34,26 @@ pub const FLOWS_IN_UPDATE_MAX: usize = 4;
 /// Home agents taken from one Home Agent Switch message.
 pub const SWITCH_ADDRESSES_MAX: usize = 16;
 
+/// Times that an update is sent to a home agent that another one has named, before the next is
+/// tried: 10 s of silence.
+pub const TRIAL_ATTEMPTS_MAX: u8 = 3;
+
+/// DHAAD_RETRIES (RFC 6275 §12).
+pub const DISCOVERIES_MAX: u8 = 4;
+
+/// INITIAL_DHAAD_TIMEOUT (RFC 6275 §12).
+pub const INITIAL_DISCOVERY_TIMEOUT_MS: u64 = 3_000;
+
+/// INITIAL_SOLICIT_TIMER (RFC 6275 §12).
+pub const INITIAL_SOLICIT_TIMEOUT_MS: u64 = 3_000;
+
+/// Mobile Prefix Solicitations sent before the node gives up: over a minute and a half. RFC 6275
+/// §11.4.2 sets no limit, but the next acceptance with status 1 asks again.
+pub const SOLICITATIONS_MAX: u8 = 5;
+
+/// Prefixes taken from one Mobile Prefix Advertisement.
+pub const HOME_PREFIXES_MAX: usize = 32;
+
 /// INITIAL_BINDACK_TIMEOUT (RFC 6275 §12).
 pub const INITIAL_TIMEOUT_MS: u64 = 1_000;
 

@@ -10,6 +10,7 @@
 
 mod authentication;
 mod commands;
+mod discovery;
 mod flow_bindings;
 mod flows;
 mod ipv4;
@@ -19,5 +20,6 @@ mod router;
 mod schedule;
 mod statuses;
 mod support;
+mod switch;
 mod tunnel;
 mod vectors;

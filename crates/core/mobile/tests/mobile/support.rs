@@ -15,6 +15,8 @@ use homeport_wire::{
 use sha1::Sha1;
 
 pub const HOME_AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1);
+/// Not the one that the settings name.
+pub const SECOND_AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
 pub const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);
 pub const CORRESPONDENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0x99);
 pub const COA1: CareOf = CareOf::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 0x11));
@@ -51,6 +53,7 @@ pub fn address(bid: u16, care_of: CareOf) -> CareOfAddress {
 /// A Binding Update as the home agent sees it.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    pub agent: Ipv6Addr,
     pub path: Path,
     pub sequence: Sequence,
     pub flags: BuFlags,
@@ -370,7 +373,8 @@ pub fn see(transmit: &Transmit) -> Seen {
     };
     let walked = walk(packet).unwrap();
     assert_eq!(walked.upper, protocol::MOBILITY);
-    assert_eq!(walked.header.destination, HOME_AGENT);
+    let agent = walked.header.destination;
+    assert!([HOME_AGENT, SECOND_AGENT].contains(&agent), "{agent}");
     assert_eq!(walked.pseudo_source(), HOME);
     match path {
         Path::Foreign(from) => {
@@ -382,15 +386,16 @@ pub fn see(transmit: &Transmit) -> Seen {
             assert!(walked.home_address.is_none());
         }
     }
-    let message = Message::parse(walked.payload, PseudoHeader::mobility(HOME, HOME_AGENT)).unwrap();
+    let message = Message::parse(walked.payload, PseudoHeader::mobility(HOME, agent)).unwrap();
     let Message::BindingUpdate(update) = message else {
         panic!("{message:?}");
     };
-    describe(path, &update, walked.payload)
+    Seen { agent, ..describe(path, &update, walked.payload) }
 }
 
 fn describe(path: Path, update: &BindingUpdate<'_>, header: &[u8]) -> Seen {
     let mut seen = Seen {
+        agent: HOME_AGENT,
         path,
         sequence: update.sequence,
         flags: update.flags,

@@ -287,3 +287,36 @@ fn v22_and_v23_are_told() {
     let second = "2001:db8:0:1::2".parse().unwrap();
     assert_eq!(switch, Some(Event::HomeAgentSwitch { addresses: vec![second] }));
 }
+
+#[test]
+fn v33_and_v34_home_agent_address_discovery() {
+    let base = with(150, false);
+    let mobile_router = Some(MobileRouter::default());
+    let mut node = node(Settings { mobile_router, ..base }, 0x7788);
+    let adopt = Command::Register { addresses: vec![address(1, COA1)], bulk: false };
+    command(&mut node, adopt);
+    assert_eq!(only_packet(&command(&mut node, Command::DiscoverHomeAgents)), vector("V33"));
+    let second = "2001:db8:0:1::2".parse().unwrap();
+    let found = Event::HomeAgents { addresses: vec![HOME_AGENT, second], serve_routers: true };
+    assert!(arrive(&mut node, "V34").contains(&Output::Event(found)));
+}
+
+#[test]
+fn v35_and_v36_mobile_prefix_discovery() {
+    let mut node = node(with(150, false), 0x0a0b);
+    let register = Command::Register { addresses: vec![address(1, COA1)], bulk: false };
+    let seen = see(&Transmit::Ipv6 {
+        from: "2001:db8:a::11".parse().unwrap(),
+        packet: only_packet(&command(&mut node, register)),
+    });
+    let packet =
+        Answer::to(&seen, Status::ACCEPTED, &[(1, Status::ACCEPTED)]).packet(COA1.path(), None);
+    node.handle(now(1), Input::Packet(Arrival::Ipv6(&packet)));
+    assert_eq!(only_packet(&command(&mut node, Command::SolicitPrefixes)), vector("V35"));
+    let outputs = arrive(&mut node, "V36");
+    let told = |output: &Output| {
+        matches!(output, Output::Event(Event::HomePrefixes { solicited: true, prefixes })
+            if prefixes.len() == 1 && prefixes[0].valid_secs == 86_400)
+    };
+    assert!(outputs.iter().any(told), "{outputs:?}");
+}

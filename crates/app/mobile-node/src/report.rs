@@ -132,6 +132,27 @@ fn protocol_json(event: &Event) -> Value {
         }
         Event::Router { served } => json!({"event": "router", "served": served}),
         Event::NotServedAsRouter => json!({"event": "not_served_as_router"}),
+        Event::HomeAgentSwitch { .. }
+        | Event::HomeAgents { .. }
+        | Event::NoHomeAgent
+        | Event::HomeAgent { .. }
+        | Event::HomePrefixes { .. } => home_link_json(event),
+        Event::BindingError { status } => json!({"event": "binding_error", "status": status.0}),
+        Event::Completed { request, results } => json!({
+            "event": "completed", "request": request.0,
+            "results": results
+                .iter()
+                .map(|(bid, outcome)| json!({
+                    "bid": bid.map(|bid| bid.0), "outcome": outcome_words(outcome),
+                }))
+                .collect::<Vec<_>>(),
+        }),
+    }
+}
+
+/// Which home agents there are, and what they say about the home link.
+fn home_link_json(event: &Event) -> Value {
+    match event {
         Event::HomeAgentSwitch { addresses } => json!({
             "event": "home_agent_switch",
             "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -148,16 +169,7 @@ fn protocol_json(event: &Event) -> Value {
             "event": "home_prefixes", "solicited": solicited,
             "prefixes": prefixes.iter().map(prefix_json).collect::<Vec<_>>(),
         }),
-        Event::BindingError { status } => json!({"event": "binding_error", "status": status.0}),
-        Event::Completed { request, results } => json!({
-            "event": "completed", "request": request.0,
-            "results": results
-                .iter()
-                .map(|(bid, outcome)| json!({
-                    "bid": bid.map(|bid| bid.0), "outcome": outcome_words(outcome),
-                }))
-                .collect::<Vec<_>>(),
-        }),
+        other => json!({"event": format!("{other:?}")}),
     }
 }
 
@@ -257,6 +269,24 @@ fn write_protocol(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
         Event::Router { served: true } => f.write_str("the mobile network is reachable"),
         Event::Router { served: false } => f.write_str("the mobile network has no way any more"),
         Event::NotServedAsRouter => f.write_str("the home agent does not serve mobile routers"),
+        Event::HomeAgentSwitch { .. }
+        | Event::HomeAgents { .. }
+        | Event::NoHomeAgent
+        | Event::HomeAgent { .. }
+        | Event::HomePrefixes { .. } => write_home_link(f, event),
+        Event::BindingError { status } => write!(f, "binding error: {status}"),
+        Event::Completed { results, .. } => {
+            f.write_str("command ended")?;
+            for (bid, outcome) in results {
+                write!(f, "; {}: {}", name(bid), outcome_words(outcome))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn write_home_link(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
+    match event {
         Event::HomeAgentSwitch { addresses } => {
             write!(f, "the home agent asks to leave for {addresses:?}")
         }
@@ -272,13 +302,6 @@ fn write_protocol(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
             }
             Ok(())
         }
-        Event::BindingError { status } => write!(f, "binding error: {status}"),
-        Event::Completed { results, .. } => {
-            f.write_str("command ended")?;
-            for (bid, outcome) in results {
-                write!(f, "; {}: {}", name(bid), outcome_words(outcome))?;
-            }
-            Ok(())
-        }
+        other => write!(f, "{other:?}"),
     }
 }

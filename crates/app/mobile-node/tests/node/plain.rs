@@ -12,8 +12,15 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use homeport_hostnet::{Namespace, Network, Route, TemporaryNamespace, Tun, write_sysctl};
-use homeport_wire::{BaFlags, BuFlags, MobilityOption, protocol};
-use mobile_node::{CareOfConfig, Config, FlowConfig, IpOrNet, MobileNode, TunConfig};
+use homeport_wire::{
+    BaFlags, Bid, BidOption, BindingRefreshRequest, BindingRevocation, BindingRevocationIndication,
+    BuFlags, HomeAgentSwitch, Message, MobilityOption, OptionsBuilder, RevocationFlags,
+    RevocationTrigger, Status, protocol,
+};
+use mobile_node::{
+    CareOfConfig, Config, Event, Events, FlowConfig, HomePrefix, IpOrNet, MobileNode, NodeEvent,
+    TunConfig,
+};
 
 use crate::home_agent::{CORRESPONDENT, HOME, HOME_AGENT};
 use crate::plain_agent::PlainAgent;
@@ -223,4 +230,116 @@ async fn ipv4_data_without_udp_and_an_ipv4_home_address() {
         assert!(!gone.status.success(), "the address is gone with the binding: {gone:?}");
         node.stop().await.unwrap();
     }
+}
+
+/// Waits until something holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..100 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not within ten seconds: {what}");
+}
+
+/// Waits for an event.
+async fn event(events: &mut Events, wanted: impl Fn(&Event) -> bool) -> Event {
+    let next = async {
+        loop {
+            match events.next().await.unwrap().event {
+                NodeEvent::Protocol(event) if wanted(&event) => return event,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), next).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sent_to_another_home_agent_by_name_and_without() {
+    if may_not() {
+        return;
+    }
+    for named in [true, false] {
+        let lab = lab().await;
+        let node = MobileNode::start(config(&lab)).await.unwrap();
+        node.register(false).await.unwrap();
+        let addresses = if named { vec![SECOND_AGENT] } else { vec![] };
+        let options = HomeAgentSwitch::builder(addresses.len()).finish();
+        let message = Message::HomeAgentSwitch(HomeAgentSwitch { addresses, options });
+        lab.agent.send_tunnelled(message).await;
+        let agent = lab.agent.clone();
+        let arrived = || agent.state().agent == SECOND_AGENT;
+        until("registered with the second home agent", arrived).await;
+        let seen: Vec<_> =
+            agent.state().seen.iter().map(|it| (it.agent, it.lifetime.0 > 0)).collect();
+        assert_eq!(seen, [(HOME_AGENT, true), (HOME_AGENT, false), (SECOND_AGENT, true)]);
+        let (home, correspondent) = (HOME.to_string(), CORRESPONDENT.to_string());
+        let pinged = ping(&lab.node.namespace(), &home, &correspondent).await;
+        assert!(pinged.status.success(), "{pinged:?}");
+        node.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_home_agent_it_asks_and_then_for_prefixes() {
+    if may_not() {
+        return;
+    }
+    let lab = lab().await;
+    lab.agent.state().status = Status::PREFIX_DISCOVERY_NECESSARY;
+    let mut config = config(&lab);
+    config.home_agent = Ipv6Addr::UNSPECIFIED;
+    let node = MobileNode::start(config).await.unwrap();
+    let mut events = node.events();
+    node.register(false).await.unwrap();
+    assert_eq!(lab.agent.state().agent, SECOND_AGENT, "the best of those that answered");
+    let told = event(&mut events, |event| matches!(event, Event::HomePrefixes { .. })).await;
+    let prefix =
+        HomePrefix { prefix: SECOND_AGENT, length: 64, valid_secs: 7_200, preferred_secs: 3_600 };
+    assert_eq!(told, Event::HomePrefixes { prefixes: vec![prefix], solicited: true });
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_are_answered_and_requests_refresh() {
+    if may_not() {
+        return;
+    }
+    let lab = lab().await;
+    let mut config = config(&lab);
+    config.care_of.push(care_of(2, 'b', "22"));
+    let node = MobileNode::start(config).await.unwrap();
+    node.register(true).await.unwrap();
+    // A request for one binding.
+    let named = |mut options: OptionsBuilder, bids: &[u16]| {
+        for bid in bids {
+            options.push(&MobilityOption::BindingIdentifier(BidOption::refresh(Bid(*bid))));
+        }
+        options.finish()
+    };
+    let options = named(OptionsBuilder::for_refresh_request(), &[2]);
+    let request = Message::BindingRefreshRequest(BindingRefreshRequest { options });
+    lab.agent.send_tunnelled(request).await;
+    let agent = lab.agent.clone();
+    until("a refresh", || agent.state().seen.len() == 2).await;
+    assert_eq!(agent.state().seen[1].bids.iter().map(|it| it.bid.0).collect::<Vec<_>>(), [2]);
+    // One binding, one that does not exist, and the rest.
+    for (sequence, bids) in [(1, vec![2]), (2, vec![9]), (3, vec![])] {
+        let options = named(BindingRevocation::builder(), &bids);
+        let trigger = RevocationTrigger::ADMINISTRATIVE;
+        let flags = RevocationFlags(0);
+        let indication = BindingRevocationIndication { trigger, sequence, flags, options };
+        let message = Message::BindingRevocation(BindingRevocation::Indication(indication));
+        lab.agent.send(message).await;
+        let count = usize::from(sequence);
+        until("an answer", || agent.state().revoked.len() == count).await;
+    }
+    assert_eq!(
+        agent.state().revoked.iter().map(|status| status.0).collect::<Vec<_>>(),
+        [0, 128, 0]
+    );
+    assert!(node.status().await.unwrap().registered().is_empty());
+    node.stop().await.unwrap();
 }

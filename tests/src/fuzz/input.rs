@@ -127,10 +127,11 @@ pub(super) fn check_composed(packet: &[u8]) {
     }
 }
 
-/// Checks a packet that is passed on: only the IPv6 header was looked at.
+/// Checks a packet, IPv6 or IPv4, that is passed on: only its header was looked at.
 pub(super) fn check_passed_on(packet: &[u8]) {
     assert!(has_its_length(packet));
-    assert!(packet[7] > 0, "nothing is sent that the next hop must drop");
+    let hops = if packet[0] >> 4 == 4 { packet[8] } else { packet[7] };
+    assert!(hops > 0, "nothing is sent that the next hop must drop");
 }
 
 /// The length of the packet, IPv6 or IPv4, is that which its header says.

@@ -12,7 +12,8 @@ use homeport_mobile as mobile;
 use homeport_signalling::{Arrival, Concluded, ErrorBudget, Judged, Received, UdpOuter, receive};
 use homeport_wire::{
     Bid, BidOption, BidPriority, BindingUpdate, BuFlags, CareOfTestInit, HomeTestInit, Lifetime,
-    Message, MobilityOption, Options, Sequence, mobility_packet, protocol, walk,
+    Message, MobilityOption, Options, PseudoHeader, Sequence, checksum, mobility_packet, protocol,
+    walk,
 };
 
 use super::input::{Input, check_composed, check_passed_on, has_its_length};
@@ -149,17 +150,22 @@ fn check_action(action: &forwarding::Action, has_ended: bool) {
     match action {
         forwarding::Action::SendIpv6(packet) => {
             check_passed_on(packet);
-            let tunnelled = walk(packet).is_ok_and(|walk| {
+            let tunnel = walk(packet).ok().filter(|walk| {
                 walk.header.source == AGENT
                     && matches!(walk.upper, protocol::IPV4 | protocol::IPV6)
                     && matches!(walk.header.destination, COA1 | COA2)
             });
-            assert!(!(tunnelled && has_ended), "a binding that has ended carries nothing");
+            if let Some(tunnel) = tunnel {
+                assert!(!has_ended, "a binding that has ended carries nothing");
+                if tunnel.upper == protocol::IPV6 {
+                    check_passed_on(tunnel.payload);
+                }
+            }
         }
         forwarding::Action::DeliverOnLink(packet) => check_passed_on(packet),
         forwarding::Action::Punt(punt) => assert!(has_its_length(&punt.packet)),
         forwarding::Action::SendUdp { payload, .. } => {
-            assert!(has_its_length(payload));
+            check_passed_on(payload);
             assert!(!has_ended, "a binding that has ended carries nothing");
         }
         forwarding::Action::Drop(reason) => assert!(!reason.name().is_empty()),
@@ -296,12 +302,32 @@ fn register(
         (correspondent::keys::BindingKey::to_register(home_token, care_of_token), care_of)
     };
     let message = message.with_authenticator(&key.authenticator(covered, PEER, &octets));
-    let packet = mobility_packet(care_of, PEER, Some(home), None, &message.emit(home, PEER));
+    let mut header = message.emit(home, PEER);
+    let (place, turned) = (input.u8(), input.u8());
+    let is_forged = turned != 0 && forge(&mut header, place, turned, home);
+    let packet = mobility_packet(care_of, PEER, Some(home), None, &header);
+    let before: Vec<_> = node.homes().map(|(_, home)| home.bindings.clone()).collect();
     let arrival = correspondent::Arrival::new(&packet);
     let outputs = node.handle(at, correspondent::Input::Packet(arrival));
-    let dropped = outputs.iter().any(|output| matches!(output, correspondent::Output::Dropped(_)));
-    assert!(!dropped, "a good update is not dropped: {outputs:?}");
+    if is_forged {
+        let after: Vec<_> = node.homes().map(|(_, home)| home.bindings.clone()).collect();
+        assert_eq!(before, after, "a forged update changes nothing");
+    } else {
+        let is_drop = |output: &_| matches!(output, correspondent::Output::Dropped(_));
+        assert!(!outputs.iter().any(is_drop), "a good update is not dropped: {outputs:?}");
+    }
     sent(&outputs);
+}
+
+/// Turns bits of one octet and mends the checksum, as an attacker does who has seen the update.
+/// False when it was an octet of the checksum, which is mended then.
+fn forge(header: &mut [u8], place: u8, turned: u8, home: Ipv6Addr) -> bool {
+    let place = usize::from(place) % header.len();
+    header[place] ^= turned;
+    header[4..6].fill(0);
+    let sum = checksum(PseudoHeader::mobility(home, PEER), header);
+    header[4..6].copy_from_slice(&sum.to_be_bytes());
+    !(4..6).contains(&place)
 }
 
 fn test(

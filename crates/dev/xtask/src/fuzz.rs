@@ -101,7 +101,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<Report> {
 fn build(root: &Path) -> anyhow::Result<PathBuf> {
     let folder = root.join(DRIVER);
     let status = Command::new("cargo")
-        .args(["build", "--release", "--locked", "--quiet", "--target", SYSTEM])
+        .args(["build", "--release", "--quiet", "--target", SYSTEM])
         .current_dir(&folder)
         .env("RUSTFLAGS", RUSTFLAGS)
         .env("CARGO_TARGET_DIR", folder.join("target"))
@@ -161,7 +161,8 @@ impl Work {
         Ok((statistics(&text), found))
     }
 
-    /// The fewest inputs, shortest first, that reach all that was reached.
+    /// The fewest inputs that reach all edges that were reached, shortest first. How often an edge
+    /// is taken does not count, else the corpora would have thousands of files.
     fn merge(&self, program: &Path) -> anyhow::Result<()> {
         let merged = self.found.with_file_name("merged");
         if merged.is_dir() {
@@ -170,7 +171,7 @@ impl Work {
         fs::create_dir_all(&merged)?;
         let Output { status, stderr, .. } = self
             .command(program)
-            .arg("-set_cover_merge=1")
+            .args(["-set_cover_merge=1", "-use_counters=0"])
             .args([&merged, &self.found, &self.committed])
             .output()?;
         if !status.success() {

@@ -136,6 +136,10 @@ impl MobileNode {
         if address.bid == Bid::RESERVED || !reachable || !is_usable(address.care_of) {
             return Err(Outcome::Invalid);
         }
+        if address.care_of == CareOf::Home && !matches!(self.mode, Mode::Multiple { .. }) {
+            // Without the option it would end all bindings: there is a command for that.
+            return Err(Outcome::SingleCareOf);
+        }
         let is_full = self.entries.len() >= limits::BINDINGS_MAX;
         match self.entries.get_mut(&address.bid) {
             Some(entry) => {

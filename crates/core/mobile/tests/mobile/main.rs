@@ -13,6 +13,7 @@ mod commands;
 mod discovery;
 mod flow_bindings;
 mod flows;
+mod home;
 mod ipv4;
 mod messages;
 mod properties;

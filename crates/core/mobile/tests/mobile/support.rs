@@ -417,6 +417,7 @@ fn describe(path: Path, update: &BindingUpdate<'_>, header: &[u8]) -> Seen {
             MobilityOption::AlternateCareOf(_) => "alternate care-of",
             MobilityOption::Ipv4CareOf(_) => "ipv4 care-of",
             MobilityOption::MobileNetworkPrefix { .. } => "prefix",
+            MobilityOption::LinkLayerAddress { .. } => "link-layer address",
             MobilityOption::Ipv4HomeAddress { address, .. } => {
                 seen.ipv4_home_address = Some(address);
                 "ipv4 home"

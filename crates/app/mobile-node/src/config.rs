@@ -57,6 +57,8 @@ pub struct Config {
     /// A TUN device for the home address, which also makes IPv6 care-of addresses possible. Needs
     /// privileges.
     pub tun: Option<TunConfig>,
+    /// The home link, when an interface may be on it. With a TUN only.
+    pub home_link: Option<HomeLinkConfig>,
     /// What the node does by itself.
     #[serde(default)]
     pub refresh: RefreshConfig,
@@ -170,6 +172,19 @@ pub struct TunConfig {
     pub mtu: u16,
 }
 
+/// `[home_link]`: the way in and out of the home link.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HomeLinkConfig {
+    /// The interface.
+    pub interface: String,
+    /// The router there.
+    pub gateway: Ipv6Addr,
+    /// Binding identifier of a home binding, to be on the home link and on foreign ones together.
+    /// Absent: the node is at home or away.
+    pub bid: Option<u16>,
+}
+
 /// `[refresh]`: what the node does without a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -263,6 +278,7 @@ impl Config {
             care_of: Vec::new(),
             flows: Vec::new(),
             tun: None,
+            home_link: None,
             refresh: RefreshConfig::default(),
             multiple_care_of: true,
             force_udp: true,
@@ -295,6 +311,7 @@ impl Config {
             let wrong = format!("has {} items", self.care_of.len());
             return Err(fault("care_of", wrong, "at most 64"));
         }
+        self.check_home_link()?;
         self.flows()?;
         Ok(Settings {
             home_address: self.home_address,
@@ -332,7 +349,9 @@ impl Config {
     /// The care-of addresses as the machine takes them.
     #[must_use]
     pub fn addresses(&self) -> Vec<CareOfAddress> {
-        self.care_of.iter().map(CareOfConfig::to_address).collect()
+        let home = self.home_link.as_ref().and_then(|link| link.bid);
+        let home = home.map(|bid| CareOfAddress::new(Bid(bid), CareOf::Home));
+        self.care_of.iter().map(CareOfConfig::to_address).chain(home).collect()
     }
 
     fn check_addresses(&self) -> Result<(), ConfigFault> {
@@ -351,6 +370,22 @@ impl Config {
         if self.home_agent.is_unspecified() && !has_ipv6 {
             let expected = "an address, or an IPv6 care-of address from which to ask";
             return Err(fault("home_agent", "is missing", expected));
+        }
+        Ok(())
+    }
+
+    fn check_home_link(&self) -> Result<(), ConfigFault> {
+        let Some(link) = &self.home_link else {
+            return Ok(());
+        };
+        if self.tun.is_none() {
+            return Err(fault("tun", "is missing, but there is a home link", "a [tun] table"));
+        }
+        if let Some(bid) = link.bid
+            && (bid == 0 || self.care_of.iter().any(|care_of| care_of.bid == bid))
+        {
+            let expected = "1 to 65535, another than those of the care-of addresses";
+            return Err(fault("home_link.bid", format!("is {bid}"), expected));
         }
         Ok(())
     }

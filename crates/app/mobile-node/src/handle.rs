@@ -92,9 +92,11 @@ fn results_words(results: &[BindingResult]) -> String {
 impl MobileNode {
     /// Opens what the configuration names and starts the node. Nothing is registered yet.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let machine = Machine::new(config.settings()?, Sequence(rand::random()))?;
+        let mut settings = config.settings()?;
         let flows = config.flows()?;
         let (ports, received) = Ports::open(&config).await?;
+        settings.link_layer_address = ports.link_layer_address();
+        let machine = Machine::new(settings, Sequence(rand::random()))?;
         let (orders, orders_receiver) = mpsc::channel(ORDERS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
         let addresses = Arc::new(config.addresses());
@@ -172,6 +174,17 @@ impl MobileNode {
     /// Asks for the prefixes of the home link. The answer comes as event.
     pub async fn solicit_prefixes(&self) -> Result<(), Error> {
         self.command(Command::SolicitPrefixes).await.map(drop)
+    }
+
+    /// The node is on its home link with its only interface: ends all bindings from there, and uses
+    /// the home address as any host does until it registers again.
+    pub async fn return_home(&self) -> Result<Vec<BindingResult>, Error> {
+        if self.config.home_link.is_none() {
+            let expected = "a [home_link] table".to_owned();
+            let (key, wrong) = ("home_link".to_owned(), "is missing".to_owned());
+            return Err(ConfigFault { key, wrong, expected }.into());
+        }
+        self.command(Command::ReturnHome).await
     }
 
     /// Ends these bindings, each in its own update; none means all, in a plain update.

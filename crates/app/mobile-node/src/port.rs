@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::config::{CareOfConfig, Config};
 use crate::handle::Error;
-use crate::network::TunNetwork;
+use crate::home_link::HomeLink;
+use crate::network::{AtHome, TunNetwork};
 use crate::raw::RawPort;
 
 /// Octets of the largest packet.
@@ -32,6 +33,8 @@ pub(crate) enum Received {
     Ipv4 { care_of: Ipv4Addr, peer: Ipv4Addr, dscp_ecn: u8, payload: Vec<u8> },
     /// A packet that the kernel routed into the TUN device.
     Tun(Vec<u8>),
+    /// Signalling for the home address on the home link.
+    HomeLink(Vec<u8>),
 }
 
 /// The open ways, each with a task that reads.
@@ -40,6 +43,7 @@ pub(crate) struct Ports {
     namespace: Namespace,
     udp: BTreeMap<Ipv4Addr, UdpPort>,
     tun: Option<TunPort>,
+    home_link: Option<HomeLink>,
     /// The home agent may send data to IPv4 care-of addresses without UDP.
     bare: bool,
     received: mpsc::Sender<Received>,
@@ -68,7 +72,8 @@ impl Ports {
         let netns = config.tun.as_ref().and_then(|tun| tun.netns.as_deref());
         let namespace = netns.map_or(Namespace::Current, Namespace::from);
         let bare = !config.force_udp;
-        let mut ports = Self { namespace, udp: BTreeMap::new(), tun: None, bare, received };
+        let udp = BTreeMap::new();
+        let mut ports = Self { namespace, udp, tun: None, home_link: None, bare, received };
         if let Some(tun) = &config.tun {
             ports.open_tun(config, tun).await?;
         }
@@ -85,7 +90,12 @@ impl Ports {
     ) -> Result<(), Error> {
         let device = Arc::new(Tun::open(&self.namespace, &tun.name, tun.mtu)?);
         let (home, behind) = (config.home_address, &config.mobile_network_prefixes);
-        let network = TunNetwork::set_up(&self.namespace, &tun.name, home, behind).await?;
+        let mut network = TunNetwork::set_up(&self.namespace, &tun.name, home, behind).await?;
+        if let Some(link) = &config.home_link {
+            network.set_up_home_link(link).await?;
+            let received = self.received.clone();
+            self.home_link = Some(HomeLink::open(&self.namespace, link, home, received)?);
+        }
         let reader = Task::spawn("tun", read_tun(Arc::clone(&device), self.received.clone()));
         self.tun = Some(TunPort { tun: device, network, _reader: reader });
         Ok(())
@@ -159,6 +169,23 @@ impl Ports {
         let raw = self.udp.get(&from).and_then(|port| port.raw.as_ref());
         let raw = raw.ok_or(SendError::NoPort)?;
         raw.send(protocol, to, payload).await.map_err(SendError::Ipv4)
+    }
+
+    /// The link-layer address on the home link.
+    pub(crate) fn link_layer_address(&self) -> Option<Vec<u8>> {
+        self.home_link.as_ref().map(|link| link.address().to_vec())
+    }
+
+    /// What the kernel does with the home address on the home link from now on. When it begins to
+    /// answer for it, the neighbours are told.
+    pub(crate) async fn set_at_home(&mut self, at_home: AtHome) -> Result<(), Error> {
+        if let Some(port) = &mut self.tun {
+            port.network.set_at_home(at_home).await?;
+        }
+        if let Some(link) = &mut self.home_link {
+            link.announce(at_home != AtHome::Away);
+        }
+        Ok(())
     }
 
     /// The kernel has this IPv4 home address from now on, or none.

@@ -28,7 +28,7 @@ impl RawPort {
         care_of: Ipv4Addr,
         received: &mpsc::Sender<Received>,
     ) -> Result<Self, Error> {
-        let open = |protocol| bind_raw(namespace, care_of, protocol).map(Arc::new);
+        let open = |protocol| bind_raw(namespace, care_of.into(), protocol).map(Arc::new);
         let (ipv6, ipv4) = (open(protocol::IPV6)?, open(protocol::IPV4)?);
         let reader = |socket: &Arc<UdpSocket>| {
             Task::spawn("bare ipv4", read(care_of, Arc::clone(socket), received.clone()))

@@ -70,7 +70,7 @@ pub use event::{
     DropReason, Event, HomePrefix, LossReason, Outcome, Output, Path, RequestId, Transmit,
 };
 pub use flow::Flow;
-pub use node::{BindingView, Input, MobileNode, Mode, SettingsError};
+pub use node::{BindingView, Input, MobileNode, Mode, RegisteredView, SettingsError};
 pub use receive::Arrival;
 pub use settings::{
     CareOf, CareOfAddress, MnHaAssociation, MobileRouter, NetworkPrefix, Refresh, Settings,

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr, SocketAddrV4},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -33,16 +33,13 @@ fn bound(address: SocketAddrV4) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// Opens an IPv4 socket for all packets of this protocol to `address`: what is received begins with
-/// the IPv4 header, what is sent gets one from the kernel, and ports mean nothing. For tunnels that
-/// are no device. Needs privileges and a tokio runtime.
+/// Opens a socket for all packets of this protocol to `address`: what is received over IPv4 begins
+/// with the IPv4 header, what is sent gets a header from the kernel, and ports mean nothing. For
+/// tunnels that are no device, and so that the kernel does not complain about a protocol that it
+/// does not know. Needs privileges and a tokio runtime.
 ///
 /// The kernel and the runtime treat it as they do a UDP socket, so its type is that.
-pub fn bind_raw(
-    namespace: &Namespace,
-    address: Ipv4Addr,
-    protocol: u8,
-) -> Result<UdpSocket, Error> {
+pub fn bind_raw(namespace: &Namespace, address: IpAddr, protocol: u8) -> Result<UdpSocket, Error> {
     let object = || format!("socket of protocol {protocol} at {address} in {namespace}");
     let socket = namespace
         .run(|| raw(address, protocol))?
@@ -50,11 +47,12 @@ pub fn bind_raw(
     UdpSocket::from_std(socket).map_err(|source| Error::new("watch", object(), source))
 }
 
-fn raw(address: Ipv4Addr, protocol: u8) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
+fn raw(address: IpAddr, protocol: u8) -> io::Result<std::net::UdpSocket> {
+    let domain = Domain::for_address(SocketAddr::new(address, 0));
+    let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(BUFFER_OCTETS)?;
     socket.set_send_buffer_size(BUFFER_OCTETS)?;
-    socket.bind(&SocketAddrV4::new(address, 0).into())?;
+    socket.bind(&SocketAddr::new(address, 0).into())?;
     Ok(socket.into())
 }

@@ -32,14 +32,14 @@ const HOME_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 77);
 const CORRESPONDENT_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const BEHIND: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x100, 1, 0, 0, 0, 7);
 
-struct Lab {
-    agent: PlainAgent,
-    node: TemporaryNamespace,
-    net: TemporaryNamespace,
+pub struct Lab {
+    pub agent: PlainAgent,
+    pub node: TemporaryNamespace,
+    pub net: TemporaryNamespace,
     lan: TemporaryNamespace,
 }
 
-async fn lab() -> Lab {
+pub async fn lab() -> Lab {
     let [node, net, lan] =
         ["mn", "net", "lan"].map(|label| TemporaryNamespace::create(label).unwrap());
     for family in ["ipv4.ip_forward", "ipv6.conf.all.forwarding"] {
@@ -80,7 +80,7 @@ async fn lab() -> Lab {
     Lab { agent, node, net, lan }
 }
 
-fn config(lab: &Lab) -> Config {
+pub fn config(lab: &Lab) -> Config {
     let mut config = Config::new(HOME, HOME_AGENT);
     let netns = Some(lab.node.name().to_owned());
     config.tun = Some(TunConfig { name: "mn0".to_owned(), netns, mtu: 1460 });
@@ -97,7 +97,7 @@ fn care_of(bid: u16, letter: char, host: &str) -> CareOfConfig {
     care_of
 }
 
-async fn ping(namespace: &Namespace, from: &str, to: &str) -> Output {
+pub async fn ping(namespace: &Namespace, from: &str, to: &str) -> Output {
     let (namespace, mut command) = (namespace.clone(), Command::new("ping"));
     command.args(["-c", "3", "-i", "0.2", "-W", "2", "-I", from, to]);
     let run = move || namespace.run(|| command.output().unwrap()).unwrap();

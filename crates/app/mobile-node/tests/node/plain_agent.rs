@@ -228,10 +228,14 @@ impl PlainAgent {
         let agent = walked.header.destination;
         state.seen.push(seen(agent, &update));
         state.agent = agent;
-        state.to = (!update.lifetime.is_deregistration()).then_some(match from {
-            To::Udp(address, _) if state.bare => To::Ipv4(address),
-            other => other,
-        });
+        if update.lifetime.is_deregistration() {
+            state.to = None;
+        } else if from != To::Ipv6(HOME) {
+            state.to = Some(match from {
+                To::Udp(address, _) if state.bare => To::Ipv4(address),
+                other => other,
+            });
+        }
         let mh = acknowledgement(&state, &update).emit(agent, HOME);
         Some(match from {
             To::Ipv6(care_of) if care_of != HOME => {

@@ -296,8 +296,8 @@ impl Actor {
         }
     }
 
-    /// The node answers neighbours for its home address when it has returned, and with a home binding
-    /// when the home agent has ceased to: status 0, not 5 (RFC 5648 §5.6).
+    /// The node answers neighbours for its home address when it has returned, and with a home
+    /// binding when the home agent has ceased to: status 0, not 5 (RFC 5648 §5.6).
     fn at_home(&self) -> AtHome {
         let mut registered = self.machine.bindings().into_iter().filter_map(|it| it.registered);
         let beside = |it: &RegisteredView| {

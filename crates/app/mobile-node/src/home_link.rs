@@ -30,6 +30,8 @@ const ADVERTISEMENT_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct HomeLink {
     ethernet: Arc<Ethernet>,
     home_address: Ipv6Addr,
+    /// Said with the address: a mobile router is one at home too (RFC 3963 §6.2).
+    flags: NeighbourFlags,
     announcer: Option<Task>,
     /// Nobody reads it. Without it the kernel would tell the home agent that it does not know the
     /// Mobility Header.
@@ -42,13 +44,25 @@ impl HomeLink {
         namespace: &Namespace,
         config: &HomeLinkConfig,
         home_address: Ipv6Addr,
+        is_router: bool,
         received: mpsc::Sender<Received>,
     ) -> Result<Self, Error> {
         let ethernet = Arc::new(Ethernet::open(namespace, &config.interface)?);
         let read = read(Arc::clone(&ethernet), home_address, received);
         let reader = Task::spawn("home link", read);
         let mobility = bind_raw(namespace, home_address.into(), protocol::MOBILITY)?;
-        Ok(Self { ethernet, home_address, announcer: None, _mobility: mobility, _reader: reader })
+        let flags = match is_router {
+            true => NeighbourFlags::OVERRIDE.with(NeighbourFlags::ROUTER),
+            false => NeighbourFlags::OVERRIDE,
+        };
+        Ok(Self {
+            ethernet,
+            home_address,
+            flags,
+            announcer: None,
+            _mobility: mobility,
+            _reader: reader,
+        })
     }
 
     /// The interface's link-layer address.
@@ -60,15 +74,15 @@ impl HomeLink {
     pub(crate) fn announce(&mut self, here: bool) {
         let announce = || {
             let ethernet = Arc::clone(&self.ethernet);
-            Task::spawn("home link announcer", announce(ethernet, self.home_address))
+            Task::spawn("home link announcer", announce(ethernet, self.home_address, self.flags))
         };
         self.announcer = here.then(announce);
     }
 }
 
-async fn announce(ethernet: Arc<Ethernet>, home_address: Ipv6Addr) {
+async fn announce(ethernet: Arc<Ethernet>, home_address: Ipv6Addr, flags: NeighbourFlags) {
     let message = Icmpv6::NeighbourAdvertisement(NeighbourAdvertisement {
-        flags: NeighbourFlags::OVERRIDE,
+        flags,
         target: home_address,
         options: NeighbourOptions::of(&[NeighbourOption::TargetLinkLayer(&ethernet.address())]),
     });

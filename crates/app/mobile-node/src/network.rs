@@ -110,8 +110,8 @@ impl TunNetwork {
         })
     }
 
-    /// Makes the host carry the node's own packets from the home address to the home link: those that
-    /// come out of the device.
+    /// Makes the host carry the node's own packets from the home address to the home link: those
+    /// that come out of the device.
     pub(crate) async fn set_up_home_link(&mut self, link: &HomeLinkConfig) -> Result<(), Error> {
         let (gateway, interface) = (IpAddr::V6(link.gateway), link.interface.as_str());
         if !is_link_local(gateway) {

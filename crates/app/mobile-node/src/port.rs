@@ -94,7 +94,8 @@ impl Ports {
         if let Some(link) = &config.home_link {
             network.set_up_home_link(link).await?;
             let received = self.received.clone();
-            self.home_link = Some(HomeLink::open(&self.namespace, link, home, received)?);
+            self.home_link =
+                Some(HomeLink::open(&self.namespace, link, home, config.mobile_router, received)?);
         }
         let reader = Task::spawn("tun", read_tun(Arc::clone(&device), self.received.clone()));
         self.tun = Some(TunPort { tun: device, network, _reader: reader });

@@ -14,8 +14,8 @@ use crate::node::MobileNode;
 use crate::settings::Settings;
 use crate::time::Millis;
 
-/// Host part of the home agents' anycast address under a prefix of 64 bits (RFC 2526 §2): identifier
-/// 126, all other bits one but the universal/local bit.
+/// Host part of the home agents' anycast address under a prefix of 64 bits (RFC 2526 §2):
+/// identifier 126, all other bits one but the universal/local bit.
 const ANYCAST_EUI64: u128 = 0xfdff_ffff_ffff_fffe;
 /// Under a prefix of another length all other bits are one.
 const ANYCAST: u128 = !1;

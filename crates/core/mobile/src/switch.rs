@@ -103,8 +103,8 @@ impl MobileNode {
         matches!(phase, Some(Phase::Leaving | Phase::Discovering))
     }
 
-    /// Times that an update is sent before the node gives up: a home agent that may be no home agent
-    /// gets fewer.
+    /// Times that an update is sent before the node gives up: a home agent that may be none gets
+    /// fewer.
     pub(crate) fn attempts_max(&self) -> u8 {
         let trying = self.switching.as_ref().is_some_and(|it| it.phase == Phase::Trying);
         let most = if trying { limits::TRIAL_ATTEMPTS_MAX } else { u8::MAX };

@@ -127,7 +127,7 @@ async fn a_mobile_network_is_reached_both_ways_while_the_home_agent_serves_it() 
     let down = ping(&lab.net.namespace(), &correspondent, &behind).await;
     assert!(down.status.success(), "{down:?}");
 
-    // The same home agent, but not serving routers any more: the host goes on, its network does not.
+    // The same home agent, but it serves no routers any more: only the host goes on.
     lab.agent.state().flags = BaFlags::default();
     node.refresh(false).await.unwrap();
     let up = ping(&lab.lan.namespace(), &behind, &correspondent).await;

@@ -49,7 +49,10 @@ fn answer(lab: &mut Lab, seen: &Seen, status: Status) {
 fn until_it_leaves(lab: &mut Lab, agent: Ipv6Addr) -> Vec<Transmit> {
     for _ in 0..100 {
         let packets = lab.packets();
-        let other = |it: &Transmit| !matches!(it, Transmit::Ipv6 { packet, .. } if walk(packet).unwrap().header.destination == agent);
+        let other = |it: &Transmit| match it {
+            Transmit::Ipv6 { packet, .. } => walk(packet).unwrap().header.destination != agent,
+            Transmit::Udp { .. } | Transmit::Ipv4 { .. } => true,
+        };
         if packets.iter().any(other) {
             return packets;
         }

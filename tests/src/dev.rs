@@ -279,14 +279,14 @@ impl DevCluster {
 
 impl Drop for DevCluster {
     fn drop(&mut self) {
-        // In order, so that it takes its namespaces with it.
-        if self.ends_in_order() {
-            return;
-        }
-        // Its children end when it does: their standard input closes.
-        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+        // In order, so that it takes its namespaces with it; else its children end because their
+        // standard input closes.
+        if !self.ends_in_order()
+            && let Err(error) = self.child.kill().and_then(|()| self.child.wait())
+        {
             eprintln!("homeport dev: {error}");
         }
+        // There are some when somebody else has killed it.
         crate::netns::remove_namespaces_of(self.child.id());
     }
 }

@@ -26,6 +26,7 @@ pub mod dev;
 pub mod failover;
 pub mod feed;
 pub mod formats;
+pub mod fuzz;
 pub mod golden;
 pub mod netns;
 pub mod ops;

@@ -11,7 +11,7 @@ use super::signal;
 use crate::eventually;
 
 /// What tshark prints of each frame.
-const FIELDS: [&str; 26] = [
+const FIELDS: [&str; 28] = [
     "frame.number",
     "ip.src",
     "ip.dst",
@@ -29,11 +29,13 @@ const FIELDS: [&str; 26] = [
     "mip6.bu.lifetime",
     "mip6.bu.a_flag",
     "mip6.bu.h_flag",
+    "mip6.bu.f_flag",
     "mip6.ba.status",
     "mip6.ba.seqnr",
     "mip6.be.status",
     "mip6.bi.bid",
     "mip6.bi.status",
+    "mip6.natd.f_flag",
     "mip6.auth.mobility_spi",
     "_ws.malformed",
     "_ws.expert.severity",

@@ -47,12 +47,14 @@ pub(super) async fn tell_ipv4(lab: &mut Lab) -> Result<()> {
                 && frame.has("ip.src", &[care_of])
                 && frame.has("ip.dst", &[AGENT_IPV4])
                 && frame.has("udp.dstport", &[port.as_str()])
+                && frame.has("mip6.bu.f_flag", &["1"])
                 && frame.goes(&[HOME], &[AGENT])
         })?;
         expect(&frames, &format!("a Binding Acknowledgement in UDP to {care_of}"), |frame| {
             frame.is_acknowledgement("0")
                 && frame.has("ip.src", &[AGENT_IPV4])
                 && frame.has("ip.dst", &[care_of])
+                && frame.has("mip6.natd.f_flag", &["1"])
                 && frame.goes(&[AGENT], &[HOME])
         })?;
         expect(&frames, &format!("an echo request in UDP to {care_of}"), |frame| {

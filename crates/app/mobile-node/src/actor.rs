@@ -7,15 +7,15 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use homeport_mobile::{
     Arrival, CareOf, Command, DropReason, Event, Input, Millis, MobileNode as Machine, Now,
-    NtpTime, Outcome, Output, Path, RequestId, Transmit,
+    NtpTime, Outcome, Output, Path, RegisteredView, RequestId, Transmit,
 };
 use homeport_runtime::clock::{Monotonic, unix_ms};
-use homeport_wire::{Bid, Ipv6Header};
+use homeport_wire::{Bid, Ipv6Header, Status as BindingStatus};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -23,6 +23,7 @@ use crate::config::{CareOfConfig, Config};
 use crate::echo::{Answer, Echoes, NotSent, reply_to};
 use crate::handle::Error;
 use crate::journal::{Journal, UpdateRecord};
+use crate::network::AtHome;
 use crate::port::{Ports, Received};
 use crate::report::{NodeEvent, Stamped, Status};
 
@@ -71,6 +72,11 @@ pub(crate) struct Actor {
     echoes: Echoes,
     journal: Journal,
     events: broadcast::Sender<Stamped>,
+    /// The IPv4 home address that the host has.
+    ipv4_home: Option<Ipv4Addr>,
+    /// All bindings have ended because the node is at home.
+    returned_home: bool,
+    host_at_home: AtHome,
     drops: BTreeMap<&'static str, u64>,
     ticks: Option<(tokio::time::Interval, bool)>,
 }
@@ -101,6 +107,9 @@ impl Actor {
             echoes: Echoes::new(rand::random()),
             journal,
             events,
+            ipv4_home: None,
+            returned_home: false,
+            host_at_home: AtHome::Away,
             drops: BTreeMap::new(),
             ticks: None,
             config,
@@ -214,6 +223,13 @@ impl Actor {
                 let arrival = Arrival::Udp { care_of, peer, payload: &payload };
                 self.input(Input::Packet(arrival)).await;
             }
+            Received::Ipv4 { care_of, peer, dscp_ecn, payload } => {
+                let arrival = Arrival::Ipv4 { care_of, peer, dscp_ecn, payload: &payload };
+                self.input(Input::Packet(arrival)).await;
+            }
+            Received::HomeLink(packet) => {
+                self.input(Input::Packet(Arrival::Ipv6(&packet))).await;
+            }
             Received::Tun(packet) => {
                 if self.is_for_care_of(&packet) {
                     self.input(Input::Packet(Arrival::Ipv6(&packet))).await;
@@ -259,6 +275,39 @@ impl Actor {
                 Output::Dropped(reason) => self.dropped(reason),
             }
         }
+        self.follow().await;
+    }
+
+    /// Makes the host have what the machine has.
+    async fn follow(&mut self) {
+        let at_home = self.at_home();
+        if at_home != self.host_at_home {
+            self.host_at_home = at_home;
+            if let Err(error) = self.ports.set_at_home(at_home).await {
+                self.tell(NodeEvent::NotSent { error: error.to_string() });
+            }
+        }
+        let ipv4_home = self.machine.ipv4_home_address();
+        if ipv4_home != self.ipv4_home {
+            self.ipv4_home = ipv4_home;
+            if let Err(error) = self.ports.set_ipv4_home(ipv4_home).await {
+                self.tell(NodeEvent::NotSent { error: error.to_string() });
+            }
+        }
+    }
+
+    /// The node answers neighbours for its home address when it has returned, and with a home
+    /// binding when the home agent has ceased to: status 0, not 5 (RFC 5648 §5.6).
+    fn at_home(&self) -> AtHome {
+        let mut registered = self.machine.bindings().into_iter().filter_map(|it| it.registered);
+        let beside = |it: &RegisteredView| {
+            it.care_of == CareOf::Home && it.status == BindingStatus::ACCEPTED
+        };
+        match self.returned_home {
+            true => AtHome::Only,
+            false if registered.any(|it| beside(&it)) => AtHome::Beside,
+            false => AtHome::Away,
+        }
     }
 
     async fn transmit(&mut self, transmit: Transmit) {
@@ -268,6 +317,9 @@ impl Actor {
                 Some(to) => self.ports.send_udp(from, to, &payload).await,
                 None => Err(crate::port::SendError::NoPort),
             },
+            Transmit::Ipv4 { from, to, protocol, payload } => {
+                self.ports.send_bare(from, to, protocol, &payload).await
+            }
         };
         if let Err(error) = sent {
             self.tell(NodeEvent::NotSent { error: error.to_string() });
@@ -310,6 +362,11 @@ impl Actor {
                 Some(Waiting::Move(done)) => drop(done.send(Ok(results.clone()))),
                 None => {}
             }
+        }
+        match event {
+            Event::ReturnedHome => self.returned_home = true,
+            Event::Registered { .. } => self.returned_home = false,
+            _ => {}
         }
         let left = matches!(event, Event::Moved { .. } | Event::Deregistered { .. });
         self.tell(NodeEvent::Protocol(event));

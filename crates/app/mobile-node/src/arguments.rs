@@ -70,6 +70,13 @@ pub(crate) enum Subcommands {
         #[arg(long = "bid", value_name = "BID")]
         bids: Vec<u16>,
     },
+    /// Be on the home link with the only interface: end all bindings of an earlier run from there,
+    /// and use the home address there until a signal comes.
+    Home {
+        /// What all commands take.
+        #[command(flatten)]
+        common: Common,
+    },
     /// Register, ping an address from the home address, and leave the bindings to the home agent.
     Ping {
         /// What all commands take.

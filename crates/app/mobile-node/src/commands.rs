@@ -67,6 +67,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
             once(&common, &[destination], &echo, true).await
         }
         Subcommands::Deregister { common, bids } => deregister(&common, &bids).await,
+        Subcommands::Home { common } => be_home(&common).await,
         Subcommands::Check { common } => {
             let config = read(&common)?;
             print_line(&format!("{config:#?}"))?;
@@ -211,6 +212,20 @@ async fn deregister(common: &Common, bids: &[u16]) -> Result<u8> {
     let results =
         if common.bulk { node.deregister_bulk(bids).await? } else { node.deregister(bids).await? };
     print_results(common, "deregister", &results)?;
+    node.stop().await?;
+    Ok(0)
+}
+
+/// `home`: until a signal comes.
+async fn be_home(common: &Common) -> Result<u8> {
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let node = MobileNode::start(read(common)?).await?;
+    let results = tokio::select! {
+        results = node.return_home() => results?,
+        () = shutdown.begun() => Vec::new(),
+    };
+    print_results(common, "home", &results)?;
+    shutdown.begun().await;
     node.stop().await?;
     Ok(0)
 }

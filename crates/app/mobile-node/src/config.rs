@@ -1,14 +1,19 @@
 //! What a node is told in its configuration file, and what is wrong with that.
 
+mod flow;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use homeport_mobile::{
-    CareOf, CareOfAddress, MnHaAssociation, MobileRouter, NetworkPrefix, Refresh, Settings, limits,
+    CareOf, CareOfAddress, Flow, MnHaAssociation, MobileRouter, NetworkPrefix, Refresh, Settings,
+    limits,
 };
 use homeport_wire::{Bid, BidPriority, Lifetime, MOBILITY_UDP_PORT, is_unicast_routable_v6};
 use ipnet::Ipv6Net;
 use serde::Deserialize;
+
+pub use flow::{FlowConfig, IpOrNet, Ports};
 
 /// Octets of an RFC 4285 key.
 const KEY_OCTETS: usize = 16;
@@ -23,8 +28,16 @@ const LIFETIME_SECS_MAX: u32 = 262_140;
 pub struct Config {
     /// The home address.
     pub home_address: Ipv6Addr,
-    /// The home agent's address.
+    /// The home agent's address. Absent: the node asks the home link, which needs an IPv6 care-of
+    /// address.
+    #[serde(default = "default_home_agent")]
     pub home_agent: Ipv6Addr,
+    /// Length of the home prefix: where home agents are asked.
+    #[serde(default = "default_home_prefix_len")]
+    pub home_prefix_len: u8,
+    /// IPv4 addresses of home agents that this one may send the node to.
+    #[serde(default)]
+    pub other_home_agents: Vec<OtherHomeAgent>,
     /// The home agent's IPv4 address: needed for IPv4 care-of addresses.
     pub home_agent_v4: Option<Ipv4Addr>,
     /// Its UDP port.
@@ -38,9 +51,14 @@ pub struct Config {
     /// The care-of addresses.
     #[serde(default)]
     pub care_of: Vec<CareOfConfig>,
+    /// Flow bindings.
+    #[serde(default, rename = "flow")]
+    pub flows: Vec<FlowConfig>,
     /// A TUN device for the home address, which also makes IPv6 care-of addresses possible. Needs
     /// privileges.
     pub tun: Option<TunConfig>,
+    /// The home link, when an interface may be on it. With a TUN only.
+    pub home_link: Option<HomeLinkConfig>,
     /// What the node does by itself.
     #[serde(default)]
     pub refresh: RefreshConfig,
@@ -81,6 +99,19 @@ pub struct Config {
     /// Binding Updates that the journal keeps, oldest dropped first.
     #[serde(default = "default_journal_updates")]
     pub journal_updates_max: usize,
+}
+
+/// `[[other_home_agents]]`: how another home agent is reached over IPv4.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherHomeAgent {
+    /// Its address.
+    pub address: Ipv6Addr,
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its UDP port.
+    #[serde(default = "default_port")]
+    pub port: u16,
 }
 
 /// `[authentication]`: the security association of RFC 4285.
@@ -141,6 +172,19 @@ pub struct TunConfig {
     pub mtu: u16,
 }
 
+/// `[home_link]`: the way in and out of the home link.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HomeLinkConfig {
+    /// The interface.
+    pub interface: String,
+    /// The router there.
+    pub gateway: Ipv6Addr,
+    /// Binding identifier of a home binding, to be on the home link and on foreign ones together.
+    /// Absent: the node is at home or away.
+    pub bid: Option<u16>,
+}
+
 /// `[refresh]`: what the node does without a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -159,6 +203,14 @@ impl Default for RefreshConfig {
     fn default() -> Self {
         Self { automatic: true, bulk: true, short: false, every_ms: None }
     }
+}
+
+const fn default_home_agent() -> Ipv6Addr {
+    Ipv6Addr::UNSPECIFIED
+}
+
+const fn default_home_prefix_len() -> u8 {
+    64
 }
 
 const fn default_port() -> u16 {
@@ -217,12 +269,16 @@ impl Config {
         Self {
             home_address,
             home_agent,
+            home_prefix_len: default_home_prefix_len(),
+            other_home_agents: Vec::new(),
             home_agent_v4: None,
             home_agent_port: default_port(),
             lifetime_secs: default_lifetime_secs(),
             authentication: None,
             care_of: Vec::new(),
+            flows: Vec::new(),
             tun: None,
+            home_link: None,
             refresh: RefreshConfig::default(),
             multiple_care_of: true,
             force_udp: true,
@@ -255,9 +311,17 @@ impl Config {
             let wrong = format!("has {} items", self.care_of.len());
             return Err(fault("care_of", wrong, "at most 64"));
         }
+        self.check_home_link()?;
+        self.flows()?;
         Ok(Settings {
             home_address: self.home_address,
             home_agent: self.home_agent,
+            home_prefix_len: self.home_prefix_len,
+            other_home_agents_v4: self
+                .other_home_agents
+                .iter()
+                .map(|other| (other.address, SocketAddrV4::new(other.v4, other.port)))
+                .collect(),
             home_agent_v4: self.home_agent_v4.map(|ip| SocketAddrV4::new(ip, self.home_agent_port)),
             lifetime: Lifetime::from_secs(self.lifetime_secs),
             authentication: self.authentication.as_ref().map(association).transpose()?,
@@ -277,22 +341,51 @@ impl Config {
         })
     }
 
+    /// The flow bindings as the machine takes them.
+    pub fn flows(&self) -> Result<Vec<Flow>, ConfigFault> {
+        flow::flows(&self.flows)
+    }
+
     /// The care-of addresses as the machine takes them.
     #[must_use]
     pub fn addresses(&self) -> Vec<CareOfAddress> {
-        self.care_of.iter().map(CareOfConfig::to_address).collect()
+        let home = self.home_link.as_ref().and_then(|link| link.bid);
+        let home = home.map(|bid| CareOfAddress::new(Bid(bid), CareOf::Home));
+        self.care_of.iter().map(CareOfConfig::to_address).chain(home).collect()
     }
 
     fn check_addresses(&self) -> Result<(), ConfigFault> {
         for (key, address) in [("home_address", self.home_address), ("home_agent", self.home_agent)]
         {
-            if !is_unicast_routable_v6(address) {
+            let to_be_found = key == "home_agent" && address.is_unspecified();
+            if !to_be_found && !is_unicast_routable_v6(address) {
                 let wrong = format!("is {address}");
                 return Err(fault(key, wrong, "a unicast IPv6 address that can be routed"));
             }
         }
         if self.home_address == self.home_agent {
             return Err(fault("home_address", "is the home agent's", "another address"));
+        }
+        let has_ipv6 = self.care_of.iter().any(|care_of| care_of.address.is_ipv6());
+        if self.home_agent.is_unspecified() && !has_ipv6 {
+            let expected = "an address, or an IPv6 care-of address from which to ask";
+            return Err(fault("home_agent", "is missing", expected));
+        }
+        Ok(())
+    }
+
+    fn check_home_link(&self) -> Result<(), ConfigFault> {
+        let Some(link) = &self.home_link else {
+            return Ok(());
+        };
+        if self.tun.is_none() {
+            return Err(fault("tun", "is missing, but there is a home link", "a [tun] table"));
+        }
+        if let Some(bid) = link.bid
+            && (bid == 0 || self.care_of.iter().any(|care_of| care_of.bid == bid))
+        {
+            let expected = "1 to 65535, another than those of the care-of addresses";
+            return Err(fault("home_link.bid", format!("is {bid}"), expected));
         }
         Ok(())
     }
@@ -306,6 +399,7 @@ impl Config {
         };
         let lifetime = u64::from(self.lifetime_secs);
         range("lifetime_secs", lifetime, 4, u64::from(LIFETIME_SECS_MAX))?;
+        range("home_prefix_len", u64::from(self.home_prefix_len), 1, 128)?;
         range("home_agent_port", u64::from(self.home_agent_port), 1, 65535)?;
         range("updates_per_second_max", u64::from(self.updates_per_second_max), 1, 65535)?;
         range("attempts_max", u64::from(self.attempts_max), 1, 255)?;

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeport_mobile::{CareOfAddress, Command, MobileNode as Machine, Outcome, SettingsError};
+use homeport_mobile::{
+    CareOfAddress, Command, Flow, MobileNode as Machine, Outcome, SettingsError,
+};
 use homeport_runtime::Task;
 use homeport_wire::{Bid, Sequence};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -90,8 +92,11 @@ fn results_words(results: &[BindingResult]) -> String {
 impl MobileNode {
     /// Opens what the configuration names and starts the node. Nothing is registered yet.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let machine = Machine::new(config.settings()?, Sequence(rand::random()))?;
+        let mut settings = config.settings()?;
+        let flows = config.flows()?;
         let (ports, received) = Ports::open(&config).await?;
+        settings.link_layer_address = ports.link_layer_address();
+        let machine = Machine::new(settings, Sequence(rand::random()))?;
         let (orders, orders_receiver) = mpsc::channel(ORDERS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
         let addresses = Arc::new(config.addresses());
@@ -99,7 +104,17 @@ impl MobileNode {
         let weak = events.downgrade();
         let actor = Actor::new(config, machine, ports, events);
         let actor = Task::spawn("mobile node", actor.run(orders_receiver, received));
-        Ok(Self { orders, events: weak, addresses, config: shared, _actor: Arc::new(actor) })
+        let node =
+            Self { orders, events: weak, addresses, config: shared, _actor: Arc::new(actor) };
+        if !flows.is_empty() {
+            node.set_flows(flows).await?;
+        }
+        Ok(node)
+    }
+
+    /// These flow bindings and no others from now on. The home agent's answers come as events.
+    pub async fn set_flows(&self, flows: Vec<Flow>) -> Result<(), Error> {
+        self.command(Command::SetFlows { flows }).await.map(drop)
     }
 
     /// Registers all configured care-of addresses: in one update as far as the rules allow, or each
@@ -149,6 +164,27 @@ impl MobileNode {
         let (done, results) = oneshot::channel();
         self.order(Order::Move(care_of, done)).await?;
         judge(self.in_time(results).await??)
+    }
+
+    /// Asks who the home agents of the home link are. The answer comes as event.
+    pub async fn discover_home_agents(&self) -> Result<(), Error> {
+        self.command(Command::DiscoverHomeAgents).await.map(drop)
+    }
+
+    /// Asks for the prefixes of the home link. The answer comes as event.
+    pub async fn solicit_prefixes(&self) -> Result<(), Error> {
+        self.command(Command::SolicitPrefixes).await.map(drop)
+    }
+
+    /// The node is on its home link with its only interface: ends all bindings from there, and uses
+    /// the home address as any host does until it registers again.
+    pub async fn return_home(&self) -> Result<Vec<BindingResult>, Error> {
+        if self.config.home_link.is_none() {
+            let expected = "a [home_link] table".to_owned();
+            let (key, wrong) = ("home_link".to_owned(), "is missing".to_owned());
+            return Err(ConfigFault { key, wrong, expected }.into());
+        }
+        self.command(Command::ReturnHome).await
     }
 
     /// Ends these bindings, each in its own update; none means all, in a plain update.

@@ -22,8 +22,8 @@
 //! # }
 //! ```
 //!
-//! What it is not: no router advertisements, no IPsec, no choice of links, no home link. Whoever
-//! uses it says where the node is, and it is always away from home.
+//! What it is not: no router advertisements, no IPsec, no choice of links. Whoever uses it
+//! says where the node is.
 //!
 //! Depends on `homeport-mobile` for the protocol, `homeport-hostnet` for the host and
 //! `homeport-runtime` for tasks and configuration.
@@ -32,16 +32,21 @@ mod actor;
 mod config;
 mod echo;
 mod handle;
+mod home_link;
 mod journal;
 mod network;
 mod port;
+mod raw;
 mod report;
 
 pub use config::{
-    AuthenticationConfig, CareOfConfig, Config, ConfigFault, RefreshConfig, TunConfig,
+    AuthenticationConfig, CareOfConfig, Config, ConfigFault, FlowConfig, HomeLinkConfig, IpOrNet,
+    OtherHomeAgent, Ports, RefreshConfig, TunConfig,
 };
 pub use echo::{PingOutcome, PingResult};
 pub use handle::{BindingResult, Error, Events, MobileNode};
-pub use homeport_mobile::{BindingView, CareOf, Event, LossReason, Mode, Outcome, Path, RequestId};
+pub use homeport_mobile::{
+    BindingView, CareOf, Event, Flow, HomePrefix, LossReason, Mode, Outcome, Path, RequestId,
+};
 pub use journal::{Acknowledgement, UpdateRecord};
 pub use report::{NodeEvent, Stamped, Status};

@@ -8,6 +8,7 @@
 //! rule from home address  -> table 10000:       default dev TUN        (into the tunnel)
 //! rule to mobile network  -> main table                                  (stays behind the node)
 //! rule from mobile net.   -> table 10000                                 (into the tunnel)
+//! rule from home, out of TUN -> table 9999: default via the home link's router (at home)
 //! rule from care-of i     -> table 10000 + i:   default via router i   (out of the tunnel)
 //! route care-of i dev TUN, proxy neighbour care-of i on link i          (into the node)
 //! ```
@@ -16,12 +17,12 @@
 //! packets are plain UDP.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use homeport_hostnet::{Error, Namespace, Network, Route, Rule, write_sysctl};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::config::CareOfConfig;
+use crate::config::{CareOfConfig, HomeLinkConfig};
 
 /// Routing table of the home address. Those of care-of addresses come after it, never used twice:
 /// during a move the old and the new one go by different routers.
@@ -30,6 +31,10 @@ const TABLE: u32 = 10_000;
 const RULE_PRIORITY: u32 = 1_000;
 /// Place of the rules for what stays behind the node: before those.
 const RULE_PRIORITY_BEHIND: u32 = 999;
+/// Place of the rules for the home link: before all.
+const RULE_PRIORITY_HOME: u32 = 998;
+/// Routing table of the home link.
+const HOME_TABLE: u32 = 9_999;
 /// The kernel's main routing table.
 const MAIN_TABLE: u32 = 254;
 
@@ -40,8 +45,25 @@ pub(crate) struct TunNetwork {
     namespace: Namespace,
     tun: String,
     home_rules: Vec<Rule>,
+    ipv4_home: Option<(IpNet, Rule)>,
+    home_address: Ipv6Addr,
+    /// The interface on the home link.
+    home_link: Option<String>,
+    at_home: AtHome,
     last_table: u32,
     care_of: BTreeMap<IpAddr, CareOfNetwork>,
+}
+
+/// What the kernel does with the home address on the home link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum AtHome {
+    /// Nothing: the home agent answers for it.
+    #[default]
+    Away,
+    /// Answers neighbours; the node goes on using foreign links.
+    Beside,
+    /// Answers neighbours, and sends everything there.
+    Only,
 }
 
 #[derive(Debug)]
@@ -79,9 +101,88 @@ impl TunNetwork {
             namespace: namespace.clone(),
             tun: tun.to_owned(),
             home_rules,
+            ipv4_home: None,
+            home_address,
+            home_link: None,
+            at_home: AtHome::Away,
             last_table: TABLE,
             care_of: BTreeMap::new(),
         })
+    }
+
+    /// Makes the host carry the node's own packets from the home address to the home link: those
+    /// that come out of the device.
+    pub(crate) async fn set_up_home_link(&mut self, link: &HomeLinkConfig) -> Result<(), Error> {
+        let (gateway, interface) = (IpAddr::V6(link.gateway), link.interface.as_str());
+        if !is_link_local(gateway) {
+            self.network.replace_route(&Route::to(host(gateway)).device(interface)).await?;
+        }
+        let everywhere = Route::to(IpNet::V6(Ipv6Net::default()));
+        let default = everywhere.via(gateway).device(interface).table(HOME_TABLE);
+        self.network.replace_route(&default).await?;
+        let home = host(IpAddr::V6(self.home_address));
+        let rule = Rule::look_up(HOME_TABLE).from(home).input(&self.tun);
+        let rule = rule.priority(RULE_PRIORITY_HOME);
+        replace_rule(&self.network, &rule).await?;
+        self.home_rules.push(rule);
+        self.home_link = Some(link.interface.clone());
+        Ok(())
+    }
+
+    /// The rule for all packets of the home address while the node is nowhere else.
+    fn only_home_rule(&self) -> Rule {
+        let home = host(IpAddr::V6(self.home_address));
+        Rule::look_up(HOME_TABLE).from(home).priority(RULE_PRIORITY_HOME)
+    }
+
+    /// Gives the home address to the interface on the home link, or takes it back.
+    pub(crate) async fn set_at_home(&mut self, at_home: AtHome) -> Result<(), Error> {
+        let Some(interface) = self.home_link.clone() else {
+            return Ok(());
+        };
+        let (before, home) = (self.at_home, host(IpAddr::V6(self.home_address)));
+        self.at_home = at_home;
+        match (before, at_home) {
+            (AtHome::Away, AtHome::Away) => {}
+            (_, AtHome::Away) => self.network.delete_address(&interface, home).await?,
+            (_, AtHome::Beside | AtHome::Only) => {
+                self.network.add_address(&interface, home).await?;
+            }
+        }
+        match (before, at_home) {
+            (AtHome::Only, AtHome::Away | AtHome::Beside) => {
+                self.network.delete_rule(&self.only_home_rule()).await?;
+            }
+            (_, AtHome::Only) => replace_rule(&self.network, &self.only_home_rule()).await?,
+            (AtHome::Away | AtHome::Beside, AtHome::Away | AtHome::Beside) => {}
+        }
+        Ok(())
+    }
+
+    /// Gives the device the IPv4 home address, or takes it back.
+    pub(crate) async fn set_ipv4_home(&mut self, address: Option<Ipv4Addr>) -> Result<(), Error> {
+        if let Some((before, rule)) = self.ipv4_home.take() {
+            for result in [
+                self.network.delete_rule(&rule).await,
+                self.network.delete_address(&self.tun, before).await,
+            ] {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "the IPv4 home address leaves traces in the host");
+                }
+            }
+        }
+        let Some(address) = address else {
+            return Ok(());
+        };
+        let home = host(IpAddr::V4(address));
+        let rule = Rule::look_up(TABLE).from(home).priority(RULE_PRIORITY);
+        self.network.add_address(&self.tun, home).await?;
+        let everywhere = IpNet::V4(Ipv4Net::default());
+        let default = Route::to(everywhere).device(&self.tun).table(TABLE);
+        self.network.replace_route(&default).await?;
+        replace_rule(&self.network, &rule).await?;
+        self.ipv4_home = Some((home, rule));
+        Ok(())
     }
 
     /// Makes the host carry packets from and to a care-of address.
@@ -157,6 +258,12 @@ impl TunNetwork {
         let addresses: Vec<IpAddr> = self.addresses().collect();
         for address in addresses {
             self.remove_care_of(address).await;
+        }
+        if let Err(error) = self.set_at_home(AtHome::Away).await {
+            tracing::warn!(%error, "the home link keeps traces");
+        }
+        if let Err(error) = self.set_ipv4_home(None).await {
+            tracing::warn!(%error, "the IPv4 home address leaves traces in the host");
         }
         for rule in &self.home_rules {
             if let Err(error) = self.network.delete_rule(rule).await {

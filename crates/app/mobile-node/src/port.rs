@@ -13,22 +13,28 @@ use tokio::sync::mpsc;
 
 use crate::config::{CareOfConfig, Config};
 use crate::handle::Error;
-use crate::network::TunNetwork;
+use crate::home_link::HomeLink;
+use crate::network::{AtHome, TunNetwork};
+use crate::raw::RawPort;
 
 /// Octets of the largest packet.
-const PACKET_OCTETS_MAX: usize = 65_536;
+pub(crate) const PACKET_OCTETS_MAX: usize = 65_536;
 /// Packets that wait for the node. When it is full the readers wait and the kernel drops.
 const RECEIVED_MAX: usize = 256;
 /// Pause after a failed read, so that a broken device does not spin.
-const READ_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// Something that came in.
 #[derive(Debug)]
 pub(crate) enum Received {
     /// A datagram to an IPv4 care-of address.
     Udp { care_of: Ipv4Addr, peer: SocketAddrV4, payload: Vec<u8> },
+    /// What an IPv4 packet of protocol 41 or 4 for an IPv4 care-of address contained.
+    Ipv4 { care_of: Ipv4Addr, peer: Ipv4Addr, dscp_ecn: u8, payload: Vec<u8> },
     /// A packet that the kernel routed into the TUN device.
     Tun(Vec<u8>),
+    /// Signalling for the home address on the home link.
+    HomeLink(Vec<u8>),
 }
 
 /// The open ways, each with a task that reads.
@@ -37,12 +43,17 @@ pub(crate) struct Ports {
     namespace: Namespace,
     udp: BTreeMap<Ipv4Addr, UdpPort>,
     tun: Option<TunPort>,
+    home_link: Option<HomeLink>,
+    /// The home agent may send data to IPv4 care-of addresses without UDP.
+    bare: bool,
     received: mpsc::Sender<Received>,
 }
 
 #[derive(Debug)]
 struct UdpPort {
     socket: Arc<UdpSocket>,
+    /// For data without UDP.
+    raw: Option<RawPort>,
     _reader: Task,
 }
 
@@ -60,7 +71,9 @@ impl Ports {
         let (received, receiver) = mpsc::channel(RECEIVED_MAX);
         let netns = config.tun.as_ref().and_then(|tun| tun.netns.as_deref());
         let namespace = netns.map_or(Namespace::Current, Namespace::from);
-        let mut ports = Self { namespace, udp: BTreeMap::new(), tun: None, received };
+        let bare = !config.force_udp;
+        let udp = BTreeMap::new();
+        let mut ports = Self { namespace, udp, tun: None, home_link: None, bare, received };
         if let Some(tun) = &config.tun {
             ports.open_tun(config, tun).await?;
         }
@@ -77,7 +90,13 @@ impl Ports {
     ) -> Result<(), Error> {
         let device = Arc::new(Tun::open(&self.namespace, &tun.name, tun.mtu)?);
         let (home, behind) = (config.home_address, &config.mobile_network_prefixes);
-        let network = TunNetwork::set_up(&self.namespace, &tun.name, home, behind).await?;
+        let mut network = TunNetwork::set_up(&self.namespace, &tun.name, home, behind).await?;
+        if let Some(link) = &config.home_link {
+            network.set_up_home_link(link).await?;
+            let received = self.received.clone();
+            self.home_link =
+                Some(HomeLink::open(&self.namespace, link, home, config.mobile_router, received)?);
+        }
         let reader = Task::spawn("tun", read_tun(Arc::clone(&device), self.received.clone()));
         self.tun = Some(TunPort { tun: device, network, _reader: reader });
         Ok(())
@@ -97,7 +116,9 @@ impl Ports {
         let local = SocketAddrV4::new(address, care_of.udp_port);
         let socket = Arc::new(bind_udp(&self.namespace, local)?);
         let read = read_udp(address, Arc::clone(&socket), self.received.clone());
-        self.udp.insert(address, UdpPort { socket, _reader: Task::spawn("udp", read) });
+        let open = || RawPort::open(&self.namespace, address, &self.received);
+        let raw = self.bare.then(open).transpose()?;
+        self.udp.insert(address, UdpPort { socket, raw, _reader: Task::spawn("udp", read) });
         Ok(())
     }
 
@@ -138,6 +159,44 @@ impl Ports {
         sent.map(drop).map_err(SendError::Udp)
     }
 
+    /// Sends an inner packet from a care-of address in an IPv4 packet.
+    pub(crate) async fn send_bare(
+        &self,
+        from: Ipv4Addr,
+        to: Ipv4Addr,
+        protocol: u8,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        let raw = self.udp.get(&from).and_then(|port| port.raw.as_ref());
+        let raw = raw.ok_or(SendError::NoPort)?;
+        raw.send(protocol, to, payload).await.map_err(SendError::Ipv4)
+    }
+
+    /// The link-layer address on the home link.
+    pub(crate) fn link_layer_address(&self) -> Option<Vec<u8>> {
+        self.home_link.as_ref().map(|link| link.address().to_vec())
+    }
+
+    /// What the kernel does with the home address on the home link from now on. When it begins to
+    /// answer for it, the neighbours are told.
+    pub(crate) async fn set_at_home(&mut self, at_home: AtHome) -> Result<(), Error> {
+        if let Some(port) = &mut self.tun {
+            port.network.set_at_home(at_home).await?;
+        }
+        if let Some(link) = &mut self.home_link {
+            link.announce(at_home != AtHome::Away);
+        }
+        Ok(())
+    }
+
+    /// The kernel has this IPv4 home address from now on, or none.
+    pub(crate) async fn set_ipv4_home(&mut self, address: Option<Ipv4Addr>) -> Result<(), Error> {
+        if let Some(port) = &mut self.tun {
+            port.network.set_ipv4_home(address).await?;
+        }
+        Ok(())
+    }
+
     /// Gives a packet to the kernel.
     pub(crate) async fn send_tun(&self, packet: &[u8]) -> Result<(), SendError> {
         let port = self.tun.as_ref().ok_or(SendError::NoPort)?;
@@ -162,6 +221,9 @@ pub(crate) enum SendError {
     /// The socket refused.
     #[error("UDP: {0}")]
     Udp(io::Error),
+    /// The raw socket refused.
+    #[error("IPv4: {0}")]
+    Ipv4(io::Error),
     /// The device refused.
     #[error(transparent)]
     Tun(homeport_hostnet::Error),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use homeport_mobile::{BindingView, Event, Mode, Outcome};
+use homeport_mobile::{BindingView, Event, HomePrefix, Mode, Outcome};
 use homeport_wire::Bid;
 use serde_json::{Value, json};
 
@@ -127,12 +127,16 @@ fn protocol_json(event: &Event) -> Value {
         Event::TranslatorFound { bid, refresh_secs } => {
             json!({"event": "translator_found", "bid": bid.0, "refresh_secs": refresh_secs})
         }
+        Event::Flow { fid, status } => {
+            json!({"event": "flow", "fid": fid, "status": status.0, "reason": status.name()})
+        }
         Event::Router { served } => json!({"event": "router", "served": served}),
         Event::NotServedAsRouter => json!({"event": "not_served_as_router"}),
-        Event::HomeAgentSwitch { addresses } => json!({
-            "event": "home_agent_switch",
-            "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        }),
+        Event::HomeAgentSwitch { .. }
+        | Event::HomeAgents { .. }
+        | Event::NoHomeAgent
+        | Event::HomeAgent { .. }
+        | Event::HomePrefixes { .. } => home_link_json(event),
         Event::BindingError { status } => json!({"event": "binding_error", "status": status.0}),
         Event::Completed { request, results } => json!({
             "event": "completed", "request": request.0,
@@ -144,6 +148,36 @@ fn protocol_json(event: &Event) -> Value {
                 .collect::<Vec<_>>(),
         }),
     }
+}
+
+/// Which home agents there are, and what they say about the home link.
+fn home_link_json(event: &Event) -> Value {
+    match event {
+        Event::HomeAgentSwitch { addresses } => json!({
+            "event": "home_agent_switch",
+            "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        }),
+        Event::HomeAgents { addresses, serve_routers } => json!({
+            "event": "home_agents", "serve_routers": serve_routers,
+            "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        }),
+        Event::NoHomeAgent => json!({"event": "no_home_agent"}),
+        Event::HomeAgent { address } => {
+            json!({"event": "home_agent", "address": address.to_string()})
+        }
+        Event::HomePrefixes { prefixes, solicited } => json!({
+            "event": "home_prefixes", "solicited": solicited,
+            "prefixes": prefixes.iter().map(prefix_json).collect::<Vec<_>>(),
+        }),
+        other => json!({"event": format!("{other:?}")}),
+    }
+}
+
+fn prefix_json(prefix: &HomePrefix) -> Value {
+    json!({
+        "prefix": prefix.prefix.to_string(), "length": prefix.length,
+        "valid_secs": prefix.valid_secs, "preferred_secs": prefix.preferred_secs,
+    })
 }
 
 /// An outcome in a few words.
@@ -231,12 +265,15 @@ fn write_protocol(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
         Event::TranslatorFound { bid, refresh_secs } => {
             write!(f, "BID {bid} is behind a translator, refresh every {refresh_secs} s")
         }
+        Event::Flow { fid, status } => write!(f, "flow {fid}: {status}"),
         Event::Router { served: true } => f.write_str("the mobile network is reachable"),
         Event::Router { served: false } => f.write_str("the mobile network has no way any more"),
         Event::NotServedAsRouter => f.write_str("the home agent does not serve mobile routers"),
-        Event::HomeAgentSwitch { addresses } => {
-            write!(f, "the home agent asks to leave for {addresses:?}")
-        }
+        Event::HomeAgentSwitch { .. }
+        | Event::HomeAgents { .. }
+        | Event::NoHomeAgent
+        | Event::HomeAgent { .. }
+        | Event::HomePrefixes { .. } => write_home_link(f, event),
         Event::BindingError { status } => write!(f, "binding error: {status}"),
         Event::Completed { results, .. } => {
             f.write_str("command ended")?;
@@ -245,5 +282,26 @@ fn write_protocol(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
             }
             Ok(())
         }
+    }
+}
+
+fn write_home_link(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
+    match event {
+        Event::HomeAgentSwitch { addresses } => {
+            write!(f, "the home agent asks to leave for {addresses:?}")
+        }
+        Event::HomeAgents { addresses, .. } => {
+            write!(f, "the home link has the home agents {addresses:?}")
+        }
+        Event::NoHomeAgent => f.write_str("no home agent was found"),
+        Event::HomeAgent { address } => write!(f, "now with the home agent {address}"),
+        Event::HomePrefixes { prefixes, .. } => {
+            f.write_str("the home link has the prefixes")?;
+            for HomePrefix { prefix, length, valid_secs, .. } in prefixes {
+                write!(f, " {prefix}/{length} ({valid_secs} s)")?;
+            }
+            Ok(())
+        }
+        other => write!(f, "{other:?}"),
     }
 }

@@ -1,6 +1,7 @@
 //! Binding Acknowledgements (RFC 6275 §11.7.3, RFC 5648 §5.7).
 
 use alloc::vec::Vec;
+use core::net::Ipv4Addr;
 
 use homeport_wire::{
     Bid, BindingAcknowledgement, Ipv4AddressStatus, Lifetime, MobilityOption, Sequence, Status,
@@ -17,7 +18,9 @@ use crate::settings::CareOf;
 use crate::time::{Millis, NtpTime};
 
 /// NAT Detection refresh times that ask for no keepalive (RFC 5555 §3.2.2).
-const NO_KEEPALIVE: [u32; 2] = [0, u32::MAX];
+const NO_KEEPALIVE: [u32; 2] = [0, NO_TRANSLATOR];
+/// The one of them that says that there is no translator.
+const NO_TRANSLATOR: u32 = u32::MAX;
 
 /// What an acknowledgement says for all its bindings.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,8 @@ pub(crate) struct Terms {
     lifetime: Lifetime,
     refresh_advice: Option<Lifetime>,
     keepalive_secs: Option<u32>,
+    /// No translator on the way, and the home agent does not ask for UDP (RFC 5555 §4.4).
+    bare: bool,
 }
 
 impl Terms {
@@ -34,14 +39,18 @@ impl Terms {
             MobilityOption::BindingRefreshAdvice { interval } => Some(interval.secs()),
             _ => None,
         });
-        let keepalive_secs = find(|option| match option {
-            MobilityOption::NatDetection { refresh_secs, .. } => Some(refresh_secs),
+        let detection = ba.options.iter().find_map(|option| match option {
+            MobilityOption::NatDetection { force_udp, refresh_secs } => {
+                Some((force_udp, refresh_secs))
+            }
             _ => None,
         });
+        let keepalive_secs = detection.map(|(_, refresh_secs)| refresh_secs);
         Self {
             lifetime: ba.lifetime,
             refresh_advice: refresh_advice.map(Lifetime::from_secs).filter(|advice| advice.0 > 0),
             keepalive_secs: keepalive_secs.filter(|secs| !NO_KEEPALIVE.contains(secs)),
+            bare: detection == Some((false, NO_TRANSLATOR)),
         }
     }
 }
@@ -96,6 +105,10 @@ impl MobileNode {
         } else {
             self.apply(&update, &statuses, ba);
         }
+        self.note_flows(&update, ba);
+        if ba.status == Status::PREFIX_DISCOVERY_NECESSARY {
+            self.solicit_prefixes();
+        }
         Ok(())
     }
 
@@ -139,6 +152,17 @@ impl MobileNode {
                 self.event(Event::Ipv4HomeAddress { status, address });
             }
             self.ipv4_home_address = granted;
+            self.ipv4_wish = match status {
+                // The same again in every update, or the home agent takes it back.
+                Ipv4AddressStatus::ACCEPTED => Some(address),
+                // Another will do, once.
+                Ipv4AddressStatus::INCORRECT_HOME_ADDRESS | Ipv4AddressStatus::INVALID_ADDRESS => {
+                    let asked = self.ipv4_wish.filter(|asked| !asked.is_unspecified());
+                    asked.map(|_| Ipv4Addr::UNSPECIFIED)
+                }
+                Ipv4AddressStatus::REASON_UNSPECIFIED => self.ipv4_wish,
+                _ => None,
+            };
         }
     }
 
@@ -217,9 +241,14 @@ impl MobileNode {
         };
         let before = entry.binding.as_ref().map(|binding| binding.care_of);
         let overtaken = entry.binding.as_ref().is_some_and(|b| b.sent_at > update.at);
-        let keepalive_secs = match update.path {
-            Path::Udp(_) if sent.care_of.path() == update.path => terms.keepalive_secs,
-            _ => entry.binding.as_ref().and_then(|binding| binding.keepalive_secs),
+        let (keepalive_secs, bare) = match update.path {
+            Path::Udp(_) if sent.care_of.path() == update.path => {
+                (terms.keepalive_secs, terms.bare && !update.force_udp)
+            }
+            _ => entry
+                .binding
+                .as_ref()
+                .map_or((None, false), |binding| (binding.keepalive_secs, binding.bare)),
         };
         let lifetime = terms.lifetime.min(update.lifetime);
         if !overtaken {
@@ -240,6 +269,7 @@ impl MobileNode {
                 refresh_at: now.plus(refresh_ms),
                 status,
                 keepalive_secs,
+                bare,
                 doubtful: false,
             });
         }
@@ -352,7 +382,9 @@ impl MobileNode {
                     self.gone(bid, ba.status);
                 }
                 self.ipv4_home_address = None;
+                self.ipv4_wish = self.settings.ipv4_home_address;
                 self.router_served(false);
+                self.flows.forget_all();
                 if update.path == Path::Home {
                     self.event(Event::ReturnedHome);
                 }

@@ -6,6 +6,7 @@ use homeport_wire::{Bid, is_unicast_routable_v6};
 
 use crate::event::{Event, Outcome, Output, Path, RequestId};
 use crate::exchange::{Exchange, Scope};
+use crate::flow::Flow;
 use crate::limits;
 use crate::list::Entry;
 use crate::node::{MobileNode, Mode};
@@ -42,6 +43,16 @@ pub enum Command {
         /// The new address.
         care_of: CareOf,
     },
+    /// These flows and no others, told to the home agent with the next update, which leaves at once
+    /// when there is a binding. The answers come as events.
+    SetFlows {
+        /// The flows.
+        flows: Vec<Flow>,
+    },
+    /// Ask who the home agents of the home link are (RFC 6275 §11.4.1). The answer comes as event.
+    DiscoverHomeAgents,
+    /// Ask for the prefixes of the home link (RFC 6275 §11.4.2). The answer comes as event.
+    SolicitPrefixes,
     /// End these bindings.
     Deregister {
         /// The bindings.
@@ -70,11 +81,18 @@ impl MobileNode {
             self.complete(request, alloc::vec![(None, Outcome::Busy)]);
             return;
         }
+        self.interrupt_switch(&command);
         match command {
             Command::Register { addresses, bulk } => self.register(request, &addresses, bulk),
             Command::Adopt { addresses } => self.adopt_addresses(request, &addresses),
             Command::Refresh { bids, bulk } => self.refresh(request, bids, bulk),
             Command::Move { bid, care_of } => self.move_care_of(request, bid, care_of),
+            Command::SetFlows { flows } => self.set_flows(request, flows),
+            Command::DiscoverHomeAgents => self.discover_home_agents(request),
+            Command::SolicitPrefixes => {
+                self.solicit_prefixes();
+                self.complete(request, Results::new());
+            }
             Command::Deregister { bids, bulk } => self.deregister(request, bids, bulk),
             Command::DeregisterAll { from } => {
                 let paths = self.ways_out(from);
@@ -112,11 +130,15 @@ impl MobileNode {
     }
 
     /// Takes a care-of address into the list, or says why not.
-    fn admit(&mut self, address: CareOfAddress) -> Result<(), Outcome> {
+    pub(crate) fn admit(&mut self, address: CareOfAddress) -> Result<(), Outcome> {
         let reachable =
             self.settings.home_agent_v4.is_some() || !matches!(address.care_of, CareOf::V4(_));
         if address.bid == Bid::RESERVED || !reachable || !is_usable(address.care_of) {
             return Err(Outcome::Invalid);
+        }
+        if address.care_of == CareOf::Home && !matches!(self.mode, Mode::Multiple { .. }) {
+            // Without the option it would end all bindings: there is a command for that.
+            return Err(Outcome::SingleCareOf);
         }
         let is_full = self.entries.len() >= limits::BINDINGS_MAX;
         match self.entries.get_mut(&address.bid) {
@@ -281,6 +303,7 @@ impl MobileNode {
         self.sent.clear();
         self.ipv4_home_address = None;
         self.router.served = false;
+        self.flows.forget_all();
         self.overwrite = true;
         let events = self.requests.abandon(Outcome::Stopped);
         self.out.extend(events.into_iter().map(Output::Event));
@@ -288,7 +311,7 @@ impl MobileNode {
     }
 
     /// A command that has nothing to wait for.
-    fn complete(&mut self, request: RequestId, results: Results) {
+    pub(crate) fn complete(&mut self, request: RequestId, results: Results) {
         if request != RequestId::NOBODY {
             self.event(Event::Completed { request, results });
         }

@@ -1,6 +1,6 @@
 //! Binding Updates as packets (RFC 6275 §11.7.1, RFC 5648 §5, RFC 5555 §4.3, RFC 4285 §5).
 
-use core::net::Ipv6Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use alloc::vec::Vec;
 use homeport_wire::{
@@ -10,6 +10,7 @@ use homeport_wire::{
 
 use crate::authentication::{MN_HA_SUBTYPE, authenticator, covered_care_of};
 use crate::event::{Path, Transmit};
+use crate::flow::{FlowDraft, push_flows};
 use crate::limits::AUTHENTICATOR_OCTETS;
 use crate::settings::{NetworkPrefix, Settings};
 use crate::time::NtpTime;
@@ -29,7 +30,10 @@ pub(crate) struct Draft {
     pub(crate) lifetime: Lifetime,
     /// None make a plain update.
     pub(crate) bindings: Vec<BidOption>,
+    pub(crate) flows: FlowDraft,
     pub(crate) path: Path,
+    /// For the IPv4 Home Address option.
+    pub(crate) ipv4_home_address: Option<Ipv4Addr>,
     /// For the Mobile Network Prefix options.
     pub(crate) prefixes: Vec<NetworkPrefix>,
     /// For the MESG-ID option.
@@ -101,8 +105,7 @@ fn authenticated(settings: &Settings, path: Path, message: Message<'static>) -> 
 /// Everything before the identity. The order is that of the home agent's answer: option 30 has to
 /// come before the Binding Identifiers there (RFC 5648 §8.2), so 29 does here.
 fn push_options(settings: &Settings, draft: &Draft, options: &mut OptionsBuilder) {
-    let registers = !draft.lifetime.is_deregistration();
-    if let Some(address) = settings.ipv4_home_address.filter(|_| registers) {
+    if let Some(address) = draft.ipv4_home_address {
         options.push(&MobilityOption::Ipv4HomeAddress {
             prefix_len: IPV4_HOST,
             prefix_wanted: false,
@@ -118,6 +121,7 @@ fn push_options(settings: &Settings, draft: &Draft, options: &mut OptionsBuilder
     for binding in &draft.bindings {
         options.push(&MobilityOption::BindingIdentifier(*binding));
     }
+    push_flows(&draft.flows, options);
     if draft.bindings.is_empty() {
         // RFC 6275 §11.7.1 and RFC 5555 §3.1.2: the address under the authenticator's protection.
         // With Binding Identifiers neither is allowed (RFC 5648 §5.2, §8.1), and at home there is

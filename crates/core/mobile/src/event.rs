@@ -5,7 +5,7 @@ use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_wire::{
-    Bid, BindingErrorStatus, Ipv4AddressStatus, Lifetime, Malformed, Sequence, Status,
+    Bid, BindingErrorStatus, FlowStatus, Ipv4AddressStatus, Lifetime, Malformed, Sequence, Status,
 };
 
 use crate::settings::CareOf;
@@ -45,6 +45,18 @@ pub enum Transmit {
         /// The IPv4 care-of address.
         from: Ipv4Addr,
         /// The inner packet, IPv6 or IPv4.
+        payload: Vec<u8>,
+    },
+    /// The payload of an IPv4 packet from the care-of address `from`: data without UDP, on a path
+    /// without a translator (RFC 5555 §4.4).
+    Ipv4 {
+        /// The IPv4 care-of address.
+        from: Ipv4Addr,
+        /// The home agent's IPv4 address.
+        to: Ipv4Addr,
+        /// 41 for IPv6, 4 for IPv4.
+        protocol: u8,
+        /// The inner packet.
         payload: Vec<u8>,
     },
 }
@@ -196,6 +208,13 @@ pub enum Event {
     },
     /// The home agent took the registration, but not the node as a router (RFC 3963 §5.3).
     NotServedAsRouter,
+    /// The home agent's answer about a flow (RFC 6089 §5.2.2).
+    Flow {
+        /// The flow.
+        fid: u16,
+        /// Outcome. 128 also stands for a home agent that does not know flow bindings.
+        status: FlowStatus,
+    },
     /// A translator is on the way to this care-of address.
     TranslatorFound {
         /// The binding.
@@ -207,6 +226,27 @@ pub enum Event {
     HomeAgentSwitch {
         /// In order of preference; empty: discover.
         addresses: Vec<Ipv6Addr>,
+    },
+    /// The answer of the home link (RFC 6275 §11.4.1).
+    HomeAgents {
+        /// Its home agents, best first.
+        addresses: Vec<Ipv6Addr>,
+        /// They serve mobile routers (RFC 3963 §7.2).
+        serve_routers: bool,
+    },
+    /// No home agent was found, or none of those found took the node.
+    NoHomeAgent,
+    /// From now on the node registers with this home agent.
+    HomeAgent {
+        /// Its address.
+        address: Ipv6Addr,
+    },
+    /// The home link's prefixes (RFC 6275 §11.4.3).
+    HomePrefixes {
+        /// The prefixes.
+        prefixes: Vec<HomePrefix>,
+        /// The node had asked.
+        solicited: bool,
     },
     /// A Binding Error came (RFC 6275 §6.1.9).
     BindingError {
@@ -222,6 +262,19 @@ pub enum Event {
     },
 }
 
+/// A prefix of the home link.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct HomePrefix {
+    /// The prefix, or a home agent's address in it.
+    pub prefix: Ipv6Addr,
+    /// Its length in bits.
+    pub length: u8,
+    /// Seconds for which addresses of it are valid, all ones for ever.
+    pub valid_secs: u32,
+    /// Seconds for which they are preferred, all ones for ever.
+    pub preferred_secs: u32,
+}
+
 /// Why a binding ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LossReason {
@@ -233,6 +286,8 @@ pub enum LossReason {
     Revoked,
     /// The home agent does not know it any more (167, 174).
     Forgotten,
+    /// The new home agent takes no IPv4, as far as the node knows.
+    Unreachable,
 }
 
 /// How a command ended for one binding.

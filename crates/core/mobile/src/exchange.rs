@@ -120,6 +120,9 @@ pub(crate) struct SentUpdate {
     pub(crate) lifetime: Lifetime,
     pub(crate) message_id: Option<NtpTime>,
     pub(crate) bindings: Vec<SentBinding>,
+    /// Flows told in full, and by name, with their revisions.
+    pub(crate) flows: Vec<(u16, u32)>,
+    pub(crate) flow_summary: Vec<(u16, u32)>,
     pub(crate) answered: bool,
 }
 

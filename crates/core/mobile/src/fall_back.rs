@@ -3,13 +3,14 @@
 
 use alloc::vec::Vec;
 
-use homeport_wire::{Bid, BindingAcknowledgement};
+use homeport_wire::{Bid, BindingAcknowledgement, Status};
 
 use crate::acknowledge::Terms;
 use crate::event::{Event, LossReason, Outcome};
 use crate::exchange::{Exchange, Scope, SentUpdate};
 use crate::node::{MobileNode, Mode};
 use crate::reaction::Purpose;
+use crate::settings::CareOf;
 
 impl MobileNode {
     /// Gives each of these an exchange of its own.
@@ -84,9 +85,29 @@ impl MobileNode {
             .find(|binding| binding.care_of.path() == update.path)
             .filter(|binding| self.is_current(binding))
             .copied();
+        if registered.is_some_and(|binding| binding.care_of == CareOf::Home) {
+            self.at_home_after_all(ba.status);
+            return;
+        }
         self.fall_back_to_single(update, registered.map(|binding| binding.bid));
         if let Some(binding) = registered.filter(|binding| self.active() == Some(binding.bid)) {
             self.accept(update, binding, ba.status, Terms::of(ba));
         }
+    }
+
+    /// RFC 5648 §5.6: a home agent that does not know the option has taken an update from the home
+    /// address as the end of all bindings. The node is at home, and nowhere else.
+    fn at_home_after_all(&mut self, status: Status) {
+        self.exchanges.clear();
+        self.mode = Mode::Single { active: None };
+        self.router_served(false);
+        self.flows.forget_all();
+        self.ipv4_home_address = None;
+        let bids: Vec<Bid> = self.entries.keys().copied().collect();
+        for bid in bids {
+            self.settle(Some(bid), Purpose::Register, Outcome::SingleCareOf);
+            self.gone(bid, status);
+        }
+        self.event(Event::ReturnedHome);
     }
 }

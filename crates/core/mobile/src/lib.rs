@@ -22,7 +22,7 @@
 //! ```
 //!
 //! What it is not: it knows no interfaces, routes or neighbours, it does no IPsec and no return
-//! routability, and it does not search for home agents.
+//! routability.
 //!
 //! Depends on `homeport-wire` and on `hmac`, `sha1` and `subtle` for the authenticator.
 
@@ -44,11 +44,14 @@ extern crate alloc;
 
 mod acknowledge;
 mod authentication;
+mod classify;
 mod command;
 mod compose;
+mod discovery;
 pub mod event;
 mod exchange;
 mod fall_back;
+mod flow;
 pub mod limits;
 mod list;
 mod node;
@@ -58,12 +61,16 @@ mod request;
 mod router;
 mod schedule;
 pub mod settings;
+mod switch;
 pub mod time;
 mod tunnel;
 
 pub use command::Command;
-pub use event::{DropReason, Event, LossReason, Outcome, Output, Path, RequestId, Transmit};
-pub use node::{BindingView, Input, MobileNode, Mode, SettingsError};
+pub use event::{
+    DropReason, Event, HomePrefix, LossReason, Outcome, Output, Path, RequestId, Transmit,
+};
+pub use flow::Flow;
+pub use node::{BindingView, Input, MobileNode, Mode, RegisteredView, SettingsError};
 pub use receive::Arrival;
 pub use settings::{
     CareOf, CareOfAddress, MnHaAssociation, MobileRouter, NetworkPrefix, Refresh, Settings,

@@ -21,8 +21,38 @@ pub const REQUESTS_MAX: usize = 256;
 /// decides, so that a confused home agent cannot keep the node busy.
 pub const INSTANT_RESENDS_MAX: u8 = 4;
 
+/// Flow bindings of one node. Their names fit into one Flow Summary option with much to spare.
+pub const FLOWS_MAX: usize = 64;
+
+/// Bindings that one flow goes to: more than a few copies of each packet help nobody.
+pub const FLOW_BIDS_MAX: usize = 8;
+
+/// Flow bindings told in full in one update. With 104 octets each at the most, beside forty
+/// bindings' names, the Mobility Header keeps below its 2048 octets. More follow in the next.
+pub const FLOWS_IN_UPDATE_MAX: usize = 4;
+
 /// Home agents taken from one Home Agent Switch message.
 pub const SWITCH_ADDRESSES_MAX: usize = 16;
+
+/// Times that an update is sent to a home agent that another one has named, before the next is
+/// tried: 10 s of silence.
+pub const TRIAL_ATTEMPTS_MAX: u8 = 3;
+
+/// DHAAD_RETRIES (RFC 6275 §12).
+pub const DISCOVERIES_MAX: u8 = 4;
+
+/// INITIAL_DHAAD_TIMEOUT (RFC 6275 §12).
+pub const INITIAL_DISCOVERY_TIMEOUT_MS: u64 = 3_000;
+
+/// INITIAL_SOLICIT_TIMER (RFC 6275 §12).
+pub const INITIAL_SOLICIT_TIMEOUT_MS: u64 = 3_000;
+
+/// Mobile Prefix Solicitations sent before the node gives up: over a minute and a half. RFC 6275
+/// §11.4.2 sets no limit, but the next acceptance with status 1 asks again.
+pub const SOLICITATIONS_MAX: u8 = 5;
+
+/// Prefixes taken from one Mobile Prefix Advertisement.
+pub const HOME_PREFIXES_MAX: usize = 32;
 
 /// INITIAL_BINDACK_TIMEOUT (RFC 6275 §12).
 pub const INITIAL_TIMEOUT_MS: u64 = 1_000;

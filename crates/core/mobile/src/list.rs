@@ -40,6 +40,8 @@ pub(crate) struct Binding {
     pub(crate) status: Status,
     /// Seconds between refreshes that keep a translator's mapping; none without a translator.
     pub(crate) keepalive_secs: Option<u32>,
+    /// Over IPv4: data goes without UDP.
+    pub(crate) bare: bool,
     /// An update has left since that may have changed it: to another care-of address, or to an end.
     pub(crate) doubtful: bool,
 }

@@ -6,17 +6,22 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::Ipv4Addr;
 
-use homeport_wire::{Bid, BidPriority, Lifetime, Sequence, Status, is_unicast_routable_v6};
+use homeport_wire::{
+    Bid, BidPriority, Lifetime, RevocationStatus, Sequence, Status, is_unicast_routable_v6,
+};
 
 use crate::command::Command;
+use crate::discovery::Questions;
 use crate::event::{Event, Outcome, Output, RequestId, Transmit};
 use crate::exchange::{Exchange, SentUpdates, UpdateRate};
+use crate::flow::Flows;
 use crate::list::{Binding, Entry};
 use crate::reaction::Purpose;
 use crate::receive::Arrival;
 use crate::request::Requests;
 use crate::router::RouterState;
 use crate::settings::{CareOf, Settings};
+use crate::switch::Switching;
 use crate::time::{Millis, Now, NtpTime};
 
 /// Octets of a network access identifier that one option can hold.
@@ -71,7 +76,14 @@ pub struct MobileNode {
     pub(crate) clock_offset_secs: u64,
     pub(crate) last_message_id: NtpTime,
     pub(crate) ipv4_home_address: Option<Ipv4Addr>,
+    /// The IPv4 home address to ask for next; none when there is no use in asking.
+    pub(crate) ipv4_wish: Option<Ipv4Addr>,
     pub(crate) router: RouterState,
+    pub(crate) flows: Flows,
+    pub(crate) questions: Questions,
+    pub(crate) switching: Option<Switching>,
+    /// The Binding Revocation that was answered last, and how.
+    pub(crate) revocation: Option<(u16, RevocationStatus)>,
     pub(crate) now: Millis,
     pub(crate) out: Vec<Output>,
 }
@@ -99,7 +111,12 @@ impl MobileNode {
             clock_offset_secs: 0,
             last_message_id: NtpTime(0),
             ipv4_home_address: None,
+            ipv4_wish: settings.ipv4_home_address,
             router: RouterState::default(),
+            flows: Flows::default(),
+            questions: Questions { identifier: last_sequence.0, ..Questions::default() },
+            switching: None,
+            revocation: None,
             now: Millis(0),
             out: Vec::new(),
             settings,
@@ -122,7 +139,7 @@ impl MobileNode {
         core::mem::take(&mut self.out)
     }
 
-    /// What the node was told at its start.
+    /// What the node was told at its start; its home agent is the present one.
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
@@ -246,6 +263,8 @@ pub enum SettingsError {
     HomeAddress,
     /// The home agent's address is not unicast or cannot be routed.
     HomeAgent,
+    /// The home prefix is longer than an address.
+    HomePrefix,
     /// The lifetime is below four seconds, which would delete what is to be registered.
     Lifetime,
     /// The network access identifier is empty or longer than an option.
@@ -263,6 +282,7 @@ impl fmt::Display for SettingsError {
         f.write_str(match self {
             Self::HomeAddress => "the home address is not a routable unicast address",
             Self::HomeAgent => "the home agent's address is not a routable unicast address",
+            Self::HomePrefix => "the home prefix is above 128 bits",
             Self::Lifetime => "the lifetime is below four seconds",
             Self::Identifier => "the network access identifier is empty or above 254 octets",
             Self::Key => "the key is empty",
@@ -280,7 +300,11 @@ fn check(settings: &Settings) -> Result<(), SettingsError> {
     let router = settings.mobile_router.as_ref();
     let checks = [
         (is_unicast_routable_v6(settings.home_address), SettingsError::HomeAddress),
-        (is_unicast_routable_v6(settings.home_agent), SettingsError::HomeAgent),
+        (
+            settings.home_agent.is_unspecified() || is_unicast_routable_v6(settings.home_agent),
+            SettingsError::HomeAgent,
+        ),
+        (settings.home_prefix_len <= 128, SettingsError::HomePrefix),
         (!settings.lifetime.is_deregistration(), SettingsError::Lifetime),
         (key.is_none_or(|key| fits(&key.identifier)), SettingsError::Identifier),
         (key.is_none_or(|key| !key.key.is_empty()), SettingsError::Key),

@@ -5,13 +5,14 @@ use core::net::{Ipv4Addr, SocketAddrV4};
 
 use homeport_wire::{
     Bid, BindingRevocation, BindingRevocationAcknowledgement, BindingRevocationIndication,
-    HomeAgentSwitch, Ipv6Header, Message, MobilityOption, Options, PseudoHeader, RevocationFlags,
-    RevocationStatus, protocol, walk,
+    Ipv6Header, Message, MobilityOption, Options, PseudoHeader, RevocationFlags, RevocationStatus,
+    RevocationTrigger, protocol, walk,
 };
 
 use crate::authentication::verify;
 use crate::compose::{push_identity, seal};
-use crate::event::{DropReason, Event, LossReason, Output, Path, RequestId};
+use crate::discovery::is_prefix_advertisement;
+use crate::event::{DropReason, Event, LossReason, Output, Path};
 use crate::limits;
 use crate::node::MobileNode;
 use crate::reaction::Purpose;
@@ -30,6 +31,17 @@ pub enum Arrival<'p> {
         /// The inner packet.
         payload: &'p [u8],
     },
+    /// The payload of an IPv4 packet of protocol 41 or 4 for an IPv4 care-of address.
+    Ipv4 {
+        /// The care-of address.
+        care_of: Ipv4Addr,
+        /// Who sent the packet.
+        peer: Ipv4Addr,
+        /// Type of service of the IPv4 header.
+        dscp_ecn: u8,
+        /// The inner packet.
+        payload: &'p [u8],
+    },
 }
 
 impl MobileNode {
@@ -44,6 +56,15 @@ impl MobileNode {
                     return Err(DropReason::NotForNode);
                 }
                 self.receive_inner(payload, 0, Path::Udp(care_of), Carriage::Udp)
+            }
+            Arrival::Ipv4 { care_of, peer, dscp_ecn, payload } => {
+                if self.settings.home_agent_v4.map(|address| *address.ip()) != Some(peer) {
+                    return Err(DropReason::NotFromHomeAgent);
+                }
+                if self.bid_of(Path::Udp(care_of)).is_none() {
+                    return Err(DropReason::NotForNode);
+                }
+                self.receive_inner(payload, dscp_ecn, Path::Udp(care_of), Carriage::Tunnel)
             }
         }
     }
@@ -82,6 +103,17 @@ impl MobileNode {
                 }
                 self.receive_inner(walked.payload, header.traffic_class, path, Carriage::Tunnel)
             }
+            protocol::ICMPV6
+                if matches!(path, Path::Foreign(_)) && walked.routing_home_address.is_none() =>
+            {
+                self.discovery_reply(&walked)
+            }
+            _ if header.source == self.settings.home_agent
+                && (path == Path::Home || walked.routing_home_address == Some(home))
+                && is_prefix_advertisement(&walked) =>
+            {
+                self.prefixes_advertised(&walked)
+            }
             _ if path == Path::Home && self.bid_of(Path::Home).is_some() => {
                 self.out.push(Output::Deliver { path, packet: packet.to_vec() });
                 Ok(())
@@ -98,14 +130,19 @@ impl MobileNode {
         path: Path,
         carriage: Carriage,
     ) -> Result<(), DropReason> {
-        let is_signalling = Ipv6Header::parse(inner).is_ok_and(|(header, _)| {
+        let from_agent = Ipv6Header::parse(inner).is_ok_and(|(header, _)| {
             header.source == self.settings.home_agent
                 && header.destination == self.settings.home_address
-                && header.next_header == protocol::MOBILITY
+                && matches!(header.next_header, protocol::MOBILITY | protocol::ICMPV6)
         });
-        if is_signalling {
+        if from_agent {
             let walked = walk(inner)?;
-            return self.signalled(path, carriage, walked.payload, walked.pseudo_header());
+            if walked.upper == protocol::MOBILITY {
+                return self.signalled(path, carriage, walked.payload, walked.pseudo_header());
+            }
+            if is_prefix_advertisement(&walked) {
+                return self.prefixes_advertised(&walked);
+            }
         }
         let packet = self.decapsulate(inner, outer_traffic_class)?;
         self.out.push(Output::Deliver { path, packet });
@@ -163,17 +200,6 @@ impl MobileNode {
         }
     }
 
-    /// RFC 5142 §5.2: leave this home agent; the de-registration confirms. Only when the message is
-    /// protected as updates are: anybody could end the bindings otherwise.
-    fn switched(&mut self, path: Path, header: &[u8], switch: &HomeAgentSwitch<'_>) {
-        let addresses = switch.addresses.iter().take(limits::SWITCH_ADDRESSES_MAX).copied();
-        self.event(Event::HomeAgentSwitch { addresses: addresses.collect() });
-        if verify(&self.settings, path, header, &switch.options).is_ok() {
-            let command = crate::command::Command::DeregisterAll { from: None };
-            self.command(RequestId::NOBODY, command);
-        }
-    }
-
     /// RFC 5846 §10: the named bindings, or all, are gone; the answer says so.
     fn revoked(
         &mut self,
@@ -186,7 +212,13 @@ impl MobileNode {
             return Err(DropReason::NotForNode);
         }
         let named = named_bids(&indication.options);
-        let (status, ended) = self.judge_revocation(indication, &named);
+        let (mut status, ended) = self.judge_revocation(indication, &named);
+        let before = self.revocation.filter(|(last, _)| *last == indication.sequence);
+        if let Some((_, answered)) = before.filter(|_| ended.is_empty()) {
+            // The answer got lost, and what it was about is gone: it stays the same.
+            status = answered;
+        }
+        self.revocation = Some((indication.sequence, status));
         self.answer_revocation(path, indication, status);
         for bid in ended {
             self.withdraw(bid);
@@ -196,6 +228,12 @@ impl MobileNode {
                 entry.binding = None;
             }
             self.event(Event::Lost { bid, reason: LossReason::Revoked });
+        }
+        if self.entries.values().all(|entry| entry.binding.is_none()) {
+            // What hung on the bindings is gone with them.
+            self.router_served(false);
+            self.flows.forget_all();
+            self.ipv4_home_address = None;
         }
         Ok(())
     }
@@ -209,6 +247,12 @@ impl MobileNode {
         if indication.flags.contains(RevocationFlags::PROXY) {
             return (RevocationStatus::PROXY_NOT_SUPPORTED, Vec::new());
         }
+        if indication.flags.contains(RevocationFlags::GLOBAL) {
+            return (RevocationStatus::GLOBAL_NOT_AUTHORIZED, Vec::new());
+        }
+        if GLOBAL_TRIGGERS.contains(&indication.trigger) {
+            return (RevocationStatus::TRIGGER_NOT_SUPPORTED, Vec::new());
+        }
         if indication.flags.contains(RevocationFlags::IPV4_ONLY) {
             let address = indication.options.iter().find_map(|option| match option {
                 MobilityOption::Ipv4HomeAddress { address, .. } => Some(address),
@@ -218,6 +262,7 @@ impl MobileNode {
                 (None, _) => RevocationStatus::IPV4_HOME_ADDRESS_REQUIRED,
                 (Some(named), Some(own)) if named == own => {
                     self.ipv4_home_address = None;
+                    self.ipv4_wish = None;
                     RevocationStatus::SUCCESS
                 }
                 (Some(_), _) => RevocationStatus::BINDING_DOES_NOT_EXIST,
@@ -258,6 +303,10 @@ impl MobileNode {
         self.send(transmit);
     }
 }
+
+/// Triggers that only make sense between gateways (RFC 5846 §5.1).
+const GLOBAL_TRIGGERS: [RevocationTrigger; 2] =
+    [RevocationTrigger::PER_PEER_POLICY, RevocationTrigger::LOCAL_POLICY];
 
 /// What a message came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,6 +8,7 @@ use homeport_wire::{Bid, BuFlags, Lifetime};
 use crate::compose::{Draft, compose, flags};
 use crate::event::{Event, LossReason, Outcome, Path};
 use crate::exchange::{Exchange, Scope, SentBinding, SentUpdate};
+use crate::flow::FlowDraft;
 use crate::limits;
 use crate::list::Entry;
 use crate::node::{MobileNode, Mode};
@@ -27,21 +28,26 @@ impl MobileNode {
         let exchanges = self
             .exchanges
             .iter()
-            .filter(|exchange| !self.waits_for_overwrite(exchange))
+            .filter(|exchange| !self.waits_for_overwrite(exchange) && !self.is_without_home_agent())
             .map(|exchange| exchange.due.max(free_at));
         let ends = self
             .entries
             .values()
             .filter_map(|entry| entry.binding.as_ref().map(|binding| binding.expires));
         let refreshes = self.entries.values().filter_map(|entry| self.refresh_due(entry));
-        exchanges.chain(ends).chain(refreshes).min()
+        let questions = self.questions.next_deadline();
+        exchanges.chain(ends).chain(refreshes).chain(questions).min()
     }
 
     /// Everything that is due.
     pub(crate) fn run_timers(&mut self, ntp: NtpTime) {
         self.expire();
-        self.refresh_what_is_due();
         self.give_up_silent_exchanges();
+        self.continue_switch();
+        self.ask();
+        self.refresh_what_is_due();
+        self.find_first_home_agent();
+        self.ask();
         self.send_what_is_due(ntp);
     }
 
@@ -112,7 +118,8 @@ impl MobileNode {
     /// the node is not to act by itself.
     fn refresh_due(&self, entry: &Entry) -> Option<Millis> {
         let under_way = self.exchanges.iter().any(|exchange| exchange.contains(entry.address.bid));
-        if !entry.wanted || under_way || !self.settings.refresh.automatic {
+        let waits = under_way || self.is_between_home_agents();
+        if !entry.wanted || waits || !self.settings.refresh.automatic {
             return None;
         }
         let refresh_at = entry.binding.as_ref().map(|binding| binding.refresh_at);
@@ -155,7 +162,7 @@ impl MobileNode {
     }
 
     fn give_up_silent_exchanges(&mut self) {
-        let (now, attempts_max) = (self.now, self.settings.attempts_max.max(1));
+        let (now, attempts_max) = (self.now, self.attempts_max());
         let silent: Vec<Exchange> = self
             .exchanges
             .extract_if(.., |exchange| exchange.due <= now && exchange.attempt >= attempts_max)
@@ -203,6 +210,9 @@ impl MobileNode {
     }
 
     fn send_what_is_due(&mut self, ntp: NtpTime) {
+        if self.is_without_home_agent() {
+            return;
+        }
         let mut order: Vec<(u8, usize)> = self
             .exchanges
             .iter()
@@ -278,7 +288,13 @@ impl MobileNode {
             ),
             lifetime: if registers { self.settings.lifetime } else { Lifetime::DEREGISTER },
             bindings: options,
+            flows: if plain {
+                FlowDraft::default()
+            } else {
+                self.flow_draft(exchange.bids(), exchange.purpose, overwrite)
+            },
             path,
+            ipv4_home_address: self.ipv4_wish.filter(|_| registers),
             prefixes: self.named_prefixes(registers),
             message_id: self.message_id.then(|| self.next_message_id(ntp)),
         };
@@ -307,6 +323,8 @@ impl MobileNode {
             lifetime: draft.lifetime,
             message_id: draft.message_id,
             bindings,
+            flows: draft.flows.flows.iter().map(|(flow, rev)| (flow.fid, *rev)).collect(),
+            flow_summary: draft.flows.summary.clone(),
             answered: false,
         };
         self.send(compose(&self.settings, draft));

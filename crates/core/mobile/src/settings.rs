@@ -14,10 +14,14 @@ use crate::limits;
 pub struct Settings {
     /// The home address.
     pub home_address: Ipv6Addr,
-    /// The home agent's address.
+    /// The home agent's address; unspecified when it is to be discovered.
     pub home_agent: Ipv6Addr,
+    /// Length of the home prefix in bits, to ask its home agents (RFC 6275 §11.4.1).
+    pub home_prefix_len: u8,
     /// Where the home agent takes UDP (RFC 5555 §4.1). Needed for IPv4 care-of addresses only.
     pub home_agent_v4: Option<SocketAddrV4>,
+    /// Where other home agents take UDP, those that the node may be sent to (RFC 5142).
+    pub other_home_agents_v4: Vec<(Ipv6Addr, SocketAddrV4)>,
     /// Lifetime to ask for.
     pub lifetime: Lifetime,
     /// Security association of RFC 4285. None: updates are sent bare and acknowledgements believed.
@@ -50,7 +54,9 @@ impl Settings {
         Self {
             home_address,
             home_agent,
+            home_prefix_len: 64,
             home_agent_v4: None,
+            other_home_agents_v4: Vec::new(),
             lifetime: Lifetime(150),
             authentication: None,
             multiple_care_of: true,

@@ -23,9 +23,10 @@ const CE: u8 = 0b11;
 
 impl MobileNode {
     /// Puts a packet of the node, or of the network behind it, into the tunnel through this
-    /// binding, or through the best one.
+    /// binding, or through that of its flow, or the best one.
     pub fn encapsulate(&self, via: Option<Bid>, packet: &[u8]) -> Result<Transmit, DropReason> {
         let (inner_protocol, traffic_class) = self.check_source(packet)?;
+        let via = via.or_else(|| self.flow_of(packet));
         let binding = self.carrier(via).ok_or(DropReason::NoBinding)?;
         match binding.care_of {
             CareOf::V6(from) => {
@@ -37,6 +38,11 @@ impl MobileNode {
                     return Err(DropReason::TooLarge);
                 }
                 Ok(Transmit::Ipv6 { from, packet })
+            }
+            CareOf::V4(from) if binding.bare => {
+                let to = self.settings.home_agent_v4.ok_or(DropReason::NoBinding)?;
+                let (to, payload) = (*to.ip(), packet.to_vec());
+                Ok(Transmit::Ipv4 { from, to, protocol: inner_protocol, payload })
             }
             CareOf::V4(from) => Ok(Transmit::Udp { from, payload: packet.to_vec() }),
             CareOf::Home => {

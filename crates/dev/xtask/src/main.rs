@@ -5,9 +5,11 @@ mod chart;
 mod conformance;
 mod e2e;
 mod failover;
+mod fuzz;
 mod layers;
 mod packages;
 mod report;
+mod rfc;
 mod suite;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -50,10 +52,18 @@ enum Task {
         #[arg(long, default_value_t = 5)]
         kills: u32,
     },
+    /// Throw random octets at every parser and machine under libFuzzer.
+    Fuzz(fuzz::Options),
     /// Check which crate depends on which: core <- shell <- role <- app.
     Layers,
     /// Install the Debian packages that the tests need, or say which they are.
     Packages,
+    /// Write `docs/rfc.md`: which section of which RFC is met and tested where.
+    Rfc {
+        /// Write nothing; fail when the page is stale.
+        #[arg(long)]
+        check: bool,
+    },
     /// Run every test: unit, property, integration, and documentation.
     Test,
 }
@@ -84,8 +94,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         }
         Task::E2e => e2e::run()?,
         Task::Failover { kills } => failover::run(*kills)?,
+        Task::Fuzz(options) => fuzz::run(&root, options)?,
         Task::Layers => layers::check(&root)?,
         Task::Packages => packages::install()?,
+        Task::Rfc { check } => rfc::run(&root, *check)?,
         Task::Test => suite::run(&root)?,
     };
     if let Some(file) = &arguments.json {

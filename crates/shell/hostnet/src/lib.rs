@@ -42,4 +42,4 @@ pub use neighbour::AllNodes;
 pub use privileges::{Unprivileged, privileges};
 pub use route::{Route, RouteKind, Rule};
 pub use tun::Tun;
-pub use udp::bind_udp;
+pub use udp::{bind_raw, bind_udp};

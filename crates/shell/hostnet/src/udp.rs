@@ -1,6 +1,9 @@
-//! UDP sockets that several processes share.
+//! UDP sockets that several processes share, and raw ones.
 
-use std::{io, net::SocketAddrV4};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, SocketAddrV4},
+};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
@@ -27,5 +30,29 @@ fn bound(address: SocketAddrV4) -> io::Result<std::net::UdpSocket> {
     socket.set_recv_buffer_size(BUFFER_OCTETS)?;
     socket.set_send_buffer_size(BUFFER_OCTETS)?;
     socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Opens a socket for all packets of this protocol to `address`: what is received over IPv4 begins
+/// with the IPv4 header, what is sent gets a header from the kernel, and ports mean nothing. For
+/// tunnels that are no device, and so that the kernel does not complain about a protocol that it
+/// does not know. Needs privileges and a tokio runtime.
+///
+/// The kernel and the runtime treat it as they do a UDP socket, so its type is that.
+pub fn bind_raw(namespace: &Namespace, address: IpAddr, protocol: u8) -> Result<UdpSocket, Error> {
+    let object = || format!("socket of protocol {protocol} at {address} in {namespace}");
+    let socket = namespace
+        .run(|| raw(address, protocol))?
+        .map_err(|source| Error::new("bind", object(), source))?;
+    UdpSocket::from_std(socket).map_err(|source| Error::new("watch", object(), source))
+}
+
+fn raw(address: IpAddr, protocol: u8) -> io::Result<std::net::UdpSocket> {
+    let domain = Domain::for_address(SocketAddr::new(address, 0));
+    let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
+    socket.set_nonblocking(true)?;
+    socket.set_recv_buffer_size(BUFFER_OCTETS)?;
+    socket.set_send_buffer_size(BUFFER_OCTETS)?;
+    socket.bind(&SocketAddr::new(address, 0).into())?;
     Ok(socket.into())
 }

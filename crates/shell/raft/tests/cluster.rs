@@ -72,6 +72,11 @@ async fn three(dir: &Path, change: impl Fn(&mut RaftConfig)) -> (Vec<Replica>, V
     (replicas, configs)
 }
 
+/// For tests that are about one leader: a busy machine must not make them elect another.
+fn patient(config: &mut RaftConfig) {
+    (config.election_timeout_ms_min, config.election_timeout_ms_max) = (3000, 6000);
+}
+
 fn all(replicas: &[Replica]) -> Vec<&Replica> {
     replicas.iter().collect()
 }
@@ -200,7 +205,7 @@ async fn a_leader_that_falls_silent_is_named_no_more_and_again_when_it_speaks() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_proposals_at_once_are_each_answered_with_their_own_reply() {
     let dir = tempfile::tempdir().unwrap();
-    let (replicas, _) = three(dir.path(), |_| {}).await;
+    let (replicas, _) = three(dir.path(), patient).await;
     propose(&all(&replicas), b"first").await;
     let at = leader(&all(&replicas)).await;
     let mut waiting = tokio::task::JoinSet::new();
@@ -259,7 +264,7 @@ async fn a_leader_without_a_majority_says_so_and_the_outcome_is_unknown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_moves_when_asked() {
     let dir = tempfile::tempdir().unwrap();
-    let (replicas, _) = three(dir.path(), |_| {}).await;
+    let (replicas, _) = three(dir.path(), patient).await;
     propose(&all(&replicas), b"one").await;
     let from = leader(&all(&replicas)).await;
     let to = (from + 1) % 3;
@@ -280,7 +285,7 @@ async fn leadership_moves_when_asked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut replicas, configs) = three(dir.path(), |_| {}).await;
+    let (mut replicas, configs) = three(dir.path(), patient).await;
     propose(&all(&replicas), b"one").await;
     // A fourth replica that nobody has heard of waits to be added.
     let mut fourth = configs[0].clone();

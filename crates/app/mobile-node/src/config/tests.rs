@@ -1,3 +1,7 @@
+use std::net::Ipv4Addr;
+
+use homeport_wire::{BinarySelector, Selector};
+
 use super::*;
 
 const WHOLE: &str = r#"
@@ -84,6 +88,11 @@ fn each_fault_names_its_key() {
         ("[tun]\nname = \"mn0\"\nnetns = \"mn\"\n", "", "`care_of[0].address` is 2001:db8:a::11"),
         ("mobile_router = true\n", "", "`mobile_network_prefixes` is for mobile routers"),
         ("bulk = false", "every_ms = 0", "`refresh.every_ms` is 0"),
+        (
+            "[refresh]",
+            "[home_link]\ninterface = \"h\"\ngateway = \"fe80::1\"\nbid = 7\n[refresh]",
+            "`home_link.bid` is 7",
+        ),
     ];
     for (from, to, expected) in rows {
         assert!(WHOLE.contains(from), "{from}");
@@ -113,5 +122,94 @@ fn the_example_can_be_used_as_it_is_and_with_what_it_comments_out() {
     let config = parse(&uncommented.join("\n")).unwrap();
     assert!(config.settings().is_ok());
     assert_eq!((config.care_of.len(), config.refresh.every_ms), (3, Some(100)));
-    assert_eq!(config.mobile_network_prefixes.len(), 1);
+    assert_eq!((config.mobile_network_prefixes.len(), config.flows().unwrap().len()), (1, 1));
+}
+
+/// A flow with one key more or another.
+fn flow(keys: &str) -> String {
+    format!("{WHOLE}\n[[flow]]\nfid = 1\npriority = 10\nbids = [1]\n{keys}\n")
+}
+
+#[test]
+fn flows_become_selectors() {
+    let any = Selector::ANY;
+    let rows = [
+        ("", BinarySelector::Ipv6(any.clone())),
+        ("ipv4 = true", BinarySelector::Ipv4(Selector::ANY)),
+        (
+            "source_port = 80\nprotocol = 6",
+            BinarySelector::Ipv6(Selector {
+                source_port: Some(80..=80),
+                protocol: Some(6..=6),
+                ..any.clone()
+            }),
+        ),
+        (
+            "destination_port = \"1000-2000\"\ndscp = 46",
+            BinarySelector::Ipv6(Selector {
+                destination_port: Some(1000..=2000),
+                traffic_class: Some(0xb8..=0xb8),
+                ..any.clone()
+            }),
+        ),
+        (
+            "source = \"2001:db8:f::/48\"",
+            BinarySelector::Ipv6(Selector {
+                source: Some(
+                    "2001:db8:f::".parse().unwrap()
+                        ..="2001:db8:f:ffff:ffff:ffff:ffff:ffff".parse().unwrap(),
+                ),
+                ..any
+            }),
+        ),
+        (
+            "source = \"203.0.113.9\"",
+            BinarySelector::Ipv4(Selector {
+                source: Some(Ipv4Addr::new(203, 0, 113, 9)..=Ipv4Addr::new(203, 0, 113, 9)),
+                ..Selector::ANY
+            }),
+        ),
+    ];
+    for (keys, expected) in rows {
+        let flows = parse(&flow(keys)).unwrap().flows().unwrap();
+        assert_eq!(flows[0].selector, expected, "{keys}");
+    }
+}
+
+#[test]
+fn flows_that_cannot_be_are_refused_by_key() {
+    let rows = [
+        (flow("dscp = 64"), "`flow[0].dscp` is 64"),
+        (flow("source_port = \"90-80\""), "`flow[0].source_port` is"),
+        (
+            flow("source = \"::1\"\ndestination = \"10.0.0.1\""),
+            "`flow[0].destination` is of another",
+        ),
+        (flow("").replace("fid = 1", "fid = 0"), "`flow[0].fid` is 0"),
+        (flow("").replace("bids = [1]", "bids = []"), "`flow[0].bids` is []"),
+        (flow("[[flow]]\nfid = 1\npriority = 11\nbids = [1]"), "`flow[1].fid` is 1"),
+        (flow("[[flow]]\nfid = 2\npriority = 10\nbids = [1]"), "`flow[1].priority` is 10"),
+    ];
+    for (text, expected) in rows {
+        let error = parse(&text).unwrap().settings().unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_home_agent_to_be_found_needs_an_ipv6_way() {
+    let asks = WHOLE.replacen("home_agent = \"2001:db8:0:1::1\"\n", "", 1);
+    assert!(parse(&asks).unwrap().settings().unwrap().home_agent.is_unspecified());
+    let cannot = parse("home_address = \"2001:db8:0:1::100\"\n").unwrap();
+    let error = cannot.settings().unwrap_err().to_string();
+    assert!(error.starts_with("`home_agent` is missing"), "{error}");
+}
+
+#[test]
+fn a_home_binding_comes_with_its_name() {
+    let link = "[home_link]\ninterface = \"home0\"\ngateway = \"fe80::1\"\nbid = 9\n";
+    let config = parse(&format!("{WHOLE}{link}")).unwrap();
+    assert!(config.settings().is_ok());
+    let last = config.addresses().pop().unwrap();
+    assert_eq!((last.bid, last.care_of), (Bid(9), CareOf::Home));
 }

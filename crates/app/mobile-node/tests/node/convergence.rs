@@ -132,6 +132,8 @@ impl World {
                 let peer = SocketAddrV4::new(from, NODE_PORT);
                 self.agent_takes(Ingress::Udp { peer, local: AGENT_V4, payload: &payload });
             }
+            // Data only, and there is none.
+            Flying::ToAgent(Transmit::Ipv4 { .. }) => panic!(),
             Flying::ToNode(Out::Ipv6(packet)) => {
                 self.input(Input::Packet(Arrival::Ipv6(&packet)));
             }

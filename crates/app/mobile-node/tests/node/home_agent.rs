@@ -14,7 +14,7 @@ use homeport_forwarding::{
 use homeport_hostnet::{Namespace, Tun, bind_udp};
 use homeport_runtime::Task;
 use homeport_runtime::clock::unix_ms;
-use homeport_signalling::{Arrival, Concluded, Judged, Received, UdpOuter, receive};
+use homeport_signalling::{Arrival, Concluded, Discovered, Judged, Received, UdpOuter, receive};
 use homeport_wire::{Icmpv6, Ipv6Header, PacketBuilder, PseudoHeader, protocol};
 use tokio::net::UdpSocket;
 
@@ -224,6 +224,13 @@ impl State {
                     }
                     Judged::Answer(reply) => reply,
                     Judged::Drop(_) => return None,
+                }
+            }
+            Received::Discovery(discovery) => {
+                let policy = self.cache.policy(discovery.home_address(), discovery.home_agent());
+                match discovery.answer(&policy) {
+                    Discovered::Reply(reply) => reply,
+                    Discovered::Drop(_) => return None,
                 }
             }
             Received::Reply(reply) => reply,

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed, and a test binary has no outside"
 )]
 
+mod at_home;
 mod convergence;
 mod home_agent;
 mod plain;

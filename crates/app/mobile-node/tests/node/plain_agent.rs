@@ -1,18 +1,24 @@
 //! A home agent made by hand: it believes every Binding Update, answers as the test says, and keeps
 //! the last care-of address. What the real one does not do yet, or not when a test wants it.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use homeport_hostnet::Tun;
 use homeport_runtime::Task;
 use homeport_wire::{
-    BaFlags, Bid, BidOption, BindingAcknowledgement, BindingUpdate, BuFlags, Ipv4Header,
-    Ipv6Header, Lifetime, Message, MobilityOption, OptionsBuilder, PacketBuilder, Status,
-    UdpHeader, encapsulate_v4, mobility_packet, protocol, udp_v4_packet, walk,
+    AdvertisementFlags, BaFlags, Bid, BidOption, BindingAcknowledgement, BindingRevocation,
+    BindingUpdate, BuFlags, Icmpv6, Ipv4Header, Ipv6Header, Lifetime, Message, MobilityOption,
+    NeighbourOptions, OptionsBuilder, PacketBuilder, PrefixFlags, PrefixInformation,
+    RevocationStatus, Status, UdpHeader, encapsulate_v4, mobility_packet, protocol, udp_v4_packet,
+    walk,
 };
 
 use crate::home_agent::HOME;
+
+/// The home agents' anycast address of 2001:db8:0:1::/64.
+const ANYCAST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0xfdff, 0xffff, 0xffff, 0xfffe);
 
 /// Where data for the node goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +54,12 @@ pub struct State {
     pub agent: Ipv6Addr,
     /// IPv4 packets that came with this protocol.
     pub bare_packets: u64,
+    /// Where tunnelled packets came from.
+    pub outer_sources: BTreeSet<Ipv6Addr>,
+    /// Status of each Binding Revocation Acknowledgement.
+    pub revoked: Vec<RevocationStatus>,
+    /// Status of each answer.
+    pub status: Status,
 }
 
 #[derive(Clone)]
@@ -70,6 +82,9 @@ impl PlainAgent {
             to: None,
             agent: agents[0],
             bare_packets: 0,
+            outer_sources: BTreeSet::new(),
+            revoked: Vec::new(),
+            status: Status::ACCEPTED,
         };
         let state = Arc::new(Mutex::new(state));
         let mut agent = Self { tun: Arc::new(tun), agents, v4, state, task: None };
@@ -124,13 +139,56 @@ impl PlainAgent {
             return self.handle_v4(packet);
         }
         let (header, payload) = Ipv6Header::parse(packet).ok()?;
+        if header.destination == ANYCAST {
+            return self.discovery(packet);
+        }
         if !self.agents.contains(&header.destination) {
             return down(self.v4, &self.state(), packet);
         }
         match header.next_header {
-            protocol::IPV6 | protocol::IPV4 => Some(payload.to_vec()),
-            _ => self.signalling(packet, To::Ipv6(header.source)),
+            protocol::IPV6 | protocol::IPV4 => {
+                self.state().outer_sources.insert(header.source);
+                Some(payload.to_vec())
+            }
+            _ => self.icmpv6(packet).or_else(|| self.signalling(packet, To::Ipv6(header.source))),
         }
+    }
+
+    /// All home agents, the second first.
+    fn discovery(&self, packet: &[u8]) -> Option<Vec<u8>> {
+        let walked = walk(packet).ok()?;
+        let Ok(Icmpv6::HomeAgentAddressDiscoveryRequest { identifier, flags }) =
+            Icmpv6::parse(walked.payload, walked.pseudo_header())
+        else {
+            return None;
+        };
+        let addresses = self.agents.iter().rev().copied().collect();
+        let reply = Icmpv6::HomeAgentAddressDiscoveryReply { identifier, flags, addresses };
+        let (from, to) = (self.agents[0], walked.header.source);
+        Some(PacketBuilder::new(from, to).build(protocol::ICMPV6, &reply.emit(from, to)))
+    }
+
+    /// A prefix for who asks for prefixes.
+    fn icmpv6(&self, packet: &[u8]) -> Option<Vec<u8>> {
+        let walked = walk(packet).ok().filter(|walked| walked.upper == protocol::ICMPV6)?;
+        let Ok(Icmpv6::MobilePrefixSolicitation { identifier }) =
+            Icmpv6::parse(walked.payload, walked.pseudo_header())
+        else {
+            return None;
+        };
+        let (from, to) = (walked.header.destination, walked.header.source);
+        let prefix = PrefixInformation {
+            prefix_len: 64,
+            flags: PrefixFlags(0xe0),
+            valid_secs: 7_200,
+            preferred_secs: 3_600,
+            prefix: from,
+        };
+        let options = NeighbourOptions::of_prefixes(&[prefix]);
+        let flags = AdvertisementFlags::default();
+        let message = Icmpv6::MobilePrefixAdvertisement { identifier, flags, options };
+        let builder = PacketBuilder::new(from, to).routing_home_address(Some(HOME));
+        Some(builder.build(protocol::ICMPV6, &message.emit(from, HOME)))
     }
 
     fn handle_v4(&self, packet: &[u8]) -> Option<Vec<u8>> {
@@ -158,19 +216,26 @@ impl PlainAgent {
 
     fn signalling(&self, packet: &[u8], from: To) -> Option<Vec<u8>> {
         let walked = walk(packet).ok()?;
-        let Ok(Message::BindingUpdate(update)) =
-            Message::parse(walked.payload, walked.pseudo_header())
-        else {
-            return None;
+        let update = match Message::parse(walked.payload, walked.pseudo_header()) {
+            Ok(Message::BindingUpdate(update)) => update,
+            Ok(Message::BindingRevocation(BindingRevocation::Acknowledgement(answer))) => {
+                self.state().revoked.push(answer.status);
+                return None;
+            }
+            _ => return None,
         };
         let mut state = self.state();
         let agent = walked.header.destination;
         state.seen.push(seen(agent, &update));
         state.agent = agent;
-        state.to = (!update.lifetime.is_deregistration()).then_some(match from {
-            To::Udp(address, _) if state.bare => To::Ipv4(address),
-            other => other,
-        });
+        if update.lifetime.is_deregistration() {
+            state.to = None;
+        } else if from != To::Ipv6(HOME) {
+            state.to = Some(match from {
+                To::Udp(address, _) if state.bare => To::Ipv4(address),
+                other => other,
+            });
+        }
         let mh = acknowledgement(&state, &update).emit(agent, HOME);
         Some(match from {
             To::Ipv6(care_of) if care_of != HOME => {
@@ -211,7 +276,7 @@ fn acknowledgement(state: &State, update: &BindingUpdate<'_>) -> Message<'static
         }
     }
     Message::BindingAcknowledgement(BindingAcknowledgement {
-        status: Status::ACCEPTED,
+        status: state.status,
         flags: state.flags,
         sequence: update.sequence,
         lifetime: update.lifetime,

@@ -398,3 +398,35 @@ proptest! {
         prop_assert!(!matches!(notice, Some(Notice::Revocation(_))));
     }
 }
+
+/// With and without an answer: nobody else could have the address otherwise.
+#[test]
+fn an_ipv4_home_address_goes_back_to_its_pool_with_the_last_binding() {
+    // .0 is the network, .1 the home agent, .3 the broadcast address: there is one.
+    let ipv4_pool = Ipv4Prefix::new(Ipv4Addr::new(198, 51, 100, 0), 30);
+    for answered in [true, false] {
+        let home_agent_ipv4 = Some(Ipv4Addr::new(198, 51, 100, 1));
+        let mut lab = Lab::with(HomePrefix { home_agent_ipv4, ipv4_pool, ..home_prefix() });
+        let ask = |lab: &mut Lab, host: u128| {
+            let mut r = bu(1, 225, Vec::new());
+            r.home_address = Ipv6Addr::from_bits(HOME.to_bits() + host);
+            let address = Ipv4Addr::UNSPECIFIED;
+            let prefix_wanted = false;
+            let request = Ipv4HomeAddressRequest { address, prefix_len: 32, prefix_wanted };
+            r.ipv4_home_address = Some(request);
+            lab.register(r).ipv4_address.map(|answer| answer.status.0)
+        };
+        assert_eq!(ask(&mut lab, 0), Some(0));
+        assert_eq!(ask(&mut lab, 1), Some(132), "the pool is empty");
+        lab.done(administrative(&[]));
+        let sequence = lab.revocation();
+        if answered {
+            lab.done(answer(sequence));
+        } else {
+            lab.pass(1);
+            lab.pass(2);
+        }
+        assert_eq!(lab.cache.home(HOME).and_then(|home| home.ipv4_home_address), None);
+        assert_eq!(ask(&mut lab, 2), Some(0), "answered: {answered}");
+    }
+}

@@ -124,7 +124,11 @@ fn settings_are_checked() {
             Settings { home_address: "ff02::1".parse().unwrap(), ..settings() },
             SettingsError::HomeAddress,
         ),
-        (Settings { home_agent: "::".parse().unwrap(), ..settings() }, SettingsError::HomeAgent),
+        (
+            Settings { home_agent: "ff02::1".parse().unwrap(), ..settings() },
+            SettingsError::HomeAgent,
+        ),
+        (Settings { home_prefix_len: 129, ..settings() }, SettingsError::HomePrefix),
         (Settings { lifetime: Lifetime(0), ..settings() }, SettingsError::Lifetime),
         (Settings { authentication: identifier, ..settings() }, SettingsError::Identifier),
         (Settings { authentication: no_key, ..settings() }, SettingsError::Key),

@@ -10,12 +10,17 @@
 
 mod authentication;
 mod commands;
+mod discovery;
+mod flow_bindings;
 mod flows;
+mod home;
+mod ipv4;
 mod messages;
 mod properties;
 mod router;
 mod schedule;
 mod statuses;
 mod support;
+mod switch;
 mod tunnel;
 mod vectors;

@@ -102,19 +102,20 @@ fn revocation_of_all_of_one_and_of_none() {
         envelope(COA1.path(), &protect(message, COA1.path(), None))
     };
     let none = RevocationFlags(0);
-    let rows: [(&[u16], RevocationFlags, u8, &[u16]); 6] = [
+    let rows: [(&[u16], RevocationFlags, u8, &[u16]); 7] = [
         (&[], none, 0, &[1, 2, 7]),
         (&[2], none, 0, &[2]),
         (&[2, 9], none, 1, &[2]),
         (&[9], none, 128, &[]),
         (&[], RevocationFlags::PROXY, 135, &[]),
         (&[], RevocationFlags::IPV4_ONLY, 129, &[]),
+        (&[], RevocationFlags::GLOBAL, 130, &[]),
     ];
     for (bids, flags, status, lost) in rows {
         let mut lab = three();
         lab.arrive(COA1.path(), &indication(bids, flags));
         let packet = lab.packets().remove(0);
-        let homeport_mobile::Transmit::Ipv6 { packet, .. } = packet else { panic!() };
+        let homeport_mobile::Transmit::Ipv6 { from, packet } = packet else { panic!() };
         let walked = homeport_wire::walk(&packet).unwrap();
         assert!(walked.home_address.is_some());
         let message = Message::parse(walked.payload, walked.pseudo_header()).unwrap();
@@ -127,6 +128,11 @@ fn revocation_of_all_of_one_and_of_none() {
             .map(|bid| Event::Lost { bid: Bid(*bid), reason: LossReason::Revoked })
             .collect();
         assert_eq!(lab.events(), expected);
+        // The answer may get lost: it is the same the second time.
+        lab.arrive(COA1.path(), &indication(bids, flags));
+        let again = lab.packets().remove(0);
+        assert_eq!(again, homeport_mobile::Transmit::Ipv6 { from, packet });
+        assert_eq!(lab.events(), []);
         // What was revoked is not registered again by itself.
         lab.advance(450_000);
         let names: Vec<u16> = lab.updates().iter().flat_map(Seen::names).collect();

@@ -1,12 +1,17 @@
 //! Laws that hold whatever arrives: no panic, and nothing unauthenticated is believed.
 
+use std::net::Ipv6Addr;
+
 use homeport_mobile::{
-    Arrival, CareOf, Command, Event, Input, MnHaAssociation, Output, Path, Refresh, Settings,
+    Arrival, CareOf, Command, Event, Flow, Input, MnHaAssociation, Output, Path, Refresh, Settings,
 };
-use homeport_wire::{Bid, Lifetime, Sequence, Status};
+use homeport_wire::{
+    Bid, BinarySelector, HomeAgentSwitch, Lifetime, Message, Selector, Sequence, Status,
+};
 use proptest::prelude::*;
 
 use crate::support::*;
+use crate::switch::reply;
 
 fn with_key() -> Settings {
     let authentication = Some(MnHaAssociation { message_id: true, ..association() });
@@ -26,6 +31,10 @@ enum Step {
         sequence_off: u16,
         forged: bool,
     },
+    /// The home agent sends it away.
+    Switch(bool),
+    /// Somebody answers the question for home agents.
+    Found(bool),
     /// Octets from anywhere.
     Octets(Vec<u8>, bool),
     /// A true answer with octets changed.
@@ -34,6 +43,11 @@ enum Step {
 
 fn care_of() -> impl Strategy<Value = CareOf> {
     prop::sample::select(vec![COA1, COA2, COA3, COA_V4, COA_V4_OTHER, CareOf::Home])
+}
+
+fn flow((fid, priority, bid): (u16, u16, u16)) -> Flow {
+    let selector = BinarySelector::Ipv6(Selector::ANY);
+    Flow { fid, priority, selector, bids: vec![Bid(bid)] }
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -50,6 +64,10 @@ fn command() -> impl Strategy<Value = Command> {
         (bids, any::<bool>()).prop_map(|(bids, bulk)| Command::Deregister { bids, bulk }),
         prop::option::of(care_of()).prop_map(|from| Command::DeregisterAll { from }),
         Just(Command::ReturnHome),
+        Just(Command::DiscoverHomeAgents),
+        Just(Command::SolicitPrefixes),
+        prop::collection::vec((0_u16..5, 1_u16..5, 1_u16..6), 0..4)
+            .prop_map(|flows| Command::SetFlows { flows: flows.into_iter().map(flow).collect() }),
         Just(Command::Stop),
     ]
 }
@@ -68,6 +86,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(status, own, lifetime, sequence_off, forged)| Step::Answer {
                 status, own, lifetime, sequence_off, forged,
             }),
+        1 => any::<bool>().prop_map(Step::Switch),
+        1 => any::<bool>().prop_map(Step::Found),
         1 => (prop::collection::vec(any::<u8>(), 0..200), any::<bool>())
             .prop_map(|(octets, udp)| Step::Octets(octets, udp)),
         2 => prop::collection::vec((0_usize..200, any::<u8>()), 1..4).prop_map(Step::Mangled),
@@ -93,6 +113,24 @@ fn run(lab: &mut Lab, last: &mut Option<Seen>, step: Step) {
             let key = if forged { Some(&wrong) } else { lab.key.as_ref() }.cloned();
             let packet = answer.packet(seen.path, key.as_ref());
             lab.arrive(seen.path, &packet);
+        }
+        Step::Switch(named) => {
+            let addresses = if named { vec![SECOND_AGENT] } else { vec![] };
+            let mut options = HomeAgentSwitch::builder(addresses.len());
+            if let Some(key) = &lab.key {
+                options.push_authentication(1, key.spi, 12);
+            }
+            let options = options.finish();
+            let message = Message::HomeAgentSwitch(HomeAgentSwitch { addresses, options });
+            let octets = protect(message, COA1.path(), lab.key.as_ref());
+            lab.arrive(COA1.path(), &envelope(COA1.path(), &octets));
+        }
+        Step::Found(some) => {
+            let addresses = if some { vec![HOME_AGENT, SECOND_AGENT] } else { vec![] };
+            // Identifiers are counted up from the first sequence number.
+            for identifier in 999..1010 {
+                reply(lab, COA1_ADDRESS, identifier, &addresses);
+            }
         }
         Step::Octets(octets, udp) => {
             let path = if udp { COA_V4.path() } else { COA1.path() };
@@ -120,7 +158,8 @@ fn check(lab: &mut Lab, outputs: &[Output]) {
             // Everything that leaves can be read by a home agent.
             match transmit {
                 homeport_mobile::Transmit::Ipv6 { packet, .. }
-                | homeport_mobile::Transmit::Udp { payload: packet, .. } => {
+                | homeport_mobile::Transmit::Udp { payload: packet, .. }
+                | homeport_mobile::Transmit::Ipv4 { payload: packet, .. } => {
                     assert!(homeport_wire::walk(packet).is_ok());
                 }
             }
@@ -136,9 +175,12 @@ fn newest_update(outputs: &[Output]) -> Option<Seen> {
     let is_update = |transmit: &&homeport_mobile::Transmit| {
         let packet = match transmit {
             homeport_mobile::Transmit::Ipv6 { packet, .. } => packet,
-            homeport_mobile::Transmit::Udp { payload, .. } => payload,
+            homeport_mobile::Transmit::Udp { payload, .. }
+            | homeport_mobile::Transmit::Ipv4 { payload, .. } => payload,
         };
-        homeport_wire::walk(packet).is_ok_and(|walked| walked.payload.get(2) == Some(&5))
+        homeport_wire::walk(packet).is_ok_and(|walked| {
+            walked.upper == homeport_wire::protocol::MOBILITY && walked.payload.get(2) == Some(&5)
+        })
     };
     let sent = outputs.iter().rev().filter_map(|output| match output {
         Output::Send(transmit) => Some(transmit),
@@ -155,12 +197,14 @@ proptest! {
     fn nothing_makes_it_panic_and_no_deadline_is_missed(
         steps in prop::collection::vec(step(), 1..40),
         authenticated in any::<bool>(),
+        discovers in any::<bool>(),
         (automatic, short) in any::<(bool, bool)>(),
         multiple_care_of in prop_oneof![4 => Just(true), 1 => Just(false)],
     ) {
         let base = if authenticated { with_key() } else { settings() };
         let refresh = Refresh { automatic, bulk: true, short };
-        let mut lab = Lab::new(Settings { refresh, multiple_care_of, ..base });
+        let home_agent = if discovers { Ipv6Addr::UNSPECIFIED } else { HOME_AGENT };
+        let mut lab = Lab::new(Settings { refresh, multiple_care_of, home_agent, ..base });
         let mut last = None;
         for step in steps {
             run(&mut lab, &mut last, step);

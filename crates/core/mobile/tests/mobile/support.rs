@@ -8,13 +8,15 @@ use homeport_mobile::{
     MobileNode, Now, NtpTime, Outcome, Output, Path, RequestId, Settings, Transmit,
 };
 use homeport_wire::{
-    BaFlags, Bid, BidOption, BindingAcknowledgement, BindingUpdate, BuFlags, Lifetime, Message,
-    MobilityOption, OptionsBuilder, PseudoHeader, Sequence, Status, mobility_packet, protocol,
-    walk,
+    BaFlags, Bid, BidOption, BindingAcknowledgement, BindingUpdate, BuFlags, FlowStatus,
+    Ipv4AddressStatus, Lifetime, Message, MobilityOption, OptionsBuilder, PseudoHeader, Sequence,
+    Status, mobility_packet, protocol, walk,
 };
 use sha1::Sha1;
 
 pub const HOME_AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1);
+/// Not the one that the settings name.
+pub const SECOND_AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
 pub const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);
 pub const CORRESPONDENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0x99);
 pub const COA1: CareOf = CareOf::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 0x11));
@@ -51,12 +53,16 @@ pub fn address(bid: u16, care_of: CareOf) -> CareOfAddress {
 /// A Binding Update as the home agent sees it.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    pub agent: Ipv6Addr,
     pub path: Path,
     pub sequence: Sequence,
     pub flags: BuFlags,
     pub lifetime: Lifetime,
     pub bids: Vec<BidOption>,
     pub message_id: Option<u64>,
+    pub ipv4_home_address: Option<Ipv4Addr>,
+    pub flows: Vec<u16>,
+    pub flow_summary: Vec<u16>,
     pub options: Vec<&'static str>,
     pub header: Vec<u8>,
 }
@@ -254,8 +260,11 @@ pub struct Answer {
     pub bids: Vec<BidOption>,
     pub message_id: Option<u64>,
     pub nat_refresh_secs: Option<u32>,
+    pub force_udp: bool,
+    pub ipv4: Option<(Ipv4AddressStatus, Ipv4Addr)>,
     pub refresh_advice: Option<Lifetime>,
     pub flags: BaFlags,
+    pub flows: Vec<(u16, FlowStatus)>,
 }
 
 impl Answer {
@@ -269,19 +278,30 @@ impl Answer {
             bids: bids.iter().map(option).collect(),
             message_id: seen.message_id,
             nat_refresh_secs: None,
+            force_udp: false,
+            ipv4: None,
             refresh_advice: None,
             flags: BaFlags::default(),
+            flows: Vec::new(),
         }
     }
 
     /// The packet, protected with `key` if there is one.
     pub fn packet(&self, path: Path, key: Option<&MnHaAssociation>) -> Vec<u8> {
         let mut options = OptionsBuilder::for_binding_acknowledgement();
+        if let Some((status, address)) = self.ipv4 {
+            let prefix_len = if status == Ipv4AddressStatus::ACCEPTED { 32 } else { 0 };
+            let status = status.0;
+            options.push(&MobilityOption::Ipv4AddressAck { status, prefix_len, address });
+        }
         for bid in &self.bids {
             options.push(&MobilityOption::BindingIdentifier(*bid));
         }
+        for (fid, status) in &self.flows {
+            options.push_flow(*fid, 1, *status, &[], None);
+        }
         if let Some(refresh_secs) = self.nat_refresh_secs {
-            options.push(&MobilityOption::NatDetection { force_udp: false, refresh_secs });
+            options.push(&MobilityOption::NatDetection { force_udp: self.force_udp, refresh_secs });
         }
         if let Some(interval) = self.refresh_advice {
             options.push(&MobilityOption::BindingRefreshAdvice { interval });
@@ -349,10 +369,12 @@ pub fn see(transmit: &Transmit) -> Seen {
         Transmit::Ipv6 { from: HOME, packet } => (Path::Home, packet),
         Transmit::Ipv6 { from, packet } => (Path::Foreign(*from), packet),
         Transmit::Udp { from, payload } => (Path::Udp(*from), payload),
+        Transmit::Ipv4 { .. } => panic!("signalling goes in UDP: {transmit:?}"),
     };
     let walked = walk(packet).unwrap();
     assert_eq!(walked.upper, protocol::MOBILITY);
-    assert_eq!(walked.header.destination, HOME_AGENT);
+    let agent = walked.header.destination;
+    assert!([HOME_AGENT, SECOND_AGENT].contains(&agent), "{agent}");
     assert_eq!(walked.pseudo_source(), HOME);
     match path {
         Path::Foreign(from) => {
@@ -364,21 +386,25 @@ pub fn see(transmit: &Transmit) -> Seen {
             assert!(walked.home_address.is_none());
         }
     }
-    let message = Message::parse(walked.payload, PseudoHeader::mobility(HOME, HOME_AGENT)).unwrap();
+    let message = Message::parse(walked.payload, PseudoHeader::mobility(HOME, agent)).unwrap();
     let Message::BindingUpdate(update) = message else {
         panic!("{message:?}");
     };
-    describe(path, &update, walked.payload)
+    Seen { agent, ..describe(path, &update, walked.payload) }
 }
 
 fn describe(path: Path, update: &BindingUpdate<'_>, header: &[u8]) -> Seen {
     let mut seen = Seen {
+        agent: HOME_AGENT,
         path,
         sequence: update.sequence,
         flags: update.flags,
         lifetime: update.lifetime,
         bids: Vec::new(),
         message_id: None,
+        ipv4_home_address: None,
+        flows: Vec::new(),
+        flow_summary: Vec::new(),
         options: Vec::new(),
         header: header.to_vec(),
     };
@@ -391,6 +417,19 @@ fn describe(path: Path, update: &BindingUpdate<'_>, header: &[u8]) -> Seen {
             MobilityOption::AlternateCareOf(_) => "alternate care-of",
             MobilityOption::Ipv4CareOf(_) => "ipv4 care-of",
             MobilityOption::MobileNetworkPrefix { .. } => "prefix",
+            MobilityOption::LinkLayerAddress { .. } => "link-layer address",
+            MobilityOption::Ipv4HomeAddress { address, .. } => {
+                seen.ipv4_home_address = Some(address);
+                "ipv4 home"
+            }
+            MobilityOption::FlowIdentification(flow) => {
+                seen.flows.push(flow.fid);
+                "flow"
+            }
+            MobilityOption::FlowSummary(fids) => {
+                seen.flow_summary.extend(fids.iter());
+                "flow summary"
+            }
             MobilityOption::MobileNodeIdentifier { .. } => "identifier",
             MobilityOption::Authentication { .. } => "authentication",
             MobilityOption::MessageId { timestamp } => {

@@ -50,7 +50,7 @@ fn without_a_name_the_best_priority_and_then_the_newest() {
     let mut lab = lab();
     let path = |lab: &Lab| match lab.node.encapsulate(None, &outgoing()).unwrap() {
         Transmit::Ipv6 { from, .. } => Path::Foreign(from),
-        Transmit::Udp { from, .. } => Path::Udp(from),
+        Transmit::Udp { from, .. } | Transmit::Ipv4 { from, .. } => Path::Udp(from),
     };
     lab.now += 10;
     lab.command(Command::Refresh { bids: vec![Bid(2)], bulk: false });
@@ -80,15 +80,11 @@ fn only_from_the_home_address_or_the_network_behind() {
         let sent = lab.packets().remove(0);
         let Transmit::Ipv6 { packet, .. } = sent else { panic!("{sent:?}") };
         assert!(packet.windows(2).any(|pair| pair == [6, 18]), "prefix option");
+        let accepted = [(1, homeport_wire::Status::ACCEPTED)];
+        let seen = see(&Transmit::Ipv6 { from: v6(COA1), packet });
         let answer = Answer {
-            status: homeport_wire::Status::ACCEPTED,
-            sequence: homeport_wire::Sequence(1000),
-            lifetime: ASKED,
-            bids: vec![homeport_wire::BidOption::refresh(Bid(1))],
-            message_id: None,
-            nat_refresh_secs: None,
-            refresh_advice: None,
             flags: homeport_wire::BaFlags::MOBILE_ROUTER,
+            ..Answer::to(&seen, homeport_wire::Status::ACCEPTED, &accepted)
         };
         lab.deliver(&answer, COA1.path());
         lab

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 
 use homeport_mobile::{Arrival, Millis, Outcome};
 use homeport_mobile::{
-    CareOf, Command, Event, Input, MobileNode, MobileRouter, NetworkPrefix, Now, NtpTime, Output,
-    RequestId, Settings, Transmit,
+    CareOf, CareOfAddress, Command, Event, Flow, Input, MobileNode, MobileRouter, NetworkPrefix,
+    Now, NtpTime, Output, RequestId, Settings, Transmit,
 };
-use homeport_wire::{Bid, Ipv4AddressStatus, Lifetime, Sequence, Status};
+use homeport_wire::{
+    Bid, BidPriority, BinarySelector, FlowStatus, Ipv4AddressStatus, Lifetime, Selector, Sequence,
+    Status,
+};
 
 use crate::support::*;
 
@@ -209,6 +212,53 @@ fn v07_a_request_for_two_bindings_refreshes_them() {
 }
 
 #[test]
+fn v18_and_v19_flow_bindings() {
+    let flow = |fid, bid| Flow {
+        fid,
+        priority: if fid == 4 { 10 } else { fid * 10 },
+        selector: BinarySelector::Ipv6(Selector {
+            destination_port: Some(5060..=5060),
+            protocol: Some(17..=17),
+            ..Selector::ANY
+        }),
+        bids: vec![Bid(bid)],
+    };
+    let priority = |bid, care_of, value| CareOfAddress {
+        priority: BidPriority::new(value),
+        ..address(bid, care_of)
+    };
+    let mut node = node(with(150, false), 0x4f00);
+    let path = Transmit::Ipv6 { from: "2001:db8:a::11".parse().unwrap(), packet: vec![] };
+    let see = |packet| match &path {
+        Transmit::Ipv6 { from, .. } => see(&Transmit::Ipv6 { from: *from, packet }),
+        other => panic!("{other:?}"),
+    };
+    // The node has the flows 5 and 6 already.
+    command(&mut node, Command::SetFlows { flows: vec![flow(5, 1), flow(6, 1)] });
+    let register = Command::Register { addresses: vec![address(1, COA1)], bulk: false };
+    let seen = see(only_packet(&command(&mut node, register)));
+    let answer = Answer::to(&seen, Status::ACCEPTED, &[(1, Status::ACCEPTED)]);
+    let flows = vec![(5, FlowStatus::ACCEPTED), (6, FlowStatus::ACCEPTED)];
+    let packet = Answer { flows, ..answer }.packet(COA1.path(), None);
+    node.handle(now(1), Input::Packet(Arrival::Ipv6(&packet)));
+    assert_eq!(node.flows(), [5, 6]);
+    // Another, and the second address; the home agent has heard of a later life meanwhile.
+    command(&mut node, Command::SetFlows { flows: vec![flow(4, 2), flow(5, 1), flow(6, 1)] });
+    let addresses = vec![priority(1, COA1, 10), priority(2, COA2, 20)];
+    let seen = see(only_packet(&command(&mut node, Command::Register { addresses, bulk: true })));
+    let bids = [(1, Status::ACCEPTED), (2, Status::ACCEPTED)];
+    let refused = Answer::to(&seen, Status::SEQUENCE_OUT_OF_WINDOW, &bids);
+    let packet = Answer { sequence: Sequence(0x5000), ..refused }.packet(COA1.path(), None);
+    let outputs = node.handle(now(2), Input::Packet(Arrival::Ipv6(&packet)));
+    assert_eq!(only_packet(&outputs), vector("V18"));
+
+    // The home agent has forgotten 5 and 6: they are told again.
+    let again = see(only_packet(&arrive(&mut node, "V19")));
+    assert_eq!(node.flows(), [4]);
+    assert_eq!((again.flows, again.flow_summary), (vec![5, 6], vec![4]));
+}
+
+#[test]
 fn v20_and_v21_revocation_of_two_bindings() {
     let mut node = node(with(225, true), 0x1001);
     command(&mut node, three());
@@ -236,4 +286,37 @@ fn v22_and_v23_are_told() {
     let switch = told(arrive(&mut node, "V23"));
     let second = "2001:db8:0:1::2".parse().unwrap();
     assert_eq!(switch, Some(Event::HomeAgentSwitch { addresses: vec![second] }));
+}
+
+#[test]
+fn v33_and_v34_home_agent_address_discovery() {
+    let base = with(150, false);
+    let mobile_router = Some(MobileRouter::default());
+    let mut node = node(Settings { mobile_router, ..base }, 0x7788);
+    let adopt = Command::Register { addresses: vec![address(1, COA1)], bulk: false };
+    command(&mut node, adopt);
+    assert_eq!(only_packet(&command(&mut node, Command::DiscoverHomeAgents)), vector("V33"));
+    let second = "2001:db8:0:1::2".parse().unwrap();
+    let found = Event::HomeAgents { addresses: vec![HOME_AGENT, second], serve_routers: true };
+    assert!(arrive(&mut node, "V34").contains(&Output::Event(found)));
+}
+
+#[test]
+fn v35_and_v36_mobile_prefix_discovery() {
+    let mut node = node(with(150, false), 0x0a0b);
+    let register = Command::Register { addresses: vec![address(1, COA1)], bulk: false };
+    let seen = see(&Transmit::Ipv6 {
+        from: "2001:db8:a::11".parse().unwrap(),
+        packet: only_packet(&command(&mut node, register)),
+    });
+    let packet =
+        Answer::to(&seen, Status::ACCEPTED, &[(1, Status::ACCEPTED)]).packet(COA1.path(), None);
+    node.handle(now(1), Input::Packet(Arrival::Ipv6(&packet)));
+    assert_eq!(only_packet(&command(&mut node, Command::SolicitPrefixes)), vector("V35"));
+    let outputs = arrive(&mut node, "V36");
+    let told = |output: &Output| {
+        matches!(output, Output::Event(Event::HomePrefixes { solicited: true, prefixes })
+            if prefixes.len() == 1 && prefixes[0].valid_secs == 86_400)
+    };
+    assert!(outputs.iter().any(told), "{outputs:?}");
 }

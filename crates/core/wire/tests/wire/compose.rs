@@ -106,6 +106,7 @@ fn same(id: &str, mh: &[u8], packet: &[u8]) {
     assert_eq!(hex(packet), hex(&golden.packet), "{id}: packet");
 }
 
+/// RFC 5648 §4.3, RFC 6275 §6.1.7, §6.1.8.
 #[test]
 fn several_care_of_addresses() {
     let three = [bid_at(1, CARE_OF_1), bid_at(2, CARE_OF_2), bid_at(3, CARE_OF_3)];
@@ -127,6 +128,7 @@ fn several_care_of_addresses() {
     down("V11", &acknowledgement(status, NONE, 0x1004, 0, ba(&[bid(1)])));
 }
 
+/// RFC 6275 §6.1.2, RFC 5648 §6.4.
 #[test]
 fn refresh_request() {
     let options = bids(BindingRefreshRequest::builder(), &[bid(1), bid(2)]);
@@ -134,6 +136,7 @@ fn refresh_request() {
     tunnelled("V07", &message, (HOME_AGENT, HOME), false);
 }
 
+/// RFC 5648 §5.6, RFC 5568 §6.4.4.
 #[test]
 fn home_binding() {
     let options = BindingUpdate::builder()
@@ -146,6 +149,7 @@ fn home_binding() {
     plain("V09", &acknowledgement(status, K, 0x1004, 225, answer), HOME_AGENT, HOME);
 }
 
+/// RFC 3963 §4.3.
 #[test]
 fn mobile_router() {
     let options = BindingUpdate::builder()
@@ -161,6 +165,7 @@ fn mobile_router() {
     down("V13", &acknowledgement(0, flags, 0x2001, 150, ba(&[bid(1)])));
 }
 
+/// RFC 4283 §3, RFC 4285 §5, §6.
 #[test]
 fn authenticator_of_rfc_4285() {
     let complete = |mut builder: OptionsBuilder, first: BidOption| {
@@ -191,6 +196,7 @@ fn authenticated(id: &str, message: Message<'_>) -> Message<'static> {
     message.with_authenticator(&golden.octets("hmac_sha1")[..12])
 }
 
+/// RFC 5555 §3.1.1, §3.2.1, §3.2.2, RFC 5648 §8.2.
 #[test]
 fn ipv4_and_udp_envelope() {
     let translated = (TRANSLATOR_V4, 40001);
@@ -225,6 +231,7 @@ fn ipv4_and_udp_envelope() {
     same("V17", &mh, &udp_v4_packet(agent, translated, &inner));
 }
 
+/// RFC 6089 §4.1 to §4.3, RFC 6088 §3.2.
 #[test]
 fn flows() {
     let selector = BinarySelector::Ipv6(Selector {
@@ -254,6 +261,7 @@ fn flows() {
     down("V19", &acknowledgement(0, NONE, 0x5001, 150, options));
 }
 
+/// RFC 5846 §5.1, §5.2.
 #[test]
 fn revocation() {
     let options = bids(BindingRevocation::builder(), &[bid(2), bid(3)]);
@@ -273,6 +281,7 @@ fn revocation() {
     up("V21", &Message::BindingRevocation(answer));
 }
 
+/// RFC 6275 §6.1.9, RFC 5142 §3, RFC 5847 §3.3.
 #[test]
 fn error_switch_and_heartbeat() {
     let error = Message::BindingError(BindingError {
@@ -297,6 +306,7 @@ fn error_switch_and_heartbeat() {
     plain("V24", &heartbeat, SECOND_AGENT, HOME_AGENT);
 }
 
+/// RFC 6275 §6.1.3 to §6.1.6.
 #[test]
 fn return_routability() {
     let (home_cookie, care_of_cookie) = ([0x11; 8], [0x22; 8]);
@@ -323,6 +333,7 @@ fn return_routability() {
     plain("V28", &test, CORRESPONDENT, CARE_OF_2);
 }
 
+/// RFC 6275 §6.2.6, §6.2.7.
 #[test]
 fn binding_at_a_correspondent_node() {
     let options = BindingUpdate::builder()

@@ -106,6 +106,7 @@ fn udp_over_ipv4() {
     }
 }
 
+/// RFC 8200 §8.1.
 #[test]
 fn udp_over_ipv6() {
     let header = UdpHeader { source_port: 5060, destination_port: 4191 };

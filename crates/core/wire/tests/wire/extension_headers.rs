@@ -24,6 +24,7 @@ fn walked(next_header: u8, rest: &str) -> Result<(u8, usize, usize), Malformed> 
     walk(&packet).map(|found| (found.upper, found.upper_offset, found.next_header_offset))
 }
 
+/// RFC 6275 §6.3.
 #[test]
 fn layouts_of_the_home_address_option() {
     // Destination Options as different stacks pad them; the option at each offset.
@@ -87,6 +88,7 @@ fn chains() {
     }
 }
 
+/// RFC 6275 §6.1.1.
 #[test]
 fn addresses_of_the_checksum() {
     let octets = packet(43, &unhex(&"8702 0201 00000000 HOME".replace("HOME", &home_hex())));
@@ -137,6 +139,7 @@ fn what_is_dropped_in_silence() {
     refused(&cases, Disposition::Discard);
 }
 
+/// RFC 8200 §4.2.
 #[test]
 fn unknown_options_that_are_answered() {
     let unknown = |kind, at| Malformed::UnknownOption { kind, at };
@@ -148,6 +151,7 @@ fn unknown_options_that_are_answered() {
     refused(&[("action 10", 60, "3b00 0100 9e020000", unknown(0x9e, 44))], to_multicast_too);
 }
 
+/// RFC 8200 §4, §4.4, RFC 6275 §6.4.1.
 #[test]
 fn headers_that_are_answered() {
     let late = Malformed::HopByHopNotFirst { at: 40 };

@@ -9,6 +9,7 @@ use homeport_wire::{
 
 use crate::support::{CARE_OF_1, CARE_OF_2, unhex};
 
+/// RFC 6089 §4.2.
 #[test]
 fn sub_options_of_a_flow() {
     // Binding reference, Pad1, PadN of three octets, an action of RFC 7109, traffic selector.
@@ -47,6 +48,7 @@ fn sub_options_of_a_flow() {
     assert_eq!(FlowIds::from_octets(&[0, 5, 0]), None);
 }
 
+/// RFC 6088 §3.1, §3.2.
 #[test]
 fn selectors_are_read_back() {
     let ipv6 = BinarySelector::Ipv6(Selector {

@@ -21,6 +21,7 @@ fn home_prefix() -> PrefixInformation {
     }
 }
 
+/// RFC 6275 §6.5, §6.6.
 #[test]
 fn discovery_from_values() {
     let anycast: Ipv6Addr = "2001:db8:0:1:fdff:ffff:ffff:fffe".parse().unwrap();
@@ -40,6 +41,7 @@ fn discovery_from_values() {
     assert_eq!(hex(&packet), hex(&vector("V34").packet));
 }
 
+/// RFC 6275 §6.7, §6.8.
 #[test]
 fn prefix_discovery_from_values() {
     let solicitation = Icmpv6::MobilePrefixSolicitation { identifier: 0x0a0b };
@@ -121,6 +123,7 @@ fn an_odd_last_octet_counts_as_the_high_half_of_a_word() {
     assert_eq!(hex(&message.emit(HOME, HOME_AGENT)), "80004fd0000700096f6464");
 }
 
+/// RFC 4443 §2.4 (c).
 #[test]
 fn errors_fit_into_the_smallest_mtu() {
     let invoking = [0xa5; 3000];

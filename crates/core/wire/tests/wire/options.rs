@@ -10,6 +10,7 @@ use homeport_wire::{
 
 use crate::support::{CARE_OF_1, hex, unhex};
 
+/// RFC 5648 §4.3.
 #[test]
 fn binding_identifier_has_three_lengths() {
     let address = [1; 16];
@@ -116,6 +117,7 @@ fn places_of_dual_stack() -> [Place; 4] {
     [(home, 4, 0), (ack, 4, 0), (detection, 4, 0), (Option::Ipv4CareOf(address), 4, 0)]
 }
 
+/// RFC 6275 §6.2.
 #[test]
 fn each_option_stands_at_its_alignment() {
     // Unknown options of growing length in front move the place through all remainders.
@@ -143,6 +145,7 @@ fn each_option_stands_at_its_alignment() {
     }
 }
 
+/// RFC 6275 §6.2.2, §6.2.3.
 #[test]
 fn padding_of_one_octet_is_pad1_and_of_more_padn() {
     for (len, expected) in [(8, ""), (7, "00"), (6, "0100"), (5, "010100"), (1, "01050000000000")] {
@@ -186,6 +189,7 @@ fn the_builder_refuses_what_cannot_be_written() {
     assert_eq!(builder.try_push(&Malformed { kind: 35, data: &[0; 5] }), Ok(()));
 }
 
+/// RFC 6275 §6.2.7, RFC 4285 §5.
 #[test]
 fn nothing_follows_an_authenticator_but_another() {
     let mut builder = BindingUpdate::builder();

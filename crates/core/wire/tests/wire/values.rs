@@ -7,6 +7,7 @@ use homeport_wire::{
     is_unicast_routable_v4, is_unicast_routable_v6, is_unicast_v6,
 };
 
+/// RFC 6275 §9.5.1.
 #[test]
 fn sequence_numbers_are_compared_around_the_circle() {
     // The example of RFC 6275 §9.5.1: after 15, 0..=15 and 32783..=65535 are refused.
@@ -19,6 +20,7 @@ fn sequence_numbers_are_compared_around_the_circle() {
     assert_eq!(Sequence(u16::MAX).next(), Sequence(0));
 }
 
+/// RFC 6275 §6.1.7.
 #[test]
 fn lifetimes_count_four_seconds() {
     for (secs, units) in [(0, 0), (3, 0), (4, 1), (7, 1), (900, 225), (262_140, 65_535)] {
@@ -30,6 +32,7 @@ fn lifetimes_count_four_seconds() {
     assert!(Lifetime::DEREGISTER.is_deregistration());
 }
 
+/// RFC 6089 §4.1.
 #[test]
 fn an_unset_priority_sorts_last() {
     assert_eq!(BidPriority::new(0xff).value(), 0x7f, "the eighth bit is H");

@@ -9,7 +9,7 @@ use homeport_wire::{
 
 use crate::authentication::verify;
 use crate::event::{DropReason, Event, LossReason, Outcome, Path};
-use crate::exchange::{Exchange, SentBinding, SentUpdate};
+use crate::exchange::{Exchange, Scope, SentBinding, SentUpdate};
 use crate::limits;
 use crate::list::{Binding, refresh_lead_ms, remaining_ms};
 use crate::node::{MobileNode, Mode};
@@ -273,6 +273,7 @@ impl MobileNode {
                 doubtful: false,
             });
         }
+        self.ended_first = false;
         entry.retry_at = None;
         entry.back_off_ms = limits::BACK_OFF_INITIAL_MS;
         self.withdraw(sent.bid);
@@ -337,6 +338,10 @@ impl MobileNode {
                 self.adjust_clock(update, ba);
                 self.send_again(sent.bid);
             }
+            Reaction::EndFirst if !self.ended_first => self.end_first(update),
+            Reaction::EndFirst => {
+                self.refused(sent.bid, update.purpose, status, Reaction::GiveUp);
+            }
             Reaction::BackOff | Reaction::GiveUp | Reaction::Fault => {
                 self.refused(sent.bid, update.purpose, status, reaction);
             }
@@ -351,6 +356,16 @@ impl MobileNode {
         }
         self.event(Event::Deregistered { bid, status });
         self.settle(Some(bid), Purpose::Deregister, Outcome::Deregistered { status });
+    }
+
+    /// The update goes again when everything has ended: see [`MobileNode::waits_for_end`].
+    fn end_first(&mut self, update: &SentUpdate) {
+        self.ended_first = true;
+        let scope = Scope::Everything(alloc::vec![update.path]);
+        self.exchanges.push(Exchange::new(Purpose::Deregister, scope, self.now, false));
+        for binding in &update.bindings {
+            self.send_again(binding.bid);
+        }
     }
 
     fn send_again(&mut self, bid: Bid) {
@@ -380,6 +395,11 @@ impl MobileNode {
                 let bids: Vec<Bid> = unwanted.map(|entry| entry.address.bid).collect();
                 for bid in bids {
                     self.gone(bid, ba.status);
+                }
+                // What is wanted all the same is registered anew.
+                let wanted: Vec<Bid> = self.entries.keys().copied().collect();
+                for bid in wanted {
+                    self.forgotten(bid);
                 }
                 self.ipv4_home_address = None;
                 self.ipv4_wish = self.settings.ipv4_home_address;

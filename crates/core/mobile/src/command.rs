@@ -202,6 +202,7 @@ impl MobileNode {
         for bid in &bids {
             self.settle(Some(*bid), Purpose::Deregister, Outcome::Superseded);
         }
+        self.ended_first = false;
         self.drop_everything_exchange();
         self.wait_for(request, Purpose::Register, &bids, results);
         self.enqueue(Purpose::Register, bids, bulk);

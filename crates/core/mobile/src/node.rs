@@ -82,6 +82,8 @@ pub struct MobileNode {
     pub(crate) flows: Flows,
     pub(crate) questions: Questions,
     pub(crate) switching: Option<Switching>,
+    /// Everything was ended because of status 139, and nothing was accepted since.
+    pub(crate) ended_first: bool,
     /// The Binding Revocation that was answered last, and how.
     pub(crate) revocation: Option<(u16, RevocationStatus)>,
     pub(crate) now: Millis,
@@ -116,6 +118,7 @@ impl MobileNode {
             flows: Flows::default(),
             questions: Questions { identifier: last_sequence.0, ..Questions::default() },
             switching: None,
+            ended_first: false,
             revocation: None,
             now: Millis(0),
             out: Vec::new(),

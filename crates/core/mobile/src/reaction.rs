@@ -75,6 +75,9 @@ pub enum Reaction {
     AsHost,
     /// Send again with the mobile network prefixes (RFC 3963 §5.3).
     GivePrefixes,
+    /// End everything, then send again: the home agent has bindings of another type, from when the
+    /// node was a router or was none (RFC 3963 §6.2).
+    EndFirst,
     /// Tell, and try again later.
     BackOff,
     /// Tell, and wait for a command.
@@ -118,10 +121,11 @@ fn registering(status: Status, asked: Asked) -> Reaction {
         Status::MCOA_UNKNOWN_COA if asked.identified && !asked.care_of_given => {
             Reaction::GiveCareOf
         }
+        Status::REGISTRATION_TYPE_CHANGE => Reaction::EndFirst,
         Status(ROUTER_NOT_PERMITTED..=FORWARDING_SETUP_FAILED) => router_refused(status, asked),
         Status::INVALID_CARE_OF_ADDRESS if asked.bulk && asked.ipv4 => Reaction::SendAlone,
         status if is_answer_to_something_else(status) => Reaction::Fault,
-        // What is left is final: 131 to 134, 139, 146, 151, 169 to 180 say that this node
+        // What is left is final: 131 to 134, 146, 151, 169 to 180 say that this node
         // will not be served with what it is. Values that nobody has registered yet may pass.
         status if status.0 <= LAST_REGISTERED => Reaction::GiveUp,
         _ => Reaction::BackOff,
@@ -198,8 +202,8 @@ mod tests {
     const TABLE: &[(u8, u8, [Reaction; 6])] = {
         use Reaction::GiveMessageId as M;
         use Reaction::{
-            Accept as A, BackOff as B, Fault as F, GiveCareOf as C, GiveUp as U, Gone as G,
-            Overwrite as O, Resynchronize as S, SingleCareOf as P, SingleUpdates as N,
+            Accept as A, BackOff as B, EndFirst as E, Fault as F, GiveCareOf as C, GiveUp as U,
+            Gone as G, Overwrite as O, Resynchronize as S, SingleCareOf as P, SingleUpdates as N,
         };
         &[
             (0, 127, [A, A, A, A, G, G]),
@@ -209,7 +213,7 @@ mod tests {
             (134, 134, [U, U, U, U, U, U]),
             (135, 135, [S, S, S, S, S, S]),
             (136, 138, [F, F, F, F, F, F]),
-            (139, 139, [U, U, U, U, U, U]),
+            (139, 139, [E, E, E, E, U, U]),
             (140, 143, [F, F, F, F, U, U]),
             (144, 144, [F, F, F, F, F, F]),
             (145, 145, [M, M, M, M, M, M]),

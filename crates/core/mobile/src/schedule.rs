@@ -28,7 +28,7 @@ impl MobileNode {
         let exchanges = self
             .exchanges
             .iter()
-            .filter(|exchange| !self.waits_for_overwrite(exchange) && !self.is_without_home_agent())
+            .filter(|exchange| !self.waits(exchange) && !self.is_without_home_agent())
             .map(|exchange| exchange.due.max(free_at));
         let ends = self
             .entries
@@ -83,6 +83,16 @@ impl MobileNode {
     /// Takes a care-of address out of the exchange that it is in.
     pub(crate) fn withdraw(&mut self, bid: Bid) {
         self.exchanges.retain_mut(|exchange| !(exchange.contains(bid) && exchange.remove(bid)));
+    }
+
+    fn waits(&self, exchange: &Exchange) -> bool {
+        self.waits_for_overwrite(exchange) || self.waits_for_end(exchange)
+    }
+
+    /// What is to be registered anew waits until the old has ended.
+    fn waits_for_end(&self, exchange: &Exchange) -> bool {
+        exchange.purpose == Purpose::Register
+            && self.exchanges.iter().any(Exchange::is_about_everything)
     }
 
     /// After a start only one registration may be on its way, the one that carries the O flag: what
@@ -229,7 +239,7 @@ impl MobileNode {
             let Some(exchange) = self.exchanges.get(at) else {
                 break;
             };
-            if self.waits_for_overwrite(exchange) {
+            if self.waits(exchange) {
                 continue;
             }
             self.send_update(at, ntp);

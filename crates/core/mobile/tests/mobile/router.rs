@@ -112,3 +112,31 @@ fn refusals_by_mode() {
         }
     }
 }
+
+#[test]
+fn bindings_of_another_type_end_first() {
+    let mut lab = lab(router());
+    let request = lab.register(&[address(1, COA1)], false);
+    let seen = lab.update();
+    lab.refuse(&seen, Status::REGISTRATION_TYPE_CHANGE);
+    let ending = lab.update();
+    assert_eq!((ending.lifetime.0, ending.names()), (0, vec![]));
+    lab.accept(&ending);
+    let again = lab.update();
+    assert_eq!(again.names(), [1]);
+    serve(&mut lab, &again);
+    assert!(lab.results(request)[0].1.is_success());
+    // Not for ever.
+    lab.command(Command::Refresh { bids: vec![], bulk: false });
+    let seen = lab.update();
+    let request = lab.register(&[address(1, COA1)], false);
+    let status = Status::REGISTRATION_TYPE_CHANGE;
+    let seen = lab.updates().pop().unwrap_or(seen);
+    lab.refuse(&seen, status);
+    let ending = lab.update();
+    lab.accept(&ending);
+    let again = lab.update();
+    lab.refuse(&again, status);
+    assert!(lab.updates().is_empty());
+    assert_eq!(lab.results(request), [(Some(Bid(1)), Outcome::Refused { status })]);
+}

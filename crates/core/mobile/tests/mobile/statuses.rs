@@ -199,7 +199,7 @@ fn refusals_that_may_pass_are_repeated_with_growing_pauses() {
 
 #[test]
 fn final_refusals_wait_for_a_command() {
-    for code in [131, 132, 133, 134, 139, 146, 169, 174] {
+    for code in [131, 132, 133, 134, 146, 169, 174] {
         let mut lab = Lab::new(settings());
         let request = lab.register(&[address(1, COA1)], false);
         let seen = lab.update();

@@ -176,7 +176,7 @@ pub async fn not_home_subnet(stage: &Stage, row: &Row) -> Result<()> {
 
 /// Without protection, and under an association that does not exist.
 pub async fn protection(stage: &Stage, _row: &Row) -> Result<()> {
-    let (spi, key) = stage.subscribe().await?;
+    let (spi, key) = stage.association();
     stage.step().await;
     let clear = stage.update(15);
     let unknown = Update { association: Some((spi + 1, key)), ..stage.update(16) };

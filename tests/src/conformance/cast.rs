@@ -86,6 +86,12 @@ impl Cast {
         Ipv6Addr::new(0x2001, 0xdb8, group, self.case * 4 + n - 1, 0, 0, 0, 0)
     }
 
+    /// A home address in the first mobile network.
+    #[must_use]
+    pub fn network_home(&self) -> Ipv6Addr {
+        Ipv6Addr::from(u128::from(self.network(1)) | 0x100)
+    }
+
     /// A fixed node in mobile network `n`.
     #[must_use]
     pub fn fixed_node(&self, n: u16) -> Ipv6Addr {

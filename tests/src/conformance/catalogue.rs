@@ -98,7 +98,7 @@ pub fn cases() -> Result<Vec<Row>> {
             rows.extend(repeated);
         }
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            rows.push(row(part, line).with_context(|| format!("part {part}: {line}"))?);
+            rows.extend(of_line(part, line).with_context(|| format!("part {part}: {line}"))?);
         }
     }
     let mut ids = std::collections::BTreeSet::new();
@@ -107,6 +107,18 @@ pub fn cases() -> Result<Vec<Row>> {
         ensure!(ids.insert(row.id.clone()), "{} stands there twice", row.id);
     }
     Ok(rows)
+}
+
+/// The case of a line; two where the id names that on a real home link and that on a virtual one, as
+/// `NEMO_2_9_1/11`.
+fn of_line(part: u8, line: &str) -> Result<Vec<Row>> {
+    let Some((ids, rest)) = line.split_once(" | both | ") else {
+        return Ok(vec![row(part, line)?]);
+    };
+    let (real, other) = ids.split_once('/').context("one id for both links")?;
+    let (group, _) = real.rsplit_once('_').context("no group")?;
+    let real = row(part, &format!("{real} | real | {rest}"))?;
+    Ok(vec![real, row(part, &format!("{group}_{other} | virt | {rest}"))?])
 }
 
 fn row(part: u8, line: &str) -> Result<Row> {

@@ -170,7 +170,7 @@ pub async fn kill_all_at_answer(stage: &Stage, _row: &Row) -> Result<()> {
 /// Binding Updates by either forwarder, which all front-ends serve.
 pub async fn each_node(stage: &Stage, _row: &Row) -> Result<()> {
     let own = usize::from(stage.case % 2);
-    let (spi, key) = stage.subscribe().await?;
+    let (spi, key) = stage.association();
     let result = async {
         for sequence in 1..=12_u16 {
             let side = usize::from(sequence % 2);

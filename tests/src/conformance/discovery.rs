@@ -12,10 +12,16 @@ use super::stage::{PATIENCE, Stage};
 const ANYCAST: u128 = 0xfdff_ffff_ffff_fffe;
 const IDENTIFIER: u16 = 0x4191;
 
+/// Where home agents of the home prefix are asked for.
+#[must_use]
+pub fn anycast(stage: &Stage) -> Ipv6Addr {
+    Ipv6Addr::from(u128::from(stage.home.prefix) | ANYCAST)
+}
+
 /// Asks for home agents, with this word of flags, and gives the flags and addresses of the reply.
 pub async fn discovered(stage: &Stage, flags: u16) -> Result<(u16, Vec<Ipv6Addr>)> {
     stage.step().await;
-    let anycast = Ipv6Addr::from(u128::from(stage.home.prefix) | ANYCAST);
+    let anycast = anycast(stage);
     let from = stage.coa(1);
     let mut rest = IDENTIFIER.to_be_bytes().to_vec();
     rest.extend(flags.to_be_bytes());

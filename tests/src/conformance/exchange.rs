@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use homeport_api::admin::bindings_client::BindingsClient;
-use homeport_api::admin::{GetHomeBindingsRequest, HomeBindings, Subscriber};
+use homeport_api::admin::{GetHomeBindingsRequest, HomeBindings};
 use tonic::Code;
 
 use super::decode::{Acknowledgement, Body, Packet};
@@ -409,21 +409,5 @@ impl Stage {
         let different = quoted.iter().zip(&inner.octets).enumerate().any(differs);
         ensure!(quoted.len() == inner.octets.len() && !different, "it quotes something else");
         Ok(())
-    }
-
-    /// Makes the home address a subscriber with a key of RFC 4285; gives its SPI and key.
-    ///
-    /// # Errors
-    /// When the store refuses it.
-    pub async fn subscribe(&self) -> Result<(u32, [u8; 16])> {
-        let (spi, key) = (0x1000 + u32::from(self.case) * 2, [self.hoa.octets()[15]; 16]);
-        let subscriber = Subscriber {
-            home_address: self.hoa.to_string(),
-            spi,
-            key: key.to_vec().into(),
-            ..Subscriber::default()
-        };
-        self.lab.subscribe(subscriber).await?;
-        Ok((spi, key))
     }
 }

@@ -69,6 +69,10 @@ pub struct Policy {
     pub only_router: bool,
     /// Bindings of a home address.
     pub bindings_max: u32,
+    /// Prefix length of the pool of IPv4 home addresses; 0 for none.
+    pub pool_bits: u8,
+    /// Data to IPv4 care-of addresses goes in UDP without NAT too.
+    pub force_udp: bool,
 }
 
 impl Policy {
@@ -80,6 +84,8 @@ impl Policy {
         home_and_foreign: true,
         only_router: false,
         bindings_max: 8,
+        pool_bits: 0,
+        force_udp: true,
     };
 }
 
@@ -232,6 +238,13 @@ impl Lab {
             home_and_foreign_allowed: Some(policy.home_and_foreign),
             bindings_per_home_address_max: policy.bindings_max,
             only_router: policy.only_router,
+            home_agent_discovery_allowed: true,
+            prefix_discovery_allowed: true,
+            ipv4_pool: match policy.pool_bits {
+                0 => String::new(),
+                bits => format!("198.51.{}.0/{bits}", 110 + homes.len()),
+            },
+            force_udp_encapsulation: Some(policy.force_udp),
             ..HomePrefix::default()
         };
         let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };

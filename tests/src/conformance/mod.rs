@@ -14,6 +14,7 @@ mod exchange;
 pub mod homelink;
 pub mod lab;
 pub mod mcoa;
+pub mod nemo;
 pub mod packet;
 pub mod report;
 pub mod stage;
@@ -110,6 +111,7 @@ scripts! {
     "bad_home_address" => base::bad_home_address,
     "bid_lengths" => mcoa::bid_lengths,
     "big_bulk" => mcoa::big_bulk,
+    "carried" => nemo::carried,
     "correspondent" => mcoa::correspondent,
     "dad" => homelink::dad,
     "deregister" => base::deregister,
@@ -131,6 +133,7 @@ scripts! {
     "link_local_ping" => homelink::link_local_ping,
     "memory" => cluster::memory,
     "minority" => cluster::minority,
+    "nested" => nemo::nested,
     "not_home_subnet" => base::not_home_subnet,
     "one_agent" => homelink::one_agent,
     "owner_moves" => homelink::owner_moves,
@@ -175,6 +178,8 @@ fn policy(row: &Row) -> Result<Policy> {
             ("no-bulk", _) => policy.bulk = false,
             ("no-home-and-foreign", _) => policy.home_and_foreign = false,
             ("only-router", _) => policy.only_router = true,
+            ("pool", value) => policy.pool_bits = value.parse()?,
+            ("udp-only-behind-nat", _) => policy.force_udp = false,
             ("max", value) => policy.bindings_max = value.parse()?,
             _ => bail!("policy {word:?} of {}", row.id),
         }
@@ -258,7 +263,7 @@ async fn run_case(lab: Arc<Lab>, row: &Row) -> Result<()> {
         return Err(CannotRun("there is no home link in the laboratory".to_owned()).into());
     }
     let steps = Arc::clone(&lab.steps);
-    let stage = Stage::new(lab, row.number, policy(row)?, row.is_router).await?;
+    let stage = Stage::new(lab, row, policy(row)?).await?;
     let _running = steps.enter();
     play(&stage, row).await
 }

@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail, ensure};
 use tokio::sync::{Mutex, mpsc};
 
+use homeport_api::admin::Subscriber;
+
 use super::cast::Cast;
+use super::catalogue::Row;
 use super::decode::Packet;
 use super::lab::{Arrived, Lab, Policy};
 use super::packet::{Update, flag, home_address_option, ipv6, protocol};
@@ -74,13 +77,86 @@ impl Stage {
     ///
     /// # Errors
     /// When the cluster does not give a home prefix or does not answer on it.
-    pub async fn new(lab: Arc<Lab>, case: u16, policy: Policy, is_router: bool) -> Result<Self> {
+    pub async fn new(lab: Arc<Lab>, row: &Row, policy: Policy) -> Result<Self> {
+        let case = row.number;
         let home = lab.home(policy, case).await?;
         let arrivals = lab.inbox(case);
         let inbox = Mutex::new(Inbox { arrivals, waiting: Vec::new(), echoes: 0 });
-        let stage = Self { lab, cast: Cast::new(case, home), is_router, inbox };
+        let mut cast = Cast::new(case, home);
+        if row.has("home-in-network") {
+            cast.hoa = cast.network_home();
+        }
+        let stage = Self { lab, cast, is_router: row.is_router, inbox };
+        stage.provision(row, policy.authenticated).await?;
         stage.is_up().await?;
         Ok(stage)
+    }
+
+    /// Creates the subscribers that the arguments of the case ask for: `networks=2` owns `n1` and `n2`,
+    /// `explicit` must name them, `others=4` gives `n4` to somebody else, `home4=own` and
+    /// `others4=7` give IPv4 home addresses.
+    async fn provision(&self, row: &Row, is_authenticated: bool) -> Result<()> {
+        let networks: u16 = match row.get("networks") {
+            Some(count) => count.parse()?,
+            None => u16::from(self.is_router),
+        };
+        let of = |n: u16| format!("{}/64", self.network(n));
+        let (spi, key) = self.association();
+        let (spi, key) = if is_authenticated { (spi, key.to_vec()) } else { (0, Vec::new()) };
+        let subscriber = Subscriber {
+            home_address: self.hoa.to_string(),
+            spi,
+            key: key.into(),
+            mobile_networks: (1..=networks).map(of).collect(),
+            mobile_networks_explicit: row.has("explicit"),
+            home_prefix: match row.has("home-in-network") {
+                true => format!("{}/64", self.home.prefix),
+                false => String::new(),
+            },
+            ipv4_home_address: match row.get("home4") {
+                Some(word) => self.address4(word)?.to_string(),
+                None => String::new(),
+            },
+            ..Subscriber::default()
+        };
+        let needed =
+            is_authenticated || networks > 0 || row.has("home-in-network") || row.has("home4");
+        if needed {
+            self.lab.subscribe(subscriber).await?;
+        }
+        if row.has("others") || row.has("others4") {
+            let network = row.get("others").map(str::parse).transpose()?;
+            let other = Subscriber {
+                home_address: self.other_home(2).to_string(),
+                mobile_networks: network.into_iter().map(of).collect(),
+                ipv4_home_address: match row.get("others4") {
+                    Some(word) => self.address4(word)?.to_string(),
+                    None => String::new(),
+                },
+                ..Subscriber::default()
+            };
+            self.lab.subscribe(other).await?;
+        }
+        Ok(())
+    }
+
+    /// SPI and key of RFC 4285 that the home address has where its prefix asks for them.
+    #[must_use]
+    pub fn association(&self) -> (u32, [u8; 16]) {
+        (0x1000 + u32::from(self.case) * 2, [self.hoa.octets()[15]; 16])
+    }
+
+    /// Gives mobile network `n` to another home address.
+    ///
+    /// # Errors
+    /// When the store refuses it.
+    pub async fn own_network(&self, home: Ipv6Addr, n: u16) -> Result<()> {
+        let subscriber = Subscriber {
+            home_address: home.to_string(),
+            mobile_networks: vec![format!("{}/64", self.network(n))],
+            ..Subscriber::default()
+        };
+        self.lab.subscribe(subscriber).await
     }
 
     /// The forwarder serves this home prefix from now on.

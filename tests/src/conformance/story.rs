@@ -3,14 +3,19 @@
 //! - `bu SEQ words -> STATUS [ID:STATUS ...] [seq=N]`: a Binding Update and its acknowledgement. The
 //!   words: `o l r k f t` set a flag, `-a -h -r` clear one; `life=UNITS`; `from=c2`; `to=ADDRESS` for
 //!   another home address; `bid=ID@ADDRESS`, where the address is `c1`, `v1`, `-` for none or written
-//!   out, with `!H` or `!PRI` behind it; `alt=c1`; `net=n1` or `net=PREFIX/LEN`; `raw=TYPE/HEX`. Status
+//!   out, with `!H` or `!PRI` behind it; `alt=c1`; `net=n1` or `net=PREFIX/LEN`,
+//!   with `!RESERVED` behind it; `raw=TYPE/HEX`. Status
 //!   `none` wants silence, `problem` an ICMPv6 Parameter Problem with code 0. Without `ID:STATUS` every
 //!   BID option must come back in its order with status 0.
+//! - `home SEQ words -> ...`: the same from the home address on a real home link; `nohao` leaves the
+//!   Home Address option out.
 //! - `udp SEQ words -> ...`: the same in UDP, `from=v1` or `from=v1/PORT`.
 //! - `bound c1 c2`, `free c3`: binding proofs.
 //! - `holds 1@c1 -@c2`: what the store has, exactly; `-` is a binding without BID.
 //! - `down TARGET c1`, `stops TARGET`: packets of the correspondent node for `hoa` or a node in `n1`.
 //! - `up c1 SOURCE`, `drops c1 SOURCE`: packets in the reverse tunnel.
+//! - `relays TARGET`: a router on the path of `down` answers with Time Exceeded, and the correspondent
+//!   node is told.
 //! - `wait SECONDS`.
 
 use std::collections::BTreeSet;
@@ -43,7 +48,9 @@ pub async fn story(stage: &Stage, row: &Row) -> Result<()> {
 async fn tell(stage: &Stage, words: &[&str]) -> Result<()> {
     let (verb, words) = words.split_first().context("an empty step")?;
     match (*verb, words) {
-        ("bu" | "udp", _) => return exchange(stage, &Exchange::read(stage, verb, words)?).await,
+        ("bu" | "udp" | "home", _) => {
+            return exchange(stage, &Exchange::read(stage, verb, words)?).await;
+        }
         ("bound", _) => {
             for word in words {
                 stage.is_bound(stage.address(word)?).await?;
@@ -58,6 +65,10 @@ async fn tell(stage: &Stage, words: &[&str]) -> Result<()> {
         ("down", [target, care_of]) => {
             let (target, care_of) = (stage.address(target)?, stage.address(care_of)?);
             return stage.network_reached_at(target, care_of).await;
+        }
+        ("relays", [target]) => {
+            let outer = stage.ping_through(stage.address(target)?).await?;
+            return stage.time_exceeded(&outer).await;
         }
         ("stops", [target]) => return stage.not_tunnelled(stage.address(target)?).await,
         ("up", [care_of, source]) => {
@@ -81,9 +92,11 @@ pub fn check(cast: &Cast, step: &str) -> Result<()> {
     let (verb, words) = words.split_first().context("an empty step")?;
     let addresses = |words: &[&str]| words.iter().try_for_each(|w| cast.address(w).map(drop));
     match (*verb, words.len()) {
-        ("bu" | "udp", _) => Exchange::read(cast, verb, words).map(drop),
+        ("bu" | "udp" | "home", _) => Exchange::read(cast, verb, words).map(drop),
         ("holds", _) => words.iter().try_for_each(|word| held(cast, word).map(drop)),
-        ("bound" | "free", 1..) | ("down" | "up" | "drops", 2) | ("stops", 1) => addresses(words),
+        ("bound" | "free", 1..) | ("down" | "up" | "drops", 2) | ("stops" | "relays", 1) => {
+            addresses(words)
+        }
         ("wait", 1) => Ok(words[0].parse::<f64>().map(drop)?),
         _ => bail!("no such step"),
     }
@@ -94,6 +107,8 @@ pub fn check(cast: &Cast, step: &str) -> Result<()> {
 struct Exchange {
     update: Update,
     in_udp: Option<(std::net::Ipv4Addr, u16)>,
+    /// From the home link, with or without a Home Address option.
+    at_home: Option<bool>,
     from: std::net::Ipv6Addr,
     home: std::net::Ipv6Addr,
     /// The mobile node says by `-r` that it is no router this time.
@@ -118,6 +133,7 @@ impl Exchange {
         let mut exchange = Self {
             update: Update::new(sequence.parse().context("sequence number")?),
             in_udp: (verb == "udp").then(|| (cast.coa4(1), 4191)),
+            at_home: (verb == "home").then_some(true),
             from: cast.coa(1),
             home: cast.hoa,
             clears: 0,
@@ -164,6 +180,7 @@ impl Exchange {
                 "-a" => self.clears |= flag::A,
                 "-h" => self.clears |= flag::H,
                 "-r" => self.clears |= flag::R,
+                "nohao" => self.at_home = Some(false),
                 "lla" => update.options.push(link_layer([2, 0, 0, 0, 0, 1])),
                 _ => bail!("no such word"),
             }
@@ -185,8 +202,11 @@ impl Exchange {
             "bid" => update.options.push(bid_word(cast, value)?),
             "alt" => update.options.push(alternate(cast.address(value)?)),
             "net" => {
+                let (value, reserved) = value.split_once('!').unwrap_or((value, "0"));
                 let (prefix, len) = value.split_once('/').unwrap_or((value, "64"));
-                update.options.push(network_prefix(cast.network_of(prefix)?, len.parse()?));
+                let mut option = network_prefix(cast.network_of(prefix)?, len.parse()?);
+                option.data[0] = reserved.parse()?;
+                update.options.push(option);
             }
             "home4" => {
                 let (address, len) = value.split_once('/').unwrap_or((value, "32"));
@@ -239,9 +259,10 @@ async fn exchange(stage: &Stage, exchange: &Exchange) -> Result<()> {
     update.flags &= !exchange.clears;
     match exchange.answer {
         Answer::Status(status) => {
-            let ba = match exchange.in_udp {
-                Some(from) => stage.register_udp(&update, from).await?,
-                None => stage.register_of(&update, exchange.from, exchange.home).await?,
+            let ba = match (exchange.in_udp, exchange.at_home) {
+                (Some(from), _) => stage.register_udp(&update, from).await?,
+                (None, Some(option)) => stage.register_from_home(&update, option).await?,
+                (None, None) => stage.register_of(&update, exchange.from, exchange.home).await?,
             };
             as_expected(exchange, &update, status, &ba)
         }

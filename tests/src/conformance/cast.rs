@@ -9,6 +9,9 @@ use super::lab::Home;
 /// Third group of the mobile network prefixes behind each forwarder.
 pub(super) const NETWORK_GROUPS: [u16; 2] = [0x50, 0x51];
 
+/// Third octet of the IPv4 home addresses behind each forwarder; the next one is theirs too.
+pub(super) const HOME_ADDRESSES4: [u8; 2] = [120, 122];
+
 /// The addresses of a case.
 #[derive(Clone, Copy, Debug)]
 pub struct Cast {
@@ -64,6 +67,13 @@ impl Cast {
         let low = self.case * 8 + u16::from(n);
         let [high, low] = low.to_be_bytes();
         Ipv4Addr::new(198, 18, high, low)
+    }
+
+    /// IPv4 home address number `n`, 1 or 2.
+    #[must_use]
+    pub fn home4(&self, n: u8) -> Ipv4Addr {
+        let [_, low] = self.case.to_be_bytes();
+        Ipv4Addr::new(198, 51, HOME_ADDRESSES4[usize::from(self.case % 2)] + n - 1, low)
     }
 
     /// Another home address of the same prefix.
@@ -130,9 +140,11 @@ impl Cast {
     /// # Errors
     /// When it names none.
     pub fn address4(&self, word: &str) -> Result<Ipv4Addr> {
-        match word.strip_prefix('v').and_then(|n| n.parse().ok()) {
-            Some(n) => Ok(self.coa4(n)),
-            None => word.parse().with_context(|| format!("{word:?} names no IPv4 address")),
+        let numbered = |prefix: char| word.strip_prefix(prefix)?.parse::<u8>().ok();
+        match (numbered('v'), numbered('h')) {
+            (Some(n), _) => Ok(self.coa4(n)),
+            (None, Some(n)) => Ok(self.home4(n)),
+            (None, None) => word.parse().with_context(|| format!("{word:?} names no IPv4 address")),
         }
     }
 

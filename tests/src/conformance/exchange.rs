@@ -10,9 +10,8 @@ use homeport_api::admin::{GetHomeBindingsRequest, HomeBindings};
 use tonic::Code;
 
 use super::decode::{Acknowledgement, Body, Packet};
-use super::packet::{
-    Update, echo, flag, home_address_option, icmpv6, ipv6, ping, protocol, udp_packet,
-};
+use super::dual::update_in_udp;
+use super::packet::{Update, echo, flag, home_address_option, icmpv6, ipv6, ping, protocol};
 use super::stage::{PATIENCE, Proof, SENDS_MAX, SILENCE, Stage};
 use crate::dev::Member;
 
@@ -57,8 +56,21 @@ impl Stage {
         update: &Update,
         from: (Ipv4Addr, u16),
     ) -> Result<Acknowledgement> {
+        self.register_udp_of(update, from, self.hoa).await
+    }
+
+    /// The same for another home address.
+    ///
+    /// # Errors
+    /// As [`Self::register_udp`].
+    pub async fn register_udp_of(
+        &self,
+        update: &Update,
+        from: (Ipv4Addr, u16),
+        home: Ipv6Addr,
+    ) -> Result<Acknowledgement> {
         self.step().await;
-        let packet = self.udp_packet(update, from);
+        let packet = update_in_udp(self, update, from, home);
         let (ba, packet) =
             self.ask(&packet, "a Binding Acknowledgement in UDP", Packet::acknowledgement).await?;
         let Body::Udp { source, destination, .. } = packet.body else {
@@ -71,14 +83,6 @@ impl Stage {
         );
         ensure!(ba.routing.is_none(), "a routing header in UDP");
         Ok(ba)
-    }
-
-    /// The packet of a Binding Update in UDP.
-    #[must_use]
-    pub fn udp_packet(&self, update: &Update, from: (Ipv4Addr, u16)) -> Vec<u8> {
-        let header = update.header(self.hoa, self.home.agent, from.0.to_ipv6_mapped());
-        let inner = ipv6(self.hoa, self.home.agent, protocol::MOBILITY, &header);
-        udp_packet(from, (self.home.agent4, self.lab.udp_port), &inner)
     }
 
     /// What the store holds of the home address: BID and care-of address.

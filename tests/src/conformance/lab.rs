@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
-use super::cast::NETWORK_GROUPS;
+use super::cast::{HOME_ADDRESSES4, NETWORK_GROUPS};
 use super::decode::{Packet, decode};
 use super::steps::Steps;
 use crate::dev::{DevCluster, Member};
@@ -38,6 +38,8 @@ const EVERYBODY: &str = "2001:db8:c0::/44";
 const EVERYBODY_IPV4: &str = "198.18.0.0/15";
 /// Third group of the home prefixes behind each forwarder.
 const HOME_GROUPS: [u16; 2] = [0x40, 0x41];
+/// Third octet of the pools of IPv4 home addresses behind each forwarder, and the fifteen after it.
+const POOLS: [u8; 2] = [128, 144];
 
 /// A packet, or what is wrong with it.
 pub type Arrived = Result<Packet, String>;
@@ -150,10 +152,14 @@ impl Lab {
                 let route = Route::to(prefix.parse()?).via(via).device(&link);
                 network.replace_route(&route).await?;
             }
-            let prefix = format!("198.51.{}.0/24", 101 + side);
-            let via: IpAddr = format!("172.31.{}.2", side + 1).parse()?;
-            let link = format!("forwarder-{}", side + 1);
-            network.replace_route(&Route::to(prefix.parse()?).via(via).device(&link)).await?;
+            let agents = format!("198.51.{}.0/24", 101 + side);
+            let homes = format!("198.51.{}.0/23", HOME_ADDRESSES4[side]);
+            let pools = format!("198.51.{}.0/20", POOLS[side]);
+            for prefix in [agents, homes, pools] {
+                let via: IpAddr = format!("172.31.{}.2", side + 1).parse()?;
+                let link = format!("forwarder-{}", side + 1);
+                network.replace_route(&Route::to(prefix.parse()?).via(via).device(&link)).await?;
+            }
         }
         let inboxes = Arc::default();
         let reader = tokio::spawn(read(Arc::clone(&tun), Arc::clone(&inboxes)));
@@ -242,7 +248,7 @@ impl Lab {
             prefix_discovery_allowed: true,
             ipv4_pool: match policy.pool_bits {
                 0 => String::new(),
-                bits => format!("198.51.{}.0/{bits}", 110 + homes.len()),
+                bits => format!("198.51.{}.0/{bits}", usize::from(POOLS[side]) + homes.len() % 16),
             },
             force_udp_encapsulation: Some(policy.force_udp),
             ..HomePrefix::default()

@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod cluster;
 pub mod decode;
 pub mod discovery;
+pub mod dual;
 mod exchange;
 pub mod homelink;
 pub mod lab;
@@ -119,6 +120,7 @@ scripts! {
     "downlink" => base::downlink,
     "each_node" => cluster::each_node,
     "echo_agent" => base::echo_agent,
+    "empty_pool" => dual::empty_pool,
     "expire" => base::expire,
     "expiry_race" => mcoa::expiry_race,
     "first_advertisement" => homelink::first_advertisement,
@@ -135,6 +137,7 @@ scripts! {
     "minority" => cluster::minority,
     "nested" => nemo::nested,
     "not_home_subnet" => base::not_home_subnet,
+    "odd_datagrams" => dual::odd_datagrams,
     "one_agent" => homelink::one_agent,
     "owner_moves" => homelink::owner_moves,
     "padding" => mcoa::padding,
@@ -227,8 +230,8 @@ pub fn selected(selection: &Selection) -> Result<Vec<Row>> {
         });
     }
     if selection.quick {
-        rows.retain(|row| row.part == 1 || row.part == 3);
-        rows.retain(|row| row.link == Link::Virtual && !row.has("slow") && row.script != "expire");
+        rows.retain(|row| row.part != 2 && row.part != 5 && row.link == Link::Virtual);
+        rows.retain(|row| !row.has("slow") && !row.has("alone") && row.script != "expire");
     }
     if rows.is_empty() {
         bail!("no such case");

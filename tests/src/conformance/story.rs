@@ -6,14 +6,17 @@
 //!   out, with `!H` or `!PRI` behind it; `alt=c1`; `net=n1` or `net=PREFIX/LEN`,
 //!   with `!RESERVED` behind it; `raw=TYPE/HEX`. Status
 //!   `none` wants silence, `problem` an ICMPv6 Parameter Problem with code 0. Without `ID:STATUS` every
-//!   BID option must come back in its order with status 0.
+//!   BID option must come back in its order with status 0. `nat=none`, `nat=SECONDS`, `force=1` and
+//!   `home4=STATUS/ADDRESS` tell of the options of RFC 5555.
 //! - `home SEQ words -> ...`: the same from the home address on a real home link; `nohao` leaves the
 //!   Home Address option out.
 //! - `udp SEQ words -> ...`: the same in UDP, `from=v1` or `from=v1/PORT`.
 //! - `bound c1 c2`, `free c3`: binding proofs.
 //! - `holds 1@c1 -@c2`: what the store has, exactly; `-` is a binding without BID.
-//! - `down TARGET c1`, `stops TARGET`: packets of the correspondent node for `hoa` or a node in `n1`.
-//! - `up c1 SOURCE`, `drops c1 SOURCE`: packets in the reverse tunnel.
+//! - `down TARGET END`, `stops TARGET`: packets of the correspondent node for `hoa`, a node in `n1`, the
+//!   IPv4 home address `h1`. An end is `c1`; `v1` or `v1/PORT` for UDP; `v1/ip` for IPv4 without UDP.
+//! - `elsewhere TARGET END`: the same by the other forwarder.
+//! - `up END SOURCE`, `drops END SOURCE`: packets in the reverse tunnel.
 //! - `relays TARGET`: a router on the path of `down` answers with Time Exceeded, and the correspondent
 //!   node is told.
 //! - `wait SECONDS`.
@@ -27,6 +30,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::cast::Cast;
 use super::catalogue::Row;
 use super::decode::Acknowledgement;
+use super::dual::{self, End, Expected};
 use super::packet::{
     CareOf, MobilityOption, Update, alternate, bid_with, flag, ipv4_care_of, ipv4_home, link_layer,
     network_prefix, option,
@@ -62,20 +66,23 @@ async fn tell(stage: &Stage, words: &[&str]) -> Result<()> {
             }
         }
         ("holds", _) => return holds(stage, words).await,
-        ("down", [target, care_of]) => {
-            let (target, care_of) = (stage.address(target)?, stage.address(care_of)?);
-            return stage.network_reached_at(target, care_of).await;
+        ("down", [target, end]) => {
+            return dual::down(stage, target, End::read(stage, end)?).await;
+        }
+        ("elsewhere", [target, end]) => {
+            stage.lab.route(stage.address(target)?, 1 - usize::from(stage.case % 2)).await?;
+            return dual::down(stage, target, End::read(stage, end)?).await;
         }
         ("relays", [target]) => {
             let outer = stage.ping_through(stage.address(target)?).await?;
             return stage.time_exceeded(&outer).await;
         }
-        ("stops", [target]) => return stage.not_tunnelled(stage.address(target)?).await,
-        ("up", [care_of, source]) => {
-            return stage.reversed(stage.address(care_of)?, stage.address(source)?).await;
+        ("stops", [target]) => return dual::stops(stage, target).await,
+        ("up", [end, source]) => {
+            return dual::up(stage, End::read(stage, end)?, source, true).await;
         }
-        ("drops", [care_of, source]) => {
-            return stage.not_reversed(stage.address(care_of)?, stage.address(source)?).await;
+        ("drops", [end, source]) => {
+            return dual::up(stage, End::read(stage, end)?, source, false).await;
         }
         ("wait", [secs]) => tokio::time::sleep(Duration::from_secs_f64(secs.parse()?)).await,
         _ => bail!("no such step"),
@@ -91,12 +98,14 @@ pub fn check(cast: &Cast, step: &str) -> Result<()> {
     let words: Vec<&str> = step.split_whitespace().collect();
     let (verb, words) = words.split_first().context("an empty step")?;
     let addresses = |words: &[&str]| words.iter().try_for_each(|w| cast.address(w).map(drop));
+    let target = |word: &str| cast.address4(word).map(drop).or(cast.address(word).map(drop));
     match (*verb, words.len()) {
         ("bu" | "udp" | "home", _) => Exchange::read(cast, verb, words).map(drop),
         ("holds", _) => words.iter().try_for_each(|word| held(cast, word).map(drop)),
-        ("bound" | "free", 1..) | ("down" | "up" | "drops", 2) | ("stops" | "relays", 1) => {
-            addresses(words)
-        }
+        ("bound" | "free", 1..) | ("relays", 1) => addresses(words),
+        ("down" | "elsewhere", 2) => target(words[0]).and(End::read(cast, words[1]).map(drop)),
+        ("up" | "drops", 2) => target(words[1]).and(End::read(cast, words[0]).map(drop)),
+        ("stops", 1) => target(words[0]),
         ("wait", 1) => Ok(words[0].parse::<f64>().map(drop)?),
         _ => bail!("no such step"),
     }
@@ -116,6 +125,7 @@ struct Exchange {
     answer: Answer,
     statuses: Vec<(u16, u8)>,
     sequence: Option<u16>,
+    dual: Expected,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +150,7 @@ impl Exchange {
             answer: Answer::Silence,
             statuses: Vec::new(),
             sequence: None,
+            dual: Expected::default(),
         };
         for word in sent {
             exchange.word(cast, word).with_context(|| (*word).to_owned())?;
@@ -155,6 +166,9 @@ impl Exchange {
         exchange.statuses = sent_bids.map(|bid| (u16::from_be_bytes(*bid), 0)).collect();
         let mut given = Vec::new();
         for word in expected {
+            if exchange.dual.word(cast, word)? {
+                continue;
+            }
             match (word.strip_prefix("seq="), word.split_once(':')) {
                 (Some(sequence), _) => exchange.sequence = Some(sequence.parse()?),
                 (None, Some((bid, status))) => given.push((bid.parse()?, status.parse()?)),
@@ -260,7 +274,7 @@ async fn exchange(stage: &Stage, exchange: &Exchange) -> Result<()> {
     match exchange.answer {
         Answer::Status(status) => {
             let ba = match (exchange.in_udp, exchange.at_home) {
-                (Some(from), _) => stage.register_udp(&update, from).await?,
+                (Some(from), _) => stage.register_udp_of(&update, from, exchange.home).await?,
                 (None, Some(option)) => stage.register_from_home(&update, option).await?,
                 (None, None) => stage.register_of(&update, exchange.from, exchange.home).await?,
             };
@@ -288,7 +302,7 @@ async fn exchange(stage: &Stage, exchange: &Exchange) -> Result<()> {
 async fn unanswered(stage: &Stage, exchange: &Exchange, update: &Update) -> Result<()> {
     stage.step().await;
     let packet = match exchange.in_udp {
-        Some(from) => stage.udp_packet(update, from),
+        Some(from) => dual::update_in_udp(stage, update, from, exchange.home),
         None => stage.packet_of(update, exchange.from, exchange.home),
     };
     stage.send(&packet).await
@@ -311,6 +325,7 @@ fn as_expected(
         // RFC 5648 erratum 1904.
         ensure!(bid.care_of_len == 0, "BID {} comes back with a care-of address", bid.bid);
     }
+    exchange.dual.check(ba)?;
     if let Some(sequence) = exchange.sequence {
         ensure!(ba.sequence == sequence, "BA sequence {}, expected {sequence}", ba.sequence);
     }

@@ -53,7 +53,12 @@ impl Model {
         let readable = r.bids.iter().filter(|option| option.bid.is_some()).count();
         let whole = |status, sequence| (status, vec![0; readable], 0, sequence);
         let known = self.homes.get_mut(&r.home_address);
+        // No mobile network is served here, so nobody is bound as a mobile router.
+        let as_router = r.flags.contains(BuFlags::MOBILE_ROUTER) && r.lifetime.0 != 0;
         if let Some(home) = &known {
+            if as_router && !home.bindings.is_empty() {
+                return whole(139, r.sequence.0);
+            }
             let ahead = (65536 + u32::from(r.sequence.0) - u32::from(home.last)) % 65536;
             if ahead == 0 || ahead > 32767 {
                 return whole(135, home.last);
@@ -67,8 +72,14 @@ impl Model {
         let (status, statuses, lifetime) = match refused(r, &before) {
             Some(status) => (status, vec![0; readable], 0),
             None if r.lifetime.0 == 0 => deregister(r, &mut home.bindings),
-            None => register(now, r, &mut home.bindings),
+            None => match register(now, r, &mut home.bindings) {
+                (_, _, granted) if as_router && granted != 0 => (140, vec![0; readable], 0),
+                answer => answer,
+            },
         };
+        if status == 140 {
+            home.bindings.clone_from(&before);
+        }
         let changed = home.bindings != before;
         if home.bindings.is_empty() && changed {
             home.forget = now + 10_000;
@@ -82,9 +93,6 @@ impl Model {
 
 /// What refuses an update as a whole.
 fn refused(r: &Registration, before: &Bindings) -> Option<u8> {
-    if r.flags.contains(BuFlags::MOBILE_ROUTER) {
-        return Some(140);
-    }
     if r.bids.is_empty() {
         let nothing_to_delete = r.lifetime.0 == 0 && before.is_empty();
         let loops = r.lifetime.0 != 0 && is_ours(plain_care_of(r));

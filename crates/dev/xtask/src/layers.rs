@@ -12,6 +12,8 @@ use serde::Deserialize;
 
 use crate::report::Report;
 
+mod statuses;
+
 /// Edges inside the core: the codec is for all, the vocabulary of bindings for signalling.
 const CORE_EDGES: [(&str, &str); 7] = [
     ("binding", "wire"),
@@ -37,7 +39,8 @@ const ADAPTERS: [(&str, &[&str]); 6] = [
     ("pnet_datalink", &["hostnet"]),
 ];
 
-/// Checks the tree's manifests, and that every core crate is `no_std`.
+/// Checks the tree's manifests, that every core crate is `no_std`, and that no crate above the core
+/// names a status.
 pub(crate) fn check(root: &Path) -> anyhow::Result<Report> {
     let crates = read(root)?;
     let mut report = Report::default();
@@ -52,6 +55,11 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Report> {
         }
         if package.layer == Layer::Core {
             let found = not_no_std(package)?;
+            report.passed += u64::from(found.is_empty());
+            violations.extend(found);
+        }
+        if statuses::is_checked(package) {
+            let found = statuses::named(package)?;
             report.passed += u64::from(found.is_empty());
             violations.extend(found);
         }

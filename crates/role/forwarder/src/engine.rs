@@ -136,7 +136,7 @@ impl Engine {
                 Action::Punt(punt) => self.front_ends.punt(punt),
                 Action::SendIpv6(_)
                 | Action::SendIpv4(_)
-                | Action::DeliverOnLink(_)
+                | Action::DeliverOnLink { .. }
                 | Action::SendUdp { .. } => port.send(&action).await,
             };
             if let Err(reason) = done {

@@ -257,6 +257,7 @@ fn home_prefix(record: &core::HomePrefix) -> HomePrefix {
         home_agent: record.home_agent,
         home_agent_v4: record.home_agent_ipv4,
         pool_v4: record.ipv4_pool.map(network_v4),
+        real_home_link: false,
     }
 }
 

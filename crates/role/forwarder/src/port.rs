@@ -98,8 +98,8 @@ impl Port {
     pub(crate) async fn send(&self, action: &Action) -> Result<(), NotSent> {
         match action {
             Action::SendIpv6(packet) | Action::SendIpv4(packet) => self.send_tun(packet).await,
-            Action::DeliverOnLink(packet) if self.home_link => self.send_tun(packet).await,
-            Action::DeliverOnLink(_) => Err("no_home_link"),
+            Action::DeliverOnLink { packet, .. } if self.home_link => self.send_tun(packet).await,
+            Action::DeliverOnLink { .. } => Err("no_home_link"),
             Action::SendUdp { peer, local, dscp_ecn, payload } => {
                 self.send_udp(*peer, *local, *dscp_ecn, payload).await
             }

@@ -288,6 +288,7 @@ mod tests {
             home_agent: "2001:db8:0:1::1".parse().unwrap(),
             home_agent_v4: Some(Ipv4Addr::new(198, 51, 100, 1)),
             pool_v4,
+            real_home_link: false,
         });
         let mut served = Served::of(&table);
         assert!(!served.follow(&mut table));

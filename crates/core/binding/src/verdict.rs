@@ -26,10 +26,12 @@ pub enum Outcome {
     Silent(Silence),
     /// A record that the Binding Update was checked against has changed: check again.
     StalePolicy,
-    /// An operator's command was carried out.
+    /// The command, no Binding Update, was carried out.
     Done,
-    /// An operator's command was refused.
+    /// The command, no Binding Update, was refused.
     Refused(Refusal),
+    /// The Binding Update waits for Duplicate Address Detection: send the same command again.
+    Pending,
 }
 
 /// Why a Binding Update is dropped by the store without an answer.
@@ -43,6 +45,8 @@ pub enum Silence {
     TooManyOptions,
     /// A binding for a correspondent node, which is not served (RFC 6275 §9.5.1).
     CorrespondentUnsupported,
+    /// A newer Binding Update came while this one waited for Duplicate Address Detection.
+    Superseded,
 }
 
 impl Silence {
@@ -54,15 +58,17 @@ impl Silence {
             Self::CareOfNotRoutable => "care_of_not_routable",
             Self::TooManyOptions => "too_many_options_of_a_kind",
             Self::CorrespondentUnsupported => "correspondent_unsupported",
+            Self::Superseded => "superseded",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::TooManyBidOptions,
         Self::CareOfNotRoutable,
         Self::TooManyOptions,
         Self::CorrespondentUnsupported,
+        Self::Superseded,
     ];
 }
 

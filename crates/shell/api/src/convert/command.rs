@@ -2,6 +2,7 @@ use homeport_binding as core;
 use homeport_wire::{Bid, BidCareOf, BuFlags, Lifetime, Sequence};
 use prost::bytes::Bytes;
 
+use super::home_link::{defend_message, defend_of};
 use super::{
     Invalid, invalid, ipv4, ipv4_octets, ipv6, ipv6_octets, prefix_of, priority_of, u16_of,
 };
@@ -61,6 +62,12 @@ impl From<core::Command> for proto::Command {
                 let home_address = ipv6_octets(home_address);
                 Command::DeleteSubscriber(proto::DeleteSubscriber { home_address })
             }
+            core::Command::DuplicateAddressDetection(found) => {
+                Command::DuplicateAddressDetection(found.into())
+            }
+            core::Command::DefendHomeLink { prefix, forwarder } => {
+                Command::DefendHomeLink(defend_message(prefix, forwarder))
+            }
         };
         Self { command: Some(command) }
     }
@@ -95,6 +102,10 @@ impl TryFrom<proto::Command> for core::Command {
                 &message.home_address,
                 "delete_subscriber.home_address",
             )?)),
+            Some(Command::DuplicateAddressDetection(message)) => {
+                Ok(Self::DuplicateAddressDetection(message.try_into()?))
+            }
+            Some(Command::DefendHomeLink(message)) => defend_of(message),
             None => Err(invalid("command", "a kind that this version knows")),
         }
     }

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use homeport_api::admin::bindings_client::BindingsClient;
 use homeport_api::admin::cluster_client::ClusterClient;
@@ -114,6 +114,9 @@ fn log_entries_of_the_first_format_are_read() -> Result<()> {
             Command::DeleteHomePrefix(_) => 2,
             Command::PutSubscriber { .. } => 3,
             Command::DeleteSubscriber(_) => 4,
+            Command::DuplicateAddressDetection(_) | Command::DefendHomeLink { .. } => {
+                bail!("the first format does not know {command:?}")
+            }
         }] += 1;
     }
     assert_eq!(kinds, [13, 2, 2, 2, 2]);

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
-use homeport_api::admin::{Authentication, CreateHomePrefixRequest, HomePrefix};
+use homeport_api::admin::subscribers_client::SubscribersClient;
+use homeport_api::admin::{
+    Authentication, CreateHomePrefixRequest, CreateSubscriberRequest, HomePrefix, Subscriber,
+};
 use homeport_api::binding::Home;
 use homeport_api::convert::home_of;
 use homeport_binding::{Command, Detected, Ipv6Prefix, Outcome, Probe, RefusalKind};
@@ -129,6 +132,10 @@ async fn a_first_binding_is_acknowledged_when_nobody_else_has_the_address() -> R
     let probe = stage.asked(mn, None).await?;
     ensure!(probe.link_local && probe.verdict.is_none());
     assert_eq!(stage.cluster.status(stage.cluster.leader().await?).await?.bindings, 0);
+    // A forwarder that starts now is asked too: it may be the defender by the time it is due.
+    let mut late = Watch::start(stage.cluster.leader_channel().await?, "late").await?;
+    let picture = late.reach(stage.feed.picture().revision).await?;
+    assert_eq!(picture.homes.get(&mn), stage.feed.picture().homes.get(&mn));
     stage.found(mn, &probe, false).await?;
     assert_eq!(stage.answer().await?, (ticket, 0, 1));
     let home = stage.told(mn, is_bound).await?.context("no home")?;
@@ -237,6 +244,49 @@ async fn without_a_defender_nothing_is_answered_until_somebody_has_looked() -> R
     let ticket = stage.send(&Update::new(mn, 2)).await?;
     assert_eq!(stage.answer().await?, (ticket, 0, 2));
     Ok(())
+}
+
+/// The front-end checks it again, and it is the same Binding Update all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_is_provisioned_while_it_waits() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let mn = home_address(0x100);
+    let ticket = stage.send(&Update::new(mn, 1)).await?;
+    let probe = stage.asked(mn, None).await?;
+    let subscriber = Subscriber {
+        home_address: mn.to_string(),
+        multiple_care_of_allowed: Some(false),
+        ..Subscriber::default()
+    };
+    let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+    let mut operator = SubscribersClient::new(stage.cluster.leader_channel().await?);
+    operator.create_subscriber(request).await?;
+    stage.found(mn, &probe, false).await?;
+    assert_eq!(stage.answer().await?, (ticket, 0, 1));
+    Ok(())
+}
+
+/// The deadline is for the store; Duplicate Address Detection takes longer than it needs to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_detection_may_take_longer_than_the_deadline() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let deadline = Duration::from_millis(1000);
+    stage.front_end = stage.cluster.front_end_with_deadline(1000).await?;
+    // On a slow machine the store may be late as well: then another mobile node tries.
+    let mut host = 0x100;
+    eventually("an answer", async || {
+        host += 1;
+        let mn = home_address(host);
+        let ticket = stage.send(&Update::new(mn, 1)).await?;
+        let probe = stage.asked(mn, None).await?;
+        tokio::time::sleep(deadline.mul_f32(1.5)).await;
+        stage.found(mn, &probe, false).await?;
+        let answer = stage.front_end.receive(deadline * 2).await?;
+        ensure!(answer.ticket == ticket);
+        assert_eq!(acknowledgement(&answer.packet)?.status(), 0);
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ use crate::PATIENCE;
 pub struct Picture {
     /// Home prefixes by address and length.
     pub home_prefixes: BTreeMap<(Ipv6Addr, u32), HomePrefix>,
-    /// Homes that have bindings.
+    /// Homes that have bindings, or wait for Duplicate Address Detection.
     pub homes: BTreeMap<Ipv6Addr, Home>,
     /// The picture is that of this revision.
     pub revision: u64,
@@ -130,7 +130,8 @@ impl Watch {
             match &change.home {
                 Some(home) => {
                     ensure!(home.home_address == change.home_address, "another home's state");
-                    ensure!(!home.bindings.is_empty(), "a home without bindings");
+                    let is_probing = home.probe.as_ref().is_some_and(|it| it.duplicate.is_none());
+                    ensure!(home.bindings.is_empty() == is_probing, "neither bound nor probed");
                     let rest = (home.sequence, home.remembered.len(), home.forget_ms);
                     ensure!(rest == (0, 0, None), "what moves without the bindings: {rest:?}");
                     self.picture.homes.insert(home_address, home.clone());

@@ -166,7 +166,15 @@ impl Cluster {
     /// # Errors
     /// When it does not come up.
     pub async fn front_end(&self) -> Result<FrontEnd> {
-        FrontEnd::start(self.stores()).await
+        self.front_end_with_deadline(5000).await
+    }
+
+    /// The same with another deadline, in milliseconds.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn front_end_with_deadline(&self, deadline_ms: u64) -> Result<FrontEnd> {
+        FrontEnd::start(self.stores(), deadline_ms).await
     }
 }
 
@@ -180,12 +188,12 @@ pub struct FrontEnd {
 }
 
 impl FrontEnd {
-    async fn start(stores: Vec<String>) -> Result<Self> {
+    async fn start(stores: Vec<String>, deadline_ms: u64) -> Result<Self> {
         let (listen, ops) = (free_address()?, free_address()?);
         let config = homeport_front_end::Config {
             listen,
             stores,
-            deadline_ms: 5000,
+            deadline_ms,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },
         };

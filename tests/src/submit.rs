@@ -66,7 +66,7 @@ impl Submitter {
         let mut verdicts = BTreeMap::new();
         let mut waiting = 0_usize;
         for registration in registrations {
-            self.send(registration).await?;
+            self.send(Command::Register(registration)).await?;
             waiting += 1;
             if waiting == COMMANDS_SENT_MAX {
                 self.collect(&mut verdicts, waiting).await?;
@@ -86,9 +86,20 @@ impl Submitter {
         verdicts.into_iter().next().context("no verdict")
     }
 
-    async fn send(&mut self, registration: Registration) -> Result<()> {
+    /// Sends any command; its verdict.
+    ///
+    /// # Errors
+    /// When it gets none.
+    pub async fn command(&mut self, command: Command) -> Result<Verdict> {
+        self.send(command).await?;
+        let mut verdicts = BTreeMap::new();
+        self.collect(&mut verdicts, 1).await?;
+        verdicts.into_values().next().context("no verdict")
+    }
+
+    async fn send(&mut self, command: Command) -> Result<()> {
         self.tickets += 1;
-        let command = Some(Command::Register(registration).into());
+        let command = Some(command.into());
         self.requests
             .send(SubmitRequest { ticket: self.tickets, command, takes_notices: false })
             .await?;

@@ -114,7 +114,11 @@ fn log_entries_of_the_first_format_are_read() -> Result<()> {
             Command::DeleteHomePrefix(_) => 2,
             Command::PutSubscriber { .. } => 3,
             Command::DeleteSubscriber(_) => 4,
-            Command::Revoke(_) | Command::RevocationAnswer(_) | Command::Switch(_) => {
+            Command::Revoke(_)
+            | Command::RevocationAnswer(_)
+            | Command::Switch(_)
+            | Command::DuplicateAddressDetection(_)
+            | Command::DefendHomeLink { .. } => {
                 bail!("the first format does not know {command:?}")
             }
         }] += 1;

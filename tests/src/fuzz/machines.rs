@@ -98,6 +98,7 @@ fn table() -> forwarding::Forwarding {
         home_agent: AGENT,
         home_agent_v4: Some(AGENT_V4),
         pool_v4: None,
+        real_home_link: false,
     });
     let binding = |bid, care_of| forwarding::ForwardingBinding {
         bid: Some(Bid(bid)),
@@ -171,7 +172,7 @@ fn check_action(action: &forwarding::Action, has_ended: bool) {
                 }
             }
         }
-        forwarding::Action::DeliverOnLink(packet) => check_passed_on(packet),
+        forwarding::Action::DeliverOnLink { packet, .. } => check_passed_on(packet),
         forwarding::Action::Punt(punt) => assert!(has_its_length(&punt.packet)),
         forwarding::Action::SendUdp { payload, .. } => {
             check_passed_on(payload);

@@ -181,6 +181,8 @@ async fn home_prefixes_are_created_read_listed_and_deleted() -> Result<()> {
         flow_bindings_per_home_address_max: Some(0),
         home_agent_discovery_allowed: true,
         prefix_discovery_allowed: true,
+        real_home_link: true,
+        home_agent_preference: 65_535,
         ..prefix("2001:db8:2::/64", "2001:db8:2::1")
     };
     let created = admin.create_prefix(set.clone()).await?;

@@ -27,6 +27,7 @@ pub(crate) fn home_prefixes() -> Vec<Refused> {
         ("bindings_per_home_address_max", invalid, with_bindings(256)),
         ("lifetime_max_secs", invalid, with_lifetime(3)),
         ("lifetime_max_secs", invalid, with_lifetime(262_141)),
+        ("home_agent_preference", invalid, HomePrefix { home_agent_preference: 65_536, ..good() }),
         ("nat_keepalive_secs", invalid, HomePrefix { nat_keepalive_secs: 86_401, ..good() }),
     ];
     let flows = |max| HomePrefix { flow_bindings_per_home_address_max: Some(max), ..good() };

@@ -161,6 +161,13 @@ pub(crate) struct CreateHomePrefix {
     /// Answer mobile nodes that ask for the prefix (RFC 6275 section 10.6).
     #[arg(long)]
     pub(crate) prefix_discovery: bool,
+    /// A link stands behind the prefix: look for duplicates and defend home addresses there (RFC 6275
+    /// sections 10.3.1, 10.4.1).
+    #[arg(long)]
+    pub(crate) real_home_link: bool,
+    /// Preference in Router Advertisements on that link, higher is better [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) home_agent_preference: Option<u16>,
 }
 
 /// How mobile nodes prove who they are.

@@ -51,6 +51,7 @@ impl BindingCache {
         if ipv4_of(old.as_ref()) != ipv4_of(new) {
             self.rebuild_pools();
         }
+        self.drop_void_lease(prefix);
         self.changed(Change::HomePrefix(prefix));
         Outcome::Done
     }
@@ -84,6 +85,7 @@ impl BindingCache {
         if ipv4_of(old.as_ref()) != (None, None) {
             self.rebuild_pools();
         }
+        self.drop_void_lease(prefix);
         self.changed(Change::HomePrefix(prefix));
         Outcome::Done
     }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
 use crate::command::{Batch, Command};
+use crate::defender::Defender;
 use crate::home::Home;
 use crate::limits;
 use crate::notice::Dispatch;
@@ -25,6 +26,7 @@ pub struct BindingCache {
     pub(crate) ipv4_homes: Ipv4Homes,
     /// Home addresses in no home prefix, by the home prefix that serves them.
     pub(crate) guests: BTreeSet<(Ipv6Prefix, Ipv6Addr)>,
+    pub(crate) defenders: BTreeMap<Ipv6Prefix, Defender>,
     /// Earliest deadline of each home address.
     deadlines: BTreeSet<(LogTime, Ipv6Addr)>,
     bindings: usize,
@@ -65,6 +67,8 @@ pub enum StateRecord {
     Subscriber(Revised<Subscriber>, u64),
     /// A home address.
     Home(Ipv6Addr, Home),
+    /// The forwarder that defends a home link, or did last.
+    Defender(Defender),
 }
 
 /// The records are not those of a state.
@@ -111,6 +115,10 @@ impl BindingCache {
                     Command::Revoke(revoke) => self.revoke(revoke),
                     Command::RevocationAnswer(answer) => self.revocation_answered(answer),
                     Command::Switch(switch) => self.switch(switch),
+                    Command::DuplicateAddressDetection(found) => self.detected(found),
+                    Command::DefendHomeLink { prefix, forwarder } => {
+                        self.defend_home_link(prefix, forwarder)
+                    }
                 };
                 Verdict { revision, outcome }
             })
@@ -233,7 +241,8 @@ impl BindingCache {
             .map(|entry| StateRecord::Subscriber(entry.revised.clone(), entry.last_message_id));
         let homes =
             self.homes.iter().map(|(address, home)| StateRecord::Home(*address, home.clone()));
-        core::iter::once(header).chain(prefixes).chain(subscribers).chain(homes)
+        let defenders = self.defenders.values().cloned().map(StateRecord::Defender);
+        core::iter::once(header).chain(prefixes).chain(subscribers).chain(homes).chain(defenders)
     }
 
     /// The state that these records are of.
@@ -267,6 +276,9 @@ impl BindingCache {
                         cache.ipv4_homes.hold(prefix, address);
                     }
                     cache.homes.insert(address, home).is_none()
+                }
+                StateRecord::Defender(defender) => {
+                    cache.defenders.insert(defender.prefix, defender).is_none()
                 }
             };
             if !fresh {
@@ -337,7 +349,13 @@ impl BindingCache {
             home.revision = self.revision;
             self.changed(Change::Home(home_address));
         }
-        (!home.is_forgotten(self.now)).then_some(home)
+        if home.is_forgotten(self.now) {
+            if home.is_probing() {
+                self.changed(Change::Home(home_address));
+            }
+            return None;
+        }
+        Some(home)
     }
 
     pub(crate) fn put_home(&mut self, home_address: Ipv6Addr, home: Home) {

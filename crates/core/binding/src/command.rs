@@ -1,3 +1,4 @@
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -6,6 +7,7 @@ use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence};
 use crate::flow::FlowRequest;
 use crate::notice::{RevocationAnswer, Revoke, Switch};
 use crate::prefix::Ipv6Prefix;
+use crate::probe::Detected;
 use crate::record::{HomePrefix, Subscriber};
 use crate::time::LogTime;
 
@@ -50,6 +52,15 @@ pub enum Command {
     RevocationAnswer(RevocationAnswer),
     /// Asks a mobile node to leave for another home agent (RFC 5142).
     Switch(Switch),
+    /// What Duplicate Address Detection on a home link found.
+    DuplicateAddressDetection(Detected),
+    /// A forwarder defends a home link from now on, or goes on doing so.
+    DefendHomeLink {
+        /// The home prefix of the link.
+        prefix: Ipv6Prefix,
+        /// The forwarder's name.
+        forwarder: String,
+    },
 }
 
 /// Where a Binding Update came from on the wire.

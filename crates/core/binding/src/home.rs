@@ -9,6 +9,7 @@ use crate::flow::FlowBinding;
 use crate::limits;
 use crate::notice::Notice;
 use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
+use crate::probe::Probe;
 use crate::time::LogTime;
 use crate::verdict::Verdict;
 
@@ -89,6 +90,10 @@ pub struct Home {
     pub ipv4_home_address: Option<Ipv4Prefix>,
     /// Flow bindings by FID (RFC 6089).
     pub flows: BTreeMap<u16, FlowBinding>,
+    /// L flag of the last accepted Binding Update: the link-local address is defended as well.
+    pub link_local: bool,
+    /// Duplicate Address Detection before the first binding; never beside a binding.
+    pub probe: Option<Probe>,
     /// End of the tombstone.
     pub forget: Option<LogTime>,
     /// Log index of the last change.
@@ -109,6 +114,8 @@ impl Home {
             mobile_networks: BTreeSet::new(),
             ipv4_home_address: None,
             flows: BTreeMap::new(),
+            link_local: false,
+            probe: None,
             forget: None,
             revision: 0,
             remembered: VecDeque::new(),
@@ -153,6 +160,8 @@ impl Home {
         self.ipv4_home_address = None;
         self.flows.clear();
         self.notice = None;
+        self.link_local = false;
+        self.probe = None;
         self.forget = Some(now.after(limits::MAX_DELETE_BCE_TIMEOUT));
     }
 

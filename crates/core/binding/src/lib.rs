@@ -23,12 +23,14 @@ extern crate alloc;
 mod admin;
 mod cache;
 mod command;
+mod defender;
 mod flow;
 mod home;
 pub mod limits;
 mod notice;
 mod ownership;
 mod prefix;
+mod probe;
 mod record;
 mod register;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub use command::{
     Batch, BidRequest, Command, Ipv4HomeAddressRequest, MobileNetworkRequest, Registration,
     RequestId, WireSource,
 };
+pub use defender::Defender;
 pub use flow::{FlowBinding, FlowRequest, SelectorRequest};
 pub use home::{Binding, CareOf, Home, HomeBinding, Remembered};
 pub use notice::{
@@ -48,6 +51,7 @@ pub use notice::{
     Switch,
 };
 pub use prefix::{Ipv4Prefix, Ipv6Prefix};
+pub use probe::{Detected, Probe};
 pub use record::{Authentication, HomePrefix, Key, Policy, Revised, Subscriber};
 pub use time::LogTime;
 pub use verdict::{

@@ -70,5 +70,9 @@ pub const FLOWS_DELETED_BY_OMISSION: bool = true;
 pub const MOBILE_NETWORKS_PER_SUBSCRIBER_MAX: usize = 64;
 /// Mobile Network Prefix options read from one Binding Update; the header's 2 KiB hold no more.
 pub const MOBILE_NETWORK_OPTIONS_MAX: usize = 101;
+/// How long a forwarder defends a home link without renewing that.
+pub const HOME_LINK_LEASE: Duration = Duration::from_millis(1500);
+/// Octets of the name that a forwarder defends a home link under.
+pub const FORWARDER_NAME_LEN_MAX: usize = 64;
 /// Shortest pool of IPv4 home addresses: what a home prefix needs, and no more state than bindings.
 pub const IPV4_POOL_LEN_MIN: u8 = 8;

@@ -61,6 +61,11 @@ pub struct HomePrefix {
     pub home_agent_discovery_allowed: bool,
     /// RFC 6275 §10.6: answers who asks for the prefix.
     pub prefix_discovery_allowed: bool,
+    /// A link stands behind the prefix: Duplicate Address Detection precedes a first binding, and a
+    /// forwarder defends home addresses there (RFC 6275 §10.4.1).
+    pub real_home_link: bool,
+    /// Preference of the home agent in Router Advertisements (RFC 6275 §7.4): higher is better.
+    pub home_agent_preference: u16,
 }
 
 impl HomePrefix {
@@ -93,6 +98,8 @@ impl HomePrefix {
             flow_bindings_per_home_address_max: 0,
             home_agent_discovery_allowed: false,
             prefix_discovery_allowed: false,
+            real_home_link: false,
+            home_agent_preference: 0,
         }
     }
 }

@@ -15,11 +15,13 @@ use crate::limits;
 use crate::record::{HomePrefix, Policy};
 use crate::verdict::{Answer, Ipv4AddressAnswer, NatDetection, Outcome, Silence, Verdict};
 
+mod detection;
 mod flows;
 mod ipv4;
 mod networks;
 mod rules;
 
+use detection::Detection;
 use ipv4::Ipv4Rules;
 use rules::Rules;
 
@@ -37,6 +39,9 @@ impl BindingCache {
         }
         let outcome = self.decide(&registration, &policy);
         let verdict = Verdict { revision, outcome };
+        if verdict.outcome == Outcome::Pending {
+            return verdict;
+        }
         if let Some(home) = self.homes.get_mut(&home_address) {
             home.remember(registration.request_id, verdict.clone());
         }
@@ -47,7 +52,8 @@ impl BindingCache {
         if let Some(silence) = exceeds_limits(r) {
             return Outcome::Silent(silence);
         }
-        let stale = self.check_message_id(r, policy);
+        let is_waiting = self.awaits_probe(r);
+        let stale = if is_waiting { None } else { self.check_message_id(r, policy) };
         if let Some(ntp_secs) = stale {
             let answer = Answer { ntp_secs: Some(ntp_secs), ..refusal(r, Status::ID_MISMATCH) };
             return self.refuse(r, policy, answer);
@@ -69,15 +75,22 @@ impl BindingCache {
             return Outcome::Silent(Silence::CareOfNotRoutable);
         }
         let mut known = self.take_home(r.home_address);
-        let refused = known.as_ref().and_then(|home| check_record(r, policy, home));
+        let refused = known.as_ref().filter(|_| !is_waiting);
+        let refused = refused.and_then(|home| check_record(r, policy, home));
         if let Some(mut answer) = refused {
             answer.nat_detection = nat_detection(r, known.as_ref(), policy);
+            let is_late = known.as_ref().is_some_and(|home| home.probe.is_some());
             if let Some(home) = known.take() {
                 self.put_home(r.home_address, home);
             }
-            return Outcome::Answer(answer);
+            // The newer one gets the answer.
+            return if is_late {
+                Outcome::Silent(Silence::Superseded)
+            } else {
+                Outcome::Answer(answer)
+            };
         }
-        Outcome::Answer(self.decide_in_sequence(r, policy, prefix, known))
+        self.decide_in_sequence(r, policy, prefix, known)
     }
 
     /// Step 9: the correspondent node's part (RFC 6275 §9.5.1) is not played here. The type of what
@@ -104,7 +117,7 @@ impl BindingCache {
         policy: &Policy,
         prefix: &HomePrefix,
         known: Option<Home>,
-    ) -> Answer {
+    ) -> Outcome {
         let existed = known.is_some();
         let mut home = known.unwrap_or_else(|| Home::new(r.home_agent, r.sequence));
         home.sequence = r.sequence;
@@ -112,6 +125,20 @@ impl BindingCache {
         let room = limits::BINDINGS_MAX.saturating_sub(self.binding_count());
         let rules = Rules::new(self.now(), r, &home, policy, prefix, room);
         let ruling = rules.decide(|address| self.is_ours(r.home_address, address));
+        let is_registered = ruling.bindings.as_ref().is_some_and(|bindings| !bindings.is_empty());
+        let detection = self.detect(r, prefix, &mut home, is_registered);
+        let other = match detection {
+            Detection::Passed => None,
+            Detection::Pending => Some(Outcome::Pending),
+            Detection::Duplicate => {
+                let answer = refusal(r, Status::DAD_FAILED);
+                Some(Outcome::Answer(Answer { nat_detection: nat, ..answer }))
+            }
+        };
+        if let Some(outcome) = other {
+            self.put_home(r.home_address, home);
+            return outcome;
+        }
         let mut answer = Answer {
             status: ruling.status,
             bid_statuses: ruling.bid_statuses,
@@ -128,6 +155,7 @@ impl BindingCache {
                 if let Some(networks) = ruling.mobile_networks {
                     home.mobile_router = r.flags.contains(BuFlags::MOBILE_ROUTER);
                     home.mobile_networks = networks;
+                    home.link_local = r.flags.contains(BuFlags::LINK_LOCAL);
                 }
                 self.settle(r, policy, prefix, &mut home, &mut answer);
                 home.update_heard(is_deregistration(r));
@@ -138,7 +166,7 @@ impl BindingCache {
             None if existed => self.put_home(r.home_address, home),
             None => {}
         }
-        answer
+        Outcome::Answer(answer)
     }
 
     /// What follows the bindings: the IPv4 home address, the flows, the tombstone.

@@ -9,6 +9,7 @@ use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, FlowStatus, Lifetime, 
 use crate::*;
 
 mod flows;
+mod home_link;
 mod ipv4;
 mod model;
 mod networks;

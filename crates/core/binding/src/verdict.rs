@@ -26,10 +26,12 @@ pub enum Outcome {
     Silent(Silence),
     /// A record that the Binding Update was checked against has changed: check again.
     StalePolicy,
-    /// An operator's command was carried out.
+    /// The command, no Binding Update, was carried out.
     Done,
-    /// An operator's command was refused.
+    /// The command, no Binding Update, was refused.
     Refused(Refusal),
+    /// The Binding Update waits for Duplicate Address Detection: send the same command again.
+    Pending,
 }
 
 /// Why a Binding Update is dropped by the store without an answer.
@@ -46,6 +48,8 @@ pub enum Silence {
     CorrespondentUnsupported,
     /// A Binding Revocation Acknowledgement that nobody waits for (RFC 5846 §7.2).
     UnknownRevocation,
+    /// A newer Binding Update came while this one waited for Duplicate Address Detection.
+    Superseded,
 }
 
 impl Silence {
@@ -58,16 +62,18 @@ impl Silence {
             Self::TooManyOptions => "too_many_options_of_a_kind",
             Self::CorrespondentUnsupported => "correspondent_unsupported",
             Self::UnknownRevocation => "unknown_revocation",
+            Self::Superseded => "superseded",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::TooManyBidOptions,
         Self::CareOfNotRoutable,
         Self::TooManyOptions,
         Self::CorrespondentUnsupported,
         Self::UnknownRevocation,
+        Self::Superseded,
     ];
 }
 

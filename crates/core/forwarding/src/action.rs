@@ -54,9 +54,15 @@ pub enum Action {
     SendIpv6(Vec<u8>),
     /// Send this IPv4 packet towards its destination.
     SendIpv4(Vec<u8>),
-    /// Send this packet to its destination on the home link itself: it is for a home address
-    /// whose owner is at home, and routing it like any other packet would bring it back here.
-    DeliverOnLink(Vec<u8>),
+    /// Send this packet on the home link itself: routing it like any other packet would bring it
+    /// back here.
+    DeliverOnLink {
+        /// Who gets it there: its destination, or the mobile node at home that its destination
+        /// belongs to.
+        next_hop: Ipv6Addr,
+        /// The packet, of either family.
+        packet: Vec<u8>,
+    },
     /// Send this in a UDP datagram.
     SendUdp {
         /// The mobile node's side.
@@ -81,7 +87,7 @@ impl Action {
             Self::Punt(_) => "punt",
             Self::SendIpv6(_) => "send_ipv6",
             Self::SendIpv4(_) => "send_ipv4",
-            Self::DeliverOnLink(_) => "deliver_on_link",
+            Self::DeliverOnLink { .. } => "deliver_on_link",
             Self::SendUdp { .. } => "send_udp",
             Self::Drop(_) => "drop",
         }

@@ -8,7 +8,8 @@ use homeport_wire::{Icmpv6, PacketBuilder, Reader, is_unicast_routable_v6, proto
 use crate::action::{Action, UdpOuter};
 use crate::entry::Millis;
 use crate::forwarding::Forwarding;
-use crate::packet::{Inner, Packet};
+use crate::icmpv4::ErrorMessageV4;
+use crate::packet::{Inner, Packet, PacketV4};
 use crate::reason::DropReason;
 
 /// An ICMPv6 error before it knows which packet it is about.
@@ -94,9 +95,33 @@ impl Forwarding {
     pub(crate) fn sent(&self, destination: Ipv6Addr, octets: Vec<u8>) -> Action {
         match self.table.owner(destination) {
             Some(owner) if owner != destination => Action::Drop(DropReason::NotBound),
-            _ if self.serves(destination) => Action::DeliverOnLink(octets),
+            _ if self.serves(destination) => {
+                Action::DeliverOnLink { next_hop: destination, packet: octets }
+            }
             _ => Action::SendIpv6(octets),
         }
+    }
+
+    /// What is to be done about a packet that was to be delivered on the home link, where nobody
+    /// answers for its next hop (RFC 4861 §7.2.2).
+    #[must_use]
+    pub fn undeliverable(&mut self, now: Millis, octets: &[u8]) -> Vec<Action> {
+        let mut out = Vec::with_capacity(2);
+        let reason = DropReason::NotOnLink;
+        if let Ok(packet) = PacketV4::parse(octets) {
+            let owner = self.table.owner_v4(packet.header.destination);
+            let agent = owner.and_then(|home_address| self.agent_v4_of(home_address));
+            let error = ErrorMessageV4::HostUnreachable;
+            self.refuse_v4(now, agent, packet, reason, error, &mut out);
+        } else if let Ok(packet) = Packet::parse(octets)
+            && let Some(agent) = self.agent_of(packet.header.destination)
+        {
+            let error = ErrorMessage::Unreachable { code: 3 };
+            self.refuse(now, agent, packet, reason, error, &mut out);
+        } else {
+            out.push(Action::Drop(reason));
+        }
+        out
     }
 
     /// Drops a packet and tells its source why, where that is allowed.

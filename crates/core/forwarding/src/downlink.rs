@@ -53,6 +53,9 @@ impl Forwarding {
         let (first, others) = match way {
             Way::Through(first, others) => (first, others),
             Way::Discard => return out.push(Action::Drop(DropReason::FlowDiscarded)),
+            Way::Nowhere if self.is_on_link(destination) => {
+                return self.deliver(now, packet, out);
+            }
             Way::Nowhere => {
                 let reason = DropReason::NotBound;
                 // RFC 4443 §3.1: address unreachable.
@@ -74,6 +77,28 @@ impl Forwarding {
         }
         let inner = Inner::v6(&packet.header, packet.payload, packet.forwarded());
         self.carry(now, first, &others, inner, 0, out);
+    }
+
+    /// An address of a home link that no binding takes elsewhere: a host's, or that of a mobile
+    /// node at home.
+    fn is_on_link(&self, address: Ipv6Addr) -> bool {
+        let prefix = self.table.prefix_of(address);
+        let is_elsewhere = self.table.owner(address).is_some_and(|owner| owner != address);
+        prefix.is_some_and(|prefix| prefix.real_home_link) && !is_elsewhere
+    }
+
+    /// Routes a packet to a neighbour on the home link.
+    fn deliver(&mut self, now: Millis, packet: Packet<'_>, out: &mut Vec<Action>) {
+        let next_hop = packet.header.destination;
+        if packet.header.hop_limit > 1 {
+            return out.push(Action::DeliverOnLink { next_hop, packet: packet.forwarded() });
+        }
+        let reason = DropReason::HopLimitExceeded;
+        if let Some(agent) = self.agent_of(next_hop) {
+            self.refuse(now, agent, packet, reason, ErrorMessage::TimeExceeded, out);
+        } else {
+            out.push(Action::Drop(reason));
+        }
     }
 
     /// The same for an IPv4 home address (RFC 5555 §4.4.1).

@@ -137,6 +137,8 @@ pub struct HomePrefix {
     pub home_agent_v4: Option<Ipv4Addr>,
     /// IPv4 home addresses come from here: unbound ones are unreachable, not somebody else's.
     pub pool_v4: Option<MobileNetworkV4>,
+    /// There is a home link: an address without binding may be that of a host there.
+    pub real_home_link: bool,
 }
 
 impl HomePrefix {
@@ -172,6 +174,7 @@ impl HomePrefix {
             .v4(self.home_agent_v4)
             .v4(self.pool_v4.map(|pool| pool.prefix))
             .word(self.pool_v4.map_or(u64::MAX, |pool| pool.prefix_len.into()))
+            .word(self.real_home_link.into())
             .finish()
     }
 }

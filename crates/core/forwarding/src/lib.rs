@@ -30,6 +30,7 @@
 //!     home_agent: agent,
 //!     home_agent_v4: None,
 //!     pool_v4: None,
+//!     real_home_link: false,
 //! });
 //! let binding = ForwardingBinding {
 //!     bid: Some(Bid(1)),

@@ -39,6 +39,8 @@ pub enum DropReason {
     // Towards a home address.
     /// In a home prefix, but no binding is in force.
     NotBound,
+    /// Nobody on the home link answers for the next hop.
+    NotOnLink,
     /// The hop limit has run out.
     HopLimitExceeded,
     /// Larger than the tunnel takes.
@@ -118,6 +120,7 @@ impl DropReason {
             Self::UnroutableDestination => "unroutable_destination",
             Self::NotServed => "not_served",
             Self::NotBound => "not_bound",
+            Self::NotOnLink => "not_on_link",
             Self::HopLimitExceeded => "hop_limit_exceeded",
             Self::PacketTooBig => "packet_too_big",
             Self::TunnelLoop => "tunnel_loop",

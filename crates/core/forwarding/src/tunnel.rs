@@ -55,7 +55,10 @@ impl Forwarding {
         out: &mut Vec<Action>,
     ) {
         if chosen.binding.home {
-            return out.push(Action::DeliverOnLink(inner.octets));
+            return out.push(Action::DeliverOnLink {
+                next_hop: chosen.home_address,
+                packet: inner.octets,
+            });
         }
         match chosen.binding.care_of {
             CareOf::V6(care_of) => self.tunnel_v6(now, chosen, care_of, inner, depth, out),
@@ -198,7 +201,7 @@ impl Forwarding {
     ) {
         let Some(router) = self.table.network_owner(care_of) else {
             return out.push(if self.table.prefix_of(care_of).is_some() {
-                Action::DeliverOnLink(octets)
+                Action::DeliverOnLink { next_hop: care_of, packet: octets }
             } else {
                 Action::SendIpv6(octets)
             });

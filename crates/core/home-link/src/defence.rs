@@ -105,6 +105,10 @@ impl Defended {
         self.announcements.first().map(|(at_ms, _)| *at_ms)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.targets.len()
+    }
+
     /// Whether `address` is answered for, and as a router.
     pub(crate) fn answers_for(&self, address: Ipv6Addr) -> Option<bool> {
         self.targets.get(&address).map(|target| target.router)

@@ -32,8 +32,8 @@ pub(crate) struct Delivery {
 /// What is due for a neighbour that has not answered.
 pub(crate) enum Due {
     Solicit(Ipv6Addr),
-    /// Nobody answered: so many packets are dropped.
-    GiveUp(usize),
+    /// Nobody answered: these packets cannot be delivered.
+    GiveUp(VecDeque<Vec<u8>>),
 }
 
 impl Delivery {
@@ -92,8 +92,8 @@ impl Delivery {
             asked.next_ms = now_ms.saturating_add(limits::RETRANSMISSION_MS);
             return Some(Due::Solicit(address));
         }
-        let lost = self.asked.remove(&address).map_or(0, |asked| asked.packets.len());
-        self.waiting = self.waiting.saturating_sub(lost);
+        let lost = self.asked.remove(&address).map(|asked| asked.packets).unwrap_or_default();
+        self.waiting = self.waiting.saturating_sub(lost.len());
         Some(Due::GiveUp(lost))
     }
 

@@ -48,8 +48,8 @@ pub enum Output {
         /// Somebody else has the address.
         duplicate: bool,
     },
-    /// Packets that were to be delivered are lost.
-    Dropped(DropReason, usize),
+    /// Nobody answered for the next hop of this packet, which was to be delivered.
+    Undeliverable(Vec<u8>),
 }
 
 /// The home agent's part on one home link.
@@ -208,6 +208,12 @@ impl HomeLink {
         list.into_iter().map(|(_, _, address)| address).collect()
     }
 
+    /// How many addresses this node answers for now.
+    #[must_use]
+    pub fn defended(&self) -> usize {
+        if self.is_defender { self.defended.len() } else { 0 }
+    }
+
     /// Takes a packet that came from the home link.
     ///
     /// # Errors
@@ -285,7 +291,7 @@ impl HomeLink {
         match self.delivery.next_due(now_ms) {
             Some(Due::Solicit(address)) => self.solicit(address),
             Some(Due::GiveUp(lost)) => {
-                self.outputs.push_back(Output::Dropped(DropReason::Unresolved, lost));
+                self.outputs.extend(lost.into_iter().map(Output::Undeliverable));
             }
             None => {}
         }
@@ -352,7 +358,11 @@ impl HomeLink {
         if !self.is_defender {
             return Err(DropReason::NotDefender);
         }
-        let router = self.defended.answers_for(target).ok_or(DropReason::NotConcerned)?;
+        // Told as an anycast address is, without the O flag, and to nobody who does not ask (RFC 4861
+        // §7.2.7): other home agents of the link have it too.
+        let is_anycast = Some(target) == self.settings.anycast && !probes;
+        let router = self.defended.answers_for(target).or(is_anycast.then_some(true));
+        let router = router.ok_or(DropReason::NotConcerned)?;
         if probes {
             self.advertise(target, router, None, NeighbourFlags::default());
             return Ok(());

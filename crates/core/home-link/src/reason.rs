@@ -18,8 +18,6 @@ pub enum DropReason {
     Full,
     /// The limit on errors held one back (RFC 4443 §2.4 (f)).
     ErrorRateLimited,
-    /// Nobody answered for the destination of a packet to be delivered.
-    Unresolved,
 }
 
 impl DropReason {
@@ -34,7 +32,6 @@ impl DropReason {
             Self::NotDefender => "not_defender",
             Self::Full => "full",
             Self::ErrorRateLimited => "error_rate_limited",
-            Self::Unresolved => "unresolved",
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct Settings {
     pub link_local: Ipv6Addr,
     /// The home agent's global address, shared by all nodes of the cluster.
     pub home_agent: Ipv6Addr,
+    /// The home agents' anycast address (RFC 6275 §10.5), answered for when somebody asks.
+    pub anycast: Option<Ipv6Addr>,
     /// Advertised prefixes. For RFC 6275 §7.2 at least one holds the home agent's address and the R flag.
     pub prefixes: Vec<PrefixInformation>,
     /// Home agent preference (RFC 6275 §7.4), higher is better; default 0.
@@ -37,6 +39,7 @@ impl Default for Settings {
             link_layer_address: [0; 6],
             link_local: Ipv6Addr::UNSPECIFIED,
             home_agent: Ipv6Addr::UNSPECIFIED,
+            anycast: None,
             prefixes: Vec::new(),
             preference: 0,
             home_agent_lifetime_secs: 1800,

@@ -328,8 +328,9 @@ impl Proposal {
                 Concluded::Reply(reply, verdict.revision)
             }
             Outcome::Silent(silence) => Concluded::Drop(DropReason::Store(*silence)),
-            // A registration never gets an operator's outcome; if it did, checking again is safe.
-            Outcome::StalePolicy | Outcome::Done | Outcome::Refused(_) => {
+            // Who waits for Duplicate Address Detection sends the command again instead. A registration
+            // never gets another command's outcome; if it did, checking again is safe.
+            Outcome::StalePolicy | Outcome::Pending | Outcome::Done | Outcome::Refused(_) => {
                 Concluded::CheckAgain(self.update)
             }
         }

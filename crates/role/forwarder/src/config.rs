@@ -62,7 +62,8 @@ pub struct TunConfig {
     /// else does.
     #[serde(default = "routes_default")]
     pub routes: bool,
-    /// The interface of a real home link, on which mobile nodes that are at home get their packets.
+    /// The Ethernet interface of a real home link: one forwarder at a time answers there for mobile nodes
+    /// that are away, for home prefixes that say that they have a link. Needs CAP_NET_RAW.
     pub home_link: Option<String>,
 }
 
@@ -137,16 +138,16 @@ pub(crate) fn endpoints(key: &'static str, addresses: &[String]) -> Result<Vec<P
     if count == 0 || count > limits::ENDPOINTS_MAX {
         return Err(Error::EndpointCount { key, count });
     }
-    let endpoint = |address: &String| {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|source| Error::Endpoint { key, address: address.clone(), source })?
-            .connect_timeout(limits::CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Some(Duration::from_secs(10)))
-            .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true);
-        Ok((address.clone(), endpoint))
-    };
-    addresses.iter().map(endpoint).collect()
+    addresses.iter().map(|address| Ok((address.clone(), endpoint(key, address)?))).collect()
+}
+
+pub(crate) fn endpoint(key: &'static str, address: &str) -> Result<Endpoint, Error> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|source| Error::Endpoint { key, address: address.to_owned(), source })?
+        .connect_timeout(limits::CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(Duration::from_secs(10)))
+        .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true))
 }

@@ -3,8 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use homeport_forwarding::{Action, Forwarding, Ingress, Millis};
+use homeport_forwarding::{Action, Forwarding, Ingress, Millis, Punt};
 use homeport_runtime::{Latch, Shutdown, clock::Monotonic};
+use homeport_wire::{protocol, walk};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep,
@@ -14,21 +15,23 @@ use crate::{
     config::Error,
     feed::FeedEvent,
     held::Held,
+    home_link::{FromLink, HomeLinkOutlet, NO_HOME_LINK, ToLink},
     limits,
     metrics::Metrics,
     mirror::Mirror,
-    neighbours::Defended,
     port::Port,
     punt::{Answer, FrontEnds, SignallingEvent},
     routes::Served,
 };
 
+/// ICMPv6 type of a Home Agent Address Discovery Request (RFC 6275 §6.5).
+const DISCOVERY_REQUEST: u8 = 144;
+
 /// Where what is served is told.
 #[derive(Debug)]
 pub(crate) struct Outlets {
     pub(crate) served: watch::Sender<Served>,
-    /// Only with a home link.
-    pub(crate) defended: Option<watch::Sender<Defended>>,
+    pub(crate) home_link: Option<HomeLinkOutlet>,
 }
 
 /// See the module.
@@ -56,7 +59,7 @@ impl Engine {
     ) -> Self {
         Self {
             forwarding,
-            mirror: Mirror::new(outlets.defended.is_some()),
+            mirror: Mirror::new(outlets.home_link.is_some()),
             front_ends: FrontEnds::default(),
             held: Held::default(),
             clock,
@@ -86,6 +89,9 @@ impl Engine {
                 Some(event) = feed.recv() => self.on_feed(&port, event).await,
                 Some(event) = signalling.recv() => self.on_signalling(&port, event).await,
                 () = overdue => self.send_overdue(&port).await,
+                Some(returned) = returned(&mut self.outlets.home_link) => {
+                    self.on_returned(&port, returned).await;
+                }
                 len = port.recv_tun(&mut from_tun) => {
                     self.on_tun(&port, &mut from_tun, len?).await?;
                 }
@@ -133,16 +139,51 @@ impl Engine {
             self.metrics.count_action(action.name());
             let done = match action {
                 Action::Drop(reason) => Err(reason.name()),
-                Action::Punt(punt) => self.front_ends.punt(punt),
-                Action::SendIpv6(_)
-                | Action::SendIpv4(_)
-                | Action::DeliverOnLink(_)
-                | Action::SendUdp { .. } => port.send(&action).await,
+                Action::Punt(punt) => self.punt(punt),
+                Action::DeliverOnLink { next_hop, packet } => {
+                    self.to_link(ToLink::Deliver { next_hop, packet })
+                }
+                Action::SendIpv6(_) | Action::SendIpv4(_) | Action::SendUdp { .. } => {
+                    port.send(&action).await
+                }
             };
             if let Err(reason) = done {
                 self.metrics.drops.count(reason);
             }
         }
+    }
+
+    /// Signalling goes to a front-end; but which home agents a home link has is known here.
+    fn punt(&mut self, punt: Punt) -> Result<(), &'static str> {
+        if self.outlets.home_link.is_some() && self.is_discovery_on_link(&punt) {
+            self.to_link(ToLink::Discover(punt))
+        } else {
+            self.front_ends.punt(punt)
+        }
+    }
+
+    fn is_discovery_on_link(&self, punt: &Punt) -> bool {
+        let Ok(walked) = walk(&punt.packet) else { return false };
+        let prefix = self.forwarding.table().prefix_of(walked.header.destination);
+        prefix.is_some_and(|prefix| prefix.real_home_link)
+            && walked.upper == protocol::ICMPV6
+            && walked.payload.first() == Some(&DISCOVERY_REQUEST)
+    }
+
+    fn to_link(&self, packet: ToLink) -> Result<(), &'static str> {
+        let link = self.outlets.home_link.as_ref().ok_or(NO_HOME_LINK)?;
+        link.packets.try_send(packet).map_err(|_full| "home_link_queue_full")
+    }
+
+    async fn on_returned(&mut self, port: &Port, returned: FromLink) {
+        let now = self.now();
+        let mut actions = match returned {
+            FromLink::Undeliverable(packet) => self.forwarding.undeliverable(now, &packet),
+            FromLink::Reply(Punt { outer, tunnelled, packet, .. }) => {
+                self.forwarding.answer(now, &packet, outer, tunnelled)
+            }
+        };
+        self.carry_out(port, &mut actions).await;
     }
 
     async fn on_feed(&mut self, port: &Port, event: FeedEvent) {
@@ -171,18 +212,15 @@ impl Engine {
         }
     }
 
-    /// Tells routes and neighbours what has changed.
+    /// Tells routes and home link what has changed.
     fn tell(&mut self, prefixes: bool) {
         if prefixes {
             self.outlets.served.send_replace(Served::of(self.forwarding.table()));
         }
         let table = self.forwarding.table_mut();
         self.outlets.served.send_if_modified(|served| served.follow(table));
-        let changes = self.mirror.take_defended();
-        if let Some(defended) = &self.outlets.defended {
-            defended.send_if_modified(|defended| {
-                changes.into_iter().fold(false, |moved, change| change.apply(defended) | moved)
-            });
+        if let Some(link) = &self.outlets.home_link {
+            link.changes.put(self.mirror.take_on_link());
         }
     }
 
@@ -235,6 +273,14 @@ impl Engine {
 
     fn now(&self) -> Millis {
         Millis(self.clock.now_ms())
+    }
+}
+
+/// What comes back from the home link; for ever without one.
+async fn returned(home_link: &mut Option<HomeLinkOutlet>) -> Option<FromLink> {
+    match home_link {
+        Some(link) => link.returns.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,7 +7,7 @@
 //!        events, 4 |    | answers, up, down, 1024
 //!  stores --> feed (1 task)    front-end links (1 task each) --> front-ends
 //!             routes (1 task): what is served into the TUN
-//!             neighbours (1 task): answers for home addresses on a real home link
+//!  engine, store <--> home link (1 task): the home agent's part on a real home link
 //! ```
 //!
 //! Data never leaves this process. Cut off from every store it goes on with what it has, each
@@ -21,13 +21,14 @@ mod config;
 mod engine;
 mod feed;
 mod held;
+mod home_link;
 pub mod limits;
 mod metrics;
 mod mirror;
-mod neighbours;
 mod port;
 mod punt;
 mod routes;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -41,10 +42,11 @@ pub use crate::config::{Config, Error, TunConfig, UdpConfig};
 
 use crate::{
     engine::{Engine, Outlets},
+    home_link::HomeLinks,
     metrics::Metrics,
-    neighbours::Neighbours,
     port::Port,
     routes::Routes,
+    store::Store,
 };
 
 /// Runs a forwarder until `shutdown` begins.
@@ -63,11 +65,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
 
     let clock = Monotonic::start();
     let (served, wanted) = watch::channel(routes::Served::default());
-    let (defended, answered_for) = watch::channel(neighbours::Defended::new());
-    let neighbours = Neighbours::open(&config, clock, metrics.defended.clone()).await?;
-    let home_link = neighbours.is_some();
-    let _neighbours = neighbours
-        .map(|neighbours| Task::spawn("neighbours", neighbours.run(answered_for, wanted.clone())));
+    let (store, store_link) = Store::start(stores.clone());
+    let link = HomeLinks::open(&config, clock, Arc::clone(&metrics), store).await?;
+    let (home_links, home_link) = link.unzip();
+    let _home_link = home_links.map(|links| {
+        (Task::spawn("home link", links.run()), Task::spawn("store link", store_link))
+    });
     let _routes =
         Routes::open(&config).await?.map(|routes| Task::spawn("routes", routes.run(wanted)));
     let (feed_out, feed) = mpsc::channel(limits::FEED_EVENTS_WAITING_MAX);
@@ -86,7 +89,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         fragment_seed: rand::random(),
         ..Rules::default()
     };
-    let outlets = Outlets { served, defended: home_link.then_some(defended) };
+    let outlets = Outlets { served, home_link };
     let engine = Engine::new(Forwarding::new(rules), clock, metrics, caught_up, outlets);
     tracing::info!(name = %config.name, port = %port, "forwarder");
     engine.run(port, feed, signalling, shutdown).await

@@ -45,16 +45,43 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// After this a peer that does not answer is gone.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Home addresses that are answered for on one home link. The kernel looks through a list of them,
+/// Commands that wait for the store, and that are under way there.
+pub const COMMANDS_WAITING_MAX: usize = 1024;
+/// An outcome that has not come after so long is not waited for, and the replica is left.
+pub const OUTCOME_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the link to the store sleeps at most when nothing is under way.
+pub const IDLE_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Between two renewals of the lease of a home link: one may be lost.
+pub const LEASE_RENEWAL: Duration = Duration::from_millis(500);
+/// Between two attempts of which nothing is known; and never faster.
+pub const LEASE_RETRY: Duration = Duration::from_millis(100);
+/// So much earlier than the store says this node stops to defend: clocks run differently, and a packet
+/// that is being sent is not called back.
+pub const LEASE_MARGIN: Duration = Duration::from_millis(300);
+
+/// Home links of one interface: prefixes that are advertised there.
+pub const HOME_LINKS_MAX: usize = 16;
+/// Packets for the home link that wait for its task; about a tenth of a second of what one core sends.
+pub const LINK_PACKETS_WAITING_MAX: usize = 1024;
+/// Packets that go back from the home link to the engine.
+pub const LINK_RETURNS_WAITING_MAX: usize = 256;
+/// Results of Duplicate Address Detection that wait to be told: as many as there can be probes.
+pub const RESULTS_WAITING_MAX: usize = homeport_home_link::limits::PROBES_MAX;
+/// Results told together.
+pub const RESULTS_AT_ONCE_MAX: usize = 256;
+/// A result that could not be told for so long is wanted by nobody: a probe is forgotten like that.
+pub const RESULT_AGE_MAX: Duration = homeport_binding::limits::MAX_DELETE_BCE_TIMEOUT;
+/// Frames sent in one go: one millisecond later the next, so that a take-over of all addresses does not
+/// flood the link.
+pub const FRAMES_PER_WAKE_MAX: usize = 64;
+/// Replies to Home Agent Address Discovery in one second (RFC 6275 §10.5: rate-limited).
+pub const DISCOVERY_REPLIES_PER_SEC_MAX: u32 = 100;
+/// Octets of a frame: no Ethernet interface carries more.
+pub const FRAME_OCTETS_MAX: usize = 65_550;
+/// IPv4 addresses that are answered for on one home link. The kernel looks through a list of them,
 /// 2 ms for each new one at this number; a link with more nodes than this is not a link.
-pub const DEFENDED_MAX: usize = 20_000;
-/// Unsolicited advertisements for an address (RFC 4861 §10: MAX_NEIGHBOR_ADVERTISEMENT).
-pub const NEIGHBOUR_ADVERTISEMENTS: u8 = 3;
-/// Between two of them (RFC 4861 §10: RETRANS_TIMER).
-pub const NEIGHBOUR_RETRANSMISSION: Duration = Duration::from_secs(1);
-/// Advertisements sent in one go: one millisecond later the next, so that a take-over of all
-/// addresses does not flood the link.
-pub const ADVERTISEMENTS_PER_WAKE_MAX: usize = 64;
+pub const PROXIES_MAX: usize = 20_000;
 
 /// Between two attempts to set routes that the host has refused.
 pub const ROUTES_RETRY_PAUSE: Duration = Duration::from_secs(5);

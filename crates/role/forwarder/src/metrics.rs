@@ -21,7 +21,10 @@ pub(crate) struct Metrics {
     pub(crate) front_ends: Gauge<i64, AtomicI64>,
     pub(crate) revision: Gauge<i64, AtomicI64>,
     home_addresses: Gauge<i64, AtomicI64>,
-    pub(crate) defended: Gauge<i64, AtomicI64>,
+    /// Of the task that is the neighbour on home links.
+    pub(crate) home_link_drops: ReasonCounter,
+    home_links_defended: Gauge<i64, AtomicI64>,
+    defended: Gauge<i64, AtomicI64>,
     table_digest: Gauge<i64, AtomicI64>,
 }
 
@@ -34,11 +37,19 @@ impl Metrics {
             "Packets and answers that were not sent on, by reason",
             &["not_bound", "tunnel_source_not_bound", "punt_queue_full", "no_front_end"],
         );
+        let home_link_drops = ReasonCounter::register(
+            registry,
+            "home_link_drops",
+            "Packets of a home link that changed nothing, got no answer or were not sent, by reason",
+            &["not_concerned", "not_defender", "full", "link_refused", "results_queue_full"],
+        );
         let metrics = Self {
             packets: Family::default(),
             actions: Family::default(),
             answers: Family::default(),
             drops,
+            home_link_drops,
+            home_links_defended: Gauge::default(),
             feed_lost: Counter::default(),
             feed_refused: Counter::default(),
             feed_connected: Gauge::default(),
@@ -63,7 +74,9 @@ impl Metrics {
         registry.register("revision", "Revision that the table has reached", m.revision.clone());
         let help = "Home addresses with bindings";
         registry.register("home_addresses", help, m.home_addresses.clone());
-        let help = "Addresses that are answered for on the home link";
+        let help = "Home links that this forwarder defends";
+        registry.register("home_links_defended", help, m.home_links_defended.clone());
+        let help = "Addresses that this forwarder answers for on home links";
         registry.register("defended", help, m.defended.clone());
         let help = "Digest of the table, 53 bits: equal on forwarders with the same bindings";
         registry.register("table_digest", help, m.table_digest.clone());
@@ -80,6 +93,12 @@ impl Metrics {
 
     pub(crate) fn count_answer(&self, sent: &'static str) {
         self.answers.get_or_create(&[("sent", sent)]).inc();
+    }
+
+    /// Shows what is done on home links.
+    pub(crate) fn show_home_links(&self, links: usize, addresses: usize) {
+        self.home_links_defended.set(i64::try_from(links).unwrap_or(i64::MAX));
+        self.defended.set(i64::try_from(addresses).unwrap_or(i64::MAX));
     }
 
     /// Shows where the table stands.

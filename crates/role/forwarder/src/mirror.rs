@@ -1,6 +1,6 @@
 //! The table as the store has it: feed messages, applied in order.
 
-use std::{collections::BTreeSet, net::Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use homeport_api::{
     convert::{self, Invalid},
@@ -12,12 +12,12 @@ use homeport_forwarding::{
     MobileNetwork, MobileNetworkV4, Table,
 };
 
-use crate::neighbours::{Change, Defence, Defended};
+use crate::home_link::{Changes, OnLink};
 
 /// Where the table stands.
 #[derive(Debug)]
 pub(crate) struct Mirror {
-    /// Whether anybody wants to know what is answered for on a home link.
+    /// Whether anybody wants to know what concerns home links.
     home_link: bool,
     /// The table is that of this revision; 0 before the first.
     revision: u64,
@@ -26,19 +26,13 @@ pub(crate) struct Mirror {
     /// The store's clock minus ours, milliseconds. A message that was under way for a while makes
     /// it look less than it is, so the largest value of a stream is the best.
     ahead_ms: Option<i128>,
-    only_routers: OnlyRouters,
-    defended: Vec<Change>,
+    on_link: Changes,
 }
-
-/// Home prefixes whose home agent is the only router of the home link: a mobile node that is there
-/// may speak for itself (RFC 5648 §6.3).
-type OnlyRouters = BTreeSet<core::Ipv6Prefix>;
 
 #[derive(Debug, Default)]
 struct Staged {
     table: Table,
-    only_routers: OnlyRouters,
-    defended: Defended,
+    on_link: Changes,
     ended: bool,
 }
 
@@ -55,15 +49,8 @@ pub(crate) struct Applied {
 
 impl Mirror {
     /// Of nothing yet.
-    pub(crate) const fn new(home_link: bool) -> Self {
-        Self {
-            home_link,
-            revision: 0,
-            staged: None,
-            ahead_ms: None,
-            only_routers: OnlyRouters::new(),
-            defended: Vec::new(),
-        }
+    pub(crate) fn new(home_link: bool) -> Self {
+        Self { home_link, revision: 0, staged: None, ahead_ms: None, on_link: Changes::default() }
     }
 
     /// The revision that the table has reached.
@@ -71,9 +58,9 @@ impl Mirror {
         self.revision
     }
 
-    /// What has changed, since this was asked last, about what is answered for on a home link.
-    pub(crate) fn take_defended(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.defended)
+    /// What has changed, since this was asked last, that concerns home links.
+    pub(crate) fn take_on_link(&mut self) -> Changes {
+        std::mem::take(&mut self.on_link)
     }
 
     /// A stream begins: says after which revision.
@@ -101,19 +88,19 @@ impl Mirror {
             return applied;
         }
         let live = self.staged.is_none();
-        let (table, only_routers, mut defended) = match &mut self.staged {
-            Some(staged) => {
-                let defended = Watched::Whole(&mut staged.defended);
-                (&mut staged.table, &mut staged.only_routers, defended)
-            }
-            None => {
-                let defended = Watched::Changes(&mut self.defended);
-                (forwarding.table_mut(), &mut self.only_routers, defended)
-            }
+        let (table, on_link) = match &mut self.staged {
+            Some(staged) => (&mut staged.table, &mut staged.on_link),
+            None => (forwarding.table_mut(), &mut self.on_link),
         };
         for change in message.home_prefixes {
             applied.prefixes |= live;
-            applied.refused += u64::from(set_prefix(table, only_routers, change).is_err());
+            match set_prefix(table, change) {
+                Ok((prefix, record)) if self.home_link => {
+                    on_link.prefixes.insert(prefix, record);
+                }
+                Ok(_) => {}
+                Err(_) => applied.refused += 1,
+            }
         }
         let to_local = |ends: core::LogTime| {
             let local = i128::from(ends.0).saturating_sub(ahead_ms).max(0);
@@ -129,9 +116,8 @@ impl Mirror {
                 applied.refused += 1;
             }
             if self.home_link {
-                let defence = home
-                    .and_then(|home| defence(table, only_routers, home_address, &home, to_local));
-                defended.one(home_address, defence);
+                let home = home.and_then(|home| of_link(table, home_address, home, to_local));
+                on_link.homes.insert(home_address, home);
             }
         }
         if let Some(staged) = &mut self.staged {
@@ -151,10 +137,7 @@ impl Mirror {
             }
             Some(staged) => {
                 forwarding.replace_table(staged.table);
-                self.only_routers = staged.only_routers;
-                if self.home_link {
-                    self.defended = vec![Change::Whole(staged.defended)];
-                }
+                self.on_link = Changes { anew: self.home_link, ..staged.on_link };
                 applied.prefixes = true;
             }
             None => {}
@@ -164,42 +147,29 @@ impl Mirror {
     }
 }
 
-/// Where it is noted what is answered for.
-enum Watched<'m> {
-    Whole(&'m mut Defended),
-    Changes(&'m mut Vec<Change>),
-}
+/// A home prefix, and its record unless it is gone.
+type ReadPrefix = (core::Ipv6Prefix, Option<core::HomePrefix>);
 
-impl Watched<'_> {
-    fn one(&mut self, home_address: Ipv6Addr, defence: Option<Defence>) {
-        let change = Change::One(home_address, defence);
-        match self {
-            Self::Whole(whole) => {
-                change.apply(whole);
-            }
-            Self::Changes(changes) => changes.push(change),
-        }
-    }
-}
-
-fn set_prefix(
-    table: &mut Table,
-    only_routers: &mut OnlyRouters,
-    change: HomePrefixChange,
-) -> Result<(), Invalid> {
-    let prefix = convert::ipv6(&change.prefix, "home_prefixes.prefix").map_err(unreadable)?;
-    let prefix_len = u8::try_from(change.prefix_len).unwrap_or(u8::MAX);
+fn set_prefix(table: &mut Table, change: HomePrefixChange) -> Result<ReadPrefix, Invalid> {
+    let address = convert::ipv6(&change.prefix, "home_prefixes.prefix").map_err(unreadable)?;
+    let len = u8::try_from(change.prefix_len).unwrap_or(u8::MAX);
     // What cannot be read must not stay as it was either.
-    table.remove_prefix(prefix, prefix_len);
-    only_routers.retain(|it| (it.address(), it.len()) != (prefix, prefix_len));
-    if let Some(message) = change.home_prefix {
-        let record = core::Revised::<core::HomePrefix>::try_from(message).map_err(unreadable)?;
-        table.set_prefix(home_prefix(&record.record));
-        if record.record.only_router {
-            only_routers.insert(record.record.prefix);
+    table.remove_prefix(address, len);
+    let record = match change.home_prefix {
+        Some(message) => {
+            let record = core::Revised::<core::HomePrefix>::try_from(message);
+            Some(record.map_err(unreadable)?.record)
         }
+        None => None,
+    };
+    if let Some(record) = &record {
+        table.set_prefix(home_prefix(record));
     }
-    Ok(())
+    let prefix = core::Ipv6Prefix::new(address, len).ok_or(Invalid::Field {
+        field: "home_prefixes.prefix",
+        expected: "a prefix of at most 128 bits whose host bits are zero",
+    });
+    Ok((prefix.map_err(unreadable)?, record))
 }
 
 fn unreadable(error: Invalid) -> Invalid {
@@ -220,33 +190,31 @@ fn read_home(change: HomeChange, refused: &mut u64) -> Option<(Ipv6Addr, Option<
     Some((home_address, home.ok().flatten().map(|(_, home)| home)))
 }
 
-/// How a home address is answered for on the home link; `None` when it is not: it is of a mobile
-/// network and not of the link, or its mobile node is there and speaks for itself.
-fn defence(
+/// A home address as its home link sees it; `None` when it is not of a link or nothing is there.
+fn of_link(
     table: &Table,
-    only_routers: &OnlyRouters,
     home_address: Ipv6Addr,
-    home: &core::Home,
+    home: core::Home,
     to_local: impl Fn(core::LogTime) -> Millis,
-) -> Option<Defence> {
-    let prefix = table.prefix_of(home_address)?;
-    let pool = prefix.pool_v4;
-    let prefix = core::Ipv6Prefix::new(prefix.prefix, prefix.prefix_len)?;
-    let at_home = home.bindings.values().find_map(|binding| binding.home.as_ref());
-    if at_home.is_some() && only_routers.contains(&prefix) {
+) -> Option<OnLink> {
+    let pool = table.prefix_of(home_address)?.pool_v4;
+    let probe = home.probe.filter(|probe| probe.verdict.is_none());
+    let until_ms = home.bindings.values().map(|binding| to_local(binding.ends).0).max();
+    if until_ms.is_none() && probe.is_none() {
         return None;
     }
-    let ends = home.bindings.values().map(|binding| to_local(binding.ends).0).max()?;
-    let address = at_home.map(|at_home| at_home.link_layer_address.clone());
-    Some(Defence {
+    let at_home = home.bindings.into_values().find_map(|binding| binding.home);
+    Some(OnLink {
         router: home.mobile_router,
+        link_local: home.link_local,
         address_v4: home.ipv4_home_address.and_then(|address| {
             let pool = pool.and_then(|it| core::Ipv4Prefix::new(it.prefix, it.prefix_len))?;
             let is_of_the_link = address.len() == 32 && pool.contains(address.address());
             is_of_the_link.then_some(address.address())
         }),
-        until_ms: ends,
-        at_home: address.filter(|address| !address.is_empty()),
+        until_ms: until_ms.unwrap_or(0),
+        at_home: at_home.map(|home| home.link_layer_address),
+        probe,
     })
 }
 
@@ -257,6 +225,7 @@ fn home_prefix(record: &core::HomePrefix) -> HomePrefix {
         home_agent: record.home_agent,
         home_agent_v4: record.home_agent_ipv4,
         pool_v4: record.ipv4_pool.map(network_v4),
+        real_home_link: record.real_home_link,
     }
 }
 

@@ -20,9 +20,6 @@ const TTL: u8 = 64;
 pub(crate) struct Port {
     tun: Option<Tun>,
     udp: Option<(UdpSocket, SocketAddrV4)>,
-    /// What is put into the TUN for a home address arrives on the home link, instead of coming
-    /// back.
-    home_link: bool,
 }
 
 /// A packet that was not sent, and why.
@@ -50,8 +47,7 @@ impl Port {
             }
             None => None,
         };
-        let home_link = config.tun.as_ref().is_some_and(|tun| tun.home_link.is_some());
-        Ok(Self { tun, udp, home_link })
+        Ok(Self { tun, udp })
     }
 
     /// Waits for a packet from the TUN; for ever without one.
@@ -98,12 +94,10 @@ impl Port {
     pub(crate) async fn send(&self, action: &Action) -> Result<(), NotSent> {
         match action {
             Action::SendIpv6(packet) | Action::SendIpv4(packet) => self.send_tun(packet).await,
-            Action::DeliverOnLink(packet) if self.home_link => self.send_tun(packet).await,
-            Action::DeliverOnLink(_) => Err("no_home_link"),
             Action::SendUdp { peer, local, dscp_ecn, payload } => {
                 self.send_udp(*peer, *local, *dscp_ecn, payload).await
             }
-            Action::Punt(_) | Action::Drop(_) => Ok(()),
+            Action::Punt(_) | Action::DeliverOnLink { .. } | Action::Drop(_) => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use homeport_forwarding::{HomePrefix, MobileNetwork, MobileNetworkV4, Table};
-use homeport_hostnet::{Namespace, Network, Route, Rule, write_sysctl};
+use homeport_hostnet::{Namespace, Network, Route, write_sysctl};
 use ipnet::IpNet;
 use tokio::{sync::watch, time::sleep};
 
@@ -16,17 +16,12 @@ use crate::{
     limits,
 };
 
-/// The table, and the place of the rule, for packets that come out of the TUN towards the home
-/// link.
-const HOME_LINK_TABLE: u32 = 4191;
-
 /// Keeps the host's routes like the table's prefixes.
 #[derive(Debug)]
 pub(crate) struct Routes {
     network: Network,
     tun: String,
-    home_link: Option<String>,
-    installed: BTreeSet<Wanted>,
+    installed: BTreeSet<IpNet>,
 }
 
 /// What is served here, as far as routes are concerned.
@@ -65,15 +60,6 @@ impl Served {
         moved
     }
 
-    /// The addresses of home agents; true for those that all nodes of a home link are to be told
-    /// of, false for anycast and IPv4.
-    pub(crate) fn home_agents(&self) -> impl Iterator<Item = (IpAddr, bool)> {
-        self.prefixes.iter().flat_map(|prefix| {
-            let v6 = [(prefix.home_agent.into(), true), (prefix.anycast().into(), false)];
-            v6.into_iter().chain(prefix.home_agent_v4.map(|address| (address.into(), false)))
-        })
-    }
-
     /// The destinations that lead here. A network inside another needs no route of its own, which
     /// keeps them few: pools and aggregates cover most.
     fn destinations(&self) -> BTreeSet<IpNet> {
@@ -100,13 +86,6 @@ impl Served {
     }
 }
 
-/// A destination, and where it leads.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Wanted {
-    IntoTun(IpNet),
-    OnHomeLink(IpNet),
-}
-
 impl Routes {
     /// `None` when no TUN is configured, or its routes are somebody else's.
     pub(crate) async fn open(config: &Config) -> Result<Option<Self>, Error> {
@@ -117,30 +96,14 @@ impl Routes {
             return Ok(None);
         }
         let network = Network::open(&tun.namespace()).map_err(host)?;
-        if tun.home_link.is_some() {
-            for rule in [Rule::look_up(HOME_LINK_TABLE), Rule::look_up_ipv4(HOME_LINK_TABLE)] {
-                let rule = rule.input(&tun.name).priority(HOME_LINK_TABLE);
-                match network.add_rule(&rule).await {
-                    Err(source) if !source.is_exists() => {
-                        return Err(Error::Host { key: "tun.home_link", source });
-                    }
-                    Ok(()) | Err(_) => {}
-                }
-            }
-        }
-        Ok(Some(Self {
-            network,
-            tun: tun.name.clone(),
-            home_link: tun.home_link.clone(),
-            installed: BTreeSet::new(),
-        }))
+        Ok(Some(Self { network, tun: tun.name.clone(), installed: BTreeSet::new() }))
     }
 
     /// Follows what is served until its sender is gone.
     pub(crate) async fn run(mut self, mut served: watch::Receiver<Served>) {
         loop {
             let now = served.borrow_and_update().clone();
-            let wanted = self.wanted(&now);
+            let wanted = now.destinations();
             let settled = self.settle(&wanted).await;
             let again = async {
                 if settled {
@@ -157,22 +120,10 @@ impl Routes {
         }
     }
 
-    fn wanted(&self, served: &Served) -> BTreeSet<Wanted> {
-        let mut wanted: BTreeSet<_> =
-            served.destinations().into_iter().map(Wanted::IntoTun).collect();
-        if self.home_link.is_some() {
-            for prefix in &served.prefixes {
-                wanted.insert(Wanted::OnHomeLink(net(prefix.prefix, prefix.prefix_len)));
-                wanted.extend(prefix.pool_v4.and_then(net_of_v4).map(Wanted::OnHomeLink));
-            }
-        }
-        wanted
-    }
-
     /// Makes the host's routes like `wanted`; false when some could not be set.
-    async fn settle(&mut self, wanted: &BTreeSet<Wanted>) -> bool {
+    async fn settle(&mut self, wanted: &BTreeSet<IpNet>) -> bool {
         let mut settled = true;
-        let gone: Vec<Wanted> = self.installed.difference(wanted).copied().collect();
+        let gone: Vec<IpNet> = self.installed.difference(wanted).copied().collect();
         for old in gone {
             match self.network.delete_route(&self.route(old)).await {
                 Err(error) if !error.is_not_found() => {
@@ -182,7 +133,7 @@ impl Routes {
             }
             self.installed.remove(&old);
         }
-        let new: Vec<Wanted> = wanted.difference(&self.installed).copied().collect();
+        let new: Vec<IpNet> = wanted.difference(&self.installed).copied().collect();
         for new in new {
             match self.network.replace_route(&self.route(new)).await {
                 Ok(()) => {
@@ -197,13 +148,8 @@ impl Routes {
         settled
     }
 
-    fn route(&self, wanted: Wanted) -> Route {
-        match (wanted, &self.home_link) {
-            (Wanted::OnHomeLink(net), Some(link)) => {
-                Route::to(net).device(link).table(HOME_LINK_TABLE)
-            }
-            (Wanted::IntoTun(net) | Wanted::OnHomeLink(net), _) => Route::to(net).device(&self.tun),
-        }
+    fn route(&self, destination: IpNet) -> Route {
+        Route::to(destination).device(&self.tun)
     }
 }
 
@@ -288,6 +234,7 @@ mod tests {
             home_agent: "2001:db8:0:1::1".parse().unwrap(),
             home_agent_v4: Some(Ipv4Addr::new(198, 51, 100, 1)),
             pool_v4,
+            real_home_link: false,
         });
         let mut served = Served::of(&table);
         assert!(!served.follow(&mut table));

@@ -10,8 +10,8 @@ use homeport_forwarding::{Action, Config as Rules, Forwarding, Ingress, Millis};
 use homeport_wire::{PacketBuilder, protocol, walk};
 
 use crate::{
+    home_link::{Changes, OnLink},
     mirror::{Applied, Mirror},
-    neighbours::{Change, Defence, Defended},
 };
 
 const PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0);
@@ -265,48 +265,80 @@ fn everything_that_is_reached_through_a_home_address_comes_with_it() {
 }
 
 #[test]
-fn what_is_answered_for_on_a_home_link() {
-    let at_home = |host| {
-        let mut change = home_change(host, 1, 60);
-        let binding = &mut change.home.as_mut().unwrap().bindings[0];
-        binding.home = true;
-        binding.link_layer_address = vec![2, 0, 0, 0, 0, 7].into();
-        let address =
-            Some(binding::care_of_address::Address::Ipv6(convert::ipv6_octets(home(host))));
-        binding.care_of = Some(binding::CareOfAddress { address });
-        change
-    };
+fn what_a_home_link_is_told() {
+    let mut at_home = home_change(0x400, 1, 60);
+    let binding = &mut at_home.home.as_mut().unwrap().bindings[0];
+    binding.home = true;
+    binding.link_layer_address = vec![2, 0, 0, 0, 0, 7].into();
+    let address = Some(binding::care_of_address::Address::Ipv6(convert::ipv6_octets(home(0x400))));
+    binding.care_of = Some(binding::CareOfAddress { address });
     let mut router = home_change(0x200, 2, 60);
-    router.home.as_mut().unwrap().mobile_router = true;
+    let record = router.home.as_mut().unwrap();
+    (record.mobile_router, record.link_local) = (true, true);
     // Its home address lies in its own mobile network: nobody looks for it on the link.
     let mut elsewhere = home_change(0x300, 3, 60);
     let far = convert::ipv6_octets("2001:db8:100::1".parse().unwrap());
     elsewhere.home_address = far.clone();
-    elsewhere.home.as_mut().unwrap().home_address = far;
+    elsewhere.home.as_mut().unwrap().home_address = far.clone();
+    let probe = |duplicate| {
+        let mut change = home_change(0x500, 1, 60);
+        let record = change.home.as_mut().unwrap();
+        record.bindings.clear();
+        let request_id = vec![5; 16].into();
+        record.probe = Some(binding::Probe { request_id, link_local: true, duplicate });
+        change
+    };
 
     let mut fixture = Fixture::new();
-    let changes = vec![home_change(0x100, 1, 60), router, elsewhere, at_home(0x400)];
-    fixture.at(5_000, snapshot(1, changes.clone()));
-    let until_ms = 65_000;
-    let plain = Defence { router: false, address_v4: None, until_ms, at_home: None };
-    let served = Defence { at_home: Some(vec![2, 0, 0, 0, 0, 7]), ..plain.clone() };
-    let expected = Defended::from([
-        (home(0x100), plain.clone()),
-        (home(0x200), Defence { router: true, ..plain.clone() }),
-        (home(0x400), served),
-    ]);
-    assert_eq!(fixture.mirror.take_defended(), [Change::Whole(expected)]);
-    fixture.at(5_000, message(2, vec![gone(0x200)]));
-    assert_eq!(fixture.mirror.take_defended(), [Change::One(home(0x200), None)]);
+    let homes = vec![home_change(0x100, 1, 60), router, elsewhere, at_home, probe(None)];
+    fixture.at(5_000, snapshot(1, homes));
+    let away = OnLink {
+        router: false,
+        link_local: false,
+        address_v4: None,
+        until_ms: 65_000,
+        at_home: None,
+        probe: None,
+    };
+    let asked = homeport_binding::Probe { request_id: [5; 16], link_local: true, verdict: None };
+    let expected = [
+        (home(0x100), Some(away.clone())),
+        (home(0x200), Some(OnLink { router: true, link_local: true, ..away.clone() })),
+        (convert::ipv6(&far, "home address").unwrap(), None),
+        (home(0x400), Some(OnLink { at_home: Some(vec![2, 0, 0, 0, 0, 7]), ..away.clone() })),
+        (home(0x500), Some(OnLink { probe: Some(asked), until_ms: 0, ..away.clone() })),
+    ];
+    let told = fixture.mirror.take_on_link();
+    assert!(told.anew);
+    assert_eq!(told.homes, expected.into());
+    let [(_, Some(record))] = Vec::from_iter(&told.prefixes)[..] else { panic!("{told:?}") };
+    assert_eq!((record.home_agent, record.real_home_link), (AGENT, false));
 
-    // Where the home agent is the only router, a node that is there speaks for itself.
-    let mut alone = snapshot(3, vec![home_change(0x100, 1, 60), at_home(0x400)]);
-    alone.home_prefixes[0].home_prefix.as_mut().unwrap().only_router = true;
-    fixture.at(5_000, alone);
-    let expected = Defended::from([(home(0x100), plain)]);
-    assert_eq!(fixture.mirror.take_defended(), [Change::Whole(expected)]);
-    fixture.at(5_000, message(4, vec![at_home(0x100)]));
-    assert_eq!(fixture.mirror.take_defended(), [Change::One(home(0x100), None)]);
+    let mut real = prefix_change();
+    real.home_prefix.as_mut().unwrap().real_home_link = true;
+    let changes = vec![gone(0x200), probe(Some(false))];
+    fixture.at(5_000, WatchResponse { home_prefixes: vec![real], ..message(2, changes) });
+    let told = fixture.mirror.take_on_link();
+    assert!(!told.anew);
+    assert_eq!(told.homes, [(home(0x200), None), (home(0x500), None)].into());
+    assert!(Vec::from_iter(told.prefixes)[0].1.as_ref().unwrap().real_home_link);
+    assert!(fixture.forwarding.table().prefixes().next().unwrap().real_home_link);
+    assert!(fixture.mirror.take_on_link().is_empty(), "taken once");
+}
+
+#[test]
+fn later_changes_for_a_home_link_replace_earlier_ones() {
+    let one = |anew, until_ms| {
+        let mut fixture = Fixture::new();
+        fixture.at(0, snapshot(1, vec![home_change(0x100, 1, until_ms)]));
+        Changes { anew, ..fixture.mirror.take_on_link() }
+    };
+    let mut changes = one(true, 1);
+    changes.follow(one(false, 2));
+    assert!(changes.anew, "what it does not name is still gone");
+    assert_eq!(changes.homes[&home(0x100)].as_ref().unwrap().until_ms, 2000);
+    changes.follow(Changes { anew: true, ..Changes::default() });
+    assert!(changes.homes.is_empty() && !changes.is_empty());
 }
 
 #[test]

@@ -18,6 +18,11 @@ pub const POLICIES_MAX: usize = 65_536;
 pub const REFUSAL_LOOK_UP_INTERVAL: Duration = Duration::from_millis(500);
 /// Times that one Binding Update is judged again because its policy had changed.
 pub const JUDGEMENTS_MAX: usize = 3;
+/// Between two questions for the outcome of Duplicate Address Detection.
+pub const DETECTION_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Duplicate Address Detection takes one second, and the defender of the home link may change
+/// meanwhile; then nothing is answered, and the mobile node's next Binding Update finds the result.
+pub const DETECTION_MAX: Duration = Duration::from_secs(4);
 /// Errors (ICMPv6, Binding Error) sent per second.
 pub const ERRORS_PER_SECOND_MAX: u32 = 100;
 /// Answers per second to who looks for home agents: anybody may ask.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use homeport_binding::{Command, Outcome, RequestId};
+use homeport_binding::{Command, Outcome, Registration, RequestId, Verdict};
 use homeport_runtime::clock::Monotonic;
 use homeport_signalling::{
     Arrival, Concluded, Discovered, Discovery, DiscoveryLimit, DropReason, ErrorBudget, Judged,
@@ -98,27 +98,21 @@ impl Registrar {
         None
     }
 
-    async fn register(&self, arrival: Arrival<'_>, update: Update) -> Result<Answer, Unanswered> {
-        let registered = self.register_in_time(arrival, update);
-        match tokio::time::timeout(self.deadline, registered).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(Unanswered::Late("store_timeout")),
-        }
-    }
-
-    async fn register_in_time(
+    async fn register(
         &self,
         arrival: Arrival<'_>,
         mut update: Update,
     ) -> Result<Answer, Unanswered> {
+        let mut until = Instant::now() + self.deadline;
+        // The same for each attempt of the store link, and while the store waits for Duplicate Address
+        // Detection, though the policy changes meanwhile: applied once, whatever happens.
+        let request_id: RequestId = rand::random();
         let mut freshness = Freshness::Cached;
         for _ in 0..limits::JUDGEMENTS_MAX {
             let (home_address, home_agent) = (update.home_address(), update.home_agent());
-            let policy = self
-                .policies
-                .look_up(home_address, home_agent, freshness)
-                .await
-                .ok_or(Unanswered::Late("store_unreachable"))?;
+            let looked_up = self.policies.look_up(home_address, home_agent, freshness);
+            let policy =
+                in_time(until, looked_up).await?.ok_or(Unanswered::Late("store_unreachable"))?;
             let judged = update.judge(&policy);
             // The key may be new: nobody is refused by an old record.
             let is_refused = !matches!(judged, Judged::Propose(_));
@@ -134,14 +128,7 @@ impl Registrar {
                 Judged::Answer(reply) => return Ok(Answer { reply, revision: 0 }),
                 Judged::Drop(reason) => return Err(Unanswered::Drop(reason)),
             };
-            // The same for each attempt of the store link: applied once, whatever happens.
-            let request_id: RequestId = rand::random();
-            let registration = proposal.registration(request_id);
-            let verdict = self
-                .link
-                .submit(Command::Register(registration))
-                .await
-                .map_err(Unanswered::Late)?;
+            let verdict = self.decided(proposal.registration(request_id), &mut until).await?;
             match proposal.conclude(&verdict) {
                 Concluded::Reply(reply, revision) => return Ok(Answer { reply, revision }),
                 Concluded::Drop(reason) => return Err(Unanswered::Drop(reason)),
@@ -217,9 +204,31 @@ impl Registrar {
         match verdict.outcome {
             Outcome::Done => Ok(()),
             Outcome::Silent(silence) => Err(Unanswered::Drop(DropReason::Store(silence))),
-            Outcome::Answer(_) | Outcome::StalePolicy | Outcome::Refused(_) => {
+            Outcome::Answer(_) | Outcome::StalePolicy | Outcome::Pending | Outcome::Refused(_) => {
                 Err(Unanswered::Late("verdict_invalid"))
             }
+        }
+    }
+
+    /// The verdict. While Duplicate Address Detection runs the store answers that it waits: each time
+    /// the deadline begins anew, so that it does not have to be longer than that for everybody.
+    async fn decided(
+        &self,
+        registration: Registration,
+        until: &mut Instant,
+    ) -> Result<Verdict, Unanswered> {
+        let detected_by = Instant::now() + limits::DETECTION_MAX;
+        loop {
+            let submitted = self.link.submit(Command::Register(registration.clone()));
+            let verdict = in_time(*until, submitted).await?.map_err(Unanswered::Late)?;
+            if verdict.outcome != Outcome::Pending {
+                return Ok(verdict);
+            }
+            if Instant::now() >= detected_by {
+                return Err(Unanswered::Late("detection_timeout"));
+            }
+            tokio::time::sleep(limits::DETECTION_POLL_INTERVAL).await;
+            *until = Instant::now() + self.deadline;
         }
     }
 
@@ -227,4 +236,9 @@ impl Registrar {
         let now_ms = self.clock.now_ms();
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).allow(now_ms)
     }
+}
+
+async fn in_time<T>(until: Instant, future: impl Future<Output = T>) -> Result<T, Unanswered> {
+    let timed = tokio::time::timeout_at(until.into(), future);
+    timed.await.map_err(|_elapsed| Unanswered::Late("store_timeout"))
 }

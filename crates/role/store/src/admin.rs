@@ -40,7 +40,7 @@ async fn execute(store: &Store, command: Command) -> Result<u64, Status> {
     match verdict.outcome {
         Outcome::Done => Ok(verdict.revision),
         Outcome::Refused(refusal) => Err(refused(&refusal)),
-        Outcome::Answer(_) | Outcome::Silent(_) | Outcome::StalePolicy => {
+        Outcome::Answer(_) | Outcome::Silent(_) | Outcome::StalePolicy | Outcome::Pending => {
             Err(Status::internal("the store answered a command of another kind"))
         }
     }

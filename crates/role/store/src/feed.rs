@@ -233,7 +233,7 @@ fn page_of(machine: &Machine, page: &[Change]) -> WatchResponse {
                 home_prefix: machine.cache.home_prefix(prefix).cloned().map(Into::into),
             }),
             Change::Home(address) => {
-                let home = machine.cache.home(address).filter(|home| !home.bindings.is_empty());
+                let home = machine.cache.home(address).filter(|home| concerns_forwarders(home));
                 message.homes.push(home_change(address, home.cloned()));
             }
         }
@@ -245,10 +245,15 @@ fn homes_page(machine: &Machine, after: Option<Ipv6Addr>) -> Vec<(Ipv6Addr, Home
     machine
         .cache
         .homes_after(after)
-        .filter(|(_, home)| !home.bindings.is_empty())
+        .filter(|(_, home)| concerns_forwarders(home))
         .take(limits::HOMES_PER_FEED_MESSAGE_MAX)
         .map(|(address, home)| (address, home.clone()))
         .collect()
+}
+
+/// Packets are forwarded, or the home link is to be searched for a duplicate.
+fn concerns_forwarders(home: &Home) -> bool {
+    !home.bindings.is_empty() || home.is_probing()
 }
 
 /// What is forwarded, and nothing that moves without it: a refused Binding Update takes its
@@ -257,6 +262,7 @@ fn homes_page(machine: &Machine, after: Option<Ipv6Addr>) -> Vec<(Ipv6Addr, Home
 fn home_change(address: Ipv6Addr, home: Option<Home>) -> HomeChange {
     let home = home.map(|mut home| {
         home.sequence = Sequence::default();
+        home.forget = None;
         home.remembered.clear();
         home_message(address, home)
     });

@@ -1,4 +1,4 @@
-//! Commands of signalling front-ends.
+//! Commands of signalling front-ends, and of forwarders that defend a home link.
 
 use std::pin::Pin;
 
@@ -104,8 +104,11 @@ async fn answer(answered: Answered) -> Result<Verdict, ProposeError> {
 fn command_of(request: SubmitRequest) -> Result<Command, String> {
     let command = request.command.ok_or_else(|| "command: expected a value".to_owned())?;
     match Command::try_from(command).map_err(|error| error.to_string())? {
-        command @ (Command::Register(_) | Command::RevocationAnswer(_)) => Ok(command),
-        _ => Err("command: front-ends send what mobile nodes say, nothing else".to_owned()),
+        command @ (Command::Register(_)
+        | Command::RevocationAnswer(_)
+        | Command::DuplicateAddressDetection(_)
+        | Command::DefendHomeLink { .. }) => Ok(command),
+        _ => Err("command: for operators, who have an interface of their own".to_owned()),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::binding as proto;
 
 mod command;
 mod flow;
+mod home_link;
 mod notice;
 mod prefix;
 mod record;

@@ -6,10 +6,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use homeport_api::binding as proto;
 use homeport_api::convert::{self, Invalid};
 use homeport_binding::{
-    Answer, Authentication, Batch, BidRequest, Binding, CareOf, Command, FlowBinding, FlowRequest,
-    Home, HomePrefix, Ipv4AddressAnswer, Ipv4HomeAddressRequest, Ipv6Prefix, Key, LogTime,
-    MobileNetworkRequest, Outcome, Refusal, RefusalKind, Registration, Remembered, Revised,
-    SelectorRequest, Silence, StateRecord, Subscriber, Verdict, WireSource,
+    Answer, Authentication, Batch, BidRequest, Binding, CareOf, Command, Defender, Detected,
+    FlowBinding, FlowRequest, Home, HomePrefix, Ipv4AddressAnswer, Ipv4HomeAddressRequest,
+    Ipv6Prefix, Key, LogTime, MobileNetworkRequest, Outcome, Probe, Refusal, RefusalKind,
+    Registration, Remembered, Revised, SelectorRequest, Silence, StateRecord, Subscriber, Verdict,
+    WireSource,
 };
 use homeport_wire::{
     Bid, BidCareOf, BidPriority, BinarySelector, BuFlags, FlowStatus, Ipv4AddressStatus, Lifetime,
@@ -163,6 +164,45 @@ fn commands() {
     );
 }
 
+/// What forwarders that defend a home link say, and what is kept of it.
+#[test]
+fn home_links() {
+    use proto::command::Command as Kind;
+    let prefix = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0), 64).unwrap();
+    let found = Detected { home_address: HOME, request_id: [1; 16], duplicate: true };
+    let found = proto::DuplicateAddressDetection::from(found);
+    let decode = |m| Command::try_from(proto::Command { command: Some(m) }).map(drop);
+    check(
+        &found,
+        |m| decode(Kind::DuplicateAddressDetection(m)),
+        vec![
+            ("duplicate_address_detection.home_address", |m| m.home_address = vec![1; 4].into()),
+            ("duplicate_address_detection.request_id", |m| m.request_id = vec![1; 17].into()),
+        ],
+    );
+    let octets = prefix.address().octets().to_vec();
+    let defend =
+        proto::DefendHomeLink { prefix: octets.into(), prefix_len: 64, forwarder: "a".to_owned() };
+    check(
+        &defend,
+        |m| decode(Kind::DefendHomeLink(m)),
+        vec![
+            ("defend_home_link.prefix", |m| m.prefix_len = 16),
+            ("defend_home_link.forwarder", |m| m.forwarder.clear()),
+            ("defend_home_link.forwarder", |m| m.forwarder = "a".repeat(65)),
+        ],
+    );
+    let defender = Defender { prefix, forwarder: "a".repeat(64), ends: LogTime(1) };
+    check(
+        &proto::Defender::from(defender),
+        |m| Defender::try_from(m).map(drop),
+        vec![
+            ("defender.prefix", |m| m.prefix_len = 129),
+            ("defender.forwarder", |m| m.forwarder.push('a')),
+        ],
+    );
+}
+
 #[test]
 fn records() {
     let prefix = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0), 64).unwrap();
@@ -183,6 +223,7 @@ fn records() {
             ("home_prefix.flow_bindings_per_home_address_max", |m| {
                 m.flow_bindings_per_home_address_max = 256;
             }),
+            ("home_prefix.home_agent_preference", |m| m.home_agent_preference = 65_536),
             ("home_prefix.ipv4_pool", |m| m.ipv4_pool = ipv4_prefix(4, 24)),
         ],
     );
@@ -242,6 +283,8 @@ fn home() -> proto::Home {
         mobile_networks: BTreeSet::new(),
         ipv4_home_address: None,
         flows: [(1, flow.clone()), (2, flow)].into(),
+        link_local: true,
+        probe: Some(Probe { request_id: [2; 16], link_local: true, verdict: None }),
         forget: None,
         revision: 1,
         remembered: [Remembered { request_id: [1; 16], verdict }].into(),
@@ -277,6 +320,7 @@ fn homes() {
         ("home.flows.selector.octets", |m| {
             selector(&mut m.flows[0].selector).octets = vec![0; 256].into();
         }),
+        ("probe.request_id", |m| m.probe.get_or_insert_default().request_id = vec![1; 15].into()),
         ("binding.bid", |m| m.bindings[1].bid = Some(65_536)),
         ("binding.priority", |m| m.bindings[0].priority = 128),
         ("binding.link_layer_address", |m| {

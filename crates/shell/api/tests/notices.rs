@@ -107,6 +107,8 @@ fn home(notice: Notice) -> Home {
         forget: None,
         revision: 1,
         remembered: Default::default(),
+        link_local: false,
+        probe: None,
         notice: Some(notice),
     }
 }

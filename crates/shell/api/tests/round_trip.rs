@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use homeport_api::binding as proto;
 use homeport_api::convert;
 use homeport_binding::{
-    Answer, Authentication, Batch, BidRequest, Binding, CareOf, Command, FlowBinding, FlowRequest,
-    Home, HomeBinding, HomePrefix, Ipv4AddressAnswer, Ipv4HomeAddressRequest, Ipv4Prefix,
-    Ipv6Prefix, Key, LogTime, MobileNetworkRequest, NatDetection, Outcome, Refusal, RefusalKind,
-    Registration, Remembered, Revised, SelectorRequest, Silence, StateRecord, Subscriber, Verdict,
-    WireSource,
+    Answer, Authentication, Batch, BidRequest, Binding, CareOf, Command, Defender, Detected,
+    FlowBinding, FlowRequest, Home, HomeBinding, HomePrefix, Ipv4AddressAnswer,
+    Ipv4HomeAddressRequest, Ipv4Prefix, Ipv6Prefix, Key, LogTime, MobileNetworkRequest,
+    NatDetection, Outcome, Probe, Refusal, RefusalKind, Registration, Remembered, Revised,
+    SelectorRequest, Silence, StateRecord, Subscriber, Verdict, WireSource,
 };
 use homeport_wire::{
     Bid, BidCareOf, BidPriority, BinarySelector, BuFlags, FlowStatus, Ipv4AddressStatus, Lifetime,
@@ -55,7 +55,7 @@ fn home_prefix() -> impl Strategy<Value = HomePrefix> {
     let authentication = prop_oneof![Just(Authentication::None), Just(Authentication::MnHa)];
     let who = (prefix(), ipv6(), of(ipv4()), authentication);
     let limits = (any::<u8>(), any::<u32>(), any::<u32>(), any::<u32>());
-    let later = (any::<[bool; 5]>(), any::<u32>(), of(ipv4_prefix()), any::<u8>());
+    let later = (any::<[bool; 6]>(), any::<u32>(), of(ipv4_prefix()), any::<(u8, u16)>());
     (who, any::<[bool; 5]>(), limits, later).prop_map(|(who, switches, limits, later)| {
         let (prefix, home_agent, home_agent_ipv4, authentication) = who;
         let [multiple, bulk, home_and_foreign, only_router, loopback] = switches;
@@ -78,9 +78,11 @@ fn home_prefix() -> impl Strategy<Value = HomePrefix> {
             nat_keepalive_secs: later.1,
             ipv4_pool: later.2,
             mobile_networks_allowed: later.0[2],
-            flow_bindings_per_home_address_max: later.3,
+            flow_bindings_per_home_address_max: later.3.0,
             home_agent_discovery_allowed: later.0[3],
             prefix_discovery_allowed: later.0[4],
+            real_home_link: later.0[5],
+            home_agent_preference: later.3.1,
         }
     })
 }
@@ -207,6 +209,14 @@ fn command() -> impl Strategy<Value = Command> {
             Command::PutSubscriber { subscriber, must_not_exist }
         }),
         ipv6().prop_map(Command::DeleteSubscriber),
+        (ipv6(), any::<[u8; 16]>(), any::<bool>()).prop_map(
+            |(home_address, request_id, duplicate)| {
+                let found = Detected { home_address, request_id, duplicate };
+                Command::DuplicateAddressDetection(found)
+            }
+        ),
+        (prefix(), "[a-z]{1,64}")
+            .prop_map(|(prefix, forwarder)| Command::DefendHomeLink { prefix, forwarder }),
     ]
 }
 
@@ -262,6 +272,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
         Just(Outcome::StalePolicy),
         Just(Outcome::Done),
         refusal().prop_map(Outcome::Refused),
+        Just(Outcome::Pending),
     ];
     (any::<u64>(), outcome).prop_map(|(revision, outcome)| Verdict { revision, outcome })
 }
@@ -335,7 +346,13 @@ fn home() -> impl Strategy<Value = Home> {
         .prop_map(|(priority, bids, selector)| FlowBinding { priority, bids, selector });
     let flows = prop::collection::btree_map(any::<u16>(), flow, 0..3);
     let networks = prop::collection::btree_set(prefix(), 0..4);
-    let later = (any::<bool>(), networks, of(ipv4_prefix()), flows);
+    let probe = (any::<[u8; 16]>(), any::<bool>(), of(any::<bool>()));
+    let probe = probe.prop_map(|(request_id, link_local, verdict)| Probe {
+        request_id,
+        link_local,
+        verdict,
+    });
+    let later = (any::<bool>(), networks, of(ipv4_prefix()), flows, (any::<bool>(), of(probe)));
     (ipv6(), any::<u16>(), bindings, of(any::<u64>()), any::<u64>(), remembered, later).prop_map(
         |(home_agent, sequence, bindings, forget, revision, remembered, later)| Home {
             home_agent,
@@ -345,6 +362,8 @@ fn home() -> impl Strategy<Value = Home> {
             mobile_networks: later.1,
             ipv4_home_address: later.2,
             flows: later.3,
+            link_local: later.4.0,
+            probe: later.4.1,
             forget: forget.map(LogTime),
             revision,
             remembered,
@@ -367,6 +386,9 @@ fn state_record() -> impl Strategy<Value = StateRecord> {
         (revised(subscriber()), any::<u64>())
             .prop_map(|(subscriber, id)| StateRecord::Subscriber(subscriber, id)),
         (ipv6(), home()).prop_map(|(address, home)| StateRecord::Home(address, home)),
+        (prefix(), "\\PC{1,16}", any::<u64>()).prop_map(|(prefix, forwarder, ends)| {
+            StateRecord::Defender(Defender { prefix, forwarder, ends: LogTime(ends) })
+        }),
     ]
 }
 

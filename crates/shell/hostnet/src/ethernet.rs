@@ -15,6 +15,7 @@ use crate::{error::Error, namespace::Namespace};
 /// Octets of an Ethernet header without tag.
 const HEADER_OCTETS: usize = 14;
 const ETHER_TYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+const ETHER_TYPE_IPV4: [u8; 2] = [0x08, 0x00];
 
 /// A socket on an Ethernet interface. It sees the Neighbour Discovery of the link, packets to
 /// link-local addresses, and packets of the Mobility Header: what a home agent on a home link must see
@@ -100,9 +101,11 @@ impl Ethernet {
         }
     }
 
-    /// Sends a packet to a link-layer address.
+    /// Sends an IPv6 or IPv4 packet to a link-layer address.
     pub async fn send(&self, destination: [u8; 6], packet: &[u8]) -> Result<(), Error> {
-        let frame = [&destination, &self.address, &ETHER_TYPE_IPV6[..], packet].concat();
+        let is_ipv4 = packet.first().is_some_and(|first| first >> 4 == 4);
+        let ether_type = if is_ipv4 { ETHER_TYPE_IPV4 } else { ETHER_TYPE_IPV6 };
+        let frame = [&destination, &self.address, &ether_type[..], packet].concat();
         self.socket
             .async_io(tokio::io::Interest::WRITABLE, |socket| socket.send(&frame))
             .await

@@ -98,6 +98,8 @@ fn message(create: &CreateHomePrefix) -> HomePrefix {
         flow_bindings_per_home_address_max: create.flow_bindings_max,
         home_agent_discovery_allowed: create.home_agent_discovery,
         prefix_discovery_allowed: create.prefix_discovery,
+        real_home_link: create.real_home_link,
+        home_agent_preference: create.home_agent_preference.unwrap_or_default().into(),
     }
 }
 
@@ -147,6 +149,8 @@ fn document(prefix: &HomePrefix) -> Value {
         "flow_bindings_per_home_address_max": prefix.flow_bindings_per_home_address_max,
         "home_agent_discovery_allowed": prefix.home_agent_discovery_allowed,
         "prefix_discovery_allowed": prefix.prefix_discovery_allowed,
+        "real_home_link": prefix.real_home_link,
+        "home_agent_preference": prefix.home_agent_preference,
         "revision": prefix.revision,
     })
 }

@@ -95,14 +95,14 @@ async fn creates_shows_and_deletes_a_home_prefix() {
 
 /// Every flag reaches the field of its name.
 #[tokio::test]
-async fn flags_of_dual_stack_mobile_networks_flows_and_discovery() {
+async fn flags_of_home_links_dual_stack_mobile_networks_flows_and_discovery() {
     let store = Fake::start(Script::leader()).await;
     let create = "home-prefixes create 2001:db8:0:1::/64 --home-agent 2001:db8:0:1::1 \
                   --authentication none --valid-lifetime-secs 86400 \
                   --preferred-lifetime-secs 14400 --force-udp false --force-udp-requests false \
                   --nat-keepalive-secs 30 --ipv4-pool 198.51.100.0/24 \
                   --mobile-networks-allowed false --flow-bindings-max 0 --home-agent-discovery \
-                  --prefix-discovery";
+                  --prefix-discovery --real-home-link --home-agent-preference 65535";
     let create: Vec<&str> = ["-o", "json"].into_iter().chain(create.split_whitespace()).collect();
     let created = run(&[&store.endpoint], &create).await;
     assert_exit(&created, 0);
@@ -118,6 +118,8 @@ async fn flags_of_dual_stack_mobile_networks_flows_and_discovery() {
         "flow_bindings_per_home_address_max": 0,
         "home_agent_discovery_allowed": true,
         "prefix_discovery_allowed": true,
+        "real_home_link": true,
+        "home_agent_preference": 65_535,
     });
     for (field, value) in expected.as_object().expect("is an object") {
         assert_eq!(json[field], *value, "{field}");

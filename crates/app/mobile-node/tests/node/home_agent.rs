@@ -172,6 +172,7 @@ impl State {
                         home_agent: HOME_AGENT,
                         home_agent_v4: self.prefix.home_agent_ipv4,
                         pool_v4: None,
+                        real_home_link: false,
                     });
                 }
                 Change::Home(home) => {
@@ -194,7 +195,7 @@ impl State {
                 Action::SendUdp { peer, payload, .. } => out.push(Out::Udp(peer, payload)),
                 Action::SendIpv6(packet)
                 | Action::SendIpv4(packet)
-                | Action::DeliverOnLink(packet) => match self.correspond(&packet) {
+                | Action::DeliverOnLink { packet, .. } => match self.correspond(&packet) {
                     Some(reply) => out.extend(self.handle(Ingress::Ip(&reply))),
                     None => out.push(Out::Ipv6(packet)),
                 },

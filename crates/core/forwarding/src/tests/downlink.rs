@@ -1,6 +1,7 @@
 //! Interception, choice of the binding, encapsulation, MTU (RFC 6275 §10.4, RFC 2473, RFC 5648 §3).
 
 use super::*;
+use crate::MobileNetwork;
 
 #[test]
 fn a_packet_for_a_home_address_is_tunnelled_to_its_care_of_address() {
@@ -192,7 +193,58 @@ fn an_ipv4_care_of_address_needs_a_home_agent_with_ipv4() {
 fn a_home_binding_delivers_on_the_link() {
     let inner = packet(CORRESPONDENT, HOME_AT_HOME);
     let actions = handle(&mut forwarding(), &inner);
-    assert_eq!(actions, [Action::DeliverOnLink(one_hop_less(&inner))]);
+    assert_eq!(
+        actions,
+        [Action::DeliverOnLink { next_hop: HOME_AT_HOME, packet: one_hop_less(&inner) }]
+    );
+}
+
+#[test]
+fn on_a_real_home_link_who_is_not_bound_elsewhere_is_a_neighbour() {
+    let mut forwarding = forwarding();
+    forwarding.table_mut().set_prefix(HomePrefix { real_home_link: true, ..prefix() });
+    let to_host = packet(CORRESPONDENT, UNBOUND);
+    let deliver = Action::DeliverOnLink { next_hop: UNBOUND, packet: one_hop_less(&to_host) };
+    assert_eq!(handle(&mut forwarding, &to_host), [deliver]);
+    let to_bound = handle(&mut forwarding, &packet(CORRESPONDENT, HOME));
+    assert_eq!(opened(sent(&to_bound)).0, CARE_OF_1);
+    // When the bindings have ended the mobile node may be at home, the home agent cut off or not.
+    let later = forwarding.handle(ENDS, Ingress::Ip(&packet(CORRESPONDENT, HOME)));
+    assert!(matches!(later.as_slice(), [Action::DeliverOnLink { next_hop: HOME, .. }]));
+
+    let last_hop = PacketBuilder::new(CORRESPONDENT, UNBOUND).hop_limit(1).build(59, &[]);
+    let actions = handle(&mut forwarding, &last_hop);
+    assert_eq!(drops(&actions), [DropReason::HopLimitExceeded]);
+    assert_eq!(
+        icmpv6(sent(&actions)),
+        Icmpv6::TimeExceeded { code: 0, invoking: &last_hop },
+        "said by the router that the home agent is"
+    );
+}
+
+#[test]
+fn an_address_of_a_network_behind_a_router_is_no_neighbour() {
+    let mut forwarding = forwarding();
+    forwarding.table_mut().set_prefix(HomePrefix { real_home_link: true, ..prefix() });
+    let networks = vec![MobileNetwork { prefix: UNBOUND, prefix_len: 128 }];
+    let router = HomeEntry { networks, ..entry(vec![binding(1, CareOf::V6(CARE_OF_1))]).unwrap() };
+    forwarding.table_mut().set_home(HOME, Some(router)).unwrap();
+    let actions = forwarding.handle(ENDS, Ingress::Ip(&packet(CORRESPONDENT, UNBOUND)));
+    assert_eq!(drops(&actions), [DropReason::NotBound]);
+}
+
+#[test]
+fn the_source_learns_that_nobody_answered_on_the_link() {
+    let mut forwarding = forwarding();
+    let lost = one_hop_less(&packet(CORRESPONDENT, UNBOUND));
+    let actions = forwarding.undeliverable(NOW, &lost);
+    assert_eq!(drops(&actions), [DropReason::NotOnLink]);
+    assert_eq!(icmpv6(sent(&actions)), Icmpv6::DestinationUnreachable { code: 3, invoking: &lost });
+    // Not about what the home agent said itself, nor where no home agent can speak.
+    for lost in [packet(AGENT, UNBOUND), packet(UNBOUND, CORRESPONDENT), vec![0x60]] {
+        let expected = [Action::Drop(DropReason::NotOnLink)];
+        assert_eq!(forwarding.undeliverable(NOW, &lost), expected);
+    }
 }
 
 #[test]
@@ -361,7 +413,9 @@ fn a_link_local_destination_is_unreachable_for_a_node_of_the_home_link() {
     let inner = packet(UNBOUND, "fe80::100".parse().unwrap());
     let actions = handle(&mut forwarding(), &inner);
     assert_eq!(drops(&actions), [DropReason::LinkLocalDestination]);
-    let [_, Action::DeliverOnLink(error)] = actions.as_slice() else { panic!("{actions:?}") };
+    let [_, Action::DeliverOnLink { next_hop: UNBOUND, packet: error }] = actions.as_slice() else {
+        panic!("{actions:?}")
+    };
     assert_eq!(icmpv6(error), Icmpv6::DestinationUnreachable { code: 3, invoking: &inner });
 }
 
@@ -397,7 +451,9 @@ fn a_guest_on_the_home_link_is_reached_on_the_link() {
     forwarding.table_mut().set_home(HOME, entry(bindings)).unwrap();
     let inner = packet(CORRESPONDENT, HOME);
     let actions = handle(&mut forwarding, &inner);
-    let [Action::DeliverOnLink(outer)] = actions.as_slice() else { panic!("{actions:?}") };
+    let [Action::DeliverOnLink { next_hop: UNBOUND, packet: outer }] = actions.as_slice() else {
+        panic!("{actions:?}")
+    };
     assert_eq!(opened(outer), (UNBOUND, one_hop_less(&inner).as_slice()));
 }
 

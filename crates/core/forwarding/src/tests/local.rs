@@ -81,7 +81,8 @@ fn answers_go_back_the_way_the_question_came() {
     let to_care_of = forwarding.answer(NOW, &routed, None, false);
     assert_eq!(to_care_of, [Action::SendIpv6(routed)]);
     let to_link = forwarding.answer(NOW, &plain(HOME), None, false);
-    assert_eq!(to_link, [Action::DeliverOnLink(plain(HOME))], "V09: no tunnel, no routing header");
+    let expected = Action::DeliverOnLink { next_hop: HOME, packet: plain(HOME) };
+    assert_eq!(to_link, [expected], "V09: no tunnel, no routing header");
     let to_stranger = forwarding.answer(NOW, &plain(CARE_OF_3), None, false);
     assert_eq!(to_stranger, [Action::SendIpv6(plain(CARE_OF_3))]);
 
@@ -120,7 +121,10 @@ fn an_echo_request_is_answered() {
     assert_eq!((care_of, walked(inner).header.destination), (CARE_OF_2, HOME));
     assert_eq!(icmpv6(inner), reply);
     let actions = handle(&mut forwarding(), &echo_request(UNBOUND, AGENT));
-    assert!(matches!(actions.as_slice(), [Action::DeliverOnLink(_)]), "{actions:?}");
+    assert!(
+        matches!(actions.as_slice(), [Action::DeliverOnLink { next_hop: UNBOUND, .. }]),
+        "{actions:?}"
+    );
 }
 
 #[test]

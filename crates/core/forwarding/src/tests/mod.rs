@@ -72,6 +72,7 @@ fn prefix() -> HomePrefix {
         home_agent: AGENT,
         home_agent_v4: Some(AGENT_V4),
         pool_v4: None,
+        real_home_link: false,
     }
 }
 

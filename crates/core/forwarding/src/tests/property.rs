@@ -134,7 +134,7 @@ proptest! {
                     Action::Punt(punt) => punt.packet.len(),
                     Action::SendIpv6(packet)
                     | Action::SendIpv4(packet)
-                    | Action::DeliverOnLink(packet) => packet.len(),
+                    | Action::DeliverOnLink { packet, .. } => packet.len(),
                     Action::SendUdp { payload, .. } => payload.len(),
                     Action::Drop(_) => continue,
                 };

@@ -90,12 +90,14 @@ fn the_longest_prefix_speaks_for_an_address() {
         home_agent: other,
         home_agent_v4: None,
         pool_v4: None,
+        real_home_link: false,
     };
     forwarding.table_mut().set_prefix(wide);
     let from = |forwarding: &mut Forwarding, destination: &str| {
         let packet = packet(CORRESPONDENT, destination.parse().unwrap());
         let actions = forwarding.handle(NOW, Ingress::Ip(&packet));
-        let (Action::SendIpv6(error) | Action::DeliverOnLink(error)) = &actions[1] else {
+        let (Action::SendIpv6(error) | Action::DeliverOnLink { packet: error, .. }) = &actions[1]
+        else {
             panic!("{actions:?}")
         };
         walked(error).header.source
@@ -137,6 +139,7 @@ fn prefixes_of_any_length() {
             home_agent: AGENT,
             home_agent_v4: None,
             pool_v4: None,
+            real_home_link: false,
         });
         assert!(table.prefix_of(inside.parse().unwrap()).is_some(), "{len}");
         let outside = outside.map(|address| table.prefix_of(address.parse().unwrap()));

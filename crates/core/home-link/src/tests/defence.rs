@@ -7,7 +7,7 @@ use homeport_wire::{Icmpv6, NeighbourFlags, NeighbourOption};
 use super::support::{
     ASKER, OWN, Sent, defender, home, home_agent, ip, packet, sent, settings, solicitation,
 };
-use crate::{Defence, DropReason, HomeLink};
+use crate::{Defence, DropReason, HomeLink, Settings};
 
 const LINK_LOCAL: &str = "fe80::100";
 
@@ -103,6 +103,23 @@ fn the_cluster_address_is_answered_for_as_router_and_owner() {
     let frames = sent(&mut link, 6000);
     let flags = NeighbourFlags::SOLICITED.with(NeighbourFlags::OVERRIDE);
     assert_eq!(frames[0].advertisement().unwrap().flags, flags.with(NeighbourFlags::ROUTER));
+}
+
+#[test]
+fn the_anycast_address_is_told_to_who_asks_and_left_to_others() {
+    let anycast = ip("2001:db8:0:1:fdff:ffff:ffff:fffe");
+    let group = "ff02::1:ffff:fffe";
+    let mut link = defender();
+    let request = solicitation("fe80::9", group, anycast, true);
+    assert_eq!(link.receive(6000, ASKER, &request), Err(DropReason::NotConcerned), "not set");
+    link.set_settings(6000, Settings { anycast: Some(anycast), ..settings() });
+    sent(&mut link, 20_000);
+    link.receive(20_000, ASKER, &request).unwrap();
+    let frames = sent(&mut link, 20_000);
+    let flags = NeighbourFlags::SOLICITED.with(NeighbourFlags::ROUTER);
+    assert_eq!(frames[0].advertisement().unwrap().flags, flags);
+    let probe = solicitation("::", group, anycast, false);
+    assert_eq!(link.receive(20_000, ASKER, &probe), Err(DropReason::NotConcerned));
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn others_are_asked_for_three_times_and_then_given_up() {
         assert_eq!(frames.len(), 1, "{at_ms}");
         assert_eq!((frames[0].to, frames[0].from), (ip("ff02::1:ff00:100"), ip("fe80::1")));
     }
-    assert_eq!(link.poll(9000), Some(Output::Dropped(DropReason::Unresolved, 1)));
+    assert_eq!(link.poll(9000), Some(Output::Undeliverable(answer())));
     assert_eq!(link.poll(15_000), None);
 }
 

@@ -130,6 +130,9 @@ fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
         flow_bindings_per_home_address_max,
         home_agent_discovery_allowed: message.home_agent_discovery_allowed,
         prefix_discovery_allowed: message.prefix_discovery_allowed,
+        real_home_link: message.real_home_link,
+        home_agent_preference: u16::try_from(message.home_agent_preference)
+            .map_err(|_| invalid("home_agent_preference", "not in 0..=65535"))?,
         ..defaults
     })
 }
@@ -162,6 +165,8 @@ fn message_of(revised: &Revised<HomePrefix>) -> api::HomePrefix {
         flow_bindings_per_home_address_max: Some(record.flow_bindings_per_home_address_max.into()),
         home_agent_discovery_allowed: record.home_agent_discovery_allowed,
         prefix_discovery_allowed: record.prefix_discovery_allowed,
+        real_home_link: record.real_home_link,
+        home_agent_preference: record.home_agent_preference.into(),
         revision: revised.revision,
     }
 }

@@ -150,7 +150,10 @@ async fn switch_all(
                 Outcome::Refused(refusal)
                     if matches!(refusal.kind, RefusalKind::NotFound | RefusalKind::InUse) => {}
                 Outcome::Refused(refusal) => return Err(refused(&refusal)),
-                Outcome::Answer(_) | Outcome::Silent(_) | Outcome::StalePolicy => {
+                Outcome::Answer(_)
+                | Outcome::Silent(_)
+                | Outcome::StalePolicy
+                | Outcome::Pending => {
                     return Err(Status::internal("the store answered a command of another kind"));
                 }
             }

@@ -2,6 +2,7 @@ use homeport_binding as core;
 use homeport_wire::{Bid, BidCareOf, BuFlags, Lifetime, Sequence};
 use prost::bytes::Bytes;
 
+use super::home_link::{defend_message, defend_of};
 use super::{
     Invalid, invalid, ipv4, ipv4_octets, ipv6, ipv6_octets, prefix_of, priority_of, u16_of,
 };
@@ -64,6 +65,12 @@ impl From<core::Command> for proto::Command {
             core::Command::Revoke(revoke) => Command::Revoke(revoke.into()),
             core::Command::RevocationAnswer(answer) => Command::RevocationAnswer(answer.into()),
             core::Command::Switch(switch) => Command::Switch(switch.into()),
+            core::Command::DuplicateAddressDetection(found) => {
+                Command::DuplicateAddressDetection(found.into())
+            }
+            core::Command::DefendHomeLink { prefix, forwarder } => {
+                Command::DefendHomeLink(defend_message(prefix, forwarder))
+            }
         };
         Self { command: Some(command) }
     }
@@ -103,6 +110,10 @@ impl TryFrom<proto::Command> for core::Command {
                 Ok(Self::RevocationAnswer(message.try_into()?))
             }
             Some(Command::Switch(message)) => Ok(Self::Switch(message.try_into()?)),
+            Some(Command::DuplicateAddressDetection(message)) => {
+                Ok(Self::DuplicateAddressDetection(message.try_into()?))
+            }
+            Some(Command::DefendHomeLink(message)) => defend_of(message),
             None => Err(invalid("command", "a kind that this version knows")),
         }
     }

@@ -45,6 +45,8 @@ impl From<core::Revised<core::HomePrefix>> for proto::HomePrefix {
             flow_bindings_per_home_address_max: record.flow_bindings_per_home_address_max.into(),
             home_agent_discovery_allowed: record.home_agent_discovery_allowed,
             prefix_discovery_allowed: record.prefix_discovery_allowed,
+            real_home_link: record.real_home_link,
+            home_agent_preference: record.home_agent_preference.into(),
         }
     }
 }
@@ -99,6 +101,11 @@ impl TryFrom<proto::HomePrefix> for core::Revised<core::HomePrefix> {
             )?,
             home_agent_discovery_allowed: message.home_agent_discovery_allowed,
             prefix_discovery_allowed: message.prefix_discovery_allowed,
+            real_home_link: message.real_home_link,
+            home_agent_preference: u16_of(
+                message.home_agent_preference,
+                "home_prefix.home_agent_preference",
+            )?,
         };
         Ok(Self { record, revision: message.revision })
     }
@@ -271,6 +278,8 @@ pub fn home_message(home_address: std::net::Ipv6Addr, home: core::Home) -> proto
         ipv4_home_address: home.ipv4_home_address.map(Into::into),
         flows: home.flows.into_iter().map(|(fid, flow)| flow_message(fid, flow)).collect(),
         notice: home.notice.map(Into::into),
+        link_local: home.link_local,
+        probe: home.probe.map(Into::into),
         forget_ms: home.forget.map(|at| at.0),
         revision: home.revision,
         remembered: home
@@ -335,6 +344,8 @@ pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home),
             .transpose()?,
         flows,
         notice: message.notice.map(TryInto::try_into).transpose()?,
+        link_local: message.link_local,
+        probe: message.probe.map(TryInto::try_into).transpose()?,
         forget: message.forget_ms.map(core::LogTime),
         revision: message.revision,
         remembered,
@@ -357,6 +368,7 @@ impl From<core::StateRecord> for proto::StateRecord {
                 Record::Subscriber(proto::Subscriber { last_message_id, ..message })
             }
             core::StateRecord::Home(address, home) => Record::Home(home_message(address, home)),
+            core::StateRecord::Defender(defender) => Record::Defender(defender.into()),
         };
         Self { record: Some(record) }
     }
@@ -386,6 +398,7 @@ impl TryFrom<proto::StateRecord> for core::StateRecord {
                 let (address, home) = home_of(message)?;
                 Ok(Self::Home(address, home))
             }
+            Some(Record::Defender(message)) => Ok(Self::Defender(message.try_into()?)),
             None => Err(invalid("record", "a kind that this version knows")),
         }
     }

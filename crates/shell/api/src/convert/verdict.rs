@@ -13,6 +13,7 @@ impl From<core::Verdict> for proto::Verdict {
             core::Outcome::StalePolicy => Outcome::StalePolicy(proto::Unit {}),
             core::Outcome::Done => Outcome::Done(proto::Unit {}),
             core::Outcome::Refused(refusal) => Outcome::Refusal(refusal.into()),
+            core::Outcome::Pending => Outcome::Pending(proto::Unit {}),
         };
         Self { revision: verdict.revision, outcome: Some(outcome) }
     }
@@ -33,6 +34,7 @@ impl TryFrom<proto::Verdict> for core::Verdict {
             Some(Outcome::StalePolicy(_)) => core::Outcome::StalePolicy,
             Some(Outcome::Done(_)) => core::Outcome::Done,
             Some(Outcome::Refusal(refusal)) => core::Outcome::Refused(refusal.try_into()?),
+            Some(Outcome::Pending(_)) => core::Outcome::Pending,
             None => return Err(invalid("verdict.outcome", "a kind that this version knows")),
         };
         Ok(Self { revision: message.revision, outcome })

@@ -23,10 +23,10 @@ impl<'p> Packet<'p> {
         Ok(Self { octets, header, payload })
     }
 
-    /// ICMPv6 types 133 to 137 (RFC 4861 §4).
+    /// Solicitations and advertisements: ICMPv6 types 133 to 136 (RFC 4861 §4).
     pub(crate) fn is_neighbour_discovery(&self) -> bool {
         self.header.next_header == protocol::ICMPV6
-            && self.payload.first().is_some_and(|kind| (133..=137).contains(kind))
+            && self.payload.first().is_some_and(|kind| (133..=136).contains(kind))
     }
 
     /// The packet as the next hop gets it: hop limit one less, traffic class as `header` now says.

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write as _,
-    net::{Ipv6Addr, SocketAddr, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     time::Duration,
 };
 
@@ -16,7 +16,8 @@ use homeport_hostnet::{
 };
 use homeport_wire::{
     DiscoveryFlags, Icmpv6, NeighbourFlags, NeighbourOption, NeighbourOptions,
-    NeighbourSolicitation, PacketBuilder, PseudoHeader, RouterFlags, UdpHeader, protocol, walk,
+    NeighbourSolicitation, PacketBuilder, PseudoHeader, RouterFlags, UdpHeader, encapsulate_v4,
+    protocol, walk,
 };
 
 use crate::{
@@ -340,6 +341,71 @@ async fn a_host_on_the_home_link_reaches_who_is_away_and_who_is_at_home() {
     let short = bound(HOME, (CARE_OF, 0).into(), Duration::from_millis(300));
     store.say(message(5, vec![short])).await;
     forwarder.until(DEFENDED, OF_THE_HOME_AGENT + 1.0).await;
+}
+
+/// A home address with an IPv4 one of the home prefix's pool.
+fn with_v4(mut change: HomeChange, address: Ipv4Addr) -> HomeChange {
+    let prefix = convert::ipv4_octets(address);
+    let record = change.home.as_mut().unwrap();
+    record.ipv4_home_address = Some(binding::Ipv4Prefix { prefix, prefix_len: 32 });
+    change
+}
+
+#[tokio::test]
+async fn ipv4_home_addresses_are_answered_for_and_delivered_to() {
+    const AWAY_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 77);
+    const AT_HOME_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 78);
+    const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 9);
+    if !allowed("ipv4_home_addresses_are_answered_for_and_delivered_to") {
+        return;
+    }
+    let laboratory = Laboratory::build().await;
+    let link = HomeNet::build(&[&laboratory.edge]).await;
+    let host = link.host.namespace();
+    for place in ["all", "host"] {
+        // The other side of a link with one host: no route leads back to where the packets come from.
+        write_sysctl(&host, &format!("net/ipv4/conf/{place}/rp_filter"), "0").unwrap();
+    }
+    let network = Network::open(&host).unwrap();
+    for address in ["198.51.100.65/26", "198.51.100.78/26"] {
+        network.add_address("host", address.parse().unwrap()).await.unwrap();
+    }
+    let homes = vec![
+        with_v4(away(HOME, false), AWAY_V4),
+        with_v4(at_home(link.ethernet.address()), AT_HOME_V4),
+    ];
+    let mut snapshot = real_snapshot(1, homes);
+    let pool = convert::ipv4_octets(Ipv4Addr::new(198, 51, 100, 64));
+    snapshot.home_prefixes[0].home_prefix.as_mut().unwrap().ipv4_pool =
+        Some(binding::Ipv4Prefix { prefix: pool, prefix_len: 26 });
+    let store_port = free_port();
+    let _store = RunningStore::start(store_port, vec![snapshot]);
+    let tun = tun_on(&laboratory.edge);
+    let forwarder = RunningForwarder::start(&[store_port], &[free_port()], tun);
+    forwarder.until(DEFENDED, OF_THE_HOME_AGENT + 4.0).await;
+
+    let socket = |address: Ipv4Addr| {
+        let bound = SocketAddr::from((address, 5060));
+        host.run(|| UdpSocket::bind(bound)).unwrap().unwrap()
+    };
+    let from = socket(Ipv4Addr::new(198, 51, 100, 65));
+    // The kernel's proxy comes a little later than the count; who asks by ARP asks again.
+    from.send_to(b"by ARP", SocketAddr::from((AWAY_V4, 7))).unwrap();
+    let outer = laboratory.recv("tunnelled packet").await;
+    let walked = walk(&outer).unwrap();
+    assert_eq!((walked.header.destination, walked.upper), (CARE_OF, protocol::IPV4));
+    assert_eq!(&walked.payload[28..], b"by ARP");
+
+    let node = socket(AT_HOME_V4);
+    node.set_nonblocking(true).unwrap();
+    let node = tokio::net::UdpSocket::from_std(node).unwrap();
+    let header = UdpHeader { source_port: 7, destination_port: 5060 };
+    let datagram = header.emit_v4(ELSEWHERE, AT_HOME_V4, b"to the one at home");
+    let packet = encapsulate_v4(&datagram, protocol::UDP, ELSEWHERE, AT_HOME_V4, 64, 0);
+    laboratory.rest.send(&packet).await.unwrap();
+    let mut octets = [0; 100];
+    let (len, peer) = in_time("datagram", node.recv_from(&mut octets)).await.unwrap();
+    assert_eq!((&octets[..len], peer.ip()), (&b"to the one at home"[..], ELSEWHERE.into()));
 }
 
 #[tokio::test]

@@ -310,22 +310,7 @@ async fn a_host_on_the_home_link_reaches_who_is_away_and_who_is_at_home() {
         let (len, peer) = in_time("datagram", socket.recv_from(&mut octets)).await.unwrap();
         assert_eq!((&octets[..len], peer.ip()), (text, CORRESPONDENT.into()));
     }
-    // Whom nobody answers for is unreachable, and the source learns it.
-    laboratory.rest.send(&from_elsewhere(NOBODY, b"to nobody")).await.unwrap();
-    // That takes three seconds, and a store that says nothing for so long is left.
-    let alive = async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            store.say(message(3, vec![])).await;
-        }
-    };
-    let error = tokio::select! {
-        error = laboratory.recv("unreachable") => error,
-        () = alive => unreachable!("it has no end"),
-    };
-    let heard = Heard::read(&error).unwrap();
-    assert_eq!((heard.from, heard.to), (AGENT, CORRESPONDENT));
-    assert!(matches!(heard.message, Icmpv6::DestinationUnreachable { code: 3, .. }));
+    nobody_is_unreachable(&laboratory, &store, &from_elsewhere(NOBODY, b"to nobody")).await;
 
     // Deregistered: nobody answers for it any more. The host never asked before.
     store.say(message(4, vec![unbound(SECOND)])).await;
@@ -341,6 +326,25 @@ async fn a_host_on_the_home_link_reaches_who_is_away_and_who_is_at_home() {
     let short = bound(HOME, (CARE_OF, 0).into(), Duration::from_millis(300));
     store.say(message(5, vec![short])).await;
     forwarder.until(DEFENDED, OF_THE_HOME_AGENT + 1.0).await;
+}
+
+/// Whom nobody answers for is unreachable, and the source learns it.
+async fn nobody_is_unreachable(laboratory: &Laboratory, store: &RunningStore, packet: &[u8]) {
+    laboratory.rest.send(packet).await.unwrap();
+    // That takes three seconds, and a store that says nothing for so long is left.
+    let alive = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            store.say(message(3, vec![])).await;
+        }
+    };
+    let error = tokio::select! {
+        error = laboratory.recv("unreachable") => error,
+        () = alive => unreachable!("it has no end"),
+    };
+    let heard = Heard::read(&error).unwrap();
+    assert_eq!((heard.from, heard.to), (AGENT, CORRESPONDENT));
+    assert!(matches!(heard.message, Icmpv6::DestinationUnreachable { code: 3, .. }));
 }
 
 /// A home address with an IPv4 one of the home prefix's pool.
@@ -453,19 +457,7 @@ async fn the_defender_advertises_probes_and_answers() {
 
     // Bound: told to all nodes, for both addresses.
     store.say(message(3, vec![away(HOME, true), unbound(AT_HOME)])).await;
-    let mut told = Vec::new();
-    link.hears("unsolicited advertisements", |_, heard| {
-        let (target, flags, address) = heard.advertisement()?;
-        if [HOME, LINK_LOCAL].contains(&target) {
-            assert_eq!((flags, &address[..]), (NeighbourFlags::OVERRIDE, &edge[..]), "R, S, O");
-            assert_eq!(heard.to, "ff02::1".parse::<Ipv6Addr>().unwrap());
-            told.push(target);
-        }
-        // Three times each.
-        (told.len() == 6).then_some(())
-    })
-    .await;
-    assert_eq!(told.iter().filter(|target| **target == HOME).count(), 3, "{told:?}");
+    both_are_told(&link, edge).await;
 
     // Asked, and for the agents' anycast address too; nobody answers for what is not defended.
     link.asks_for(NOBODY).await;
@@ -483,6 +475,22 @@ async fn the_defender_advertises_probes_and_answers() {
     link_local_is_unreachable(&link, edge).await;
     home_agents_are_told(&laboratory).await;
     drop(forwarder);
+}
+
+/// [`HOME`] and its link-local address, three times each, to all nodes.
+async fn both_are_told(link: &HomeNet, edge: Mac) {
+    let mut told = Vec::new();
+    link.hears("unsolicited advertisements", |_, heard| {
+        let (target, flags, address) = heard.advertisement()?;
+        if [HOME, LINK_LOCAL].contains(&target) {
+            assert_eq!((flags, &address[..]), (NeighbourFlags::OVERRIDE, &edge[..]), "R, S, O");
+            assert_eq!(heard.to, "ff02::1".parse::<Ipv6Addr>().unwrap());
+            told.push(target);
+        }
+        (told.len() == 6).then_some(())
+    })
+    .await;
+    assert_eq!(told.iter().filter(|target| **target == HOME).count(), 3, "{told:?}");
 }
 
 /// RFC 6275 section 10.4.2, conformance case HA_5_1_2; and the kernel adds nothing of its own.

@@ -172,6 +172,9 @@ impl Forwarding {
             return out.push(Action::Drop(DropReason::UnroutableDestination));
         }
         if self.serves(destination) {
+            if packet.is_neighbour_discovery() {
+                return out.push(Action::Drop(DropReason::NeighbourDiscovery));
+            }
             return self.intercept(now, packet, out);
         }
         match via {

@@ -23,6 +23,12 @@ impl<'p> Packet<'p> {
         Ok(Self { octets, header, payload })
     }
 
+    /// Solicitations and advertisements: ICMPv6 types 133 to 136 (RFC 4861 §4).
+    pub(crate) fn is_neighbour_discovery(&self) -> bool {
+        self.header.next_header == protocol::ICMPV6
+            && self.payload.first().is_some_and(|kind| (133..=136).contains(kind))
+    }
+
     /// The packet as the next hop gets it: hop limit one less, traffic class as `header` now says.
     pub(crate) fn forwarded(&self) -> Vec<u8> {
         let hop_limit = self.header.hop_limit.saturating_sub(1);

@@ -39,6 +39,9 @@ pub enum DropReason {
     // Towards a home address.
     /// In a home prefix, but no binding is in force.
     NotBound,
+    /// Neighbour Discovery, which no router passes on (RFC 4861 §7.1). On a home link it is answered as
+    /// it comes from there.
+    NeighbourDiscovery,
     /// Nobody on the home link answers for the next hop.
     NotOnLink,
     /// The hop limit has run out.
@@ -120,6 +123,7 @@ impl DropReason {
             Self::UnroutableDestination => "unroutable_destination",
             Self::NotServed => "not_served",
             Self::NotBound => "not_bound",
+            Self::NeighbourDiscovery => "neighbour_discovery",
             Self::NotOnLink => "not_on_link",
             Self::HopLimitExceeded => "hop_limit_exceeded",
             Self::PacketTooBig => "packet_too_big",

@@ -98,6 +98,28 @@ impl Registrar {
         None
     }
 
+    /// The verdict. While Duplicate Address Detection runs the store answers that it waits: each time
+    /// the deadline begins anew, so that it does not have to be longer than that for everybody.
+    async fn decided(
+        &self,
+        registration: Registration,
+        until: &mut Instant,
+    ) -> Result<Verdict, Unanswered> {
+        let detected_by = Instant::now() + limits::DETECTION_MAX;
+        loop {
+            let submitted = self.link.submit(Command::Register(registration.clone()));
+            let verdict = in_time(*until, submitted).await?.map_err(Unanswered::Late)?;
+            if verdict.outcome != Outcome::Pending {
+                return Ok(verdict);
+            }
+            if Instant::now() >= detected_by {
+                return Err(Unanswered::Late("detection_timeout"));
+            }
+            tokio::time::sleep(limits::DETECTION_POLL_INTERVAL).await;
+            *until = Instant::now() + self.deadline;
+        }
+    }
+
     async fn register(
         &self,
         arrival: Arrival<'_>,
@@ -207,28 +229,6 @@ impl Registrar {
             Outcome::Answer(_) | Outcome::StalePolicy | Outcome::Pending | Outcome::Refused(_) => {
                 Err(Unanswered::Late("verdict_invalid"))
             }
-        }
-    }
-
-    /// The verdict. While Duplicate Address Detection runs the store answers that it waits: each time
-    /// the deadline begins anew, so that it does not have to be longer than that for everybody.
-    async fn decided(
-        &self,
-        registration: Registration,
-        until: &mut Instant,
-    ) -> Result<Verdict, Unanswered> {
-        let detected_by = Instant::now() + limits::DETECTION_MAX;
-        loop {
-            let submitted = self.link.submit(Command::Register(registration.clone()));
-            let verdict = in_time(*until, submitted).await?.map_err(Unanswered::Late)?;
-            if verdict.outcome != Outcome::Pending {
-                return Ok(verdict);
-            }
-            if Instant::now() >= detected_by {
-                return Err(Unanswered::Late("detection_timeout"));
-            }
-            tokio::time::sleep(limits::DETECTION_POLL_INTERVAL).await;
-            *until = Instant::now() + self.deadline;
         }
     }
 

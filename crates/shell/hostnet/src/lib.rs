@@ -38,7 +38,6 @@ pub use error::Error;
 pub use ethernet::Ethernet;
 pub use link::Network;
 pub use namespace::{Namespace, TemporaryNamespace, run_in_namespace, write_sysctl};
-pub use neighbour::AllNodes;
 pub use privileges::{Unprivileged, privileges};
 pub use route::{Route, RouteKind, Rule};
 pub use tun::Tun;

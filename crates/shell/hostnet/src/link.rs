@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use homeport_runtime::Task;
 use ipnet::IpNet;
 use rtnetlink::{
-    AddressMessageBuilder, Handle, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    AddressMessageBuilder, Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressMessage},
         link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo},
@@ -98,6 +98,19 @@ impl Network {
             .execute()
             .await
             .map_err(|error| self.refused("create", link, error))
+    }
+
+    /// Creates a bridge that is up, and makes these interfaces its ports: one link for all that is
+    /// behind them. Groups go to every port, joined or not.
+    pub async fn add_bridge(&self, bridge: &str, ports: &[&str]) -> Result<(), Error> {
+        let request =
+            self.handle.link().add(LinkBridge::new(bridge).mcast_snooping(false).up().build());
+        request.execute().await.map_err(|error| self.refused("create", bridge, error))?;
+        let index = self.link_index(bridge).await?;
+        for port in ports {
+            self.change(port, "bridge", |builder| builder.controller(index).up()).await?;
+        }
+        Ok(())
     }
 
     /// Moves an interface into another namespace. It loses its addresses.

@@ -132,8 +132,9 @@ fn bid_request((bid, kind): (u16, u8)) -> BidRequest {
 
 proptest! {
     #[test]
-    fn histories(steps in prop::collection::vec(step(), 1..60)) {
-        let (mut one, mut two) = (Lab::with(model_prefix(1)), Lab::with(model_prefix(1)));
+    fn histories(real in any::<bool>(), steps in prop::collection::vec(step(), 1..60)) {
+        let on_link = |pool| HomePrefix { real_home_link: real, ..model_prefix(pool) };
+        let (mut one, mut two) = (Lab::with(on_link(1)), Lab::with(on_link(1)));
         let mut sequences = [0_u16; 4];
         for step in steps {
             let operator = match step {
@@ -158,7 +159,7 @@ proptest! {
                 Step::Provision { home, networks, ipv4 } => Some(provision(home, networks, ipv4)),
                 Step::Remove(home) => Some(Command::DeleteSubscriber(home_address(home))),
                 Step::Pool(pool) => {
-                    let home_prefix = model_prefix(pool);
+                    let home_prefix = on_link(pool);
                     Some(Command::PutHomePrefix { home_prefix, must_not_exist: false })
                 }
             };
@@ -265,6 +266,8 @@ fn check_state(cache: &BindingCache) -> Result<(), TestCaseError> {
         prop_assert!(!home.has_regular_binding() || home.bindings.len() == 1);
         prop_assert!(home.bindings.values().filter(|b| b.home.is_some()).count() <= 1);
         prop_assert!(home.bindings.is_empty() == home.forget.is_some());
+        prop_assert!(home.bindings.is_empty() || home.probe.is_none());
+        prop_assert!(!home.link_local || !home.bindings.is_empty());
         prop_assert!(home.remembered.len() <= limits::REMEMBERED_PER_HOME_ADDRESS);
     }
     Ok(())

@@ -223,6 +223,17 @@ fn on_a_real_home_link_who_is_not_bound_elsewhere_is_a_neighbour() {
 }
 
 #[test]
+fn neighbour_discovery_stays_on_its_link() {
+    for (kind, passes) in [(132, true), (133, false), (136, false), (137, true)] {
+        let octets = [kind, 0, 0, 0, 0, 0, 0, 0];
+        let packet = PacketBuilder::new(UNBOUND, HOME).build(protocol::ICMPV6, &octets);
+        let actions = handle(&mut forwarding(), &packet);
+        let expected = if passes { vec![] } else { vec![DropReason::NeighbourDiscovery] };
+        assert_eq!(drops(&actions), expected, "{kind}");
+    }
+}
+
+#[test]
 fn an_address_of_a_network_behind_a_router_is_no_neighbour() {
     let mut forwarding = forwarding();
     forwarding.table_mut().set_prefix(HomePrefix { real_home_link: true, ..prefix() });

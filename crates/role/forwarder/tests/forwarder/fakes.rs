@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::commands::Commands;
 use futures_util::stream::BoxStream;
 use homeport_api::{
     binding, convert,
@@ -17,6 +18,7 @@ use homeport_api::{
         PuntRequest, PuntResponse,
         signalling_server::{Signalling, SignallingServer},
     },
+    store::{binding_store_server::BindingStoreServer, submit_response::Result as Reply},
 };
 use homeport_forwarder::{Config, TunConfig, UdpConfig};
 use homeport_runtime::{Shutdown, Task, clock::unix_ms, config::OpsConfig};
@@ -102,6 +104,8 @@ type Said = mpsc::Sender<Result<WatchResponse, Status>>;
 /// A running replica.
 pub(crate) struct RunningStore {
     pub(crate) store: Store,
+    /// What Duplicate Address Detection found.
+    pub(crate) found: mpsc::UnboundedReceiver<binding::DuplicateAddressDetection>,
     /// The revision after which each stream was asked for.
     pub(crate) asked: mpsc::UnboundedReceiver<u64>,
     _server: Server,
@@ -112,9 +116,11 @@ impl RunningStore {
         let (asked, receiver) = mpsc::unbounded_channel();
         let store = Store { begin: Arc::new(Mutex::new(begin)), asked, streams: Arc::default() };
         let service = BindingFeedServer::new(store.clone());
-        let router = tonic::transport::Server::builder().add_service(service);
-        let server = Server::start(port, router);
-        Self { store, asked: receiver, _server: server }
+        let (told, found) = mpsc::unbounded_channel();
+        let commands = BindingStoreServer::new(Commands::new(leases(told)));
+        let mut router = tonic::transport::Server::builder();
+        let server = Server::start(port, router.add_service(service).add_service(commands));
+        Self { store, found, asked: receiver, _server: server }
     }
 
     /// Says something to everyone who listens.
@@ -123,6 +129,34 @@ impl RunningStore {
         for stream in streams {
             drop(stream.send(Ok(message.clone())).await);
         }
+    }
+}
+
+/// One lease for everything, kept as the store keeps them.
+fn leases(
+    told: mpsc::UnboundedSender<binding::DuplicateAddressDetection>,
+) -> impl FnMut(binding::Command) -> Option<Reply> + Send {
+    const LEASE: Duration = Duration::from_millis(1500);
+    let mut holder: Option<(String, Instant)> = None;
+    move |command| {
+        use binding::{command::Command as Kind, verdict::Outcome};
+        let mut outcome = Outcome::Done(binding::Unit {});
+        match command.command.unwrap() {
+            Kind::DefendHomeLink(asked) => {
+                let is_other = |(name, since): &(String, Instant)| {
+                    *name != asked.forwarder && since.elapsed() < LEASE
+                };
+                if holder.as_ref().is_some_and(is_other) {
+                    let kind = binding::refusal::Kind::InUse.into();
+                    outcome = Outcome::Refusal(binding::Refusal { kind, ..Default::default() });
+                } else {
+                    holder = Some((asked.forwarder, Instant::now()));
+                }
+            }
+            Kind::DuplicateAddressDetection(detected) => drop(told.send(detected)),
+            other => panic!("{other:?}"),
+        }
+        Some(Reply::Verdict(binding::Verdict { revision: 1, outcome: Some(outcome) }))
     }
 }
 
@@ -203,11 +237,20 @@ pub(crate) struct RunningForwarder {
 
 impl RunningForwarder {
     pub(crate) fn start(stores: &[u16], front_ends: &[u16], tun: Option<TunConfig>) -> Self {
+        Self::named("forwarder-1", stores, front_ends, tun)
+    }
+
+    pub(crate) fn named(
+        name: &str,
+        stores: &[u16],
+        front_ends: &[u16],
+        tun: Option<TunConfig>,
+    ) -> Self {
         let address = |port: &u16| format!("127.0.0.1:{port}");
         let udp = SocketAddrV4::new([127, 0, 0, 1].into(), free_udp_port());
         let ops = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let config = Config {
-            name: "forwarder-1".to_owned(),
+            name: name.to_owned(),
             stores: stores.iter().map(address).collect(),
             front_ends: front_ends.iter().map(address).collect(),
             udp: tun.is_none().then_some(UdpConfig { listen: udp }),

@@ -2,6 +2,7 @@
 //! the host allows it, over a TUN in a network namespace of its own.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod commands;
 mod fakes;
 mod home_link;
 mod networks;

@@ -8,6 +8,7 @@ use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, FlowStatus, Lifetime, 
 
 use crate::*;
 
+mod choices;
 mod flows;
 mod ipv4;
 mod model;

@@ -11,10 +11,13 @@ use super::signal;
 use crate::eventually;
 
 /// What tshark prints of each frame.
-const FIELDS: [&str; 28] = [
+const FIELDS: [&str; 42] = [
     "frame.number",
     "ip.src",
     "ip.dst",
+    "ip.proto",
+    "icmp.type",
+    "udp.srcport",
     "udp.dstport",
     "ipv6.src",
     "ipv6.dst",
@@ -24,18 +27,29 @@ const FIELDS: [&str; 28] = [
     "icmpv6.type",
     "icmpv6.echo.identifier",
     "icmpv6.checksum.status",
+    "icmpv6.mip6.home_agent_address",
+    "icmpv6.opt.prefix",
     "mip6.mhtype",
+    "mip6.mobility_opt",
     "mip6.bu.seqnr",
     "mip6.bu.lifetime",
     "mip6.bu.a_flag",
     "mip6.bu.h_flag",
     "mip6.bu.f_flag",
+    "mip6.nemo.bu.r_flag",
+    "mip6.nemo.ba.r_flag",
+    "mip6.nemo.mnp.mnp",
     "mip6.ba.status",
     "mip6.ba.seqnr",
     "mip6.be.status",
     "mip6.bi.bid",
     "mip6.bi.status",
     "mip6.natd.f_flag",
+    "mip6.ipv4ha.ha",
+    "mip6.ipv4aa.sts",
+    "mip6.bri_br.type",
+    "mip6.bri_status",
+    "mip6.has.num_addrs",
     "mip6.auth.mobility_spi",
     "_ws.malformed",
     "_ws.expert.severity",
@@ -61,8 +75,8 @@ pub(super) struct Frame(BTreeMap<&'static str, Vec<String>>);
 impl Capture {
     /// Captures an interface into `directory` and waits until it does.
     pub(super) async fn start(namespace: &str, link: &str, directory: &Path) -> Result<Self> {
-        let file = directory.join(format!("{namespace}.pcap"));
-        let messages = directory.join(format!("{namespace}.tcpdump"));
+        let file = directory.join(format!("{namespace}-{link}.pcap"));
+        let messages = directory.join(format!("{namespace}-{link}.tcpdump"));
         let mut command = Command::new("tcpdump");
         command
             .args(["--interface", link, "--immediate-mode", "--packet-buffered", "-n"])

@@ -54,7 +54,7 @@ async fn one_port_goes_by_another_link() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ipv4_home_address_by_ipv6_and_without_udp() -> Result<()> {
+async fn ipv4_home_address_by_ipv6_and_in_udp() -> Result<()> {
     netns::test(Case::Ipv4Home).await
 }
 
@@ -76,4 +76,14 @@ async fn node_refreshes_when_it_is_reminded() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn node_finds_its_home_agent_and_asks_for_the_prefix() -> Result<()> {
     netns::test(Case::Discovery).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ipv4_tunnels_need_no_udp() -> Result<()> {
+    netns::test(Case::Bare).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_is_to_search_finds_the_same_home_agent() -> Result<()> {
+    netns::test(Case::Search).await
 }

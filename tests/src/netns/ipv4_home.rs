@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use homeport_hostnet::Namespace;
-use mobile_node::{CareOfConfig, MobileNode};
+use mobile_node::MobileNode;
 
 use super::lab::{AGENT, AGENT_IPV4, CORRESPONDENT, HOME, Lab, care_of, expect, expect_none};
 use super::ping::ping;
@@ -11,22 +11,50 @@ use crate::eventually;
 
 const ON_X: &str = "2001:db8:a::11";
 const IPV4_ON_Y: &str = "172.30.11.50";
-const Y_GATEWAY: &str = "172.30.11.1";
 /// Protocol numbers.
 const IPV6: &str = "41";
 const IPV4: &str = "4";
+const UDP: &str = "17";
 const ICMP: &str = "1";
 
-/// An address out of the pool, used from an IPv6 link and then from an IPv4 one without UDP.
-pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
+/// An address out of the pool, used from an IPv6 link and then from an IPv4 one in UDP.
+pub(super) async fn tell_in_udp(lab: &mut Lab) -> Result<()> {
+    add_ipv4(lab).await?;
+    lab.provision(|prefix| prefix.ipv4_pool = POOL.to_owned(), |_| {}).await?;
+    let home = roam(lab, true).await?;
+    let frames = lab.decode()?;
+    for (outer, inner) in [
+        ([AGENT_IPV4, IPV4_ON_Y], [CORRESPONDENT_IPV4, home.as_str()]),
+        ([IPV4_ON_Y, AGENT_IPV4], [home.as_str(), CORRESPONDENT_IPV4]),
+    ] {
+        expect(&frames, &format!("IPv4 from {} in UDP", outer[0]), |frame| {
+            frame.has("ip.proto", &[UDP, ICMP])
+                && frame.has("ip.src", &[outer[0], inner[0]])
+                && frame.has("ip.dst", &[outer[1], inner[1]])
+                && frame.has("icmp.type", &["8"])
+        })?;
+    }
+    expect_none(&frames, "data without UDP", |frame| {
+        frame.has("ip.proto", &[IPV6]) || frame.has("ip.proto", &[IPV4, ICMP])
+    })
+}
+
+/// The same without UDP.
+pub(super) async fn tell_bare(lab: &mut Lab) -> Result<()> {
     add_ipv4(lab).await?;
     let prefix = |prefix: &mut homeport_api::admin::HomePrefix| {
         prefix.ipv4_pool = POOL.to_owned();
         prefix.force_udp_encapsulation = Some(false);
     };
     lab.provision(prefix, |_| {}).await?;
+    let home = roam(lab, false).await?;
+    check(lab, &home)
+}
+
+/// The address that the node gets; all works with it, and at the end nothing.
+async fn roam(lab: &Lab, force_udp: bool) -> Result<String> {
     let mut config = lab.node()?;
-    config.force_udp = false;
+    config.force_udp = force_udp;
     config.ipv4_home_address = Some(std::net::Ipv4Addr::UNSPECIFIED);
     config.care_of.push(care_of(1, "link-a", ON_X)?);
     let node = MobileNode::start(config).await?;
@@ -37,13 +65,11 @@ pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
     expect_ipv4_both_ways(lab, &home).await?;
     lab.expect_both_ways().await?;
 
-    let mut next = CareOfConfig::new(1, IPV4_ON_Y.parse()?);
-    next.interface = Some("link-b".to_owned());
-    next.gateway = Some(Y_GATEWAY.parse()?);
-    node.move_to(next).await?;
+    node.move_to(care_of(1, "link-b", IPV4_ON_Y)?).await?;
     let stored = lab.bindings().await?;
     ensure!(stored.ipv4_home_address == home, "the move has changed it: {stored:?}");
-    ensure!(stored.bindings.len() == 1 && stored.bindings[0].udp_port == 0, "{stored:?}");
+    ensure!(stored.bindings.len() == 1, "{stored:?}");
+    ensure!((stored.bindings[0].udp_port != 0) == force_udp, "{stored:?}");
     lab.expect_both_ways().await?;
     expect_ipv4_both_ways(lab, &home).await?;
     node.deregister(&[]).await?;
@@ -51,7 +77,7 @@ pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
     let seen = lab.ping_from_correspondent(&home).await?;
     ensure!(seen.replies.is_empty(), "IPv4 still flows: {seen:?}");
     node.stop().await?;
-    check(lab, &home)
+    Ok(home)
 }
 
 /// The kernels reach each other over IPv4. The host gets its address after the acknowledgement.
@@ -93,7 +119,7 @@ fn check(lab: &mut Lab, home: &str) -> Result<()> {
     expect(&frames, "an update in UDP without F", |frame| {
         frame.is_update(&["1"])
             && frame.has("ip.src", &[IPV4_ON_Y])
-            && frame.has("ip.proto", &["17"])
+            && frame.has("ip.proto", &[UDP])
             && frame.has("mip6.bu.f_flag", &["0"])
     })?;
     for (outer, ipv6, ipv4) in [
@@ -115,7 +141,7 @@ fn check(lab: &mut Lab, home: &str) -> Result<()> {
         })?;
     }
     expect_none(&frames, "data in UDP", |frame| {
-        frame.has("ip.proto", &["17"])
+        frame.has("ip.proto", &[UDP])
             && frame.all("mip6.mhtype").is_empty()
             && !frame.all("icmpv6.type").is_empty()
     })

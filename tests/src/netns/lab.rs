@@ -1,6 +1,6 @@
 //! The laboratory of one case.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -238,7 +238,13 @@ fn subscriber() -> Subscriber {
 pub(super) fn care_of(bid: u16, link: &str, address: &str) -> Result<CareOfConfig> {
     let mut care_of = CareOfConfig::new(bid, address.parse()?);
     care_of.interface = Some(link.to_owned());
-    care_of.gateway = Some(ROUTER.parse()?);
+    care_of.gateway = Some(match care_of.address {
+        IpAddr::V6(_) => ROUTER.parse()?,
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            Ipv4Addr::new(a, b, c, 1).into()
+        }
+    });
     Ok(care_of)
 }
 

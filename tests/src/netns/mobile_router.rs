@@ -9,13 +9,17 @@ use super::surroundings::{HOST, MOBILE_NETWORK, MobileNetwork};
 
 const ON_X: &str = "2001:db8:a::11";
 const ON_Y: &str = "2001:db8:b::22";
+const IPV4_ON_Y: &str = "172.30.11.50";
 
-/// Names its prefix in the updates on one link, and leaves it to the home agent on another.
+/// Names its prefix in the updates on one link, leaves it to the home agent on another, and goes by
+/// UDP.
 pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
     let network = MobileNetwork::build(lab).await?;
     lab.provision(|_| {}, |record| record.mobile_networks = vec![MOBILE_NETWORK.to_owned()])
         .await?;
-    for (is_explicit, link, address) in [(true, "link-a", ON_X), (false, "link-b", ON_Y)] {
+    for (is_explicit, link, address) in
+        [(true, "link-a", ON_X), (false, "link-b", ON_Y), (true, "link-b", IPV4_ON_Y)]
+    {
         let mut config = lab.node()?;
         config.mobile_router = true;
         config.mobile_network_prefixes = vec![MOBILE_NETWORK.parse()?];
@@ -41,6 +45,15 @@ pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
 
 fn check(lab: &mut Lab) -> Result<()> {
     let frames = lab.decode()?;
+    expect(&frames, "an update of a router in UDP", |frame| {
+        frame.has("ip.src", &[IPV4_ON_Y])
+            && frame.is_update(&["1"])
+            && frame.has("mip6.nemo.bu.r_flag", &["1"])
+            && !frame.has("mip6.bu.lifetime", &["0"])
+    })?;
+    expect(&frames, "an echo request to the host in UDP", |frame| {
+        frame.has("ip.dst", &[IPV4_ON_Y]) && frame.goes(&[CORRESPONDENT], &[HOST])
+    })?;
     let named: &[&str] = &["2001:db8:100::"];
     for (care_of, prefixes) in [(ON_X, named), (ON_Y, &[])] {
         expect(&frames, &format!("an update of a router at {care_of}"), |frame| {

@@ -60,12 +60,16 @@ pub enum Case {
     MobileRouter,
     /// One UDP port goes by another link than everything else.
     FlowBindings,
-    /// An IPv4 home address, and an IPv4 care-of address without UDP.
+    /// An IPv4 home address, at an IPv6 care-of address and in UDP.
     Ipv4Home,
+    /// The same without UDP.
+    Bare,
     /// An operator revokes bindings.
     Revocation,
     /// An operator sends the node to another home agent.
     Switch,
+    /// An operator lets the node look for another home agent.
+    Search,
     /// The home agent reminds the node of a binding that ends.
     RefreshRequest,
     /// A node that knows its home address only.
@@ -98,7 +102,7 @@ pub struct Outcome {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Handover,
         Self::Multiple,
         Self::Spoofed,
@@ -110,8 +114,10 @@ impl Case {
         Self::MobileRouter,
         Self::FlowBindings,
         Self::Ipv4Home,
+        Self::Bare,
         Self::Revocation,
         Self::Switch,
+        Self::Search,
         Self::RefreshRequest,
         Self::Discovery,
     ];
@@ -132,7 +138,9 @@ impl Case {
             Self::FlowBindings => "flow bindings",
             Self::Ipv4Home => "an IPv4 home address",
             Self::Revocation => "bindings are revoked",
+            Self::Bare => "IPv4 tunnels without UDP",
             Self::Switch => "another home agent",
+            Self::Search => "a search for another home agent",
             Self::RefreshRequest => "a refresh request",
             Self::Discovery => "discovery of home agent and prefix",
         }
@@ -172,9 +180,11 @@ impl Case {
             Self::FrontEndKill => kills::tell_front_end(&mut lab).await,
             Self::MobileRouter => mobile_router::tell(&mut lab).await,
             Self::FlowBindings => flows::tell(&mut lab).await,
-            Self::Ipv4Home => ipv4_home::tell(&mut lab).await,
+            Self::Ipv4Home => ipv4_home::tell_in_udp(&mut lab).await,
+            Self::Bare => ipv4_home::tell_bare(&mut lab).await,
             Self::Revocation => notices::tell_revocation(&mut lab).await,
             Self::Switch => notices::tell_switch(&mut lab).await,
+            Self::Search => notices::tell_search(&mut lab).await,
             Self::RefreshRequest => notices::tell_refresh(&mut lab).await,
             Self::Discovery => discovery::tell(&mut lab).await,
         };

@@ -13,7 +13,7 @@ use crate::dev::program;
 use crate::{PATIENCE, eventually};
 
 const ON_A: &str = "2001:db8:a::11";
-const ON_B: &str = "2001:db8:b::22";
+const IPV4_ON_B: &str = "172.30.11.50";
 /// Mobility Header types.
 const REFRESH_REQUEST: &str = "0";
 const SWITCH: &str = "12";
@@ -25,16 +25,25 @@ const REVOCATION_ACKNOWLEDGEMENT: &str = "2";
 /// six octets too early, inside the last address: zeros there are Pad1 to it.
 const NOBODY: &str = "2001:db8:0:1:1::";
 
-/// An operator revokes one binding, then the others.
+/// An operator revokes the binding of an IPv4 care-of address, then the others, and later once more:
+/// only an administrative revocation keeps the node away.
 pub(super) async fn tell_revocation(lab: &mut Lab) -> Result<()> {
     let mut config = lab.node()?;
     config.care_of.push(care_of(1, "link-a", ON_A)?);
-    config.care_of.push(care_of(2, "link-b", ON_B)?);
+    config.care_of.push(care_of(2, "link-b", IPV4_ON_B)?);
     let node = MobileNode::start(config).await?;
     node.register(true).await?;
+    expect_bids(lab, &node, &[1, 2]).await?;
     lab.expect_both_ways().await?;
     homeportctl(lab, &["bindings", "revoke", HOME, "--bid", "2"]).await?;
     expect_bids(lab, &node, &[1]).await?;
+    lab.expect_both_ways().await?;
+    let trigger = "user-session-ended";
+    homeportctl(lab, &["bindings", "revoke", HOME, "--trigger", trigger]).await?;
+    expect_bids(lab, &node, &[]).await?;
+    lab.expect_gone().await?;
+    node.register(true).await?;
+    expect_bids(lab, &node, &[1, 2]).await?;
     lab.expect_both_ways().await?;
     homeportctl(lab, &["bindings", "revoke", HOME]).await?;
     expect_bids(lab, &node, &[]).await?;
@@ -49,16 +58,39 @@ pub(super) async fn tell_revocation(lab: &mut Lab) -> Result<()> {
         is(frame, INDICATION) && frame.has("mip6.bi.bid", &["2"]) && frame.has("ipv6.src", &[AGENT])
     })?;
     expect(&frames, "a revocation of all", |frame| {
-        is(frame, INDICATION) && frame.has("ipv6.routing.mipv6.home_address", &[HOME])
+        is(frame, INDICATION)
+            && frame.all("mip6.bi.bid").is_empty()
+            && frame.has("mip6.auth.mobility_spi", &["256"])
     })?;
     let answers = frames.iter().filter(|frame| {
         is(frame, REVOCATION_ACKNOWLEDGEMENT)
             && frame.has("ipv6.dst", &[AGENT])
-            && frame.has("ipv6.opt.mipv6.home_address", &[HOME])
             && frame.has("mip6.bri_status", &["0"])
+            && frame.has("mip6.auth.mobility_spi", &["256"])
     });
-    ensure!(answers.count() >= 2, "two revocations are not acknowledged");
+    ensure!(answers.count() >= 3, "three revocations are not acknowledged");
     Ok(())
+}
+
+/// An operator lets the node look for a home agent: there is no other.
+pub(super) async fn tell_search(lab: &mut Lab) -> Result<()> {
+    lab.provision(|prefix| prefix.home_agent_discovery_allowed = true, |_| {}).await?;
+    let mut config = lab.node()?;
+    config.care_of.push(care_of(1, "link-a", ON_A)?);
+    let node = MobileNode::start(config).await?;
+    node.register(false).await?;
+    let mut events = node.events();
+    homeportctl(lab, &["home-agents", "switch", HOME]).await?;
+    heard(&mut events, "home agents", |event| matches!(event, Event::HomeAgents { .. })).await?;
+    heard(&mut events, "a binding", |event| matches!(event, Event::Registered { .. })).await?;
+    expect_bids(lab, &node, &[1]).await?;
+    lab.expect_both_ways().await?;
+    node.deregister(&[]).await?;
+    node.stop().await?;
+    let frames = lab.decode()?;
+    expect(&frames, "a Home Agent Switch without addresses", |frame| {
+        frame.has("mip6.mhtype", &[SWITCH]) && frame.has("mip6.has.num_addrs", &["0"])
+    })
 }
 
 /// An operator sends the node to another home agent, which does not answer.
@@ -95,11 +127,26 @@ pub(super) async fn tell_switch(lab: &mut Lab) -> Result<()> {
 
 /// The node does not refresh by itself; the home agent reminds it as long as data flows.
 pub(super) async fn tell_refresh(lab: &mut Lab) -> Result<()> {
-    const LIFETIME_SECS: u32 = 16;
+    refresh(lab, "link-a", ON_A).await?;
+    refresh(lab, "link-b", IPV4_ON_B).await?;
+    let frames = lab.decode()?;
+    let is_for = |frame: &Frame| {
+        frame.has("mip6.mhtype", &[REFRESH_REQUEST]) && frame.has("mip6.bi.bid", &["1"])
+    };
+    expect(&frames, "a Binding Refresh Request for BID 1 in the tunnel", |frame| {
+        is_for(frame) && frame.goes(&[AGENT, AGENT], &[ON_A, HOME])
+    })?;
+    expect(&frames, "a Binding Refresh Request for BID 1 in UDP", |frame| {
+        is_for(frame) && frame.goes(&[AGENT], &[HOME]) && frame.has("ip.dst", &[IPV4_ON_B])
+    })
+}
+
+async fn refresh(lab: &Lab, link: &str, address: &str) -> Result<()> {
+    const LIFETIME_SECS: u32 = 12;
     let mut config = lab.node()?;
     config.lifetime_secs = LIFETIME_SECS;
     config.refresh.automatic = false;
-    config.care_of.push(care_of(1, "link-a", ON_A)?);
+    config.care_of.push(care_of(1, link, address)?);
     let node = MobileNode::start(config).await?;
     let mut events = node.events();
     node.register(false).await?;
@@ -117,14 +164,7 @@ pub(super) async fn tell_refresh(lab: &mut Lab) -> Result<()> {
     ensure!(verified_ms(lab).await? > before, "the store has not seen a refresh");
     node.deregister(&[]).await?;
     lab.expect_gone().await?;
-    node.stop().await?;
-
-    let frames = lab.decode()?;
-    expect(&frames, "a Binding Refresh Request for BID 1 in the tunnel", |frame| {
-        frame.has("mip6.mhtype", &[REFRESH_REQUEST])
-            && frame.goes(&[AGENT, AGENT], &[ON_A, HOME])
-            && frame.has("mip6.bi.bid", &["1"])
-    })
+    Ok(node.stop().await?)
 }
 
 async fn verified_ms(lab: &Lab) -> Result<u64> {

@@ -42,3 +42,48 @@ async fn killed_forwarder_is_replaced_and_comes_back_with_the_same_table() -> Re
 async fn killed_front_end_costs_no_data() -> Result<()> {
     netns::test(Case::FrontEndKill).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_behind_a_mobile_router_are_reached() -> Result<()> {
+    netns::test(Case::MobileRouter).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_port_goes_by_another_link() -> Result<()> {
+    netns::test(Case::FlowBindings).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ipv4_home_address_by_ipv6_and_in_udp() -> Result<()> {
+    netns::test(Case::Ipv4Home).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_bindings_are_gone_at_both_ends() -> Result<()> {
+    netns::test(Case::Revocation).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_leaves_for_another_home_agent_when_told() -> Result<()> {
+    netns::test(Case::Switch).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_refreshes_when_it_is_reminded() -> Result<()> {
+    netns::test(Case::RefreshRequest).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_finds_its_home_agent_and_asks_for_the_prefix() -> Result<()> {
+    netns::test(Case::Discovery).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ipv4_tunnels_need_no_udp() -> Result<()> {
+    netns::test(Case::Bare).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_is_to_search_finds_the_same_home_agent() -> Result<()> {
+    netns::test(Case::Search).await
+}

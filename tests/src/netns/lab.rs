@@ -1,11 +1,15 @@
 //! The laboratory of one case.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
 use homeport_api::admin::subscribers_client::SubscribersClient;
-use homeport_api::admin::{CreateSubscriberRequest, HomeBindings, Subscriber};
+use homeport_api::admin::{
+    CreateHomePrefixRequest, CreateSubscriberRequest, DeleteHomePrefixRequest,
+    DeleteSubscriberRequest, GetHomePrefixRequest, HomeBindings, HomePrefix, Subscriber,
+};
 use homeport_hostnet::Namespace;
 use mobile_node::{AuthenticationConfig, CareOfConfig, Config, TunConfig};
 
@@ -25,6 +29,7 @@ pub(super) const AGENT: &str = "2001:db8:0:1::1";
 pub(super) const AGENT_IPV4: &str = "198.51.100.1";
 /// The correspondent node.
 pub(super) const CORRESPONDENT: &str = "2001:db8:f::99";
+const HOME_PREFIX: &str = "2001:db8:0:1::/64";
 /// The router on every foreign link.
 const ROUTER: &str = "fe80::1";
 /// Interface of a forwarder towards the router.
@@ -67,30 +72,52 @@ impl Lab {
             frames_decoded: 0,
             frames_malformed: 0,
         };
-        eventually("the home agent", async || {
-            let seen = lab.ping_from_correspondent(AGENT).await?;
-            ensure!(seen.lost == 0, "{seen:?}");
-            Ok(())
-        })
-        .await?;
+        lab.expect_agent().await?;
         if lab.authenticated {
-            lab.subscribe().await?;
+            lab.subscribe(subscriber()).await?;
         }
         Ok(lab)
     }
 
-    async fn subscribe(&self) -> Result<()> {
-        let subscriber = Subscriber {
-            home_address: HOME.to_owned(),
-            nai: NAI.to_owned(),
-            spi: SPI,
-            key: KEY.to_vec().into(),
-            ..Subscriber::default()
-        };
+    async fn expect_agent(&self) -> Result<()> {
+        eventually("the home agent", async || {
+            let seen = self.ping_from_correspondent(AGENT).await?;
+            ensure!(seen.lost == 0, "{seen:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn subscribe(&self, subscriber: Subscriber) -> Result<()> {
         let mut client = SubscribersClient::new(channel_to(&self.cluster.leader().await?).await?);
         let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
         client.create_subscriber(request).await?;
         Ok(())
+    }
+
+    /// Changes the home prefix that `homeport dev` has created, and the node's subscriber record.
+    pub(super) async fn provision(
+        &self,
+        prefix: impl FnOnce(&mut HomePrefix),
+        record: impl FnOnce(&mut Subscriber),
+    ) -> Result<()> {
+        let leader = channel_to(&self.cluster.leader().await?).await?;
+        let mut client = HomePrefixesClient::new(leader.clone());
+        let name = || HOME_PREFIX.to_owned();
+        let get = GetHomePrefixRequest { prefix: name() };
+        let mut home_prefix = client.get_home_prefix(get).await?.into_inner();
+        home_prefix.revision = 0;
+        prefix(&mut home_prefix);
+        let mut subscriber = subscriber();
+        record(&mut subscriber);
+
+        let delete = DeleteSubscriberRequest { home_address: HOME.to_owned() };
+        SubscribersClient::new(leader).delete_subscriber(delete).await?;
+        client.delete_home_prefix(DeleteHomePrefixRequest { prefix: name() }).await?;
+        let create = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+        client.create_home_prefix(create).await?;
+        self.subscribe(subscriber).await?;
+        self.expect_agent().await
     }
 
     /// A mobile node without care-of addresses.
@@ -164,15 +191,26 @@ impl Lab {
         self.figures.push(Figure { name, value, unit });
     }
 
+    /// Captures a foreign link, where the mobile node is.
+    pub(super) async fn capture(&self, link: &str) -> Result<Capture> {
+        Capture::start(&self.namespaces.mobile_node, link, self.directory()).await
+    }
+
     /// Ends the captures; what the forwarders sent and got. Each frame must be sound.
     pub(super) fn decode(&mut self) -> Result<Vec<Frame>> {
+        let captures = std::mem::take(&mut self.captures);
+        self.judge(captures)
+    }
+
+    /// What is in these captures. Each frame must be sound.
+    pub(super) fn judge(&mut self, captures: Vec<Capture>) -> Result<Vec<Frame>> {
         let mut frames = Vec::new();
-        for capture in std::mem::take(&mut self.captures) {
+        for capture in captures {
             frames.extend(capture.decode(self.udp_port)?);
         }
         let unsound: Vec<&Frame> = frames.iter().filter(|frame| !frame.is_sound()).collect();
-        self.frames_decoded = u32::try_from(frames.len())?;
-        self.frames_malformed = u32::try_from(unsound.len())?;
+        self.frames_decoded += u32::try_from(frames.len())?;
+        self.frames_malformed += u32::try_from(unsound.len())?;
         ensure!(!frames.is_empty(), "nothing was captured");
         ensure!(unsound.is_empty(), "frames that are not sound: {unsound:#?}");
         Ok(frames)
@@ -185,11 +223,28 @@ impl Lab {
     }
 }
 
+/// The node's record.
+fn subscriber() -> Subscriber {
+    Subscriber {
+        home_address: HOME.to_owned(),
+        nai: NAI.to_owned(),
+        spi: SPI,
+        key: KEY.to_vec().into(),
+        ..Subscriber::default()
+    }
+}
+
 /// A care-of address on a foreign link.
 pub(super) fn care_of(bid: u16, link: &str, address: &str) -> Result<CareOfConfig> {
     let mut care_of = CareOfConfig::new(bid, address.parse()?);
     care_of.interface = Some(link.to_owned());
-    care_of.gateway = Some(ROUTER.parse()?);
+    care_of.gateway = Some(match care_of.address {
+        IpAddr::V6(_) => ROUTER.parse()?,
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            Ipv4Addr::new(a, b, c, 1).into()
+        }
+    });
     Ok(care_of)
 }
 

@@ -36,9 +36,9 @@ pub(super) async fn tell_plain(lab: &mut Lab) -> Result<()> {
 /// The same through UDP, with a BID.
 pub(super) async fn tell_ipv4(lab: &mut Lab) -> Result<()> {
     let mut config = lab.node()?;
-    config.care_of.push(ipv4_care_of("link-a", IPV4_ON_X, "172.30.10.1")?);
+    config.care_of.push(care_of(1, "link-a", IPV4_ON_X)?);
     let node = MobileNode::start(config).await?;
-    roam(lab, &node, ipv4_care_of("link-b", IPV4_ON_Y, "172.30.11.1")?).await?;
+    roam(lab, &node, care_of(1, "link-b", IPV4_ON_Y)?).await?;
     let port = lab.udp_port.to_string();
     let frames = lab.decode()?;
     for care_of in [IPV4_ON_X, IPV4_ON_Y] {
@@ -64,13 +64,6 @@ pub(super) async fn tell_ipv4(lab: &mut Lab) -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-fn ipv4_care_of(link: &str, address: &str, gateway: &str) -> Result<CareOfConfig> {
-    let mut care_of = CareOfConfig::new(1, address.parse()?);
-    care_of.interface = Some(link.to_owned());
-    care_of.gateway = Some(gateway.parse()?);
-    Ok(care_of)
 }
 
 async fn roam(lab: &Lab, node: &MobileNode, next: CareOfConfig) -> Result<()> {

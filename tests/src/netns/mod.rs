@@ -14,14 +14,20 @@
 
 mod binding_proof;
 mod capture;
+mod discovery;
+mod flows;
 mod handover;
+mod ipv4_home;
 mod kills;
 mod lab;
 mod legacy;
+mod mobile_router;
 mod multiple;
+mod notices;
 mod ping;
 mod raw;
 mod spoofed;
+mod surroundings;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -50,6 +56,24 @@ pub enum Case {
     ForwarderKill,
     /// SIGKILL of the front-end that serves the node.
     FrontEndKill,
+    /// A mobile router with a host behind it.
+    MobileRouter,
+    /// One UDP port goes by another link than everything else.
+    FlowBindings,
+    /// An IPv4 home address, at an IPv6 care-of address and in UDP.
+    Ipv4Home,
+    /// The same without UDP.
+    Bare,
+    /// An operator revokes bindings.
+    Revocation,
+    /// An operator sends the node to another home agent.
+    Switch,
+    /// An operator lets the node look for another home agent.
+    Search,
+    /// The home agent reminds the node of a binding that ends.
+    RefreshRequest,
+    /// A node that knows its home address only.
+    Discovery,
 }
 
 /// One measured value.
@@ -78,7 +102,7 @@ pub struct Outcome {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 17] = [
         Self::Handover,
         Self::Multiple,
         Self::Spoofed,
@@ -87,6 +111,15 @@ impl Case {
         Self::Ipv4,
         Self::ForwarderKill,
         Self::FrontEndKill,
+        Self::MobileRouter,
+        Self::FlowBindings,
+        Self::Ipv4Home,
+        Self::Bare,
+        Self::Revocation,
+        Self::Switch,
+        Self::Search,
+        Self::RefreshRequest,
+        Self::Discovery,
     ];
 
     /// The case in a few words.
@@ -101,14 +134,28 @@ impl Case {
             Self::Ipv4 => "an IPv4 care-of address",
             Self::ForwarderKill => "a forwarder is killed",
             Self::FrontEndKill => "a front-end is killed",
+            Self::MobileRouter => "a mobile router",
+            Self::FlowBindings => "flow bindings",
+            Self::Ipv4Home => "an IPv4 home address",
+            Self::Revocation => "bindings are revoked",
+            Self::Bare => "IPv4 tunnels without UDP",
+            Self::Switch => "another home agent",
+            Self::Search => "a search for another home agent",
+            Self::RefreshRequest => "a refresh request",
+            Self::Discovery => "discovery of home agent and prefix",
         }
     }
 
     /// How nodes prove who they are.
     const fn authentication(self) -> &'static str {
         match self {
-            Self::Handover | Self::Multiple => "mn-ha",
-            _ => "none",
+            Self::Spoofed
+            | Self::BindingProof
+            | Self::Plain
+            | Self::Ipv4
+            | Self::ForwarderKill
+            | Self::FrontEndKill => "none",
+            _ => "mn-ha",
         }
     }
 
@@ -131,6 +178,15 @@ impl Case {
             Self::Ipv4 => legacy::tell_ipv4(&mut lab).await,
             Self::ForwarderKill => kills::tell_forwarder(&mut lab).await,
             Self::FrontEndKill => kills::tell_front_end(&mut lab).await,
+            Self::MobileRouter => mobile_router::tell(&mut lab).await,
+            Self::FlowBindings => flows::tell(&mut lab).await,
+            Self::Ipv4Home => ipv4_home::tell_in_udp(&mut lab).await,
+            Self::Bare => ipv4_home::tell_bare(&mut lab).await,
+            Self::Revocation => notices::tell_revocation(&mut lab).await,
+            Self::Switch => notices::tell_switch(&mut lab).await,
+            Self::Search => notices::tell_search(&mut lab).await,
+            Self::RefreshRequest => notices::tell_refresh(&mut lab).await,
+            Self::Discovery => discovery::tell(&mut lab).await,
         };
         let result = told.map_err(|error| error.context(lab.cluster.logs()));
         lab.outcome(result)

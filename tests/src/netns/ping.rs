@@ -48,7 +48,9 @@ impl Ping {
         let file = tempfile::Builder::new().prefix("ping-").tempfile_in(directory)?;
         let (file, output) = file.keep()?;
         let mut command = Command::new("ping");
-        command.args(["-6", "-n", "-D"]).args(arguments).env("LC_ALL", "C");
+        let is_ipv4 = arguments.last().is_some_and(|it| it.parse::<std::net::Ipv4Addr>().is_ok());
+        let family = if is_ipv4 { "-4" } else { "-6" };
+        command.args([family, "-n", "-D"]).args(arguments).env("LC_ALL", "C");
         command.stdin(Stdio::null()).stderr(file.try_clone()?).stdout(file);
         let child = Namespace::from(namespace).run(|| command.spawn())?.context("ping")?;
         Ok(Self { child, output })

@@ -61,7 +61,7 @@ struct UdpPort {
 struct TunPort {
     tun: Arc<Tun>,
     network: TunNetwork,
-    _reader: Task,
+    reader: Task,
 }
 
 impl Ports {
@@ -98,7 +98,7 @@ impl Ports {
                 Some(HomeLink::open(&self.namespace, link, home, config.mobile_router, received)?);
         }
         let reader = Task::spawn("tun", read_tun(Arc::clone(&device), self.received.clone()));
-        self.tun = Some(TunPort { tun: device, network, _reader: reader });
+        self.tun = Some(TunPort { tun: device, network, reader });
         Ok(())
     }
 
@@ -206,8 +206,14 @@ impl Ports {
     /// Takes back what was set up in the host.
     pub(crate) async fn close(&mut self) {
         self.udp.clear();
-        if let Some(mut port) = self.tun.take() {
-            port.network.tear_down().await;
+        if let Some(TunPort { tun, mut network, reader }) = self.tun.take() {
+            network.tear_down().await;
+            // The device goes with its last user: only then may another node have its name.
+            reader.abort();
+            if let Err(error) = reader.await {
+                tracing::debug!(%error, "the TUN device is not read any more");
+            }
+            drop(tun);
         }
     }
 }

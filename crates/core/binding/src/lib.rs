@@ -22,6 +22,7 @@ extern crate alloc;
 
 mod admin;
 mod cache;
+pub mod choices;
 mod command;
 mod defender;
 mod flow;

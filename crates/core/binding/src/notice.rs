@@ -15,6 +15,7 @@ use core::time::Duration;
 use homeport_wire::{Bid, Lifetime, RevocationTrigger, is_unicast_routable_v6};
 
 use crate::cache::{BindingCache, Change};
+use crate::choices;
 use crate::home::{Binding, CareOf, Home};
 use crate::limits;
 use crate::time::LogTime;
@@ -246,7 +247,7 @@ impl Home {
     /// reach already.
     fn notified_care_of(&self, notice: &Notice) -> Option<CareOf> {
         let goes = |bid| match notice {
-            Notice::Revocation(revocation) => revocation.names(bid),
+            Notice::Revocation(revocation) => choices::TOLD_BY_WHAT_STAYS && revocation.names(bid),
             Notice::Switch(_) => false,
         };
         let rank = |(bid, binding): &(&Option<Bid>, &Binding)| {
@@ -265,7 +266,8 @@ impl Home {
     /// A Binding Update was accepted: what is registered again is not revoked any more, and nothing
     /// is said about bindings that are gone.
     pub(crate) fn update_heard(&mut self, is_deregistration: bool) {
-        if !is_deregistration && matches!(self.notice, Some(Notice::Revocation(_))) {
+        let is_heard = choices::REVOCATION_ENDS_WITH_UPDATE && !is_deregistration;
+        if is_heard && matches!(self.notice, Some(Notice::Revocation(_))) {
             self.notice = None;
         }
         self.drop_void_notice();

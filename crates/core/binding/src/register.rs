@@ -9,6 +9,7 @@ use homeport_wire::{
 };
 
 use crate::cache::{BindingCache, Change};
+use crate::choices;
 use crate::command::{Ipv4HomeAddressRequest, Registration, WireSource};
 use crate::home::{CareOf, Home};
 use crate::limits;
@@ -276,7 +277,10 @@ fn is_deregistration(r: &Registration) -> bool {
         WireSource::Udp(..) => false,
     };
     r.lifetime.is_deregistration()
-        || (is_at_home && r.bids.is_empty() && r.flags.contains(BuFlags::MOBILE_ROUTER))
+        || (choices::ROUTER_AT_HOME_DEREGISTERS
+            && is_at_home
+            && r.bids.is_empty()
+            && r.flags.contains(BuFlags::MOBILE_ROUTER))
 }
 
 /// The IPv4 home address goes with the last binding.

@@ -8,6 +8,7 @@ use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, FlowStatus, Lifetime, 
 
 use crate::*;
 
+mod choices;
 mod flows;
 mod home_link;
 mod ipv4;

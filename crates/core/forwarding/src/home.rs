@@ -10,7 +10,8 @@ use homeport_wire::Bid;
 use crate::entry::{CareOf, Flow, FlowAction, ForwardingBinding, HomeEntry, Millis};
 use crate::hash::Mix;
 use crate::limits::{
-    BINDINGS_PER_HOME_MAX, FLOWS_PER_HOME_MAX, NETWORKS_PER_HOME_MAX, REFRESH_WINDOW_MS_MIN,
+    BINDINGS_PER_HOME_MAX, FLOWS_PER_HOME_MAX, NETWORKS_PER_HOME_MAX, REFRESH_WINDOW_DIVISOR,
+    REFRESH_WINDOW_MS_MIN,
 };
 use crate::networks::{Networks, Prefix};
 use crate::selector::FlowKey;
@@ -236,8 +237,8 @@ fn is_near_its_end(now: Millis, binding: &ForwardingBinding) -> bool {
 }
 
 const fn window_ms(binding: &ForwardingBinding) -> u64 {
-    let tenth = binding.lifetime_ms / 10;
-    if tenth > REFRESH_WINDOW_MS_MIN { tenth } else { REFRESH_WINDOW_MS_MIN }
+    let part = binding.lifetime_ms / REFRESH_WINDOW_DIVISOR;
+    if part > REFRESH_WINDOW_MS_MIN { part } else { REFRESH_WINDOW_MS_MIN }
 }
 
 /// Between two requests: as many as there may be fit before the end.

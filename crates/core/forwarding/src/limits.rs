@@ -20,8 +20,11 @@ pub const FLOWS_PER_HOME_MAX: usize = 128;
 /// mobile router behind a mobile router. RFC 2473 §6.6 has the same limit as its default.
 pub const TUNNELS_NESTED_MAX: u8 = 4;
 
-/// A refresh is asked for in the last tenth of a lifetime (RFC 6275 §9.5.5), but not later than
-/// so long before its end.
+/// A refresh is asked for in this part of a lifetime, the last tenth: RFC 6275 §9.5.5 wants one near
+/// the end and names no time.
+pub const REFRESH_WINDOW_DIVISOR: u64 = 10;
+
+/// But not later than so long before the end: a short lifetime leaves time for retransmissions too.
 pub const REFRESH_WINDOW_MS_MIN: u64 = 30_000;
 
 /// Requests in one lifetime of a binding, unless configured.

@@ -9,6 +9,7 @@ use homeport_wire::{
 };
 
 use crate::authenticate::MN_HA_AUTHENTICATOR_LEN;
+use crate::choices;
 use crate::receive::{Reply, ReplyKind};
 use crate::update::{Association, MN_HA, Update, refused};
 
@@ -121,7 +122,7 @@ fn push_flows(builder: &mut OptionsBuilder, update: &Update, answer: &Answer) {
     for fid in answer.flows_not_found.iter().take(room) {
         builder.push(&MobilityOption::FlowIdentification(FlowIdentification {
             fid: *fid,
-            priority: 0,
+            priority: choices::FLOW_NOT_FOUND_PRIORITY,
             status: FlowStatus::FID_NOT_FOUND,
             sub_options: &[],
         }));

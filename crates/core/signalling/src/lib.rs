@@ -25,6 +25,7 @@ extern crate alloc;
 mod acknowledge;
 mod authenticate;
 mod budget;
+pub mod choices;
 mod discovery;
 mod drop_reason;
 mod notice;

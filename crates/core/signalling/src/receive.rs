@@ -9,6 +9,7 @@ use homeport_wire::{
     is_unicast_routable_v6, is_unicast_v6, mobility_packet, protocol, walk,
 };
 
+use crate::choices;
 use crate::discovery::Discovery;
 use crate::drop_reason::DropReason;
 use crate::notice::RevocationAcknowledgement;
@@ -126,12 +127,13 @@ pub fn receive(arrival: Arrival<'_>) -> Received {
         }
         // RFC 5847 speaks of gateways and anchors of Proxy Mobile IPv6; between mobile node and
         // home agent it is not defined, so the message is as good as unknown.
-        Ok(Message::Heartbeat(heartbeat)) => {
+        Ok(Message::Heartbeat(heartbeat)) if choices::HEARTBEAT_IS_UNKNOWN => {
             let mh_type = Message::Heartbeat(heartbeat).mh_type();
             refuse(arrival, Some(&walk), Malformed::UnknownType { mh_type })
         }
         Ok(
             Message::BindingRefreshRequest(_)
+            | Message::Heartbeat(_)
             | Message::HomeTestInit(_)
             | Message::CareOfTestInit(_)
             | Message::HomeTest(_)
@@ -187,7 +189,8 @@ fn check_update(
             _ => {}
         }
     }
-    if message.lifetime.is_deregistration() || has_home_bid || outer.is_some() {
+    let may_lack_option = has_home_bid && !choices::HOME_BINDING_NEEDS_HOME_ADDRESS_OPTION;
+    if message.lifetime.is_deregistration() || may_lack_option || outer.is_some() {
         return Ok(());
     }
     // RFC 3963 §6.2: a mobile router whose care-of address is its home address is at home.

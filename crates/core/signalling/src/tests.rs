@@ -21,8 +21,8 @@ use proptest::prelude::*;
 
 use crate::*;
 
+mod choices;
 mod discovery;
-
 mod notices;
 
 const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);

@@ -142,15 +142,20 @@ pub enum Disposition {
     },
 }
 
+impl Disposition {
+    /// Of octets behind a Mobility Header, and of an option that runs past its end: RFC 6275 §9.2 has
+    /// no rule for them.
+    pub const UNRULED: Self = Self::Discard;
+}
+
 impl Malformed {
     /// What RFC 6275 §9.2 and RFC 8200 §4 ask of the receiver.
     #[must_use]
     pub const fn disposition(self) -> Disposition {
         match self {
+            Self::TrailingOctets | Self::OptionOverrun { .. } => Disposition::UNRULED,
             Self::Truncated { .. }
-            | Self::TrailingOctets
             | Self::Checksum
-            | Self::OptionOverrun { .. }
             | Self::TooManyOptions
             | Self::RevocationType { .. }
             | Self::Version { .. }

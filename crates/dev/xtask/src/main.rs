@@ -3,6 +3,8 @@
 
 mod chart;
 mod conformance;
+#[cfg(test)]
+mod decisions;
 mod e2e;
 mod failover;
 mod fuzz;

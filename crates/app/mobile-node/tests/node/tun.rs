@@ -145,7 +145,7 @@ async fn moves_between_links_and_the_host_is_left_clean() {
     let lab = lab().await;
     let mut config = config(&lab);
     config.care_of.truncate(1);
-    let node = MobileNode::start(config).await.unwrap();
+    let node = MobileNode::start(config.clone()).await.unwrap();
     node.register(false).await.unwrap();
     node.move_care_of(1, "2001:db8:a::77".parse::<IpAddr>().unwrap()).await.unwrap();
     let results = node.ping(CORRESPONDENT, Some(1), 1, 2 * SECOND).await.unwrap();
@@ -167,6 +167,11 @@ async fn moves_between_links_and_the_host_is_left_clean() {
     assert!(!rules.contains("2001:db8"), "{rules}");
     let proxies = show(&["neighbour", "show", "proxy"]);
     assert_eq!(proxies, "");
+    // The device's name is free at once.
+    for _ in 0..3 {
+        let again = MobileNode::start(config.clone()).await.unwrap();
+        again.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use homeport_wire::{Bid, BinarySelector, FlowStatus, SelectorRefusal, TrafficSelector};
 
+use crate::choices;
 use crate::command::Registration;
 use crate::flow::{FlowBinding, FlowRequest, SelectorRequest};
 use crate::home::Binding;
@@ -45,7 +46,7 @@ pub(super) fn decide(
             Err(FlowStatus::ADMINISTRATIVELY_PROHIBITED)
         } else if fids.len() != r.flows.len() {
             // RFC 6089 §5.3.1: one FID twice spoils all of them.
-            Err(FlowStatus::MALFORMED)
+            Err(choices::FLOW_REPEATED)
         } else {
             judge(option, bindings, before.get(&option.fid))
         };
@@ -78,8 +79,11 @@ fn judge(
     bindings: &BTreeMap<Option<Bid>, Binding>,
     before: Option<&FlowBinding>,
 ) -> Result<FlowBinding, FlowStatus> {
-    if option.malformed || option.fid == 0 || option.priority == 0 {
+    if option.malformed {
         return Err(FlowStatus::MALFORMED);
+    }
+    if option.fid == 0 || option.priority == 0 {
+        return Err(choices::FLOW_NUMBER_ZERO);
     }
     let selector = match (&option.selector, before) {
         (Some(selector), _) => decode(selector)?,
@@ -137,7 +141,7 @@ fn refuse_conflicts(
             if count > max && !kept.contains_key(&option.fid) {
                 conflict = Some((option.fid, FlowStatus::REASON_UNSPECIFIED));
             } else if !priorities.insert(option.priority) {
-                conflict = Some((option.fid, FlowStatus::MALFORMED));
+                conflict = Some((option.fid, choices::FLOW_PRIORITY_TAKEN));
             } else {
                 continue;
             }

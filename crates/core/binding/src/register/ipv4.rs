@@ -4,6 +4,7 @@ use core::net::Ipv4Addr;
 
 use homeport_wire::{Ipv4AddressStatus, is_unicast_routable_v4};
 
+use crate::choices;
 use crate::command::Ipv4HomeAddressRequest;
 use crate::ownership::Ipv4Homes;
 use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
@@ -29,6 +30,7 @@ impl Ipv4Rules<'_> {
         let granted = match request.prefix_len {
             1..=32 if request.address.is_unspecified() => self.assign(request.prefix_wanted),
             1..=32 if is_unicast_routable_v4(request.address) => self.confirm(request),
+            0 => Err(choices::IPV4_PREFIX_LEN_ZERO),
             _ => Err(Ipv4AddressStatus::INVALID_ADDRESS),
         };
         let answer = match granted {

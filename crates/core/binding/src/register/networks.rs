@@ -5,6 +5,7 @@ use core::net::Ipv6Addr;
 
 use homeport_wire::Status;
 
+use crate::choices;
 use crate::command::{MobileNetworkRequest, Registration};
 use crate::prefix::Ipv6Prefix;
 use crate::record::Subscriber;
@@ -25,23 +26,21 @@ pub(super) fn mobile_networks(
             Ok(owned.iter().copied().collect())
         };
     }
-    let named: BTreeSet<Ipv6Prefix> = r
-        .mobile_networks
-        .iter()
-        .map(|request| valid(*request, owned).ok_or(Status::INVALID_PREFIX))
-        .collect::<Result<_, _>>()?;
+    let named: BTreeSet<Ipv6Prefix> =
+        r.mobile_networks.iter().map(|request| valid(*request, owned)).collect::<Result<_, _>>()?;
     let is_owned = |prefix: &Ipv6Prefix| owned.iter().any(|own| own.covers(*prefix));
     if named.iter().all(is_owned) { Ok(named) } else { Err(Status::NOT_AUTHORIZED_FOR_PREFIX) }
 }
 
 /// A unicast prefix with host bits zero, and not a shorter one than what is provisioned.
-fn valid(request: MobileNetworkRequest, owned: &[Ipv6Prefix]) -> Option<Ipv6Prefix> {
+fn valid(request: MobileNetworkRequest, owned: &[Ipv6Prefix]) -> Result<Ipv6Prefix, Status> {
     let is_shortened =
         |own: &Ipv6Prefix| request.prefix_len < own.len() && is_inside(*own, request);
-    if request.prefix_len == 0 || is_reserved(request.prefix) || owned.iter().any(is_shortened) {
-        return None;
+    let has_len = (1..=128).contains(&request.prefix_len);
+    if !has_len || is_reserved(request.prefix) || owned.iter().any(is_shortened) {
+        return Err(Status::INVALID_PREFIX);
     }
-    Ipv6Prefix::new(request.prefix, request.prefix_len)
+    Ipv6Prefix::new(request.prefix, request.prefix_len).ok_or(choices::NETWORK_HOST_BITS_SET)
 }
 
 /// The owned prefix lies in what is asked for, host bits aside.

@@ -10,6 +10,7 @@ use homeport_wire::{
     is_unicast_routable_v6,
 };
 
+use crate::choices;
 use crate::command::{BidRequest, Registration, WireSource};
 use crate::home::{Binding, CareOf, Home, HomeBinding};
 use crate::prefix::Ipv6Prefix;
@@ -139,9 +140,7 @@ impl<'a> Rules<'a> {
             return None;
         }
         match self.prefix.authentication {
-            Authentication::None | Authentication::MnHa => {
-                Some(Status::ADMINISTRATIVELY_PROHIBITED)
-            }
+            Authentication::None | Authentication::MnHa => Some(choices::FORCED_UDP_REFUSED),
         }
     }
 
@@ -168,7 +167,7 @@ impl<'a> Rules<'a> {
             WireSource::Ipv6(source) => CareOf::Ipv6(self.r.alternate_care_of.unwrap_or(source)),
         };
         if matches!(care_of, CareOf::Ipv6(address) if is_ours(address)) {
-            return Ruling::refuse(self.r, Status::INVALID_CARE_OF_ADDRESS);
+            return Ruling::refuse(self.r, choices::CARE_OF_LOOPS);
         }
         if self.before.is_empty() && self.room == 0 {
             return Ruling::refuse(self.r, Status::INSUFFICIENT_RESOURCES);
@@ -214,6 +213,9 @@ impl<'a> Rules<'a> {
             };
         }
         let mut bindings = if overwrite { Bindings::new() } else { self.before.clone() };
+        if choices::HOME_BINDING_ENDS_WITH_ANY {
+            bindings.retain(|_, binding| binding.home.is_none());
+        }
         for survivor in survivors {
             let home = survivor
                 .home
@@ -234,12 +236,14 @@ impl<'a> Rules<'a> {
             .bids
             .iter()
             .map(|option| {
-                if option.bid == Some(Bid::RESERVED) || !seen.insert(option.bid) {
-                    Status::MCOA_MALFORMED
+                if option.bid == Some(Bid::RESERVED) {
+                    choices::BID_ZERO
+                } else if !seen.insert(option.bid) {
+                    choices::BID_REPEATED
                 } else if bindings.remove(&option.bid).is_some() {
                     Status::ACCEPTED
                 } else {
-                    Status::NOT_HOME_AGENT
+                    choices::BID_NOT_BOUND
                 }
             })
             .collect();
@@ -280,9 +284,9 @@ impl<'a> Rules<'a> {
         moved: Option<Bid>,
         is_ours: &impl Fn(Ipv6Addr) -> bool,
     ) -> Result<Survivor, Status> {
-        let bid = option.bid.filter(|bid| *bid != Bid::RESERVED).ok_or(Status::MCOA_MALFORMED)?;
+        let bid = option.bid.filter(|bid| *bid != Bid::RESERVED).ok_or(choices::BID_ZERO)?;
         if self.r.bids.iter().take(at).any(|earlier| earlier.bid == option.bid) {
-            return Err(Status::MCOA_MALFORMED);
+            return Err(choices::BID_REPEATED);
         }
         let care_of = if option.home {
             self.resolve_home(option, bid, survivors)?
@@ -295,7 +299,7 @@ impl<'a> Rules<'a> {
             let added = survivors.iter().filter(|survivor| is_new(survivor.bid)).count();
             let kept = if overwrite { 0 } else { self.before.len() };
             if kept.saturating_add(added) >= self.bindings_max || added >= self.room {
-                return Err(Status::INSUFFICIENT_RESOURCES);
+                return Err(choices::BINDINGS_EXHAUSTED);
             }
         }
         Ok(Survivor { bid, care_of, priority: option.priority, home: option.home })
@@ -320,8 +324,11 @@ impl<'a> Rules<'a> {
             BidCareOf::V6(address) => address != self.r.home_address,
             BidCareOf::V4(_) => true,
         };
-        if names_another || self.other_home_binding_stays(bid, survivors) {
-            return Err(Status::MCOA_MALFORMED);
+        if names_another {
+            return Err(choices::HOME_BINDING_ELSEWHERE);
+        }
+        if self.other_home_binding_stays(bid, survivors) {
+            return Err(choices::HOME_BINDING_SECOND);
         }
         Ok(CareOf::Ipv6(self.r.home_address))
     }
@@ -345,15 +352,15 @@ impl<'a> Rules<'a> {
             BidCareOf::V6(address) if !is_unicast_routable_v6(address) => {
                 Err(Status::MCOA_MALFORMED)
             }
-            BidCareOf::V6(address) if is_ours(address) => Err(Status::INVALID_CARE_OF_ADDRESS),
+            BidCareOf::V6(address) if is_ours(address) => Err(choices::CARE_OF_LOOPS),
             BidCareOf::V6(address) => Ok(CareOf::Ipv6(address)),
             BidCareOf::V4(address) if !self.is_routable_v4(address) => Err(Status::MCOA_MALFORMED),
             BidCareOf::V4(address) => self.resolve_ipv4(address, bid, moved),
             BidCareOf::Absent => {
-                let stored = self.before.get(&Some(bid)).ok_or(Status::MCOA_UNKNOWN_COA)?;
+                let stored = self.before.get(&Some(bid)).ok_or(choices::CARE_OF_NOT_KNOWN)?;
                 match stored.care_of {
                     // What stood for the home address has no foreign care-of address to refresh.
-                    CareOf::Ipv6(_) if stored.home.is_some() => Err(Status::MCOA_UNKNOWN_COA),
+                    CareOf::Ipv6(_) if stored.home.is_some() => Err(choices::CARE_OF_NOT_KNOWN),
                     CareOf::Ipv6(_) => Ok(stored.care_of),
                     CareOf::Ipv4 { .. } => Ok(self.remap(stored.care_of, bid, moved)),
                 }
@@ -383,7 +390,7 @@ impl<'a> Rules<'a> {
                 Ok(self.remap(stored, bid, moved))
             }
             Some(CareOf::Ipv4 { .. } | CareOf::Ipv6(_)) | None => {
-                Err(Status::INVALID_CARE_OF_ADDRESS)
+                Err(choices::IPV4_CARE_OF_NOT_INTRODUCED)
             }
         }
     }
@@ -506,6 +513,6 @@ fn compose(statuses: Vec<Status>, accepted: Status) -> (Status, Vec<Status>) {
     if statuses.iter().any(|status| status.is_accepted()) {
         (Status::MCOA_NOTCOMPLETE, statuses)
     } else {
-        (Status::REASON_UNSPECIFIED, statuses)
+        (choices::BULK_FAILS_VARIOUSLY, statuses)
     }
 }

@@ -294,3 +294,21 @@ proptest! {
         }
     }
 }
+
+/// RFC 5846 §7.2 leaves it to the home agent what a refusal means: the bindings go all the same.
+#[test]
+fn a_revocation_that_is_refused_is_done_all_the_same() {
+    for status in [0, 1, 128, 129, 130, 131, 132, 133, 134, 135, 255] {
+        let mut lab = Lab::new(Authentication::None);
+        let acknowledgement = BindingRevocationAcknowledgement {
+            status: RevocationStatus(status),
+            sequence: lab.revoking("V01"),
+            flags: RevocationFlags::default(),
+            options: BindingRevocation::builder().finish(),
+        };
+        let message = BindingRevocation::Acknowledgement(acknowledgement);
+        let packet = away(&Message::BindingRevocation(message).emit(HOME, AGENT));
+        assert_eq!(lab.send(&packet, None), Seen::Revoked(Outcome::Done), "{status}");
+        assert!(lab.cache.home(HOME).unwrap().bindings.is_empty(), "{status}");
+    }
+}

@@ -1,0 +1,13 @@
+//! What Homeport reads and answers where the RFCs are silent. `docs/decisions.md` has the question behind
+//! each, and the test that holds it.
+
+/// A Heartbeat is answered as a message of an unknown type: RFC 5847 speaks of gateways and anchors
+/// of Proxy Mobile IPv6 and not of mobile nodes. Else it is dropped.
+pub const HEARTBEAT_IS_UNKNOWN: bool = true;
+
+/// FID-PRI of an answer about a FID that is not known: RFC 6089 §5.3 does not say what stands there.
+pub const FLOW_NOT_FOUND_PRIORITY: u16 = 0;
+
+/// A home binding that is sent from the home link needs a Home Address option: RFC 5648 §5.6 does not
+/// say. Else it may come with or without one.
+pub const HOME_BINDING_NEEDS_HOME_ADDRESS_OPTION: bool = false;

@@ -154,7 +154,9 @@ pub async fn expire(stage: &Stage, row: &Row) -> Result<()> {
 
 /// The home prefix ends before the lifetime that is asked for.
 pub async fn prefix_lifetime(stage: &Stage, _row: &Row) -> Result<()> {
-    let ba = stage.accepted(&stage.update(15).lifetime(u16::MAX), stage.coa(1)).await?;
+    let ba = stage.register(&stage.update(15).lifetime(u16::MAX), stage.coa(1)).await?;
+    // Status 1: the binding runs to the end of the prefix.
+    ensure!(ba.status <= 1, "BA {}, expected 0 or 1", ba.status);
     let valid = stage.advertised_valid_lifetime().await?;
     ensure!(u32::from(ba.lifetime) * 4 <= valid, "BA lifetime {}, valid {valid} s", ba.lifetime);
     Ok(())
@@ -249,6 +251,16 @@ pub async fn deregister(stage: &Stage, row: &Row) -> Result<()> {
     update.lifetime = if keeps { 105 } else { 0 };
     if !row.has("a") {
         update.flags &= !flag::A;
+    }
+    // Without Home Address option and BID this is nothing that RFC 6275 section 10.3.1 takes, and it
+    // may be dropped; only it must not end or make a binding.
+    if keeps && !stage.is_router && row.get("hao") == Some("0") && state != "stale" {
+        let refused = stage.register_from_home(&update, false).await.ok();
+        let refused = refused.is_none_or(|ba| ba.status >= 128 && ba.lifetime == 0);
+        ensure!(refused, "a BU from home without HAO and BID is accepted");
+        let bound = stage.proof(stage.coa(1)).await? == Proof::Bound;
+        ensure!(bound == (state == "bound"), "bound afterwards: {bound}");
+        return Ok(());
     }
     let ba = if row.get("at") == Some("home") {
         stage.register_from_home(&update, row.has("hao")).await?

@@ -12,6 +12,11 @@ pub(super) const NETWORK_GROUPS: [u16; 2] = [0x50, 0x51];
 /// Third octet of the IPv4 home addresses behind each forwarder; the next one is theirs too.
 pub(super) const HOME_ADDRESSES4: [u8; 2] = [120, 122];
 
+/// Hosts of the home link, by the group of the interface identifier before the number of the case.
+pub const CN: u16 = 0xcc;
+/// The first of the other home agents there.
+pub const HA0: u16 = 0xa0;
+
 /// The addresses of a case.
 #[derive(Clone, Copy, Debug)]
 pub struct Cast {
@@ -87,6 +92,20 @@ impl Cast {
     pub fn link_local_home(&self) -> Ipv6Addr {
         let low = u128::from(self.hoa) & u128::from(u64::MAX);
         Ipv6Addr::from(0xfe80_u128 << 112 | low)
+    }
+
+    /// A host on the home link.
+    #[must_use]
+    pub fn neighbour(&self, host: u16) -> Ipv6Addr {
+        Ipv6Addr::from(
+            u128::from(self.home.prefix) | u128::from(host) << 16 | u128::from(self.case),
+        )
+    }
+
+    /// Its link-local address.
+    #[must_use]
+    pub const fn link_local_neighbour(&self, host: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, host, self.case)
     }
 
     /// Mobile network prefix number `n`, 1 to 4, of 64 bits.

@@ -282,3 +282,26 @@ pub async fn restart(stage: &Stage, _row: &Row) -> Result<()> {
     ensure!(ba.sequence == 15, "the last sequence is {}", ba.sequence);
     stage.accepted(&stage.update(16), stage.coa(1)).await.map(drop)
 }
+
+/// The forwarder that defends the home link hangs.
+pub async fn owner_moves(stage: &Stage, _row: &Row) -> Result<()> {
+    stage.accepted(&stage.update(15), stage.coa(1)).await?;
+    ensure!(stage.is_defended(stage.hoa).await?, "it is not defended before");
+    let owner = stage.agent_mac().await?;
+    let forwarders = stage.lab.cluster.endpoints()?.forwarders;
+    let own = forwarders.iter().zip(stage.lab.link.forwarders()).find(|(_, mac)| **mac == owner);
+    let (forwarder, _) = own.context("the defender is no forwarder")?;
+    signal(forwarder, "-STOP")?;
+    let moved = async {
+        stage.heard_from_another(owner).await.context("no unsolicited advertisement")?;
+        ensure!(stage.is_defended(stage.hoa).await?, "it is not defended by the other");
+        anyhow::Ok(())
+    };
+    let moved = moved.await;
+    signal(forwarder, "-CONT")?;
+    moved?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let defenders = stage.defenders(stage.hoa).await?;
+    ensure!(defenders.len() == 1, "{} nodes answer for the home address", defenders.len());
+    Ok(())
+}

@@ -24,6 +24,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::cast::{HOME_ADDRESSES4, NETWORK_GROUPS};
 use super::decode::{Packet, decode};
+use super::home_net::HomeNet;
 use super::steps::Steps;
 use crate::dev::{DevCluster, Member};
 use crate::eventually;
@@ -41,6 +42,9 @@ const HOME_GROUPS: [u16; 2] = [0x40, 0x41];
 /// Third octet of the pools of IPv4 home addresses behind each forwarder, and the fifteen after it.
 const POOLS: [u8; 2] = [128, 144];
 
+/// Preference of the home agent in its Router Advertisements.
+pub const PREFERENCE: u16 = 10;
+
 /// A packet, or what is wrong with it.
 pub type Arrived = Result<Packet, String>;
 
@@ -49,6 +53,12 @@ pub type Arrived = Result<Packet, String>;
 struct Laboratory {
     udp: std::net::SocketAddr,
     namespaces: Namespaces,
+    forwarders: Vec<Edge>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Edge {
+    netns: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,6 +85,10 @@ pub struct Policy {
     pub pool_bits: u8,
     /// Data to IPv4 care-of addresses goes in UDP without NAT too.
     pub force_udp: bool,
+    /// A link stands behind the prefix.
+    pub real: bool,
+    /// Seconds that the prefix is valid; 0 for ever.
+    pub valid_secs: u32,
 }
 
 impl Policy {
@@ -88,6 +102,8 @@ impl Policy {
         bindings_max: 8,
         pool_bits: 0,
         force_udp: true,
+        real: false,
+        valid_secs: 0,
     };
 }
 
@@ -110,6 +126,8 @@ pub struct Lab {
     pub steps: Arc<Steps>,
     /// The home agent's UDP port.
     pub udp_port: u16,
+    /// The real home link.
+    pub link: HomeNet,
     tun: Arc<Tun>,
     inboxes: Arc<Mutex<BTreeMap<u16, mpsc::UnboundedSender<Arrived>>>>,
     homes: AsyncMutex<BTreeMap<(Policy, usize), Home>>,
@@ -164,8 +182,12 @@ impl Lab {
         let inboxes = Arc::default();
         let reader = tokio::spawn(read(Arc::clone(&tun), Arc::clone(&inboxes)));
         let udp_port = laboratory.udp.port();
+        let namespaces: Vec<String> =
+            laboratory.forwarders.into_iter().map(|edge| edge.netns).collect();
+        let link = HomeNet::build(&cluster, &namespaces).await.context("the home link")?;
         Ok(Self {
             cluster,
+            link,
             steps,
             udp_port,
             tun,
@@ -251,6 +273,10 @@ impl Lab {
                 bits => format!("198.51.{}.0/{bits}", usize::from(POOLS[side]) + homes.len() % 16),
             },
             force_udp_encapsulation: Some(policy.force_udp),
+            real_home_link: policy.real,
+            home_agent_preference: if policy.real { PREFERENCE.into() } else { 0 },
+            valid_lifetime_secs: (policy.valid_secs > 0).then_some(policy.valid_secs),
+            preferred_lifetime_secs: (policy.valid_secs > 0).then_some(policy.valid_secs),
             ..HomePrefix::default()
         };
         let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };

@@ -12,12 +12,14 @@ pub mod decode;
 pub mod discovery;
 pub mod dual;
 mod exchange;
+pub mod home_net;
 pub mod homelink;
 pub mod lab;
 pub mod mcoa;
 pub mod nemo;
 pub mod packet;
 pub mod report;
+pub mod routers;
 pub mod stage;
 pub mod steps;
 pub mod story;
@@ -125,7 +127,7 @@ scripts! {
     "expiry_race" => mcoa::expiry_race,
     "first_advertisement" => homelink::first_advertisement,
     "follower_catches_up" => cluster::follower_catches_up,
-    "home_agents" => homelink::home_agents,
+    "home_agents" => routers::home_agents,
     "home_binding" => homelink::home_binding,
     "home_test" => base::home_test,
     "home_tests" => mcoa::home_tests,
@@ -138,8 +140,8 @@ scripts! {
     "nested" => nemo::nested,
     "not_home_subnet" => base::not_home_subnet,
     "odd_datagrams" => dual::odd_datagrams,
-    "one_agent" => homelink::one_agent,
-    "owner_moves" => homelink::owner_moves,
+    "one_agent" => routers::one_agent,
+    "owner_moves" => cluster::owner_moves,
     "padding" => mcoa::padding,
     "payload_proto" => base::payload_proto,
     "prefix_lifetime" => base::prefix_lifetime,
@@ -171,9 +173,8 @@ scripts! {
 /// What the home prefix of a case allows: `policy=no-bulk,max=3`.
 fn policy(row: &Row) -> Result<Policy> {
     let mut policy = Policy::OPEN;
-    if row.script == "protection" {
-        policy.authenticated = true;
-    }
+    policy.authenticated = row.script == "protection";
+    policy.real = row.link == Link::Real;
     for word in row.get("policy").into_iter().flat_map(|words| words.split(',')) {
         match word.split_once('=').unwrap_or((word, "")) {
             ("authenticated", _) => policy.authenticated = true,
@@ -181,6 +182,7 @@ fn policy(row: &Row) -> Result<Policy> {
             ("no-bulk", _) => policy.bulk = false,
             ("no-home-and-foreign", _) => policy.home_and_foreign = false,
             ("only-router", _) => policy.only_router = true,
+            ("valid", value) => policy.valid_secs = value.parse()?,
             ("pool", value) => policy.pool_bits = value.parse()?,
             ("udp-only-behind-nat", _) => policy.force_udp = false,
             ("max", value) => policy.bindings_max = value.parse()?,
@@ -198,12 +200,17 @@ pub async fn run(selection: &Selection) -> Result<Vec<Tried>> {
     let rows: Vec<Row> = selected(selection)?;
     let steps = Arc::new(Steps::new(selection.during_leader_kill));
     let lab = Arc::new(Lab::start(Arc::clone(&steps)).await?);
-    let (alone, together): (Vec<Row>, Vec<Row>) =
-        rows.into_iter().partition(|row| row.has("alone"));
+    let (alone, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.has("alone"));
+    // Who waits for the end of lifetimes has no time for the steps of everybody else.
+    let (slow, quick): (Vec<Row>, Vec<Row>) =
+        rows.into_iter().partition(|row| row.has("slow") && selection.during_leader_kill);
     let cases = async {
-        let cases = together.into_iter().map(|row| tried(Arc::clone(&lab), row));
-        let cases = futures_util::stream::iter(cases).buffer_unordered(TOGETHER);
-        let mut all: Vec<Tried> = cases.collect().await;
+        let mut all: Vec<Tried> = Vec::new();
+        for rows in [quick, slow] {
+            let cases = rows.into_iter().map(|row| tried(Arc::clone(&lab), row));
+            let cases = futures_util::stream::iter(cases).buffer_unordered(TOGETHER);
+            all.extend(cases.collect::<Vec<Tried>>().await);
+        }
         for row in alone {
             all.push(tried(Arc::clone(&lab), row).await);
         }
@@ -231,7 +238,7 @@ pub fn selected(selection: &Selection) -> Result<Vec<Row>> {
     }
     if selection.quick {
         rows.retain(|row| row.part != 2 && row.part != 5 && row.link == Link::Virtual);
-        rows.retain(|row| !row.has("slow") && !row.has("alone") && row.script != "expire");
+        rows.retain(|row| !row.has("slow") && !row.has("alone"));
     }
     if rows.is_empty() {
         bail!("no such case");
@@ -261,9 +268,6 @@ async fn tried(lab: Arc<Lab>, row: Row) -> Tried {
 async fn run_case(lab: Arc<Lab>, row: &Row) -> Result<()> {
     if row.script == "ipsec" {
         return Err(CannotRun("IPsec comes later".to_owned()).into());
-    }
-    if row.link == Link::Real {
-        return Err(CannotRun("there is no home link in the laboratory".to_owned()).into());
     }
     let steps = Arc::clone(&lab.steps);
     let stage = Stage::new(lab, row, policy(row)?).await?;

@@ -164,7 +164,8 @@ impl Nested<'_> {
             (kind == 145).then(|| rest.to_vec())
         });
         let list = rest.await?.get(4..).context("a short reply")?.to_vec();
-        ensure!(list == self.stage.home.agent.octets(), "it lists {list:02x?}");
+        let own = self.stage.home.agent.octets();
+        ensure!(list.chunks(16).any(|address| address == own), "it lists {list:02x?}");
         Ok(())
     }
 

@@ -12,9 +12,10 @@ use tokio::sync::{Mutex, mpsc};
 
 use homeport_api::admin::Subscriber;
 
-use super::cast::Cast;
+use super::cast::{CN, Cast};
 use super::catalogue::Row;
 use super::decode::Packet;
+use super::home_net::Frame;
 use super::lab::{Arrived, Lab, Policy};
 use super::packet::{Update, flag, home_address_option, ipv6, protocol};
 
@@ -55,6 +56,13 @@ pub struct Stage {
     /// The mobile node is a mobile router: its Binding Updates carry R.
     pub is_router: bool,
     pub(super) inbox: Mutex<Inbox>,
+    /// Frames of the home link that concern this case.
+    pub(super) frames: Mutex<Frames>,
+}
+
+pub(super) struct Frames {
+    pub(super) arrivals: mpsc::UnboundedReceiver<Frame>,
+    pub(super) waiting: Vec<Frame>,
 }
 
 pub(super) struct Inbox {
@@ -86,7 +94,10 @@ impl Stage {
         if row.has("home-in-network") {
             cast.hoa = cast.network_home();
         }
-        let stage = Self { lab, cast, is_router: row.is_router, inbox };
+        let owned = [cast.neighbour(CN), cast.link_local_neighbour(CN)];
+        let frames = Frames { arrivals: lab.link.inbox(case, &owned), waiting: Vec::new() };
+        let is_router = row.is_router;
+        let stage = Self { lab, cast, is_router, inbox, frames: Mutex::new(frames) };
         stage.provision(row, policy.authenticated).await?;
         stage.is_up().await?;
         Ok(stage)

@@ -1,12 +1,14 @@
 //! Dynamic Home Agent Address Discovery and Mobile Prefix Discovery (RFC 6275 §10.5, §10.6).
 
 use std::net::Ipv6Addr;
+use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use mobile_node::{Event, MobileNode};
 
-use super::lab::{AGENT, HOME, Lab, care_of, expect};
+use super::lab::{AGENT, CORRESPONDENT, HOME, Lab, care_of, expect};
 use super::notices::heard;
+use crate::dev::program;
 
 const ON_A: &str = "2001:db8:a::11";
 /// All home agents of the home link (RFC 2526).
@@ -44,11 +46,15 @@ pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
     node.deregister(&[]).await?;
     lab.expect_gone().await?;
     node.stop().await?;
+    run_program(lab).await?;
+    lab.expect_gone().await?;
 
     let frames = lab.decode()?;
-    expect(&frames, "a question for home agents", |frame| {
-        frame.has("icmpv6.type", &["144"]) && frame.goes(&[ON_A], &[ANYCAST])
-    })?;
+    let questions = frames
+        .iter()
+        .filter(|frame| frame.has("icmpv6.type", &["144"]) && frame.goes(&[ON_A], &[ANYCAST]));
+    // Of the library's node and of the program.
+    ensure!(questions.count() >= 2, "home agents were not asked for twice");
     expect(&frames, "the home agents", |frame| {
         frame.has("icmpv6.type", &["145"])
             && frame.goes(&[AGENT], &[ON_A])
@@ -65,4 +71,41 @@ pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
             && frame.has("ipv6.routing.mipv6.home_address", &[HOME])
             && !frame.all("icmpv6.opt.prefix").is_empty()
     })
+}
+
+/// The program does the same out of a configuration file: it finds the home agent, registers, pings the
+/// correspondent node and leaves.
+async fn run_program(lab: &Lab) -> Result<()> {
+    let config = lab.node()?;
+    let authentication = config.authentication.context("the case is authenticated")?;
+    let text = format!(
+        r#"
+home_address = "{HOME}"
+updates_per_second_max = 100
+
+[authentication]
+spi = {}
+key = "{}"
+nai = "{}"
+mesg_id = true
+
+[tun]
+name = "mn0"
+netns = "{}"
+
+[[care_of]]
+bid = 1
+address = "{ON_A}"
+interface = "link-a"
+gateway = "fe80::1"
+"#,
+        authentication.spi, authentication.key, authentication.nai, lab.namespaces.mobile_node,
+    );
+    let file = lab.directory().join("mobile-node.toml");
+    std::fs::write(&file, text)?;
+    let mut command = Command::new(program("mobile-node")?);
+    command.arg("once").arg("--config").arg(file).args(["--ping", CORRESPONDENT]);
+    let output = tokio::task::spawn_blocking(move || command.output()).await??;
+    ensure!(output.status.success(), "mobile-node: {output:?}");
+    Ok(())
 }

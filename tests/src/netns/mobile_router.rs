@@ -1,7 +1,7 @@
 //! A mobile router (RFC 3963): a host behind it is reached through its tunnel.
 
 use anyhow::{Result, ensure};
-use mobile_node::MobileNode;
+use mobile_node::{Error, MobileNode};
 
 use super::capture::Frame;
 use super::lab::{AGENT, CORRESPONDENT, Lab, care_of, expect};
@@ -10,6 +10,11 @@ use super::surroundings::{HOST, MOBILE_NETWORK, MobileNetwork};
 const ON_X: &str = "2001:db8:a::11";
 const ON_Y: &str = "2001:db8:b::22";
 const IPV4_ON_Y: &str = "172.30.11.50";
+
+/// A mobile network of nobody.
+const NOT_ITS_OWN: &str = "2001:db8:200::/56";
+/// Not authorized for prefix (RFC 3963 §4.2).
+const NOT_AUTHORIZED: &str = "142";
 
 /// Names its prefix in the updates on one link, leaves it to the home agent on another, and goes by
 /// UDP.
@@ -40,11 +45,28 @@ pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
         ensure!(seen.replies.is_empty(), "the host is reached without a binding: {seen:?}");
         node.stop().await?;
     }
+    claim_of_another(lab).await?;
     check(lab)
+}
+
+/// A prefix that is not the node's brings no binding.
+async fn claim_of_another(lab: &Lab) -> Result<()> {
+    let mut config = lab.node()?;
+    config.mobile_router = true;
+    config.mobile_network_prefixes = vec![NOT_ITS_OWN.parse()?];
+    config.care_of.push(care_of(1, "link-a", ON_X)?);
+    let node = MobileNode::start(config).await?;
+    let claimed = node.register(false).await;
+    ensure!(matches!(claimed, Err(Error::Refused(_))), "{claimed:?}");
+    lab.expect_gone().await?;
+    Ok(node.stop().await?)
 }
 
 fn check(lab: &mut Lab) -> Result<()> {
     let frames = lab.decode()?;
+    expect(&frames, "a refusal of the prefix", |frame| {
+        frame.is_acknowledgement(NOT_AUTHORIZED) && frame.goes(&[AGENT], &[ON_X])
+    })?;
     expect(&frames, "an update of a router in UDP", |frame| {
         frame.has("ip.src", &[IPV4_ON_Y])
             && frame.is_update(&["1"])

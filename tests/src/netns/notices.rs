@@ -8,11 +8,12 @@ use mobile_node::{Event, Events, MobileNode, NodeEvent};
 use tokio::time::timeout;
 
 use super::capture::Frame;
-use super::lab::{AGENT, HOME, Lab, care_of, expect};
+use super::lab::{AGENT, HOME, Lab, care_of, expect, expect_none};
 use crate::dev::program;
 use crate::{PATIENCE, eventually};
 
 const ON_A: &str = "2001:db8:a::11";
+const LONG_ON_A: &str = "2001:db8:a::12";
 const IPV4_ON_B: &str = "172.30.11.50";
 /// Mobility Header types.
 const REFRESH_REQUEST: &str = "0";
@@ -127,12 +128,24 @@ pub(super) async fn tell_switch(lab: &mut Lab) -> Result<()> {
 
 /// The node does not refresh by itself; the home agent reminds it as long as data flows.
 pub(super) async fn tell_refresh(lab: &mut Lab) -> Result<()> {
+    // Far from its end nobody reminds, however much data flows.
+    let mut config = lab.node()?;
+    config.care_of.push(care_of(1, "link-a", LONG_ON_A)?);
+    let node = MobileNode::start(config).await?;
+    node.register(false).await?;
+    lab.expect_both_ways().await?;
+    node.deregister(&[]).await?;
+    node.stop().await?;
     refresh(lab, "link-a", ON_A).await?;
     refresh(lab, "link-b", IPV4_ON_B).await?;
     let frames = lab.decode()?;
     let is_for = |frame: &Frame| {
         frame.has("mip6.mhtype", &[REFRESH_REQUEST]) && frame.has("mip6.bi.bid", &["1"])
     };
+    expect_none(&frames, "a Binding Refresh Request far from the end", |frame| {
+        frame.has("mip6.mhtype", &[REFRESH_REQUEST])
+            && frame.all("ipv6.dst").iter().any(|it| it == LONG_ON_A)
+    })?;
     expect(&frames, "a Binding Refresh Request for BID 1 in the tunnel", |frame| {
         is_for(frame) && frame.goes(&[AGENT, AGENT], &[ON_A, HOME])
     })?;

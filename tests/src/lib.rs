@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -290,8 +291,22 @@ pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<
 /// # Errors
 /// When the system has none.
 pub fn free_address() -> Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+    // Not a port that the kernel gives to those who connect: who dials such a port before anybody
+    // listens may get connected to itself, and then nobody can listen there.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    for _ in 0..PORTS {
+        let nth = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(20_000 + nth % PORTS)?;
+        if let Ok(listener) = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no port of 127.0.0.1 from 20000 on is free")
 }
+
+/// Ports for tests: from 20000 up to where the kernel's own begin.
+const PORTS: u32 = 12_000;
 
 /// The top of the tree.
 #[must_use]

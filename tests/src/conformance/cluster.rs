@@ -81,7 +81,10 @@ pub async fn follower_catches_up(stage: &Stage, _row: &Row) -> Result<()> {
     let writes = async {
         for round in 0..ROUNDS {
             if round == 5 {
-                kill(follower)?;
+                // By now it may be another process.
+                let stores = stage.lab.cluster.endpoints()?.stores;
+                let now = stores.iter().find(|store| store.name == follower.name);
+                kill(now.context("no follower")?)?;
             }
             let bids = if round % 2 == 0 { new } else { old };
             let update = bulk(stage, 2 + round, bids).and(flag::O);

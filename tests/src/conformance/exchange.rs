@@ -150,8 +150,8 @@ impl Stage {
             self.send(packet).await?;
             sends += 1;
             match self.receive(what, PATIENCE, &read).await {
-                // Only a leader that was just killed excuses silence.
-                Err(_) if self.lab.steps.enabled() && sends < SENDS_MAX => {}
+                // Only a process that was just killed excuses silence.
+                Err(_) if self.retransmits && sends < SENDS_MAX => {}
                 answer => return answer,
             }
         }

@@ -55,6 +55,8 @@ pub struct Stage {
     pub cast: Cast,
     /// The mobile node is a mobile router: its Binding Updates carry R.
     pub is_router: bool,
+    /// Processes die around the case: a Binding Update may have to be sent again.
+    pub(super) retransmits: bool,
     pub(super) inbox: Mutex<Inbox>,
     /// Frames of the home link that concern this case.
     pub(super) frames: Mutex<Frames>,
@@ -97,7 +99,9 @@ impl Stage {
         let owned = [cast.neighbour(CN), cast.link_local_neighbour(CN)];
         let frames = Frames { arrivals: lab.link.inbox(case, &owned), waiting: Vec::new() };
         let is_router = row.is_router;
-        let stage = Self { lab, cast, is_router, inbox, frames: Mutex::new(frames) };
+        let retransmits = lab.steps.enabled() || row.has("alone");
+        let frames = Mutex::new(frames);
+        let stage = Self { lab, cast, is_router, retransmits, inbox, frames };
         stage.provision(row, policy.authenticated).await?;
         stage.is_up().await?;
         Ok(stage)

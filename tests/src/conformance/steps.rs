@@ -2,8 +2,12 @@
 //! its next step, the leader is killed, a new one takes over, and all go on.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+
+/// How long a case waits for others that sleep.
+const HURRY: Duration = Duration::from_millis(700);
 
 /// Counts of who runs and who waits.
 #[derive(Debug, Default)]
@@ -19,6 +23,7 @@ struct State {
     running: usize,
     waiting: usize,
     generation: u64,
+    hurries: bool,
 }
 
 /// A case that runs; it no longer does when this is dropped.
@@ -64,16 +69,27 @@ impl Steps {
         }
     }
 
+    /// From now on nobody is waited for long: who sleeps until a lifetime ends comes to no step.
+    pub fn hurry(&self) {
+        self.state().hurries = true;
+    }
+
     /// Waits until every running case waits.
     pub async fn everybody_waits(&self) {
         loop {
-            {
+            let (somebody_waits, hurries) = {
                 let state = self.state();
                 if state.running > 0 && state.waiting == state.running {
                     return;
                 }
+                (state.waiting > 0, state.hurries)
+            };
+            let changed = self.all_wait.notified();
+            if !(somebody_waits && hurries) {
+                changed.await;
+            } else if tokio::time::timeout(HURRY, changed).await.is_err() {
+                return;
             }
-            self.all_wait.notified().await;
         }
     }
 

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::catalogue::Row;
 use super::decode::{Body, Packet};
+use super::homelink::SETTLING;
 use super::packet::{
     Mobility, Update, alternate, flag, home_address_option, icmpv6, ipv6, nonce_indices, protocol,
 };
@@ -263,7 +264,10 @@ pub async fn deregister(stage: &Stage, row: &Row) -> Result<()> {
         return Ok(());
     }
     let ba = if row.get("at") == Some("home") {
-        stage.register_from_home(&update, row.has("hao")).await?
+        let ba = stage.register_from_home(&update, row.has("hao")).await?;
+        // It left by the forwarder that defends the link; the next packets go to the other one.
+        tokio::time::sleep(SETTLING).await;
+        ba
     } else {
         stage.register(&update, stage.coa(1)).await?
     };

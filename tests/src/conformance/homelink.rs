@@ -19,7 +19,7 @@ use super::stage::{PATIENCE, SILENCE, Stage};
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// How long a change takes at most to every forwarder.
-const SETTLING: Duration = Duration::from_millis(60);
+pub const SETTLING: Duration = Duration::from_millis(60);
 /// Flags of a Neighbour Advertisement.
 const ROUTER: u8 = 0x80;
 const SOLICITED: u8 = 0x40;

@@ -27,7 +27,11 @@ impl BindingCache {
         let prefix = record.prefix;
         let exists = self.home_prefixes.contains_key(&prefix);
         if exists && must_not_exist {
-            return refuse(RefusalKind::Exists, "prefix", format!("{prefix} exists already"));
+            return Outcome::refused(
+                RefusalKind::Exists,
+                "prefix",
+                format!("{prefix} exists already"),
+            );
         }
         let checked = check_home_prefix(&record).and_then(|()| self.check_neighbours(&record));
         if let Err(refusal) = checked {
@@ -37,12 +41,12 @@ impl BindingCache {
             self.home_prefixes.keys().find(|other| **other != prefix && other.overlaps(prefix))
         {
             let message = format!("{prefix} overlaps the home prefix {other}");
-            return refuse(RefusalKind::Invalid, "prefix", message);
+            return Outcome::refused(RefusalKind::Invalid, "prefix", message);
         }
         if !exists && self.home_prefixes.len() >= limits::HOME_PREFIXES_MAX {
             let message =
                 format!("there are {} home prefixes, the limit", limits::HOME_PREFIXES_MAX);
-            return refuse(RefusalKind::Full, "prefix", message);
+            return Outcome::refused(RefusalKind::Full, "prefix", message);
         }
         let revision = self.revision;
         let old = self.home_prefixes.insert(prefix, Revised { record, revision });
@@ -59,7 +63,7 @@ impl BindingCache {
     pub(crate) fn delete_home_prefix(&mut self, prefix: Ipv6Prefix) -> Outcome {
         if !self.home_prefixes.contains_key(&prefix) {
             let message = format!("no home prefix {prefix}; there are: {}", self.prefix_names());
-            return refuse(RefusalKind::NotFound, "prefix", message);
+            return Outcome::refused(RefusalKind::NotFound, "prefix", message);
         }
         let bound = self
             .homes
@@ -68,18 +72,18 @@ impl BindingCache {
             .find(|(_, home)| !home.bindings.is_empty());
         if bound.is_some() {
             let message = format!("home addresses in {prefix} have bindings");
-            return refuse(RefusalKind::InUse, "prefix", message);
+            return Outcome::refused(RefusalKind::InUse, "prefix", message);
         }
         let mut provisioned = self.subscribers.range(prefix.address()..);
         if provisioned.next().is_some_and(|(address, _)| prefix.contains(*address)) {
             let message = format!("subscribers with home addresses in {prefix} exist");
-            return refuse(RefusalKind::InUse, "prefix", message);
+            return Outcome::refused(RefusalKind::InUse, "prefix", message);
         }
         let mut guests = self.guests.range((prefix, Ipv6Addr::UNSPECIFIED)..);
         if let Some((_, home_address)) = guests.next().filter(|(served_by, _)| *served_by == prefix)
         {
             let message = format!("it serves the subscriber with {home_address}");
-            return refuse(RefusalKind::InUse, "prefix", message);
+            return Outcome::refused(RefusalKind::InUse, "prefix", message);
         }
         let old = self.home_prefixes.remove(&prefix).map(|old| old.record);
         if ipv4_of(old.as_ref()) != (None, None) {
@@ -100,11 +104,11 @@ impl BindingCache {
         let old = self.subscribers.get(&home_address);
         if old.is_some() && must_not_exist {
             let message = format!("a subscriber with {home_address} exists already");
-            return refuse(RefusalKind::Exists, "home_address", message);
+            return Outcome::refused(RefusalKind::Exists, "home_address", message);
         }
         if old.is_none() && self.subscribers.len() >= limits::SUBSCRIBERS_MAX {
             let message = format!("there are {} subscribers, the limit", limits::SUBSCRIBERS_MAX);
-            return refuse(RefusalKind::Full, "home_address", message);
+            return Outcome::refused(RefusalKind::Full, "home_address", message);
         }
         let last_message_id = old.map_or(0, |entry| entry.last_message_id);
         let checked = self.check_subscriber(&record).and_then(|()| self.check_ownership(&record));
@@ -151,7 +155,7 @@ impl BindingCache {
     pub(crate) fn delete_subscriber(&mut self, home_address: Ipv6Addr) -> Outcome {
         let Some(entry) = self.subscribers.remove(&home_address) else {
             let message = format!("no subscriber with {home_address}");
-            return refuse(RefusalKind::NotFound, "home_address", message);
+            return Outcome::refused(RefusalKind::NotFound, "home_address", message);
         };
         self.disown(&entry.revised.record);
         // Who is no longer provisioned is no longer carried; the sequence number stays for a while,
@@ -420,8 +424,4 @@ fn invalid<T>(field: &'static str, message: String) -> Result<T, Refusal> {
 
 const fn refusal<T>(kind: RefusalKind, field: &'static str, message: String) -> Result<T, Refusal> {
     Err(Refusal { kind, field: Cow::Borrowed(field), message })
-}
-
-const fn refuse(kind: RefusalKind, field: &'static str, message: String) -> Outcome {
-    Outcome::Refused(Refusal { kind, field: Cow::Borrowed(field), message })
 }

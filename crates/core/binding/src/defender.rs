@@ -1,6 +1,5 @@
 //! Who defends a home link: one forwarder at a time, by a lease that it keeps renewing.
 
-use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 
@@ -8,7 +7,7 @@ use crate::cache::BindingCache;
 use crate::limits;
 use crate::prefix::Ipv6Prefix;
 use crate::time::LogTime;
-use crate::verdict::{Outcome, Refusal, RefusalKind};
+use crate::verdict::{Outcome, RefusalKind};
 
 /// A forwarder that stands for the home agent on a home link: it answers for mobile nodes that are
 /// away (RFC 6275 §10.4.1), looks for duplicates and advertises.
@@ -27,23 +26,23 @@ impl BindingCache {
     pub(crate) fn defend_home_link(&mut self, prefix: Ipv6Prefix, forwarder: String) -> Outcome {
         let Some(record) = self.home_prefix(prefix).map(|prefix| &prefix.record) else {
             let message = format!("no home prefix {prefix}; there are: {}", self.prefix_names());
-            return refuse(RefusalKind::NotFound, "prefix", message);
+            return Outcome::refused(RefusalKind::NotFound, "prefix", message);
         };
         if !record.real_home_link {
             let message = format!("the home prefix {prefix} has no link to defend");
-            return refuse(RefusalKind::Invalid, "prefix", message);
+            return Outcome::refused(RefusalKind::Invalid, "prefix", message);
         }
         let len = forwarder.len();
         if !(1..=limits::FORWARDER_NAME_LEN_MAX).contains(&len) {
             let max = limits::FORWARDER_NAME_LEN_MAX;
             let message = format!("{len} octets; expected 1..={max}");
-            return refuse(RefusalKind::Invalid, "forwarder", message);
+            return Outcome::refused(RefusalKind::Invalid, "forwarder", message);
         }
         let now = self.now();
         let other = self.defender(prefix).filter(|holder| holder.forwarder != forwarder);
         if let Some(other) = other {
             let message = format!("{} defends the link of {prefix}", other.forwarder);
-            return refuse(RefusalKind::InUse, "forwarder", message);
+            return Outcome::refused(RefusalKind::InUse, "forwarder", message);
         }
         let ends = now.after(limits::HOME_LINK_LEASE);
         self.defenders.insert(prefix, Defender { prefix, forwarder, ends });
@@ -63,8 +62,4 @@ impl BindingCache {
             self.defenders.remove(&prefix);
         }
     }
-}
-
-const fn refuse(kind: RefusalKind, field: &'static str, message: String) -> Outcome {
-    Outcome::Refused(Refusal { kind, field: Cow::Borrowed(field), message })
 }

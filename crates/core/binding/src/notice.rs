@@ -4,7 +4,6 @@
 //! A home address has one notice in progress at most. It lives no longer than the bindings that it is
 //! about. When to send it is log time, so that every replica knows what is due, whoever leads then.
 
-use alloc::borrow::Cow;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
@@ -19,7 +18,7 @@ use crate::choices;
 use crate::home::{Binding, CareOf, Home};
 use crate::limits;
 use crate::time::LogTime;
-use crate::verdict::{Outcome, Refusal, RefusalKind, Silence};
+use crate::verdict::{Outcome, RefusalKind, Silence};
 
 /// Triggers that fit one mobile node without proxies (RFC 5846 §5.1).
 const TRIGGERS: [RevocationTrigger; 5] = [
@@ -251,9 +250,7 @@ impl Home {
             Notice::Switch(_) => false,
         };
         let rank = |(bid, binding): &(&Option<Bid>, &Binding)| {
-            let priority = binding.priority.value();
-            let unset_last = if priority == 0 { u8::MAX } else { priority };
-            (goes(**bid), unset_last, core::cmp::Reverse(binding.verified), **bid)
+            (goes(**bid), binding.priority.rank(), core::cmp::Reverse(binding.verified), **bid)
         };
         self.bindings.iter().min_by_key(rank).map(|(_, binding)| binding.care_of)
     }
@@ -327,7 +324,7 @@ impl BindingCache {
         let home_address = command.home_address;
         if !TRIGGERS.contains(&command.trigger) {
             let message = format!("{} is not among 0, 1, 5, 6, 7", command.trigger.0);
-            return refuse(RefusalKind::Invalid, "trigger", message);
+            return Outcome::refused(RefusalKind::Invalid, "trigger", message);
         }
         let Some(mut home) = self.take_bound_home(home_address) else {
             return not_bound(home_address);
@@ -417,7 +414,7 @@ fn check_revocation(home: &Home, command: &Revoke) -> Option<Outcome> {
     let missing = command.bids.iter().find(|bid| !home.bindings.contains_key(&Some(**bid)))?;
     let message =
         format!("{} has no binding with BID {}; {}", command.home_address, missing.0, bound(home));
-    Some(refuse(RefusalKind::NotFound, "bids", message))
+    Some(Outcome::refused(RefusalKind::NotFound, "bids", message))
 }
 
 /// For messages: which bindings there are.
@@ -438,7 +435,7 @@ fn check_switch(home_address: Ipv6Addr, home: &Home, addresses: &[Ipv6Addr]) -> 
     }
     if addresses.len() > limits::SWITCH_ADDRESSES_MAX {
         let message = format!("{} are more than {}", addresses.len(), limits::SWITCH_ADDRESSES_MAX);
-        return Some(refuse(RefusalKind::Invalid, "addresses", message));
+        return Some(Outcome::refused(RefusalKind::Invalid, "addresses", message));
     }
     for (at, address) in addresses.iter().enumerate() {
         let wrong = if !is_unicast_routable_v6(*address) {
@@ -450,22 +447,26 @@ fn check_switch(home_address: Ipv6Addr, home: &Home, addresses: &[Ipv6Addr]) -> 
         } else {
             continue;
         };
-        return Some(refuse(RefusalKind::Invalid, "addresses", format!("{address} {wrong}")));
+        return Some(Outcome::refused(
+            RefusalKind::Invalid,
+            "addresses",
+            format!("{address} {wrong}"),
+        ));
     }
     None
 }
 
-const fn refuse(kind: RefusalKind, field: &'static str, message: String) -> Outcome {
-    Outcome::Refused(Refusal { kind, field: Cow::Borrowed(field), message })
-}
-
 fn in_progress(home_address: Ipv6Addr) -> Outcome {
     let message = format!("bindings of {home_address} are being revoked; wait some seconds");
-    refuse(RefusalKind::InUse, "home_address", message)
+    Outcome::refused(RefusalKind::InUse, "home_address", message)
 }
 
 fn not_bound(home_address: Ipv6Addr) -> Outcome {
-    refuse(RefusalKind::NotFound, "home_address", format!("{home_address} has no bindings"))
+    Outcome::refused(
+        RefusalKind::NotFound,
+        "home_address",
+        format!("{home_address} has no bindings"),
+    )
 }
 
 fn longer(interval: Duration, max: Duration) -> Duration {

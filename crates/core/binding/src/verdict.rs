@@ -34,6 +34,12 @@ pub enum Outcome {
     Pending,
 }
 
+impl Outcome {
+    pub(crate) const fn refused(kind: RefusalKind, field: &'static str, message: String) -> Self {
+        Self::Refused(Refusal { kind, field: Cow::Borrowed(field), message })
+    }
+}
+
 /// Why a Binding Update is dropped by the store without an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Silence {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::types::code_points;
+use crate::types::{code_points, flag_sets};
 
 code_points! {
     /// MH Type (IANA "Mobility Header Types"). Only the types that this crate parses have a name.
@@ -146,18 +146,6 @@ impl RevocationFlags {
     pub const IPV4_ONLY: Self = Self(0x4000);
     /// G: all bindings of the peer.
     pub const GLOBAL: Self = Self(0x2000);
-
-    /// True when every bit of `flag` is set.
-    #[must_use]
-    pub const fn contains(self, flag: Self) -> bool {
-        self.0 & flag.0 == flag.0
-    }
-
-    /// Both sets of bits.
-    #[must_use]
-    pub const fn with(self, flag: Self) -> Self {
-        Self(self.0 | flag.0)
-    }
 }
 
 /// Flags of a Heartbeat message, sixteen bits (RFC 5847 §3.3).
@@ -169,10 +157,6 @@ impl HeartbeatFlags {
     pub const UNSOLICITED: Self = Self(0x0002);
     /// R: response.
     pub const RESPONSE: Self = Self(0x0001);
-
-    /// True when every bit of `flag` is set.
-    #[must_use]
-    pub const fn contains(self, flag: Self) -> bool {
-        self.0 & flag.0 == flag.0
-    }
 }
+
+flag_sets!(RevocationFlags, HeartbeatFlags);

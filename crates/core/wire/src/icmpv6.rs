@@ -12,6 +12,7 @@ use crate::neighbour::{
     NeighbourAdvertisement, NeighbourOptions, NeighbourSolicitation, RouterAdvertisement,
 };
 use crate::reader::Reader;
+use crate::types::flag_sets;
 
 const DESTINATION_UNREACHABLE: u8 = 1;
 const PACKET_TOO_BIG: u8 = 2;
@@ -36,12 +37,6 @@ pub struct DiscoveryFlags(pub u16);
 impl DiscoveryFlags {
     /// R: about mobile routers (RFC 3963 §7.1, §7.2).
     pub const MOBILE_ROUTER: Self = Self(0x8000);
-
-    /// True when every bit of `flag` is set.
-    #[must_use]
-    pub const fn contains(self, flag: Self) -> bool {
-        self.0 & flag.0 == flag.0
-    }
 }
 
 /// Flags of a Mobile Prefix Advertisement, sixteen bits (RFC 6275 §6.8).
@@ -53,12 +48,6 @@ impl AdvertisementFlags {
     pub const MANAGED: Self = Self(0x8000);
     /// O: other configuration by DHCPv6.
     pub const OTHER: Self = Self(0x4000);
-
-    /// True when every bit of `flag` is set.
-    #[must_use]
-    pub const fn contains(self, flag: Self) -> bool {
-        self.0 & flag.0 == flag.0
-    }
 }
 
 /// An ICMPv6 message.
@@ -320,3 +309,5 @@ fn addresses(data: &[u8]) -> Result<Vec<Ipv6Addr>, Malformed> {
     }
     Ok(addresses.iter().copied().map(Ipv6Addr::from_octets).collect())
 }
+
+flag_sets!(DiscoveryFlags, AdvertisementFlags);

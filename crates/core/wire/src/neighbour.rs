@@ -7,6 +7,7 @@ use core::net::Ipv6Addr;
 
 use crate::error::Malformed;
 use crate::reader::Reader;
+use crate::types::flag_sets;
 
 /// Flags of a Prefix Information option, eight bits (RFC 4861 §4.6.2, RFC 6275 §7.2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -19,18 +20,6 @@ impl PrefixFlags {
     pub const AUTONOMOUS: Self = Self(0x40);
     /// R: the prefix field holds the router's whole address.
     pub const ROUTER_ADDRESS: Self = Self(0x20);
-
-    /// True when every bit of `flag` is set.
-    #[must_use]
-    pub const fn contains(self, flag: Self) -> bool {
-        self.0 & flag.0 == flag.0
-    }
-
-    /// Both sets of bits.
-    #[must_use]
-    pub const fn with(self, flag: Self) -> Self {
-        Self(self.0 | flag.0)
-    }
 }
 
 /// Prefix Information option (RFC 4861 §4.6.2).
@@ -267,12 +256,6 @@ impl RouterFlags {
     pub const OTHER: Self = Self(0x40);
     /// H: a home agent on this link.
     pub const HOME_AGENT: Self = Self(0x20);
-
-    /// True when every bit of `flag` is set.
-    #[must_use]
-    pub const fn contains(self, flag: Self) -> bool {
-        self.0 & flag.0 == flag.0
-    }
 }
 
 /// Router Advertisement (RFC 4861 §4.2).
@@ -312,18 +295,6 @@ impl NeighbourFlags {
     pub const SOLICITED: Self = Self(0x4000_0000);
     /// O: replaces what a cache holds.
     pub const OVERRIDE: Self = Self(0x2000_0000);
-
-    /// True when every bit of `flag` is set.
-    #[must_use]
-    pub const fn contains(self, flag: Self) -> bool {
-        self.0 & flag.0 == flag.0
-    }
-
-    /// Both sets of bits.
-    #[must_use]
-    pub const fn with(self, flag: Self) -> Self {
-        Self(self.0 | flag.0)
-    }
 }
 
 /// Neighbour Advertisement (RFC 4861 §4.4).
@@ -391,3 +362,5 @@ impl<'p> NeighbourAdvertisement<'p> {
         out.extend_from_slice(self.options.octets());
     }
 }
+
+flag_sets!(PrefixFlags, RouterFlags, NeighbourFlags);

@@ -110,6 +110,26 @@ impl Lifetime {
     }
 }
 
+/// What every set of flags can do.
+macro_rules! flag_sets {
+    ($($name:ident),+) => {
+        $(impl $name {
+            /// True when every bit of `flag` is set.
+            #[must_use]
+            pub const fn contains(self, flag: Self) -> bool {
+                self.0 & flag.0 == flag.0
+            }
+
+            /// Both sets of bits.
+            #[must_use]
+            pub const fn with(self, flag: Self) -> Self {
+                Self(self.0 | flag.0)
+            }
+        })+
+    };
+}
+pub(crate) use flag_sets;
+
 macro_rules! code_points {
     ($(#[$doc:meta])* $name:ident($repr:ty) {
         $($(#[$cdoc:meta])* $constant:ident = $value:literal, $text:literal;)*
@@ -310,18 +330,6 @@ impl BuFlags {
     pub const FORCE_UDP: Self = Self(0x0100);
     /// O: overwrite (RFC 5648 §4.2). Only with P clear: with P set, RFC 6602 calls the same bit B.
     pub const OVERWRITE: Self = Self(0x0040);
-
-    /// True when every bit of `flag` is set.
-    #[must_use]
-    pub const fn contains(self, flag: Self) -> bool {
-        self.0 & flag.0 == flag.0
-    }
-
-    /// Both sets of bits.
-    #[must_use]
-    pub const fn with(self, flag: Self) -> Self {
-        Self(self.0 | flag.0)
-    }
 }
 
 /// Flags of a Binding Acknowledgement: eight bits at offset 7 of the Mobility Header (RFC 6275
@@ -336,16 +344,6 @@ impl BaFlags {
     pub const MOBILE_ROUTER: Self = Self(0x40);
     /// P: proxy registration (RFC 5213).
     pub const PROXY: Self = Self(0x20);
-
-    /// True when every bit of `flag` is set.
-    #[must_use]
-    pub const fn contains(self, flag: Self) -> bool {
-        self.0 & flag.0 == flag.0
-    }
-
-    /// Both sets of bits.
-    #[must_use]
-    pub const fn with(self, flag: Self) -> Self {
-        Self(self.0 | flag.0)
-    }
 }
+
+flag_sets!(BuFlags, BaFlags);

@@ -23,7 +23,7 @@ use mobile_node::{
 };
 
 use crate::home_agent::{CORRESPONDENT, HOME, HOME_AGENT};
-use crate::plain_agent::PlainAgent;
+use crate::plain_agent::{PlainAgent, Seen};
 use crate::tun::may_not;
 
 const SECOND_AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2);
@@ -272,8 +272,10 @@ async fn sent_to_another_home_agent_by_name_and_without() {
         let agent = lab.agent.clone();
         let arrived = || agent.state().agent == SECOND_AGENT;
         until("registered with the second home agent", arrived).await;
-        let seen: Vec<_> =
+        let mut seen: Vec<_> =
             agent.state().seen.iter().map(|it| (it.agent, it.lifetime.0 > 0)).collect();
+        // Each may have been sent twice.
+        seen.dedup();
         assert_eq!(seen, [(HOME_AGENT, true), (HOME_AGENT, false), (SECOND_AGENT, true)]);
         let (home, correspondent) = (HOME.to_string(), CORRESPONDENT.to_string());
         let pinged = ping(&lab.node.namespace(), &home, &correspondent).await;
@@ -323,8 +325,9 @@ async fn revocations_are_answered_and_requests_refresh() {
     let request = Message::BindingRefreshRequest(BindingRefreshRequest { options });
     lab.agent.send_tunnelled(request).await;
     let agent = lab.agent.clone();
-    until("a refresh", || agent.state().seen.len() == 2).await;
-    assert_eq!(agent.state().seen[1].bids.iter().map(|it| it.bid.0).collect::<Vec<_>>(), [2]);
+    // The first Binding Update may have been sent twice, so they are not counted.
+    let is_refresh = |seen: &Seen| seen.bids.iter().map(|it| it.bid.0).eq([2]);
+    until("a refresh", || agent.state().seen.iter().any(is_refresh)).await;
     // One binding, one that does not exist, and the rest.
     for (sequence, bids) in [(1, vec![2]), (2, vec![9]), (3, vec![])] {
         let options = named(BindingRevocation::builder(), &bids);

@@ -10,6 +10,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 use anyhow::{Context as _, bail};
@@ -37,10 +39,13 @@ pub(crate) struct Options {
     /// Only this target.
     #[arg(long)]
     target: Option<String>,
+    /// How many targets run at the same time, each on one core.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    jobs: u32,
     /// Afterwards put what reaches new code into the committed corpora.
     #[arg(long)]
     merge: bool,
-    /// Afterwards write the table of `docs/fuzzing.md` anew.
+    /// Afterwards write the lines of what ran into the table of `docs/fuzzing.md`.
     #[arg(long)]
     write: bool,
 }
@@ -52,9 +57,13 @@ struct Statistics {
     inputs_per_second: u64,
     /// Edges of the control flow that some input took.
     coverage: u64,
+    seconds: u64,
 }
 
-/// Runs them one after the other, each alone on one core.
+/// What came of one target.
+type Outcome = (Target, Statistics, Vec<PathBuf>);
+
+/// Runs them, each on one core.
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let targets = match &options.target {
@@ -70,24 +79,20 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<Report> {
         return Ok(report);
     }
     let program = build(root)?;
-    let mut rows = Vec::new();
-    let mut crashes = 0;
-    for target in targets {
+    let mut outcomes = side_by_side(&targets, options.jobs, |target| {
         let work = Work::prepare(root, target)?;
         let (statistics, found) = work.fuzz(&program, options.seconds)?;
-        report.count(found.is_empty());
-        crashes += found.len();
-        let Statistics { inputs, inputs_per_second, coverage } = statistics;
-        println!(
-            "{:14} {inputs:>11} inputs {inputs_per_second:>8}/s coverage {coverage:>5}",
-            target.name
-        );
-        for artifact in &found {
-            println!("{}: found {}", target.name, artifact.display());
-        }
         if options.merge && found.is_empty() {
             work.merge(&program)?;
         }
+        Ok((target, statistics, found))
+    })?;
+    let place = |name| TARGETS.iter().position(|target| target.name == name);
+    outcomes.sort_by_key(|(target, ..)| place(target.name));
+    let crashes = outcomes.iter().map(|(.., found)| found.len()).sum();
+    let mut rows = Vec::new();
+    for (target, statistics, found) in outcomes {
+        report.count(found.is_empty());
         rows.push((target, statistics));
     }
     figures(&mut report, &rows, crashes)?;
@@ -95,6 +100,41 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<Report> {
         write_table(&root.join(TABLE), &rows)?;
     }
     Ok(report)
+}
+
+/// Runs `one` for each target, at most `jobs` at a time, and says of each what came of it.
+fn side_by_side(
+    targets: &[Target],
+    jobs: u32,
+    one: impl Fn(Target) -> anyhow::Result<Outcome> + Sync,
+) -> anyhow::Result<Vec<Outcome>> {
+    let queue = Mutex::new(targets.iter().copied());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || {
+        let mut outcomes = Vec::new();
+        while let Some(target) = next() {
+            let (target, statistics, found) = one(target)?;
+            let Statistics { inputs, inputs_per_second, coverage, .. } = statistics;
+            println!(
+                "{:14} {inputs:>11} inputs {inputs_per_second:>8}/s coverage {coverage:>5}",
+                target.name
+            );
+            for artifact in &found {
+                println!("{}: found {}", target.name, artifact.display());
+            }
+            outcomes.push((target, statistics, found));
+        }
+        anyhow::Ok(outcomes)
+    };
+    let finished = thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+    });
+    let mut outcomes = Vec::new();
+    for worker in finished {
+        outcomes.extend(worker.map_err(|_| anyhow::anyhow!("a worker panicked"))??);
+    }
+    Ok(outcomes)
 }
 
 /// The driver, optimized.
@@ -158,7 +198,7 @@ impl Work {
         if !found.is_empty() {
             eprintln!("{}", tail(&text));
         }
-        Ok((statistics(&text), found))
+        Ok((Statistics { seconds: seconds.into(), ..statistics(&text) }, found))
     }
 
     /// The fewest inputs that reach all edges that were reached, shortest first. How often an edge
@@ -263,26 +303,33 @@ fn float(count: u64) -> anyhow::Result<f64> {
 const BEGIN: &str = "<!-- written by cargo xtask fuzz --write -->\n";
 const END: &str = "<!-- end -->\n";
 
-/// Replaces what stands between the two marks.
+/// Replaces what stands between the two marks, but keeps the lines of targets that did not run.
 fn write_table(file: &Path, rows: &[(Target, Statistics)]) -> anyhow::Result<()> {
     let text = fs::read_to_string(file).with_context(|| format!("no {}", file.display()))?;
     let (before, rest) = text.split_once(BEGIN).context("the table's begin is not marked")?;
-    let (_, after) = rest.split_once(END).context("the table's end is not marked")?;
-    fs::write(file, format!("{before}{BEGIN}{}{END}{after}", table(rows)))?;
+    let (old, after) = rest.split_once(END).context("the table's end is not marked")?;
+    fs::write(file, format!("{before}{BEGIN}{}{END}{after}", table(old, rows)))?;
     Ok(())
 }
 
-fn table(rows: &[(Target, Statistics)]) -> String {
+fn table(old: &str, rows: &[(Target, Statistics)]) -> String {
     let mut text = String::from(
-        "| target | what it takes | inputs | inputs a second | edges covered |\n|---|---|--:|--:|--:|\n",
+        "| target | what it takes | seconds | inputs | inputs a second | edges covered |\n\
+         |---|---|--:|--:|--:|--:|\n",
     );
-    for (target, row) in rows {
-        let Statistics { inputs, inputs_per_second, coverage } = row;
+    for target in TARGETS {
+        let begin = format!("| `{}` |", target.name);
+        let Some((_, row)) = rows.iter().find(|(ran, _)| ran.name == target.name) else {
+            let kept = old.lines().filter(|line| line.starts_with(&begin));
+            text.extend(kept.flat_map(|line| [line, "\n"]));
+            continue;
+        };
+        let Statistics { inputs, inputs_per_second, coverage, seconds } = row;
         // Writing to a string cannot fail.
         let _infallible = writeln!(
             text,
-            "| `{}` | {} | {inputs} | {inputs_per_second} | {coverage} |",
-            target.name, target.what
+            "{begin} {} | {seconds} | {inputs} | {inputs_per_second} | {coverage} |",
+            target.what
         );
     }
     text
@@ -301,7 +348,8 @@ mod tests {
 
     #[test]
     fn the_end_of_a_run_is_read() {
-        let expected = Statistics { inputs: 5000, inputs_per_second: 2500, coverage: 121 };
+        let expected =
+            Statistics { inputs: 5000, inputs_per_second: 2500, coverage: 121, seconds: 0 };
         assert_eq!(statistics(LOG), expected);
         assert_eq!(statistics("==1== ERROR: libFuzzer: deadly signal"), Statistics::default());
     }
@@ -323,16 +371,35 @@ mod tests {
     }
 
     #[test]
+    fn every_target_runs_once_however_many_run_together() {
+        for jobs in [1, 3, 64] {
+            let run = |target| Ok((target, statistics(LOG), vec![]));
+            let outcomes = side_by_side(&TARGETS, jobs, run).expect("none fails");
+            let mut names: Vec<_> = outcomes.iter().map(|(target, ..)| target.name).collect();
+            names.sort_unstable();
+            let mut expected = TARGETS.map(|target| target.name);
+            expected.sort_unstable();
+            assert_eq!(names, expected);
+            assert!(side_by_side(&TARGETS, jobs, |_| anyhow::bail!("no driver")).is_err());
+        }
+    }
+
+    #[test]
     fn only_the_table_is_written_anew() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("fuzzing.md");
-        fs::write(&file, format!("before\n{BEGIN}old\n{END}after\n")).expect("writes");
-        let rows = [(TARGETS[0], statistics(LOG))];
+        let old = "old\n| `outer` | kept |\n| `ipv6` | replaced |\n";
+        fs::write(&file, format!("before\n{BEGIN}{old}{END}after\n")).expect("writes");
+        let rows = [(TARGETS[0], Statistics { seconds: 60, ..statistics(LOG) })];
         write_table(&file, &rows).expect("is marked");
         let text = fs::read_to_string(&file).expect("reads");
         assert!(text.starts_with("before\n") && text.ends_with("after\n"), "{text}");
-        assert!(text.contains("| `ipv6` |") && text.contains("| 5000 | 2500 | 121 |"), "{text}");
-        assert!(!text.contains("old"), "{text}");
+        assert!(
+            text.contains("| `ipv6` |") && text.contains("| 60 | 5000 | 2500 | 121 |"),
+            "{text}"
+        );
+        assert!(text.contains("| `outer` | kept |\n"), "{text}");
+        assert!(!text.contains("old") && !text.contains("replaced"), "{text}");
         fs::write(&file, "no marks").expect("writes");
         assert!(write_table(&file, &rows).is_err());
     }

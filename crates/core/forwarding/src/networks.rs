@@ -1,6 +1,6 @@
 //! Which home addresses own a network, found by the longest prefix.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
@@ -17,8 +17,8 @@ pub(crate) struct Networks {
     claims: HashMap<Prefix, Claim>,
     /// How many prefixes have this length: the lengths to probe.
     lens: BTreeMap<u8, usize>,
-    /// Prefixes that came or went since somebody asked.
-    changed: BTreeSet<Prefix>,
+    /// Prefixes that came or went since somebody asked, and whether they were there then.
+    changed: BTreeMap<Prefix, bool>,
 }
 
 /// Who claims a prefix. The store gives it to one home address only, but in which order the changes
@@ -32,7 +32,7 @@ struct Claim {
 
 impl Networks {
     pub(crate) fn new(width: u8) -> Self {
-        Self { width, claims: HashMap::default(), lens: BTreeMap::new(), changed: BTreeSet::new() }
+        Self { width, claims: HashMap::default(), lens: BTreeMap::new(), changed: BTreeMap::new() }
     }
 
     /// The prefix of `len` bits that an address lies in.
@@ -48,7 +48,7 @@ impl Networks {
         let claim = self.claims.entry(prefix).or_insert_with(|| {
             let count = lens.entry(prefix.0).or_default();
             *count = count.saturating_add(1);
-            changed.insert(prefix);
+            changed.entry(prefix).or_insert(false);
             Claim { lowest: home_address, others: Vec::new() }
         });
         let mut newcomer = home_address;
@@ -72,7 +72,7 @@ impl Networks {
             if claim.others.is_empty() {
                 self.claims.remove(&prefix);
                 self.lower(prefix.0);
-                self.changed.insert(prefix);
+                self.changed.entry(prefix).or_insert(true);
             } else {
                 claim.lowest = claim.others.remove(0);
             }
@@ -106,10 +106,12 @@ impl Networks {
         self.lens.keys().rev().find_map(|len| self.claims.get(&self.prefix(bits, *len)))
     }
 
-    /// The prefixes that may have come or gone since this was asked last, and whether each is there.
+    /// The prefixes that have come or gone since this was asked last, and whether each is there.
     pub(crate) fn take_changed(&mut self) -> Vec<(Prefix, bool)> {
         let changed = core::mem::take(&mut self.changed).into_iter();
-        changed.map(|prefix| (prefix, self.claims.contains_key(&prefix))).collect()
+        let now =
+            changed.map(|(prefix, before)| (prefix, before, self.claims.contains_key(&prefix)));
+        now.filter(|(_, before, now)| before != now).map(|(prefix, _, now)| (prefix, now)).collect()
     }
 
     /// The prefixes, in the order of length and bits. Meant for routes and tests: it sorts all.

@@ -160,8 +160,8 @@ impl Table {
         self.networks_v4.prefixes().into_iter().map(network_v4).collect()
     }
 
-    /// The mobile networks that may have come or gone since this was asked last, and whether each
-    /// is there. So that whoever keeps routes for them need not look at all after each change.
+    /// The mobile networks that have come or gone since this was asked last, and whether each is
+    /// there now. So that whoever keeps routes for them need not look at all after each change.
     #[must_use]
     pub fn take_changed_networks(&mut self) -> Vec<(MobileNetwork, bool)> {
         let changed = self.networks.take_changed().into_iter();

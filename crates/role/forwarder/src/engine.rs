@@ -6,22 +6,20 @@ use std::{sync::Arc, time::Duration};
 use homeport_forwarding::{Action, Forwarding, Ingress, Millis, Punt};
 use homeport_runtime::{Latch, Shutdown, clock::Monotonic};
 use homeport_wire::{protocol, walk};
-use tokio::{
-    sync::{mpsc, watch},
-    time::sleep,
-};
+use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
     config::Error,
+    destinations::Changes,
     feed::FeedEvent,
     held::Held,
     home_link::{FromLink, HomeLinkOutlet, NO_HOME_LINK, ToLink},
     limits,
     metrics::Metrics,
-    mirror::Mirror,
+    mirror::{Applied, Mirror},
     port::Port,
     punt::{Answer, FrontEnds, SignallingEvent},
-    routes::Served,
+    routes::RoutesOutlet,
 };
 
 /// ICMPv6 type of a Home Agent Address Discovery Request (RFC 6275 §6.5).
@@ -30,7 +28,8 @@ const DISCOVERY_REQUEST: u8 = 144;
 /// Where what is served is told.
 #[derive(Debug)]
 pub(crate) struct Outlets {
-    pub(crate) served: watch::Sender<Served>,
+    /// `None` when the host's routes are not ours.
+    pub(crate) routes: Option<RoutesOutlet>,
     pub(crate) home_link: Option<HomeLinkOutlet>,
 }
 
@@ -45,6 +44,8 @@ pub(crate) struct Engine {
     metrics: Arc<Metrics>,
     caught_up: Latch,
     outlets: Outlets,
+    /// The home prefixes may be other than the routes know.
+    prefixes_moved: bool,
     /// Kept between packets, so that a packet allocates no list.
     actions: Vec<Action>,
 }
@@ -66,6 +67,7 @@ impl Engine {
             metrics,
             caught_up,
             outlets,
+            prefixes_moved: false,
             actions: Vec::new(),
         }
     }
@@ -89,6 +91,7 @@ impl Engine {
                 Some(event) = feed.recv() => self.on_feed(&port, event).await,
                 Some(event) = signalling.recv() => self.on_signalling(&port, event).await,
                 () = overdue => self.send_overdue(&port).await,
+                () = more_settled(&mut self.outlets.routes) => self.send_reached(&port).await,
                 Some(returned) = returned(&mut self.outlets.home_link) => {
                     self.on_returned(&port, returned).await;
                 }
@@ -202,7 +205,7 @@ impl Engine {
                 let now = self.now();
                 let applied = self.mirror.apply(&mut self.forwarding, now, *message);
                 self.metrics.feed_refused.inc_by(applied.refused);
-                self.tell(applied.prefixes);
+                self.tell(applied);
                 if applied.reached {
                     self.metrics.show(self.mirror.revision(), self.forwarding.table());
                     self.caught_up.open();
@@ -212,16 +215,27 @@ impl Engine {
         }
     }
 
-    /// Tells routes and home link what has changed.
-    fn tell(&mut self, prefixes: bool) {
-        if prefixes {
-            self.outlets.served.send_replace(Served::of(self.forwarding.table()));
+    /// Tells routes and home link what has changed. Routes hear of it when a revision is complete,
+    /// since they answer for whole revisions.
+    fn tell(&mut self, applied: Applied) {
+        self.prefixes_moved |= applied.prefixes;
+        if applied.reached {
+            let prefixes = std::mem::take(&mut self.prefixes_moved);
+            // Taken even if nobody wants to know: the table remembers only so much.
+            let changes = Changes::of(self.forwarding.table_mut(), prefixes, applied.anew);
+            if let Some(routes) = &mut self.outlets.routes {
+                routes.tell(changes, self.mirror.revision());
+            }
         }
-        let table = self.forwarding.table_mut();
-        self.outlets.served.send_if_modified(|served| served.follow(table));
         if let Some(link) = &self.outlets.home_link {
             link.changes.put(self.mirror.take_on_link());
         }
+    }
+
+    /// Up to which revision tunnels work: the table has it, and the host leads packets here.
+    fn settled(&self) -> u64 {
+        let reached = self.mirror.revision();
+        self.outlets.routes.as_ref().map_or(reached, |routes| routes.settled(reached))
     }
 
     async fn on_signalling(&mut self, port: &Port, event: SignallingEvent) {
@@ -240,9 +254,9 @@ impl Engine {
     }
 
     /// When the mobile node reads the answer, its tunnel shall work: so the answer waits for the
-    /// table.
+    /// table, and for the routes of networks that are new there or gone.
     async fn on_answer(&mut self, port: &Port, answer: Answer) {
-        if answer.revision <= self.mirror.revision() {
+        if answer.revision <= self.settled() {
             return self.send_answer(port, answer, "at_once").await;
         }
         let revision = answer.revision;
@@ -252,14 +266,17 @@ impl Engine {
     }
 
     async fn send_reached(&mut self, port: &Port) {
-        while let Some(answer) = self.held.reached(self.mirror.revision()) {
+        let settled = self.settled();
+        while let Some(answer) = self.held.reached(settled) {
             self.send_answer(port, answer, "after_its_revision").await;
         }
     }
 
     async fn send_overdue(&mut self, port: &Port) {
         while let Some(answer) = self.held.overdue(self.clock.now_ms()) {
-            self.send_answer(port, answer, "before_its_revision").await;
+            let reached = answer.revision <= self.mirror.revision();
+            let sent = if reached { "before_its_routes" } else { "before_its_revision" };
+            self.send_answer(port, answer, sent).await;
         }
     }
 
@@ -280,6 +297,14 @@ impl Engine {
 async fn returned(home_link: &mut Option<HomeLinkOutlet>) -> Option<FromLink> {
     match home_link {
         Some(link) => link.returns.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Until more routes are set; for ever when they are not ours.
+async fn more_settled(routes: &mut Option<RoutesOutlet>) {
+    match routes {
+        Some(routes) => routes.more_settled().await,
         None => std::future::pending().await,
     }
 }

@@ -6,7 +6,7 @@
 //!                  ^    ^                           \ --queue, 1024 each--> front-end links
 //!        events, 4 |    | answers, up, down, 1024
 //!  stores --> feed (1 task)    front-end links (1 task each) --> front-ends
-//!             routes (1 task): what is served into the TUN
+//!  engine <--> routes (1 task): what is served into the TUN
 //!  engine, store <--> home link (1 task): the home agent's part on a real home link
 //! ```
 //!
@@ -18,6 +18,7 @@
 
 mod backoff;
 mod config;
+mod destinations;
 mod engine;
 mod feed;
 mod held;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 
 use homeport_forwarding::{Config as Rules, Forwarding};
 use homeport_runtime::{Readiness, Shutdown, Task, clock::Monotonic, ops};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 pub use crate::config::{Config, Error, TunConfig, UdpConfig};
 
@@ -64,15 +65,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
 
     let clock = Monotonic::start();
-    let (served, wanted) = watch::channel(routes::Served::default());
     let (store, store_link) = Store::start(stores.clone());
     let link = HomeLinks::open(&config, clock, Arc::clone(&metrics), store).await?;
     let (home_links, home_link) = link.unzip();
     let _home_link = home_links.map(|links| {
         (Task::spawn("home link", links.run()), Task::spawn("store link", store_link))
     });
-    let _routes =
-        Routes::open(&config).await?.map(|routes| Task::spawn("routes", routes.run(wanted)));
+    let (routes, routes_outlet) = Routes::open(&config).await?.unzip();
+    let _routes = routes.map(|routes| Task::spawn("routes", routes.run()));
     let (feed_out, feed) = mpsc::channel(limits::FEED_EVENTS_WAITING_MAX);
     let _feed = Task::spawn("feed", feed::follow(stores, config.name.clone(), feed_out));
     let (signalling_out, signalling) = mpsc::channel(limits::ANSWERS_WAITING_MAX);
@@ -89,7 +89,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         fragment_seed: rand::random(),
         ..Rules::default()
     };
-    let outlets = Outlets { served, home_link };
+    let outlets = Outlets { routes: routes_outlet, home_link };
     let engine = Engine::new(Forwarding::new(rules), clock, metrics, caught_up, outlets);
     tracing::info!(name = %config.name, port = %port, "forwarder");
     engine.run(port, feed, signalling, shutdown).await

@@ -62,7 +62,8 @@ impl Metrics {
         let m = &metrics;
         registry.register("packets", "Packets that came in, by port", m.packets.clone());
         registry.register("actions", "What was done about them, by action", m.actions.clone());
-        let help = "Answers of front-ends: sent at once, after their revision, or before it";
+        let help =
+            "Answers of front-ends: sent at once, after their revision, or before it or its routes";
         registry.register("answers", help, m.answers.clone());
         registry.register("feed_lost", "Binding feeds that broke", m.feed_lost.clone());
         let help = "Records of the feed that could not be read or kept";

@@ -43,6 +43,8 @@ pub(crate) struct Applied {
     pub(crate) reached: bool,
     /// The home prefixes may have changed.
     pub(crate) prefixes: bool,
+    /// The table is another one.
+    pub(crate) anew: bool,
     /// Records that could not be read or kept; they are gone from the table.
     pub(crate) refused: u64,
 }
@@ -139,6 +141,7 @@ impl Mirror {
                 forwarding.replace_table(staged.table);
                 self.on_link = Changes { anew: self.home_link, ..staged.on_link };
                 applied.prefixes = true;
+                applied.anew = true;
             }
             None => {}
         }

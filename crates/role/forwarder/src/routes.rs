@@ -3,149 +3,172 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use homeport_forwarding::{HomePrefix, MobileNetwork, MobileNetworkV4, Table};
 use homeport_hostnet::{Namespace, Network, Route, write_sysctl};
 use ipnet::IpNet;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     config::{Config, Error, TunConfig},
+    destinations::{Changes, Destinations},
     limits,
 };
 
-/// Keeps the host's routes like the table's prefixes.
+/// Keeps the host's routes like what the table serves.
 #[derive(Debug)]
 pub(crate) struct Routes {
     network: Network,
     tun: String,
+    changes: Handover,
+    settled: watch::Sender<u64>,
+    wanted: Destinations,
     installed: BTreeSet<IpNet>,
+    /// What the host did not want to set when it was asked.
+    refused: BTreeSet<IpNet>,
 }
 
-/// What is served here, as far as routes are concerned.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Served {
-    /// Home prefixes, with home agents and pools of IPv4 home addresses.
-    prefixes: Vec<HomePrefix>,
-    /// Mobile networks of both families, and IPv4 home addresses.
-    networks: BTreeSet<IpNet>,
+/// The engine's end.
+#[derive(Debug)]
+pub(crate) struct RoutesOutlet {
+    changes: Handover,
+    /// The host has been asked for all routes of this revision.
+    settled: watch::Receiver<u64>,
+    /// The last revision that changed any.
+    told: u64,
 }
 
-impl Served {
-    /// All that a table serves.
-    pub(crate) fn of(table: &Table) -> Self {
-        let networks = table.networks().into_iter().filter_map(net_of);
-        let networks_v4 = table.networks_v4().into_iter().filter_map(net_of_v4);
-        let prefixes = table.prefixes().copied().collect();
-        Self { prefixes, networks: networks.chain(networks_v4).collect() }
+/// Hands changes from the engine, which never waits, to the task, which takes all at once: with the
+/// revision after them.
+#[derive(Clone, Debug, Default)]
+struct Handover(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    changes: Mutex<(Changes, u64)>,
+    there_are: Notify,
+}
+
+impl RoutesOutlet {
+    fn new(changes: Handover) -> (Self, watch::Sender<u64>) {
+        let (settled_in, settled) = watch::channel(0);
+        (Self { changes, settled, told: 0 }, settled_in)
     }
 
-    /// Follows the networks that came or went since the table was asked last; false when none did.
-    pub(crate) fn follow(&mut self, table: &mut Table) -> bool {
-        let networks = table.take_changed_networks().into_iter();
-        let networks = networks.filter_map(|(network, there)| Some((net_of(network)?, there)));
-        let networks_v4 = table.take_changed_networks_v4().into_iter();
-        let networks_v4 =
-            networks_v4.filter_map(|(network, there)| Some((net_of_v4(network)?, there)));
-        let mut moved = false;
-        for (network, is_there) in networks.chain(networks_v4) {
-            moved |= if is_there {
-                self.networks.insert(network)
-            } else {
-                self.networks.remove(&network)
-            };
+    /// Tells what changed until the table reached `revision`. What needs no other routes costs
+    /// nothing, and is settled at once.
+    pub(crate) fn tell(&mut self, changes: Changes, revision: u64) {
+        if changes.is_empty() {
+            return;
         }
-        moved
+        self.told = revision;
+        let mut waiting = self.changes.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.0.follow(changes);
+        waiting.1 = revision;
+        self.changes.0.there_are.notify_one();
     }
 
-    /// The destinations that lead here. A network inside another needs no route of its own, which
-    /// keeps them few: pools and aggregates cover most.
-    fn destinations(&self) -> BTreeSet<IpNet> {
-        let host = |address: IpAddr| IpNet::from(address);
-        let mut all = self.networks.clone();
-        for prefix in &self.prefixes {
-            all.insert(net(prefix.prefix, prefix.prefix_len));
-            all.extend(prefix.pool_v4.and_then(net_of_v4));
+    /// Up to which revision packets come here as they must, when the table has reached `reached`.
+    pub(crate) fn settled(&self, reached: u64) -> u64 {
+        let settled = *self.settled.borrow();
+        if settled >= self.told { reached } else { settled.min(reached) }
+    }
+
+    /// Until more is settled; for ever when nobody sets routes any more. Cancel-safe.
+    pub(crate) async fn more_settled(&mut self) {
+        if self.settled.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
-        let mut kept = BTreeSet::new();
-        let mut last: Option<IpNet> = None;
-        // In the order of networks: what covers another comes before it.
-        for network in all {
-            if last.is_none_or(|last| !last.contains(&network)) {
-                kept.insert(network);
-                last = Some(network);
-            }
-        }
-        for prefix in &self.prefixes {
-            kept.insert(host(prefix.home_agent.into()));
-            kept.extend(prefix.home_agent_v4.map(|address| host(address.into())));
-        }
-        kept
     }
 }
 
 impl Routes {
     /// `None` when no TUN is configured, or its routes are somebody else's.
-    pub(crate) async fn open(config: &Config) -> Result<Option<Self>, Error> {
+    pub(crate) async fn open(config: &Config) -> Result<Option<(Self, RoutesOutlet)>, Error> {
         let Some(tun) = config.tun.as_ref() else { return Ok(None) };
         let host = |source| Error::Host { key: "tun", source };
         forwarding_on(tun).map_err(host)?;
         if !tun.routes {
             return Ok(None);
         }
-        let network = Network::open(&tun.namespace()).map_err(host)?;
-        Ok(Some(Self { network, tun: tun.name.clone(), installed: BTreeSet::new() }))
+        let changes = Handover::default();
+        let (outlet, settled) = RoutesOutlet::new(changes.clone());
+        let routes = Self {
+            network: Network::open(&tun.namespace()).map_err(host)?,
+            tun: tun.name.clone(),
+            changes,
+            settled,
+            wanted: Destinations::default(),
+            installed: BTreeSet::new(),
+            refused: BTreeSet::new(),
+        };
+        Ok(Some((routes, outlet)))
     }
 
-    /// Follows what is served until its sender is gone.
-    pub(crate) async fn run(mut self, mut served: watch::Receiver<Served>) {
+    /// Follows what is served, for ever.
+    pub(crate) async fn run(mut self) {
+        let mut retry_at = None;
         loop {
-            let now = served.borrow_and_update().clone();
-            let wanted = now.destinations();
-            let settled = self.settle(&wanted).await;
-            let again = async {
-                if settled {
-                    std::future::pending::<()>().await;
-                }
-                sleep(limits::ROUTES_RETRY_PAUSE).await;
-            };
             tokio::select! {
-                changed = served.changed() => if changed.is_err() {
-                    return;
-                },
-                () = again => {}
+                () = self.changes.0.there_are.notified() => self.follow().await,
+                () = at(retry_at) => {
+                    retry_at = None;
+                    let refused = std::mem::take(&mut self.refused);
+                    self.settle(&refused).await;
+                }
+            }
+            if self.refused.is_empty() {
+                retry_at = None;
+            } else if retry_at.is_none() {
+                retry_at = Some(Instant::now() + limits::ROUTES_RETRY_PAUSE);
             }
         }
     }
 
-    /// Makes the host's routes like `wanted`; false when some could not be set.
-    async fn settle(&mut self, wanted: &BTreeSet<IpNet>) -> bool {
-        let mut settled = true;
-        let gone: Vec<IpNet> = self.installed.difference(wanted).copied().collect();
-        for old in gone {
-            match self.network.delete_route(&self.route(old)).await {
+    /// A revision is settled also when the host has refused a route: the answers of all others do
+    /// not wait until it is set some time later.
+    async fn follow(&mut self) {
+        let (changes, revision) = {
+            let shared = &self.changes.0.changes;
+            std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        let touched = self.wanted.follow(changes);
+        self.settle(&touched).await;
+        self.settled.send_replace(revision);
+    }
+
+    /// Makes the host's routes to these destinations as they are wanted: new ones first, so that
+    /// what lay in a network that goes is not without a route in between.
+    async fn settle(&mut self, touched: &BTreeSet<IpNet>) {
+        for destination in touched.iter().filter(|it| self.wanted.contains(it)) {
+            if self.installed.contains(destination) {
+                continue;
+            }
+            match self.network.replace_route(&self.route(*destination)).await {
+                Ok(()) => {
+                    self.installed.insert(*destination);
+                }
+                Err(error) => {
+                    self.refused.insert(*destination);
+                    tracing::warn!(%error, "packets for a home prefix do not come here");
+                }
+            }
+        }
+        for destination in touched.iter().filter(|it| !self.wanted.contains(it)) {
+            if !self.installed.remove(destination) {
+                continue;
+            }
+            match self.network.delete_route(&self.route(*destination)).await {
                 Err(error) if !error.is_not_found() => {
                     tracing::warn!(%error, "a route is left behind");
                 }
                 Ok(()) | Err(_) => {}
             }
-            self.installed.remove(&old);
         }
-        let new: Vec<IpNet> = wanted.difference(&self.installed).copied().collect();
-        for new in new {
-            match self.network.replace_route(&self.route(new)).await {
-                Ok(()) => {
-                    self.installed.insert(new);
-                }
-                Err(error) => {
-                    settled = false;
-                    tracing::warn!(%error, "packets for a home prefix do not come here");
-                }
-            }
-        }
-        settled
     }
 
     fn route(&self, destination: IpNet) -> Route {
@@ -153,20 +176,12 @@ impl Routes {
     }
 }
 
-fn net(prefix: Ipv6Addr, len: u8) -> IpNet {
-    IpNet::new(prefix.into(), len).unwrap_or_else(|_| IpNet::from(IpAddr::from(prefix))).trunc()
-}
-
-/// `None` for the network that would take every packet of the host.
-fn net_of(network: MobileNetwork) -> Option<IpNet> {
-    (network.prefix_len > 0).then(|| net(network.prefix, network.prefix_len))
-}
-
-fn net_of_v4(network: MobileNetworkV4) -> Option<IpNet> {
-    let host = |prefix: Ipv4Addr| IpNet::from(IpAddr::from(prefix));
-    let prefix = network.prefix;
-    let net = IpNet::new(prefix.into(), network.prefix_len).unwrap_or_else(|_| host(prefix));
-    (network.prefix_len > 0).then(|| net.trunc())
+/// Until a moment; for ever without one.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What comes out of the TUN is to be routed on. A namespace that was given is ours to set up; on
@@ -190,77 +205,61 @@ fn forwarding_on(tun: &TunConfig) -> Result<(), homeport_hostnet::Error> {
 
 #[cfg(test)]
 mod tests {
-    use homeport_forwarding::{CareOf, ForwardingBinding, HomeEntry, Millis};
+    use homeport_forwarding::{HomePrefix, Table};
 
     use super::*;
 
-    fn home(networks: &[&str], networks_v4: &[&str]) -> HomeEntry {
-        let binding = ForwardingBinding {
-            bid: None,
-            care_of: CareOf::V6("2001:db8:a::11".parse().unwrap()),
-            priority: homeport_wire::BidPriority::UNSET,
-            verified: 1,
-            ends: Millis(1),
-            lifetime_ms: 1,
-            home: false,
-        };
-        let v6 = |net: &&str| match net.parse().unwrap() {
-            IpNet::V6(net) => MobileNetwork { prefix: net.addr(), prefix_len: net.prefix_len() },
-            IpNet::V4(net) => panic!("{net}"),
-        };
-        let v4 = |net: &&str| match net.parse().unwrap() {
-            IpNet::V4(net) => MobileNetworkV4 { prefix: net.addr(), prefix_len: net.prefix_len() },
-            IpNet::V6(net) => panic!("{net}"),
-        };
-        HomeEntry {
-            networks: networks.iter().map(v6).collect(),
-            networks_v4: networks_v4.iter().map(v4).collect(),
-            ..HomeEntry::new("2001:db8:0:1::1".parse().unwrap(), vec![binding])
-        }
-    }
-
-    fn destinations(served: &Served) -> Vec<String> {
-        served.destinations().iter().map(ToString::to_string).collect()
+    fn changes(prefix: u16) -> Changes {
+        let mut table = Table::new();
+        table.set_prefix(HomePrefix {
+            prefix: [0x2001, 0xdb8, 0, prefix, 0, 0, 0, 0].into(),
+            prefix_len: 64,
+            home_agent: [0x2001, 0xdb8, 0, prefix, 0, 0, 0, 1].into(),
+            home_agent_v4: None,
+            pool_v4: None,
+            real_home_link: false,
+        });
+        Changes::of(&mut table, true, false)
     }
 
     #[test]
-    fn routes_follow_the_networks_and_none_is_more_than_needed() {
-        let mut table = Table::new();
-        let pool_v4 =
-            Some(MobileNetworkV4 { prefix: Ipv4Addr::new(198, 51, 100, 64), prefix_len: 26 });
-        table.set_prefix(HomePrefix {
-            prefix: "2001:db8:0:1::".parse().unwrap(),
-            prefix_len: 64,
-            home_agent: "2001:db8:0:1::1".parse().unwrap(),
-            home_agent_v4: Some(Ipv4Addr::new(198, 51, 100, 1)),
-            pool_v4,
-            real_home_link: false,
-        });
-        let mut served = Served::of(&table);
-        assert!(!served.follow(&mut table));
-        let always =
-            ["198.51.100.1/32", "198.51.100.64/26", "2001:db8:0:1::/64", "2001:db8:0:1::1/128"];
-        assert_eq!(destinations(&served), always);
+    fn a_revision_is_settled_once_the_routes_of_all_before_are() {
+        let (mut outlet, settled) = RoutesOutlet::new(Handover::default());
+        assert_eq!(outlet.settled(5), 5, "nothing was told, nothing is to be waited for");
+        outlet.tell(Changes::default(), 6);
+        assert_eq!(outlet.settled(6), 6, "no route is another");
+        outlet.tell(changes(1), 7);
+        assert_eq!(outlet.settled(7), 0);
+        settled.send_replace(7);
+        assert_eq!(outlet.settled(7), 7);
+        outlet.tell(Changes::default(), 8);
+        assert_eq!(outlet.settled(8), 8);
 
-        let [one, two] = ["2001:db8:0:1::100", "2001:db8:0:1::200"].map(|a| a.parse().unwrap());
-        let networks = ["2001:db8:100::/48", "2001:db8:100:7::/64", "2001:db8:0:1:8000::/80"];
-        let first = home(&networks, &["198.51.100.77/32", "10.7.0.0/24"]);
-        table.set_home(one, Some(first)).unwrap();
-        assert!(served.follow(&mut table));
-        assert!(!served.follow(&mut table), "taken once");
-        let mut expected = vec!["10.7.0.0/24"];
-        expected.extend(always);
-        expected.push("2001:db8:100::/48");
-        assert_eq!(destinations(&served), expected);
-        assert_eq!(served, Served::of(&table));
+        outlet.tell(changes(2), 9);
+        outlet.tell(changes(3), 10);
+        assert_eq!(outlet.settled(12), 7);
+        settled.send_replace(9);
+        assert_eq!(outlet.settled(12), 9, "those of revision 10 are still being set");
+        settled.send_replace(10);
+        assert_eq!(outlet.settled(12), 12);
+    }
 
-        // The one that covered the other goes; the other has another owner now.
-        table.set_home(two, Some(home(&networks[1..2], &[]))).unwrap();
-        table.set_home(one, Some(home(&["::/0"], &["0.0.0.0/0"]))).unwrap();
-        assert!(served.follow(&mut table));
-        let mut expected = always.to_vec();
-        expected.push("2001:db8:100:7::/64");
-        assert_eq!(destinations(&served), expected, "and never everything");
-        assert_eq!(served, Served::of(&table));
+    #[tokio::test]
+    async fn the_task_takes_all_changes_at_once_with_the_last_revision() {
+        let handover = Handover::default();
+        let (mut outlet, settled) = RoutesOutlet::new(handover.clone());
+        outlet.tell(changes(1), 3);
+        outlet.tell(changes(2), 4);
+        handover.0.there_are.notified().await;
+        let (taken, revision) = std::mem::take(&mut *handover.0.changes.lock().unwrap());
+        let mut wanted = Destinations::default();
+        wanted.follow(taken);
+        assert_eq!(revision, 4);
+        let has = |net: &str| wanted.contains(&net.parse().unwrap());
+        assert!(has("2001:db8:0:2::/64") && !has("2001:db8:0:1::/64"), "prefixes come as a whole");
+
+        settled.send_replace(4);
+        outlet.more_settled().await;
+        assert_eq!(outlet.settled(4), 4);
     }
 }

@@ -124,7 +124,7 @@ fn a_snapshot_takes_effect_whole_and_with_its_revision() {
     assert_eq!(fixture.forwarding.table().len(), 0, "its revision is not known yet");
     // What changed while the pages were read comes with the revision.
     let last = message(7, vec![home_change(0x200, 3, 60)]);
-    let expected = Applied { reached: true, prefixes: true, refused: 0 };
+    let expected = Applied { reached: true, prefixes: true, anew: true, refused: 0 };
     assert_eq!(fixture.at(0, last), expected);
     assert_eq!(fixture.mirror.revision(), 7);
     assert_eq!(fixture.goes_to(0, 0x100), Some(care_of(1)));
@@ -356,7 +356,7 @@ fn what_cannot_be_read_is_not_forwarded() {
     }
     let message =
         WatchResponse { home_prefixes: vec![strange], ..message(2, vec![unreadable, nameless]) };
-    let expected = Applied { reached: true, prefixes: true, refused: 3 };
+    let expected = Applied { reached: true, prefixes: true, anew: false, refused: 3 };
     assert_eq!(fixture.at(0, message), expected);
     assert_eq!(fixture.goes_to(0, 0x100), None);
     assert_eq!(fixture.forwarding.table().prefixes().count(), 0);

@@ -6,16 +6,17 @@ use std::{
     time::Duration,
 };
 
-use homeport_api::{binding, convert};
+use homeport_api::{binding, convert, signalling::PuntResponse};
 use homeport_forwarder::TunConfig;
-use homeport_hostnet::privileges;
+use homeport_hostnet::{Network, privileges};
 use homeport_wire::{
-    Ipv4Header, Ipv6Header, PacketBuilder, encapsulate_v4, encapsulate_v6, protocol, walk,
+    Ipv4Header, Ipv6Header, PacketBuilder, encapsulate_v4, encapsulate_v6, mobility_packet,
+    protocol, walk,
 };
 
 use crate::{
     fakes::*,
-    tun::{CARE_OF, Laboratory},
+    tun::{CARE_OF, Laboratory, routed},
 };
 
 const NETWORK: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x100, 0, 0, 0, 0, 0);
@@ -175,4 +176,97 @@ async fn both_ways(laboratory: &Laboratory, tunnel_v4: bool) {
         laboratory.rest.send(&outer).await.unwrap();
         assert_arrived(&laboratory.recv("inner packet").await, &packet, 3);
     }
+}
+
+/// The network that a mobile router has at a revision.
+fn network_of(revision: u64) -> Ipv6Addr {
+    Ipv6Addr::from_bits(NETWORK.to_bits() | (u128::from(revision) << 64))
+}
+
+fn router_with(networks: &[u64]) -> homeport_api::feed::HomeChange {
+    let mut change = router(false);
+    let prefix = |at: &u64| binding::Ipv6Prefix {
+        prefix: convert::ipv6_octets(network_of(*at)),
+        prefix_len: 64,
+    };
+    change.home.as_mut().unwrap().mobile_networks = networks.iter().map(prefix).collect();
+    change
+}
+
+/// Whether the kernel leads packets for the network of this revision into the TUN.
+fn is_routed(laboratory: &Laboratory, revision: u64) -> bool {
+    let network = convert::ipv6_octets(network_of(revision));
+    let digits: String = network.iter().map(|octet| format!("{octet:02x}")).collect();
+    let routes = || std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap();
+    let routes = laboratory.edge.namespace().run(routes).unwrap();
+    routes.lines().any(|line| line.starts_with(&digits) && line.trim().ends_with("hp0"))
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_the_routes_of_its_revision() {
+    if let Err(unprivileged) = privileges() {
+        writeln!(std::io::stderr(), "\n*** SKIPPED answers that wait for routes: {unprivileged}\n")
+            .unwrap();
+        return;
+    }
+    let laboratory = Laboratory::build().await;
+    let (store_port, front_end_port) = (free_port(), free_port());
+    let store = RunningStore::start(store_port, vec![with_pool(1, router_with(&[]))]);
+    let mut front_end = RunningFrontEnd::start(front_end_port);
+    let tun = TunConfig {
+        name: "hp0".to_owned(),
+        netns: Some(laboratory.edge.name().to_owned()),
+        mtu: 1500,
+        path_mtu: 1500,
+        routes: true,
+        home_link: None,
+    };
+    let forwarder = RunningForwarder::start(&[store_port], &[front_end_port], Some(tun));
+    forwarder.until("homeport_forwarder_revision", 1.0).await;
+    forwarder.until("homeport_forwarder_front_ends_connected", 1.0).await;
+    in_time("routes into the TUN", routed(&laboratory.edge.namespace(), true)).await;
+
+    let mobility_header = [59, 0, 5, 0, 0, 0, 0, 1];
+    let update = mobility_packet(CARE_OF, AGENT, Some(HOME), None, &mobility_header);
+    laboratory.rest.send(&update).await.unwrap();
+    let (request, answers) = in_time("punt", front_end.asked.recv()).await.unwrap();
+    let packet = mobility_packet(AGENT, CARE_OF, None, Some(HOME), &mobility_header);
+    let mut too_early = 0;
+    for revision in 2..100 {
+        let response = PuntResponse {
+            ticket: request.ticket,
+            packet: packet.clone().into(),
+            revision,
+            ..Default::default()
+        };
+        answers.send(Ok(response)).await.unwrap();
+        // Each has the network of its revision only: that of the one before is gone.
+        store.say(message(revision, vec![router_with(&[revision])])).await;
+        laboratory.recv("answer").await;
+        let settled = is_routed(&laboratory, revision) && !is_routed(&laboratory, revision - 1);
+        too_early += u32::from(!settled);
+    }
+    // On a host that is so busy that the bound is hit, each of these was counted.
+    let sent = |how: &str| format!("homeport_forwarder_answers_total{{sent=\"{how}\"}}");
+    let bound_hit = forwarder.metric(&sent("before_its_routes")).await
+        + forwarder.metric(&sent("before_its_revision")).await;
+    assert!(f64::from(too_early) <= bound_hit, "{too_early} answers were ahead of their routes");
+
+    // A route that the host refuses is no reason to keep an answer back.
+    let device = Network::open(&laboratory.edge.namespace()).unwrap();
+    device.link_down("hp0").await.unwrap();
+    let homes = vec![router_with(&[200])];
+    store.say(message(200, homes)).await;
+    forwarder.until("homeport_forwarder_revision", 200.0).await;
+    assert!(!is_routed(&laboratory, 200));
+    device.link_up("hp0").await.unwrap();
+    let response = PuntResponse {
+        ticket: request.ticket,
+        packet: packet.into(),
+        revision: 200,
+        ..Default::default()
+    };
+    answers.send(Ok(response)).await.unwrap();
+    let answer = laboratory.recv("answer").await;
+    assert_eq!(walk(&answer).unwrap().upper, protocol::MOBILITY);
 }

@@ -209,7 +209,7 @@ async fn signalling_v4(
 }
 
 /// Until the kernel sends packets for the home agent into the TUN, or does not any more.
-async fn routed(edge: &Namespace, wanted: bool) {
+pub(crate) async fn routed(edge: &Namespace, wanted: bool) {
     let routes = || std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap();
     let is_agent = |line: &&str| {
         line.starts_with("20010db8000000010000000000000001 80") && line.trim().ends_with("hp0")

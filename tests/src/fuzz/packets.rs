@@ -86,7 +86,12 @@ fn envelope(octets: &[u8]) -> bool {
     let mut again = Vec::new();
     header.emit(&mut again);
     if header_len == Ipv4Header::LEN {
-        assert_eq!(again, octets[..Ipv4Header::LEN], "a right header has one form");
+        let mut first = octets[..Ipv4Header::LEN].to_vec();
+        // The other zero of ones' complement (RFC 1071 section 1) is as right, and is not written.
+        if first[10..12] == [0xff, 0xff] {
+            first[10..12].fill(0);
+        }
+        assert_eq!(again, first, "but for the two zeros a right header has one form");
     }
     if header.protocol != protocol::UDP || header.is_fragment() {
         return false;

@@ -240,8 +240,6 @@ pub fn selected(selection: &Selection) -> Result<Vec<Row>> {
     if selection.quick {
         rows.retain(|row| row.part != 2 && row.part != 5 && row.link == Link::Virtual);
         rows.retain(|row| !row.has("slow") && !row.has("alone"));
-        // What a home prefix alone is enough for.
-        rows.retain(|row| row.get("networks").is_none() && row.get("home4").is_none());
     }
     if rows.is_empty() {
         bail!("no such case");

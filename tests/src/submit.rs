@@ -148,5 +148,6 @@ pub fn registration(
         ipv4_home_address: None,
         flows: Vec::new(),
         flow_summary: Vec::new(),
+        home_address_option_missing: false,
     }
 }

@@ -88,6 +88,7 @@ fn register(home_address: Ipv6Addr, sequence: u16, request: u8) -> Registration 
         ipv4_home_address: None,
         flows: Vec::new(),
         flow_summary: Vec::new(),
+        home_address_option_missing: false,
     }
 }
 

@@ -248,6 +248,7 @@ fn registration(input: &mut Input<'_>, request: u8) -> Registration {
         ipv4_home_address: None,
         flows: Vec::new(),
         flow_summary: Vec::new(),
+        home_address_option_missing: false,
         policy_revisions: (0, 0),
     }
 }

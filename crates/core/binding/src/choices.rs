@@ -23,6 +23,9 @@ pub const CARE_OF_LOOPS: Status = Status::INVALID_CARE_OF_ADDRESS;
 pub const IPV4_CARE_OF_NOT_INTRODUCED: Status = Status::INVALID_CARE_OF_ADDRESS;
 /// A home binding whose care-of address is not the home address (RFC 5648 §5.6 has no status).
 pub const HOME_BINDING_ELSEWHERE: Status = Status::MCOA_MALFORMED;
+/// A home binding that does not say its link-layer address, where the home agent may not ask for it:
+/// RFC 5648 §6.3 has the home agent write the link-layer header itself, and no status for this.
+pub const HOME_BINDING_WITHOUT_LINK_LAYER_ADDRESS: Status = Status::MCOA_MALFORMED;
 /// A second home binding beside the one that stays (RFC 5648 §5.6 has no status).
 pub const HOME_BINDING_SECOND: Status = Status::MCOA_MALFORMED;
 /// A binding beyond the number that is allowed (RFC 5648 sets no number).

@@ -107,6 +107,9 @@ pub struct Registration {
     pub flows: Vec<FlowRequest>,
     /// FIDs of the Flow Summary options (RFC 6089 §4.3) in their order.
     pub flow_summary: Vec<u16>,
+    /// A Home Address option is wanted and not there (RFC 6275 §10.3.1). Only the record knows
+    /// whether that matters: a stale Binding Update is answered all the same (§9.5.1).
+    pub home_address_option_missing: bool,
     /// Revisions of home prefix and subscriber that the Binding Update was checked against.
     pub policy_revisions: (u64, u64),
 }

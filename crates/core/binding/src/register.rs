@@ -91,6 +91,12 @@ impl BindingCache {
                 Outcome::Answer(answer)
             };
         }
+        if r.home_address_option_missing {
+            if let Some(home) = known.take() {
+                self.put_home(r.home_address, home);
+            }
+            return Outcome::Silent(Silence::HomeAddressOptionMissing);
+        }
         self.decide_in_sequence(r, policy, prefix, known)
     }
 

@@ -113,7 +113,14 @@ fn bu(sequence: u16, lifetime: u16, bids: Vec<BidRequest>) -> Registration {
         ipv4_home_address: None,
         flows: Vec::new(),
         flow_summary: Vec::new(),
+        home_address_option_missing: false,
     }
+}
+
+/// With the link-layer address that a home binding names.
+fn at_home(mut r: Registration) -> Registration {
+    r.link_layer_address = vec![2, 0, 0, 0xab, 0xcd, 0xef];
+    r
 }
 
 fn overwrite(mut r: Registration) -> Registration {
@@ -210,6 +217,37 @@ fn lifetime_is_capped_by_policy_and_expiry_is_by_log_time() {
     lab.pass(1);
     assert_eq!(lab.addresses(), []);
     assert_eq!(lab.cache.take_changes(), [Change::Home(HOME)]);
+}
+
+/// RFC 6275 §9.5.1 comes before §10.3.1: what is stale is answered, what is not does nothing at all.
+#[test]
+fn without_home_address_option_only_what_is_stale_is_answered() {
+    let without = |sequence, bids| {
+        let mut r = bu(sequence, 100, bids);
+        r.source = WireSource::Ipv6(HOME);
+        r.home_address_option_missing = true;
+        r
+    };
+    let silent = Outcome::Silent(Silence::HomeAddressOptionMissing);
+    let mut lab = Lab::new();
+    let ask = |lab: &mut Lab, mut r: Registration| {
+        r.policy_revisions = lab.cache.policy(HOME, AGENT).revisions();
+        r.request_id = [0xff; 16];
+        r.request_id[0] = u8::try_from(r.bids.len()).unwrap();
+        lab.run(Command::Register(r)).outcome
+    };
+    assert_eq!(ask(&mut lab, without(20, vec![])), silent);
+    assert_eq!(lab.cache.home_address_count(), 0);
+    lab.register(bu(15, 100, vec![]));
+    for stale in [15, 14, 32783] {
+        let answer = lab.register(without(stale, vec![]));
+        assert_eq!((answer.status.0, answer.sequence.0, answer.lifetime), (135, 15, Lifetime(0)));
+    }
+    for bids in [vec![], vec![v6(1, COA2)]] {
+        assert_eq!(ask(&mut lab, without(16, bids)), silent);
+    }
+    assert_eq!(lab.addresses(), [(0, COA1)]);
+    assert_eq!(lab.register(bu(16, 100, vec![])).status, Status::ACCEPTED);
 }
 
 /// RFC 6275 §10.3.2: the sequence number outlives the last binding by ten seconds.

@@ -56,6 +56,8 @@ pub enum Silence {
     UnknownRevocation,
     /// A newer Binding Update came while this one waited for Duplicate Address Detection.
     Superseded,
+    /// A registration from away without Home Address option (RFC 6275 §10.3.1).
+    HomeAddressOptionMissing,
 }
 
 impl Silence {
@@ -69,17 +71,19 @@ impl Silence {
             Self::CorrespondentUnsupported => "correspondent_unsupported",
             Self::UnknownRevocation => "unknown_revocation",
             Self::Superseded => "superseded",
+            Self::HomeAddressOptionMissing => "home_address_option_missing",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::TooManyBidOptions,
         Self::CareOfNotRoutable,
         Self::TooManyOptions,
         Self::CorrespondentUnsupported,
         Self::UnknownRevocation,
         Self::Superseded,
+        Self::HomeAddressOptionMissing,
     ];
 }
 

@@ -30,8 +30,6 @@ pub enum DropReason {
     MalformedOption,
     /// The care-of address is not unicast routable (RFC 6275 §6.1.7).
     CareOfNotRoutable,
-    /// A registration from away without Home Address option (RFC 6275 §10.3.1).
-    HomeAddressOptionMissing,
     /// No home prefix belongs to the home address or to the home agent's address.
     HomeAgentNotServed,
     /// No key for this home address, identity and SPI (RFC 4285 §5.1).
@@ -64,7 +62,6 @@ impl DropReason {
             Self::NonceIndices => "nonce_indices",
             Self::MalformedOption => "malformed_option",
             Self::CareOfNotRoutable => "care_of_not_routable",
-            Self::HomeAddressOptionMissing => "home_address_option_missing",
             Self::HomeAgentNotServed => "home_agent_not_served",
             Self::NoSecurityAssociation => "no_security_association",
             Self::AuthenticationMissing => "authentication_missing",

@@ -172,7 +172,7 @@ fn check_update(
         return Err(DropReason::HomeAddressNotRoutable);
     }
     let is_home_registration = message.flags.contains(BuFlags::HOME_REGISTRATION);
-    let (mut has_bid, mut has_home_bid, mut alternate) = (false, false, None);
+    let (mut has_bid, mut alternate) = (false, None);
     for option in message.options.iter() {
         match option {
             MobilityOption::NonceIndices { .. } if is_home_registration => {
@@ -181,24 +181,13 @@ fn check_update(
             // RFC 5648 §4.4 has a status of its own for these.
             MobilityOption::Malformed { kind: kind::BINDING_IDENTIFIER, .. } => has_bid = true,
             MobilityOption::Malformed { .. } => return Err(DropReason::MalformedOption),
-            MobilityOption::BindingIdentifier(bid) => {
-                has_bid = true;
-                has_home_bid |= bid.home;
-            }
+            MobilityOption::BindingIdentifier(_) => has_bid = true,
             MobilityOption::AlternateCareOf(address) => alternate = Some(address),
             _ => {}
         }
     }
-    let may_lack_option = has_home_bid && !choices::HOME_BINDING_NEEDS_HOME_ADDRESS_OPTION;
-    if message.lifetime.is_deregistration() || may_lack_option || outer.is_some() {
+    if message.lifetime.is_deregistration() || outer.is_some() {
         return Ok(());
-    }
-    // RFC 3963 §6.2: a mobile router whose care-of address is its home address is at home.
-    let comes_home = message.flags.contains(BuFlags::MOBILE_ROUTER)
-        && !has_bid
-        && alternate.is_none_or(|alternate| alternate == home_address);
-    if walk.home_address.is_none() && is_home_registration && !comes_home {
-        return Err(DropReason::HomeAddressOptionMissing);
     }
     if !has_bid && !is_unicast_routable_v6(alternate.unwrap_or(walk.header.source)) {
         return Err(DropReason::CareOfNotRoutable);

@@ -290,6 +290,29 @@ fn what_gets_no_answer() {
     }
 }
 
+/// RFC 6275 §9.5.1: the sequence number is looked at before what §10.3.1 wants.
+#[test]
+fn a_stale_update_without_home_address_option_is_answered() {
+    let message = |sequence| {
+        Message::BindingUpdate(BindingUpdate {
+            sequence: Sequence(sequence),
+            flags: BuFlags(0xc000),
+            lifetime: Lifetime(10),
+            options: homeport_wire::Options::EMPTY,
+        })
+    };
+    let from_home =
+        |sequence| mobility_packet(HOME, AGENT, None, None, &message(sequence).emit(HOME, AGENT));
+    let mut lab = Lab::new(Authentication::None);
+    lab.answer(&away(&message(7).emit(HOME, AGENT)), None);
+    let reply = lab.answer(&from_home(7), None);
+    assert_eq!(reply.kind, ReplyKind::Acknowledgement(Status::SEQUENCE_OUT_OF_WINDOW));
+    let seen = walk(&reply.packet).unwrap();
+    assert_eq!((seen.header.destination, seen.routing_home_address), (HOME, None));
+    assert_eq!(lab.drops(&from_home(8)), "home_address_option_missing");
+    assert_eq!(lab.cache.home(HOME).unwrap().bindings.len(), 1, "it stays");
+}
+
 #[test]
 fn a_proxy_is_refused_without_state() {
     let mut lab = Lab::new(Authentication::None);

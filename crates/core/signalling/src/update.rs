@@ -14,6 +14,7 @@ use homeport_wire::{
 
 use crate::acknowledge;
 use crate::authenticate::{Presented, mapped, mn_ha_authenticator, verify};
+use crate::choices;
 use crate::drop_reason::DropReason;
 use crate::receive::{Reply, UdpOuter};
 
@@ -211,6 +212,26 @@ impl Update {
         })
     }
 
+    /// RFC 6275 §10.3.1 wants a Home Address option, except over UDP and of whom is at home.
+    fn lacks_home_address_option(&self) -> bool {
+        let has_one = self.has_home_address_option || self.outer.is_some();
+        let is_registration = self.message.flags.contains(BuFlags::HOME_REGISTRATION)
+            && !self.message.lifetime.is_deregistration();
+        if has_one || !is_registration {
+            return false;
+        }
+        let has_home_bid = self.bids().any(|option| option.home && !option.malformed);
+        if has_home_bid && !choices::HOME_BINDING_NEEDS_HOME_ADDRESS_OPTION {
+            return false;
+        }
+        // RFC 3963 §6.2: a mobile router whose care-of address is its home address is at home.
+        let is_router = self.message.flags.contains(BuFlags::MOBILE_ROUTER);
+        let is_elsewhere = self.message.options.iter().any(|option| {
+            matches!(option, MobilityOption::AlternateCareOf(it) if it != self.home_address)
+        });
+        !is_router || self.bids().next().is_some() || is_elsewhere
+    }
+
     /// Octets of the Mobility Header, and options in it.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.octets.len(), self.message.options.iter().count())
@@ -295,6 +316,7 @@ impl Proposal {
             ipv4_home_address: None,
             flows: update.flows().map(flow_request).collect(),
             flow_summary: Vec::new(),
+            home_address_option_missing: update.lacks_home_address_option(),
         };
         for option in update.message.options.iter() {
             match option {

@@ -74,6 +74,7 @@ fn registration() -> proto::Register {
             selector: Some(SelectorRequest { format: 2, octets: vec![0; 4] }),
         }],
         flow_summary: vec![5],
+        home_address_option_missing: false,
     })
 }
 

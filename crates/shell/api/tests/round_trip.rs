@@ -148,7 +148,13 @@ fn flow_request() -> impl Strategy<Value = FlowRequest> {
 
 /// What came after the first format: mobile networks, IPv4 home address, flows, flow summary.
 fn requests() -> impl Strategy<
-    Value = (Vec<MobileNetworkRequest>, Option<Ipv4HomeAddressRequest>, Vec<FlowRequest>, Vec<u16>),
+    Value = (
+        Vec<MobileNetworkRequest>,
+        Option<Ipv4HomeAddressRequest>,
+        Vec<FlowRequest>,
+        Vec<u16>,
+        bool,
+    ),
 > {
     let network = (ipv6(), any::<u8>())
         .prop_map(|(prefix, prefix_len)| MobileNetworkRequest { prefix, prefix_len });
@@ -162,6 +168,7 @@ fn requests() -> impl Strategy<
         of(ipv4),
         flows,
         prop::collection::vec(any::<u16>(), 0..4),
+        any::<bool>(),
     )
 }
 
@@ -193,6 +200,7 @@ fn registration() -> impl Strategy<Value = Registration> {
                 ipv4_home_address: requests.1,
                 flows: requests.2,
                 flow_summary: requests.3,
+                home_address_option_missing: requests.4,
             }
         },
     )

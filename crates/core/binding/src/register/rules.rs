@@ -330,6 +330,10 @@ impl<'a> Rules<'a> {
         if self.other_home_binding_stays(bid, survivors) {
             return Err(choices::HOME_BINDING_SECOND);
         }
+        // Status 5 forbids the mobile node to answer for its address: nothing would reach it there.
+        if !self.prefix.only_router && self.r.link_layer_address.is_empty() {
+            return Err(choices::HOME_BINDING_WITHOUT_LINK_LAYER_ADDRESS);
+        }
         Ok(CareOf::Ipv6(self.r.home_address))
     }
 

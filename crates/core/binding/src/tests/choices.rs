@@ -25,9 +25,9 @@ fn statuses_of_options() {
         assert_eq!(lab.register(bu(1, 100, vec![v6(1, COA1), v6(2, COA2)])).status.0, 0);
         lab
     };
-    let at_home = || {
+    let with_home = || {
         let mut lab = two();
-        let answer = lab.register(bu(2, 100, vec![home(4, BidCareOf::Absent)]));
+        let answer = lab.register(at_home(bu(2, 100, vec![home(4, BidCareOf::Absent)])));
         assert_eq!(answer.status, Status::MCOA_RETURNHOME_WO_NDP);
         lab
     };
@@ -59,9 +59,15 @@ fn statuses_of_options() {
             164,
         ),
         (
-            at_home(),
+            with_home(),
             bu(9, 100, vec![home(5, BidCareOf::Absent)]),
             choices::HOME_BINDING_SECOND,
+            164,
+        ),
+        (
+            two(),
+            bu(9, 100, vec![home(4, BidCareOf::Absent)]),
+            choices::HOME_BINDING_WITHOUT_LINK_LAYER_ADDRESS,
             164,
         ),
         (full, bu(9, 100, vec![v6(2, COA2)]), choices::BINDINGS_EXHAUSTED, 130),

@@ -201,15 +201,16 @@ fn where_no_detection_is_due() {
     assert_eq!(status(&submit(&mut lab, 1, bu(1, 150, Vec::new()))), Some(0));
     // At home the mobile node has the address itself.
     let mut lab = self::lab();
-    assert_eq!(status(&submit(&mut lab, 1, bu(1, 150, vec![home(1)]))), Some(5));
-    assert_eq!(status(&submit(&mut lab, 2, bu(2, 150, vec![home(1), v6(2, COA2)]))), Some(1 + 3));
+    assert_eq!(status(&submit(&mut lab, 1, at_home(bu(1, 150, vec![home(1)])))), Some(5));
+    let both = at_home(bu(2, 150, vec![home(1), v6(2, COA2)]));
+    assert_eq!(status(&submit(&mut lab, 2, both)), Some(1 + 3));
     let mut lab = self::lab();
-    let at_home = |r| Registration { source: WireSource::Ipv6(HOME), ..r };
-    let r = at_home(bu(1, 150, vec![v6(2, COA2)]));
+    let from_home = |r| Registration { source: WireSource::Ipv6(HOME), ..r };
+    let r = from_home(bu(1, 150, vec![v6(2, COA2)]));
     assert_eq!(status(&submit(&mut lab, 1, r)), Some(0));
     // Beside a foreign one that comes first it is due.
     let mut lab = self::lab();
-    let r = bu(1, 150, vec![home(1), v6(2, COA2)]);
+    let r = at_home(bu(1, 150, vec![home(1), v6(2, COA2)]));
     assert_eq!(submit(&mut lab, 1, r), Outcome::Pending);
     // A home address out of a mobile network is on no home link.
     let network = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0x100, 0, 0, 0, 0, 0), 56).unwrap();

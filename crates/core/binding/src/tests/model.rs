@@ -148,6 +148,10 @@ proptest! {
                     *slot = slot.wrapping_add(ahead);
                     let bids: Vec<_> = bids.into_iter().map(bid_request).collect();
                     let mut r = with_requests(bu(*slot, lifetime, bids), asks);
+                    // Some home bindings do not say where they are.
+                    if ahead % 2 == 0 {
+                        r = at_home(r);
+                    }
                     r.home_address = home_address(home);
                     r.flags = BuFlags(flags);
                     let before = one.cache.home(r.home_address).cloned();

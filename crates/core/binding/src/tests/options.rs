@@ -15,10 +15,9 @@ fn vectors_in_order() {
     assert_eq!((codes(&answer), answer.lifetime), ((0, vec![0]), Lifetime(0)));
     assert_eq!(lab.addresses(), [(1, COA1), (2, coa2b)]);
     let home = BidRequest { home: true, ..v6(4, HOME) };
-    let mut at_home = bu(0x1004, 225, vec![home]);
-    at_home.source = WireSource::Ipv6(HOME);
-    at_home.link_layer_address = vec![2, 0, 0, 0xab, 0xcd, 0xef];
-    let answer = lab.register(at_home);
+    let mut from_home = at_home(bu(0x1004, 225, vec![home]));
+    from_home.source = WireSource::Ipv6(HOME);
+    let answer = lab.register(from_home);
     assert_eq!(codes(&answer), (5, vec![0]));
     assert_eq!(lab.addresses(), [(1, COA1), (2, coa2b), (4, HOME)]);
     let answer = lab.register(bu(0x1003, 225, vec![short(1)]));
@@ -146,9 +145,9 @@ fn quota_per_home_address() {
 fn home_binding_rules() {
     let home = |bid| BidRequest { home: true, ..short(bid) };
     let mut lab = registered_three();
-    let answer = lab.register(bu(0x1002, 225, vec![short(1), home(4)]));
+    let answer = lab.register(at_home(bu(0x1002, 225, vec![short(1), home(4)])));
     assert_eq!(codes(&answer), (4, vec![0, 5]));
-    assert_eq!(codes(&lab.register(bu(0x1003, 225, vec![home(5)]))), (164, vec![0]));
+    assert_eq!(codes(&lab.register(at_home(bu(0x1003, 225, vec![home(5)])))), (164, vec![0]));
     assert_eq!(codes(&lab.register(bu(0x1004, 225, vec![short(1)]))), (0, vec![0]));
     assert!(lab.care_of().contains(&(Some(4), CareOf::Ipv6(HOME))), "foreign refreshes spare it");
     assert_eq!(codes(&lab.register(bu(0x1005, 225, vec![v6(4, COA3)]))), (0, vec![0]));
@@ -157,6 +156,25 @@ fn home_binding_rules() {
     assert_eq!(codes(&lab.register(bu(1, 100, vec![home(4)]))), (0, vec![0]));
     let mut lab = Lab::with(HomePrefix { home_and_foreign_allowed: false, ..home_prefix() });
     assert_eq!(codes(&lab.register(bu(1, 100, vec![home(4)]))), (169, vec![0]));
+}
+
+/// RFC 5648 §6.3: where the home agent goes on answering for the home address it has to be told.
+#[test]
+fn a_home_binding_says_its_link_layer_address_or_can_be_asked_for_it() {
+    let home = |bid| BidRequest { home: true, ..short(bid) };
+    let refused = crate::choices::HOME_BINDING_WITHOUT_LINK_LAYER_ADDRESS;
+    let mut lab = Lab::new();
+    let answer = lab.register(bu(1, 100, vec![home(4)]));
+    assert_eq!((answer.status, answer.lifetime), (refused, Lifetime::DEREGISTER));
+    assert_eq!(lab.care_of(), []);
+    let answer = lab.register(bu(2, 100, vec![v6(1, COA1), home(4)]));
+    assert_eq!((answer.status, &answer.bid_statuses[..]), (Status(4), &[Status(0), refused][..]));
+    assert_eq!(lab.addresses(), [(1, COA1)]);
+    assert_eq!(codes(&lab.register(at_home(bu(3, 100, vec![home(4)])))), (5, vec![0]));
+    assert_eq!(lab.register(bu(4, 100, vec![home(4)])).status, refused, "each time");
+    assert_eq!(lab.addresses(), [(1, COA1), (4, HOME)], "what is known stays until its end");
+    let mut lab = Lab::with(HomePrefix { only_router: true, ..home_prefix() });
+    assert_eq!(codes(&lab.register(bu(1, 100, vec![home(4)]))), (0, vec![0]));
 }
 
 /// RFC 5648 §8.1: singles from each IPv4 care-of address first, then one bulk may refresh them.

@@ -100,7 +100,8 @@ fn the_authenticator_covers_the_address_on_the_wire() {
 
 #[test]
 fn a_home_binding_comes_with_or_without_home_address_option() {
-    let mh = update(0xc000, 10, &[bid(4, true, BidCareOf::Absent)]);
+    let lla = MobilityOption::LinkLayerAddress { code: 2, address: &[2, 0, 0, 0, 0, 1] };
+    let mh = update(0xc000, 10, &[bid(4, true, BidCareOf::Absent), lla]);
     for option in [None, Some(HOME)] {
         let mut lab = Lab::new(Authentication::None);
         let reply = lab.answer(&mobility_packet(HOME, AGENT, option, None, &mh), None);

@@ -141,6 +141,7 @@ impl From<core::Registration> for proto::Register {
             ipv4_home_address: r.ipv4_home_address.map(Into::into),
             flows: r.flows.into_iter().map(Into::into).collect(),
             flow_summary: r.flow_summary.into_iter().map(Into::into).collect(),
+            home_address_option_missing: r.home_address_option_missing,
         }
     }
 }
@@ -184,6 +185,7 @@ impl TryFrom<proto::Register> for core::Registration {
                 .into_iter()
                 .map(|fid| u16_of(fid, "register.flow_summary"))
                 .collect::<Result<_, _>>()?,
+            home_address_option_missing: message.home_address_option_missing,
         })
     }
 }

@@ -262,6 +262,18 @@ pub enum StopReason {
     /// [`Node::shutdown`](crate::Node::shutdown) was called.
     #[error("it was shut down")]
     Requested,
+    /// The disk is new and a peer knows another one under this id; the process should end.
+    #[error(
+        "the disk of node {node_id} is empty, but node {peer} knows it with another one: a replica \
+         that lost its disk has lost its votes and may not vote under the same id; bring the old \
+         data directory back, or {REBUILD}"
+    )]
+    NewDisk {
+        /// This replica.
+        node_id: u64,
+        /// Who knows another disk.
+        peer: u64,
+    },
     /// The disk, the snapshot or the state machine failed; the process should end.
     #[error("storage failed: {0}")]
     Storage(String),

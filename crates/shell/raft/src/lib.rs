@@ -27,6 +27,7 @@
 //!
 //! Every queue between them is bounded; see [`limits`].
 
+mod bootstrap;
 mod config;
 mod disk;
 mod encoding;

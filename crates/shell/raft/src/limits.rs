@@ -56,6 +56,12 @@ pub(crate) const REACHED_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a connection attempt to a peer may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Between two questions of a replica with an empty disk to a peer that has not answered.
+pub(crate) const HELLO_PAUSE: Duration = Duration::from_millis(100);
+
+/// Questions without an answer between two lines in the log.
+pub(crate) const HELLO_TOLD_EVERY: u32 = 50;
+
 /// How often an idle connection to a peer is probed, and how long the answer may take. A peer that
 /// lost its power sends no reset; this is what finds the dead connection.
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ mod guard;
 mod server;
 mod snapshot_stream;
 
-pub(crate) use client::Peers;
+pub(crate) use client::{Connection, Peers, Purpose, Welcome};
 pub(crate) use contact::Heard;
 pub(crate) use guard::Guard;
 pub(crate) use server::{DiskSpace, PeerService};

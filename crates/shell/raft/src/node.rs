@@ -1,5 +1,6 @@
 //! The handle on a running replica.
 
+use crate::bootstrap::{Bootstrap, is_empty};
 use crate::config::RaftConfig;
 use crate::disk::{Log, SledEngine, claim};
 use crate::error::{MembershipError, ProposeError, StartError, StopReason};
@@ -16,11 +17,10 @@ use crate::watcher::{Watcher, fatal_reason};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{
-    ClientWriteError, ForwardReason, ForwardToLeader, InitializeError, LinearizableReadError,
-    RaftError,
+    ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
 };
 use openraft::{BasicNode, ChangeMembers, Raft, ReadPolicy};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -63,12 +63,17 @@ struct Inner<S: StateMachine> {
     proposals: Semaphore,
     proposed_kib: Semaphore,
     watcher: Mutex<Option<JoinHandle<()>>>,
+    /// Only after the first start of an empty disk.
+    bootstrap: Option<JoinHandle<()>>,
 }
 
 impl<S: StateMachine> Drop for Inner<S> {
     fn drop(&mut self) {
         if let Some(watcher) = lock(&self.watcher).take() {
             watcher.abort();
+        }
+        if let Some(bootstrap) = &self.bootstrap {
+            bootstrap.abort();
         }
     }
 }
@@ -78,14 +83,16 @@ impl<S: StateMachine> Node<S> {
     /// commit marker, and takes part in the cluster from then on.
     ///
     /// An empty disk takes its first membership from `config.peers`; all of them may do so, since
-    /// they write the same first entry.
+    /// they write the same first entry. It does so once all of them have answered, and none knew
+    /// another disk under this replica's id.
     ///
     /// # Errors
     ///
     /// When the configuration cannot work, or the disk is not this replica's or cannot be trusted.
     pub async fn start(config: RaftConfig, state_machine: S) -> Result<Self, StartError> {
         config.validate()?;
-        let (log, snapshots, guard) = open_disk(&config).await?;
+        let (mut log, snapshots, guard) = open_disk(&config).await?;
+        let empty = is_empty(&mut log).await?;
         let state = Arc::new(RwLock::new(state_machine));
         let progress = Arc::new(Progress::new());
         let space = Arc::new(DiskSpace::default());
@@ -93,6 +100,7 @@ impl<S: StateMachine> Node<S> {
         let machine =
             Machine::new(Arc::clone(&state), Arc::clone(&snapshots), Arc::clone(&progress));
         let peers = Peers::new(guard.clone(), config.endpoint.clone());
+        let bootstrap = Bootstrap::new(&config, &guard, &peers).filter(|_| empty);
         let settings = Arc::new(config.openraft());
         let raft = Raft::new(config.node_id, settings, peers, log.clone(), machine).await;
         let raft = match raft {
@@ -102,12 +110,10 @@ impl<S: StateMachine> Node<S> {
                 return Err(StartError::Inconsistent { detail: fatal.to_string() });
             }
         };
-        if let Err(error) = bootstrap(&config, &raft).await {
-            // Otherwise the core would go on, without anybody who could stop it.
-            drop(raft.shutdown().await);
-            log.close().await;
-            return Err(error);
+        if !empty {
+            guard.join();
         }
+        let refused = watch::Sender::new(None);
         let watcher = Watcher::new(
             &config,
             raft.clone(),
@@ -115,7 +121,9 @@ impl<S: StateMachine> Node<S> {
             Arc::clone(&progress),
             Arc::clone(&space),
             Arc::clone(&heard),
+            refused.subscribe(),
         );
+        let bootstrap = bootstrap.map(|begin| begin.spawn(raft.clone(), refused));
         let (leadership, stopped) = (watcher.leadership(), watcher.stopped());
         let service = PeerService::new(
             raft.clone(),
@@ -139,6 +147,7 @@ impl<S: StateMachine> Node<S> {
             proposals: Semaphore::new(PROPOSALS_MAX),
             proposed_kib: Semaphore::new(PROPOSED_OCTETS_MAX / 1024),
             watcher: Mutex::new(Some(tokio::spawn(watcher.run()))),
+            bootstrap,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -352,6 +361,9 @@ impl<S: StateMachine> Node<S> {
     pub async fn shutdown(&self) -> Result<(), StopReason> {
         let inner = &self.inner;
         inner.proposals.close();
+        if let Some(bootstrap) = &inner.bootstrap {
+            bootstrap.abort();
+        }
         let core = inner.raft.shutdown().await;
         let watcher = lock(&inner.watcher).take();
         if let Some(watcher) = watcher
@@ -382,27 +394,5 @@ async fn open_disk(config: &RaftConfig) -> Result<(Log, Arc<SnapshotStore>, Guar
     match opened.await {
         Ok(opened) => opened,
         Err(e) => Err(StartError::Inconsistent { detail: e.to_string() }),
-    }
-}
-
-/// Writes the first membership on an empty disk. Every first member writes the same entry, so it
-/// does not matter how many do.
-async fn bootstrap<S: StateMachine>(
-    config: &RaftConfig,
-    raft: &Raft<Types, Machine<S>>,
-) -> Result<(), StartError> {
-    if !config.peers.contains_key(&config.node_id) {
-        return Ok(());
-    }
-    let members: BTreeMap<u64, BasicNode> =
-        config.peers.iter().map(|(&node_id, address)| (node_id, BasicNode::new(address))).collect();
-    match raft.initialize(members).await {
-        Ok(()) => {
-            tracing::info!(peers = config.peers.len(), "first start: membership written");
-            Ok(())
-        }
-        // The log has entries: this is not the first start.
-        Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-        Err(error) => Err(StartError::Inconsistent { detail: error.to_string() }),
     }
 }

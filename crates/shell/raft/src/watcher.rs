@@ -30,6 +30,8 @@ pub(crate) struct Watcher<S: StateMachine> {
     leadership: watch::Sender<Leadership>,
     stopped: watch::Sender<Option<StopReason>>,
     purge_asked: Option<u64>,
+    /// Why this replica may not begin.
+    refused: watch::Receiver<Option<StopReason>>,
 }
 
 struct Thresholds {
@@ -49,6 +51,7 @@ impl<S: StateMachine> Watcher<S> {
         progress: Arc<Progress>,
         space: Arc<DiskSpace>,
         heard: Arc<Heard>,
+        refused: watch::Receiver<Option<StopReason>>,
     ) -> Self {
         Self {
             raft,
@@ -67,6 +70,7 @@ impl<S: StateMachine> Watcher<S> {
             leadership: watch::Sender::new(Leadership::default()),
             stopped: watch::Sender::new(None),
             purge_asked: None,
+            refused,
         }
     }
 
@@ -87,7 +91,8 @@ impl<S: StateMachine> Watcher<S> {
         loop {
             let seen = metrics.borrow_and_update().clone();
             let failed = failure.borrow().clone();
-            if let Some(reason) = stop_reason(&seen, failed) {
+            let refused = self.refused.borrow().clone();
+            if let Some(reason) = refused.or_else(|| stop_reason(&seen, failed)) {
                 if reason != StopReason::Requested {
                     tracing::error!(%reason, "this replica takes no further part");
                 }

@@ -58,6 +58,10 @@ async fn a_leader_tries_an_absent_member_after_pauses() {
     let peers = addresses(3);
     let one = Replica::start(config(1, dir.path(), &peers)).await;
     let two = Replica::start(config(2, dir.path(), &peers)).await;
+    // The first start needs all of them.
+    let absent = Replica::start(config(3, dir.path(), &peers)).await;
+    propose(&[&one, &two, &absent], b"zero").await;
+    absent.stop().await;
     propose(&[&one, &two], b"one").await;
     for replica in [&one, &two] {
         eventually("the command", Duration::from_secs(20), || {

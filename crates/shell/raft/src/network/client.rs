@@ -74,7 +74,7 @@ impl Peers {
         }
     }
 
-    fn connect(&self, target: u64, address: &str, purpose: Purpose) -> Connection {
+    pub(crate) fn connect(&self, target: u64, address: &str, purpose: Purpose) -> Connection {
         let mut channels = lock(&self.channels);
         let known = channels.get(&(target, purpose)).filter(|(known, _)| known == address);
         let channel = match known {
@@ -138,7 +138,33 @@ pub(crate) struct Connection {
     reachability: Arc<Reachability>,
 }
 
+/// What a peer says to a replica with an empty disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Welcome {
+    /// It knows no other disk under this id.
+    Yes,
+    /// It knows another one.
+    OtherDisk,
+}
+
 impl Connection {
+    pub(crate) fn target(&self) -> u64 {
+        self.target
+    }
+
+    /// Asks the peer whether it knows another disk under this replica's id. Both remember each
+    /// other's disk from then on.
+    pub(crate) async fn hello(&self) -> Result<Welcome, String> {
+        let mut client = self.client.clone()?;
+        let request = self.guard.sign_call(self.target, proto::HelloRequest {});
+        let call = timeout(CONNECT_TIMEOUT * 2, client.hello(request)).await;
+        let response = call.map_err(|_| "no answer in time".to_owned())?;
+        let response = response.map_err(|status| status.message().to_owned())?;
+        let checked = self.guard.check_answer(self.target, response.metadata()).await;
+        checked.map_err(|stranger| stranger.to_string())?;
+        Ok(if response.get_ref().other_disk { Welcome::OtherDisk } else { Welcome::Yes })
+    }
+
     fn client(&self) -> Result<RaftServiceClient<Channel>, RpcError> {
         self.client.clone().map_err(|e| {
             self.reachability.fails(&e);

@@ -10,6 +10,8 @@ use crate::error::DiskError;
 use crate::limits::PEERS_MAX;
 use crate::proto;
 use prost::Message as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
@@ -23,6 +25,8 @@ pub(crate) struct Guard {
     node_id: u64,
     incarnation: u64,
     log: Log,
+    /// Whether this replica may vote: its disk is not newer than the cluster's memory of it.
+    joined: Arc<AtomicBool>,
 }
 
 /// Why a peer's message is not taken.
@@ -39,6 +43,13 @@ pub(crate) enum Stranger {
          was lost: remove it from the membership and add a new id"
     )]
     OtherDisk { node_id: u64 },
+    #[error(
+        "this is node {ours} with a new disk, the caller knows another one; a node id is not used \
+         again after its disk was lost"
+    )]
+    NewDisk { ours: u64 },
+    #[error("node {ours} has not joined yet: its disk is empty")]
+    NotJoined { ours: u64 },
     #[error("node {node_id} is new, and {PEERS_MAX} node ids are known already")]
     TooMany { node_id: u64 },
     #[error(transparent)]
@@ -48,7 +59,9 @@ pub(crate) enum Stranger {
 impl From<Stranger> for Status {
     fn from(stranger: Stranger) -> Self {
         match &stranger {
-            Stranger::Disk(_) => Self::unavailable(stranger.to_string()),
+            Stranger::Disk(_) | Stranger::NotJoined { .. } => {
+                Self::unavailable(stranger.to_string())
+            }
             _ => Self::failed_precondition(stranger.to_string()),
         }
     }
@@ -61,7 +74,23 @@ impl Guard {
             node_id: identity.node_id,
             incarnation: identity.incarnation,
             log,
+            joined: Arc::new(AtomicBool::new(false)),
         }
+    }
+
+    /// From now on this replica votes.
+    pub(crate) fn join(&self) {
+        self.joined.store(true, Ordering::Relaxed);
+    }
+
+    /// A replica whose disk was lost does not know for whom it has voted. So one with an empty
+    /// disk votes only when every first member has said that it knows no other disk under this
+    /// id, or once a leader that knows no other has sent it the log.
+    pub(super) fn check_joined(&self) -> Result<(), Stranger> {
+        if self.joined.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Stranger::NotJoined { ours: self.node_id })
     }
 
     pub(crate) fn node_id(&self) -> u64 {
@@ -75,6 +104,7 @@ impl Guard {
             node_id: self.node_id,
             target_id: target,
             incarnation: self.incarnation,
+            target_incarnation: self.log.peer(target).unwrap_or(0),
         };
         let mut request = Request::new(message);
         let value = MetadataValue::from_bytes(&caller.encode_to_vec());
@@ -100,6 +130,9 @@ impl Guard {
         }
         if caller.target_id != self.node_id {
             return Err(Stranger::OtherNode { wanted: caller.target_id, ours: self.node_id });
+        }
+        if ![0, self.incarnation].contains(&caller.target_incarnation) {
+            return Err(Stranger::NewDisk { ours: self.node_id });
         }
         self.check_disk(caller.node_id, caller.incarnation).await?;
         Ok(caller.node_id)

@@ -2,7 +2,7 @@
 
 use super::contact::Heard;
 use super::convert;
-use super::guard::Guard;
+use super::guard::{Guard, Stranger};
 use crate::encoding::{Invalid, vote_from_proto, vote_to_proto};
 use crate::error::{SnapshotError, StopReason};
 use crate::limits::SNAPSHOT_STALL_TIMEOUT;
@@ -184,11 +184,24 @@ fn requests(
 
 #[tonic::async_trait]
 impl<S: StateMachine> RaftService for PeerService<S> {
+    async fn hello(
+        &self,
+        request: Request<proto::HelloRequest>,
+    ) -> Result<Response<proto::HelloResponse>, Status> {
+        let other_disk = match self.guard.check_call(request.metadata()).await {
+            Ok(_) => false,
+            Err(Stranger::OtherDisk { .. }) => true,
+            Err(stranger) => return Err(stranger.into()),
+        };
+        Ok(self.guard.sign_answer(proto::HelloResponse { other_disk }))
+    }
+
     async fn vote(
         &self,
         request: Request<proto::VoteRequest>,
     ) -> Result<Response<proto::VoteResponse>, Status> {
         self.guard.check_call(request.metadata()).await?;
+        self.guard.check_joined()?;
         let request = convert::to_vote_request(request.get_ref()).map_err(invalid)?;
         let response = self.raft.vote(request).await.map_err(stopped)?;
         Ok(self.guard.sign_answer(convert::vote_response(&response)))
@@ -199,6 +212,7 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         request: Request<proto::VoteRequest>,
     ) -> Result<Response<proto::VoteResponse>, Status> {
         self.guard.check_call(request.metadata()).await?;
+        self.guard.check_joined()?;
         let request = convert::to_vote_request(request.get_ref()).map_err(invalid)?;
         let response = self.raft.pre_vote(request).await.map_err(stopped)?;
         Ok(self.guard.sign_answer(convert::vote_response(&response)))
@@ -228,6 +242,7 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         request: Request<Streaming<proto::AppendRequest>>,
     ) -> Result<Response<AppendResponses>, Status> {
         let leader = self.guard.check_call(request.metadata()).await?;
+        let guard = self.guard.clone();
         // The requests end with the answers: otherwise openraft's task would keep this stream, and
         // with it the server, until the caller lets go.
         let (answering, answered) = oneshot::channel::<()>();
@@ -236,6 +251,9 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         let answers = self.raft.stream_append(requests).map(move |answer| match answer {
             Ok(result) => {
                 note_leader(&heard, leader, &result);
+                if result.as_ref().is_ok_and(|stored| stored.is_some()) {
+                    guard.join();
+                }
                 Ok(convert::append_response(&result))
             }
             Err(fatal) => Err(stopped(fatal)),
@@ -275,6 +293,7 @@ impl<S: StateMachine> RaftService for PeerService<S> {
             .install_full_snapshot(vote, Snapshot { meta, snapshot })
             .await
             .map_err(stopped)?;
+        self.guard.join();
         tracing::info!(leader, index, octets = head.file_octets, "a snapshot was taken over");
         Ok(self.guard.sign_answer(proto::InstallSnapshotResponse {
             vote: Some(vote_to_proto(&installed.vote)),

@@ -135,6 +135,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let joined = readiness.latch("raft");
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
 
+    homeport_raft::end_with_reason();
     let (machine, due) = Machine::announcing(metrics.clone());
     let node = Node::start(raft_config(&config), machine).await?;
     let takers = notices::Takers::default();

@@ -1,5 +1,7 @@
 //! The replica's disk: who it belongs to, and the log with its markers.
 
+mod contain;
+mod data_dir;
 mod engine;
 mod file;
 mod identity;
@@ -11,11 +13,15 @@ mod sled_engine;
 mod tail;
 mod writer;
 
+pub use contain::end_with_reason;
+pub(crate) use data_dir::DataDir;
 pub(crate) use file::sync_dir;
 pub(crate) use identity::{Identity, claim};
 pub(crate) use log::Log;
 pub(crate) use sled_engine::SledEngine;
 
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 /// What to do about a disk that cannot be trusted. A replica that forgot what it acknowledged
 /// must not vote again under its old name.
-const REBUILD: &str = "do not delete files one by one: stop this replica, remove its node id from \
-     the membership, and add a replica under a new node id with an empty data directory";
+const REBUILD: &str = "`homeport store verify --data-dir DIR` tells all that is damaged; a replica \
+     that lost a part of its disk may have forgotten a vote, so do not delete files one by one: \
+     stop this replica, remove its node id from the membership, and add a replica under a new \
+     node id with an empty data directory";
 
 /// A configuration that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -183,7 +185,10 @@ pub enum StartError {
         cause: String,
     },
     /// The file is not what it should be.
-    #[error("{path} is not a Homeport replica's identity ({detail}): is this the data directory?")]
+    #[error(
+        "{path} is not a Homeport replica's identity ({detail}): is this the data directory? If it \
+         is, the file is damaged: {REBUILD}"
+    )]
     NotOurs {
         /// The file.
         path: PathBuf,
@@ -265,8 +270,9 @@ pub enum StopReason {
     /// The disk is new and a peer knows another one under this id; the process should end.
     #[error(
         "the disk of node {node_id} is empty, but node {peer} knows it with another one: a replica \
-         that lost its disk has lost its votes and may not vote under the same id; bring the old \
-         data directory back, or {REBUILD}"
+         that lost its disk has lost its votes and does not vote under the same id; bring the old \
+         data directory back, or remove this node id from the membership and add a replica under \
+         a new node id"
     )]
     NewDisk {
         /// This replica.

@@ -45,6 +45,7 @@ mod types;
 mod watcher;
 
 pub use config::{PeerEndpoint, RaftConfig};
+pub use disk::end_with_reason;
 pub use error::{
     ConfigError, DiskError, MembershipError, ProposeError, SnapshotError, StartError, StopReason,
 };

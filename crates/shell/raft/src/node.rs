@@ -2,13 +2,12 @@
 
 use crate::bootstrap::{Bootstrap, is_empty};
 use crate::config::RaftConfig;
-use crate::disk::{Log, SledEngine, claim};
+use crate::disk::{DataDir, Log};
 use crate::error::{MembershipError, ProposeError, StartError, StopReason};
 use crate::limits::{COMMAND_OCTETS_MAX, MESSAGE_OCTETS_MAX, PROPOSALS_MAX, PROPOSED_OCTETS_MAX};
 use crate::machine::{Machine, Progress};
 use crate::network::{DiskSpace, Guard, Heard, PeerService, Peers};
 use crate::proto::raft_service_server::RaftServiceServer;
-use crate::snapshot::SnapshotStore;
 use crate::state_machine::StateMachine;
 use crate::status::{Leadership, NodeStatus, status};
 use crate::sync::{lock, read};
@@ -91,7 +90,8 @@ impl<S: StateMachine> Node<S> {
     /// When the configuration cannot work, or the disk is not this replica's or cannot be trusted.
     pub async fn start(config: RaftConfig, state_machine: S) -> Result<Self, StartError> {
         config.validate()?;
-        let (mut log, snapshots, guard) = open_disk(&config).await?;
+        let DataDir { identity, mut log, snapshots } = DataDir::open(&config).await?;
+        let (snapshots, guard) = (Arc::new(snapshots), Guard::new(&identity, log.clone()));
         let empty = is_empty(&mut log).await?;
         let state = Arc::new(RwLock::new(state_machine));
         let progress = Arc::new(Progress::new());
@@ -377,22 +377,5 @@ impl<S: StateMachine> Node<S> {
             (StopReason::Requested, Err(_)) => Err(StopReason::Broken),
             (reason, _) => Err(reason),
         }
-    }
-}
-
-/// Everything that touches the disk before the first task runs, off the async threads.
-async fn open_disk(config: &RaftConfig) -> Result<(Log, Arc<SnapshotStore>, Guard), StartError> {
-    let config = config.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        let mut identity = claim(&config, rand::random())?;
-        let engine = SledEngine::open(&config.data_dir, &mut identity)?;
-        let snapshots = SnapshotStore::open(&config.data_dir, &config.cluster_name)?;
-        let log = Log::open(Arc::new(engine), config.cache_bytes)?;
-        let guard = Guard::new(&identity, log.clone());
-        Ok((log, Arc::new(snapshots), guard))
-    });
-    match opened.await {
-        Ok(opened) => opened,
-        Err(e) => Err(StartError::Inconsistent { detail: e.to_string() }),
     }
 }

@@ -88,6 +88,11 @@ impl Log {
         read(&self.0.tail).purgeable(snapshot, entries, octets)
     }
 
+    /// Up to where entries were purged.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        read(&self.0.tail).purged
+    }
+
     /// The incarnation of a peer's disk as first seen.
     pub(crate) fn peer(&self, node_id: u64) -> Option<u64> {
         read(&self.0.peers).get(&node_id).copied()

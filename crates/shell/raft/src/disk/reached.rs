@@ -13,7 +13,12 @@
 //!       32..40  node id of the vote
 //!       40      0 no vote, 1 a vote, 2 a vote for an elected leader
 //!       41..45  crc32c of all octets before it
+//!       45..53  index of the first entry that was not purged
+//!       53..61  number of peers whose disks are remembered
+//!       61..65  crc32c of all octets before it
 //! ```
+//!
+//! A program from before the second half was there reads the first, and leaves the second empty.
 //!
 //! It names what was synced before, never more, so no crash makes it wrong. Nobody waits for it,
 //! and it is written at most ten times a second: what it finds missing is missing, but the newest
@@ -23,6 +28,7 @@ use super::file::sync_dir;
 use crate::error::DiskError;
 use crate::limits::REACHED_INTERVAL;
 use crate::types::Vote;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -32,6 +38,9 @@ const MAGIC: &[u8; 8] = b"HPREACHD";
 const SLOT_OCTETS: usize = 512;
 const SLOTS_AT: [u64; 2] = [0, 512];
 const SUM_AT: usize = 41;
+const MORE_AT: usize = SUM_AT + 4;
+const MORE_SUM_AT: usize = MORE_AT + 16;
+const USED_OCTETS: usize = MORE_SUM_AT + 4;
 
 /// A lower bound of what the log holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -39,6 +48,10 @@ pub(super) struct Bound {
     /// Index after the last entry.
     pub(super) end: u64,
     pub(super) vote: Option<Vote>,
+    /// Index of the first entry that was not purged.
+    pub(super) first: u64,
+    /// Peers whose disks are remembered; none is ever forgotten.
+    pub(super) peers: u64,
 }
 
 pub(super) struct Reached {
@@ -52,6 +65,8 @@ pub(super) struct Reached {
     written: Bound,
     /// What sled has synced.
     durable: Bound,
+    /// The peers that sled was given: one may be given twice.
+    peers: BTreeSet<u64>,
 }
 
 impl Reached {
@@ -85,6 +100,7 @@ impl Reached {
             claimed_at: None,
             written: claimed,
             durable: claimed,
+            peers: BTreeSet::new(),
         };
         if fresh {
             reached.claim(Bound::default())?;
@@ -95,7 +111,7 @@ impl Reached {
 
     /// Compares with what was found in the log; says what is missing.
     pub(super) fn check(&mut self, found: Bound) -> Result<(), String> {
-        let Bound { end, vote } = self.claimed;
+        let Bound { end, vote, first, peers } = self.claimed;
         if found.end < end {
             return Err(format!(
                 "it ends before index {}, but entries before index {end} were on the disk",
@@ -110,6 +126,18 @@ impl Reached {
                 name(vote)
             ));
         }
+        if found.first < first {
+            return Err(format!(
+                "it is purged up to index {}, but its purge up to index {first} was on the disk",
+                found.first
+            ));
+        }
+        if found.peers < peers {
+            return Err(format!(
+                "it knows the disks of {} peers, but those of {peers} were on the disk",
+                found.peers
+            ));
+        }
         self.written = found;
         self.durable = found;
         Ok(())
@@ -121,6 +149,17 @@ impl Reached {
 
     pub(super) fn wrote_vote(&mut self, vote: Vote) {
         self.written.vote = Some(vote);
+    }
+
+    pub(super) fn wrote_purge(&mut self, first: u64) {
+        self.written.first = first;
+        // A purge beyond the end leaves an empty log behind it.
+        self.written.end = self.written.end.max(first);
+    }
+
+    pub(super) fn wrote_peer(&mut self, node_id: u64) {
+        self.peers.insert(node_id);
+        self.written.peers = u64::try_from(self.peers.len()).unwrap_or(u64::MAX);
     }
 
     /// Entries from `end` on are about to be removed.
@@ -137,8 +176,9 @@ impl Reached {
     pub(super) fn synced(&mut self) -> Result<(), DiskError> {
         self.durable = self.written;
         let due = self.claimed_at.is_none_or(|at| at.elapsed() >= REACHED_INTERVAL);
-        // Votes are rare, and forgetting one is worst.
-        if self.durable.vote != self.claimed.vote || (due && self.durable != self.claimed) {
+        // These are rare, and forgetting one is worst.
+        let rare = |bound: &Bound| (bound.vote, bound.first, bound.peers);
+        if rare(&self.durable) != rare(&self.claimed) || (due && self.durable != self.claimed) {
             self.claim(self.durable)?;
         }
         Ok(())
@@ -148,7 +188,7 @@ impl Reached {
         self.serial += 1;
         let at = SLOTS_AT[usize::from(!self.serial.is_multiple_of(2))];
         let mut slot = [0; SLOT_OCTETS];
-        slot[..SUM_AT + 4].copy_from_slice(&emit(self.serial, &bound));
+        slot[..USED_OCTETS].copy_from_slice(&emit(self.serial, &bound));
         self.file
             .write_all_at(&slot, at)
             .and_then(|()| self.file.sync_data())
@@ -170,7 +210,7 @@ impl Drop for Reached {
     }
 }
 
-fn emit(serial: u64, bound: &Bound) -> [u8; SUM_AT + 4] {
+fn emit(serial: u64, bound: &Bound) -> [u8; USED_OCTETS] {
     let (term, node_id, kind) = match &bound.vote {
         None => (0, 0, 0),
         Some(vote) => {
@@ -178,14 +218,18 @@ fn emit(serial: u64, bound: &Bound) -> [u8; SUM_AT + 4] {
             (leader.term, leader.node_id, if vote.is_committed() { 2 } else { 1 })
         }
     };
-    let mut octets = [0; SUM_AT + 4];
+    let mut octets = [0; USED_OCTETS];
     octets[..8].copy_from_slice(MAGIC);
-    for (at, number) in [(8, serial), (16, bound.end), (24, term), (32, node_id)] {
+    let numbers = [(8, serial), (16, bound.end), (24, term), (32, node_id)];
+    let more = [(MORE_AT, bound.first), (MORE_AT + 8, bound.peers)];
+    for (at, number) in numbers.into_iter().chain(more) {
         octets[at..at + 8].copy_from_slice(&number.to_le_bytes());
     }
     octets[40] = kind;
     let sum = crc32c::crc32c(&octets[..SUM_AT]);
-    octets[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
+    octets[SUM_AT..MORE_AT].copy_from_slice(&sum.to_le_bytes());
+    let sum = crc32c::crc32c(&octets[..MORE_SUM_AT]);
+    octets[MORE_SUM_AT..].copy_from_slice(&sum.to_le_bytes());
     octets
 }
 
@@ -205,7 +249,21 @@ fn parse(slot: &[u8]) -> Option<(u64, Bound)> {
         [2] => Some(Vote::new_committed(term, node_id)),
         _ => return None,
     };
-    Some((serial, Bound { end, vote }))
+    let (first, peers) = parse_more(slot);
+    Some((serial, Bound { end, vote, first, peers }))
+}
+
+/// The second half; nothing when it was not written.
+fn parse_more(slot: &[u8]) -> (u64, u64) {
+    let more = || {
+        let (content, sum) = slot.get(..USED_OCTETS)?.split_at(MORE_SUM_AT);
+        if crc32c::crc32c(content).to_le_bytes() != sum {
+            return None;
+        }
+        let (first, rest) = number(content.get(MORE_AT..)?)?;
+        Some((first, number(rest)?.0))
+    };
+    more().unwrap_or_default()
 }
 
 fn number(octets: &[u8]) -> Option<(u64, &[u8])> {
@@ -218,7 +276,7 @@ mod tests {
     use super::*;
 
     fn bound(end: u64, term: u64) -> Bound {
-        Bound { end, vote: Some(Vote::new_committed(term, 1)) }
+        Bound { end, vote: Some(Vote::new_committed(term, 1)), ..Bound::default() }
     }
 
     fn wrote(reached: &mut Reached, bound: Bound) {
@@ -238,9 +296,36 @@ mod tests {
         let shorter = reached.check(bound(20, 3)).unwrap_err();
         assert!(shorter.contains("index 20") && shorter.contains("index 21"), "{shorter}");
         assert!(reached.check(bound(21, 2)).unwrap_err().contains("vote"));
-        assert!(reached.check(Bound { end: 21, vote: None }).unwrap_err().contains("vote"));
+        let without = Bound { end: 21, ..Bound::default() };
+        assert!(reached.check(without).unwrap_err().contains("vote"));
         reached.check(bound(21, 3)).unwrap();
         reached.check(bound(30, 4)).unwrap();
+    }
+
+    #[test]
+    fn a_lost_purge_and_a_forgotten_peer_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reached = Reached::open(dir.path()).unwrap();
+        wrote(&mut reached, bound(21, 3));
+        reached.wrote_purge(15);
+        for node_id in [2, 3, 2] {
+            reached.wrote_peer(node_id);
+        }
+        reached.synced().unwrap();
+        drop(reached);
+        let mut reached = Reached::open(dir.path()).unwrap();
+        let whole = Bound { first: 15, peers: 2, ..bound(21, 3) };
+        assert!(reached.check(Bound { first: 14, ..whole }).unwrap_err().contains("purge"));
+        assert!(reached.check(Bound { peers: 1, ..whole }).unwrap_err().contains("peers"));
+        reached.check(whole).unwrap();
+        // A slot of a program that does not know them.
+        let path = dir.path().join("reached");
+        let mut octets = std::fs::read(&path).unwrap();
+        for slot in octets.chunks_mut(SLOT_OCTETS) {
+            slot[MORE_AT..].fill(0);
+        }
+        std::fs::write(&path, octets).unwrap();
+        Reached::open(dir.path()).unwrap().check(bound(21, 3)).unwrap();
     }
 
     #[test]

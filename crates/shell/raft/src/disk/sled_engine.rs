@@ -7,6 +7,7 @@
 //! - sled takes damage for the end of its file, so a bound of what it holds is kept beside it;
 //! - sled's own background flush is off: nobody could wait for it.
 
+use super::contain::{reading, writing};
 use super::engine::{LogEngine, LogState, Write};
 use super::file::sync_dir;
 use super::reached::{Bound, Reached};
@@ -41,8 +42,11 @@ impl SledEngine {
         if identity.log_created && !dir.join("db").exists() {
             return Err(StartError::LogMissing { path: dir });
         }
-        let db = open_sled(&dir)?;
-        let tree = db.open_tree("raft").map_err(|e| sled_error("open", &dir, &e))?;
+        let (db, tree) = reading("open", &dir, || -> Result<_, StartError> {
+            let db = open_sled(&dir)?;
+            let tree = db.open_tree("raft").map_err(|e| sled_error("open", &dir, &e))?;
+            Ok((db, tree))
+        })?;
         let path = dir.join("db");
         let file = File::options()
             .read(true)
@@ -76,7 +80,7 @@ impl SledEngine {
 
     /// Waits for the device: sled's own flush does not.
     fn flush(&self) -> Result<(), DiskError> {
-        self.db.flush().map_err(self.error("flush"))?;
+        writing("flush", &self.dir, || self.db.flush().map_err(self.error("flush")))?;
         self.file.sync_data().map_err(|e| DiskError::io("sync", self.dir.join("db"), e))
     }
 
@@ -157,6 +161,29 @@ impl SledEngine {
 
 impl LogEngine for SledEngine {
     fn load(&self, each: &mut dyn FnMut(Entry)) -> Result<LogState, DiskError> {
+        reading("read", &self.dir, || self.load_records(each))
+    }
+
+    fn write(&self, writes: Vec<Write>) -> Result<(), DiskError> {
+        writing("write", &self.dir, || self.write_records(writes))
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        self.flush()?;
+        lock(&self.reached).synced()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Vec<Entry>, DiskError> {
+        reading("read", &self.dir, || self.read_records(range))
+    }
+
+    fn remove(&self, range: Range<u64>) -> Result<(), DiskError> {
+        writing("purge", &self.dir, || self.remove_records(range))
+    }
+}
+
+impl SledEngine {
+    fn load_records(&self, each: &mut dyn FnMut(Entry)) -> Result<LogState, DiskError> {
         let vote = self.marker(markers::VOTE, markers::parse_vote)?;
         let committed = self.marker(markers::COMMITTED, markers::parse_log_id)?.flatten();
         let purged = self.marker(markers::PURGED, markers::parse_log_id)?.flatten();
@@ -186,15 +213,22 @@ impl LogEngine for SledEngine {
         let last = markers::entry_key(next.unwrap_or(first_wanted));
         assembly.finish().map_err(|detail| self.corrupt(&last, detail))?;
         let end = next.unwrap_or(first_wanted);
-        lock(&self.reached).check(Bound { end, vote }).map_err(|detail| DiskError::Corrupt {
+        let peers = self.peers()?;
+        let mut reached = lock(&self.reached);
+        for (node_id, _) in &peers {
+            reached.wrote_peer(*node_id);
+        }
+        let known = u64::try_from(peers.len()).unwrap_or(u64::MAX);
+        let found = Bound { end, vote, first: first_wanted, peers: known };
+        reached.check(found).map_err(|detail| DiskError::Corrupt {
             file: self.dir.clone(),
             record: "the log".to_owned(),
             detail,
         })?;
-        Ok(LogState { vote, committed, purged, peers: self.peers()?, leftovers })
+        Ok(LogState { vote, committed, purged, peers, leftovers })
     }
 
-    fn write(&self, writes: Vec<Write>) -> Result<(), DiskError> {
+    fn write_records(&self, writes: Vec<Write>) -> Result<(), DiskError> {
         let mut batch = sled::Batch::default();
         let put = |batch: &mut sled::Batch, key: &[u8], content: &[u8]| {
             batch.insert(key, markers::seal(key, content));
@@ -220,9 +254,11 @@ impl LogEngine for SledEngine {
                     put(&mut batch, markers::COMMITTED, &markers::emit_log_id(log_id.as_ref()));
                 }
                 Write::Purged(log_id) => {
+                    reached.wrote_purge(log_id.index() + 1);
                     put(&mut batch, markers::PURGED, &markers::emit_log_id(Some(&log_id)));
                 }
                 Write::Peer(node_id, incarnation) => {
+                    reached.wrote_peer(node_id);
                     put(&mut batch, &markers::peer_key(node_id), &incarnation.to_le_bytes());
                 }
                 Write::Truncate(range) => {
@@ -236,12 +272,7 @@ impl LogEngine for SledEngine {
         self.tree.apply_batch(batch).map_err(self.error("write"))
     }
 
-    fn sync(&self) -> Result<(), DiskError> {
-        self.flush()?;
-        lock(&self.reached).synced()
-    }
-
-    fn read(&self, range: Range<u64>) -> Result<Vec<Entry>, DiskError> {
+    fn read_records(&self, range: Range<u64>) -> Result<Vec<Entry>, DiskError> {
         let keys = markers::entry_key(range.start)..markers::entry_key(range.end);
         let mut entries = Vec::new();
         let mut assembly = markers::Assembly::default();
@@ -255,7 +286,7 @@ impl LogEngine for SledEngine {
         Ok(entries)
     }
 
-    fn remove(&self, range: Range<u64>) -> Result<(), DiskError> {
+    fn remove_records(&self, range: Range<u64>) -> Result<(), DiskError> {
         for index in range {
             let Some(parts) = self.further_parts(index)? else { continue };
             // The first part goes last: while it is there, the others are found.
@@ -304,14 +335,14 @@ fn is_lock_error(error: &sled::Error) -> bool {
 
 fn sled_error(operation: &'static str, dir: &Path, error: &sled::Error) -> DiskError {
     match error {
-        sled::Error::Corruption { .. } => DiskError::Corrupt {
+        // The second stands for a damaged `conf`: we never change what stands there.
+        sled::Error::Corruption { .. } | sled::Error::Unsupported(_) => DiskError::Corrupt {
             file: dir.into(),
             record: "sled's file".to_owned(),
             detail: error.to_string(),
         },
-        sled::Error::CollectionNotFound(_)
-        | sled::Error::Unsupported(_)
-        | sled::Error::ReportableBug(_)
-        | sled::Error::Io(_) => DiskError::io(operation, dir, error),
+        sled::Error::CollectionNotFound(_) | sled::Error::ReportableBug(_) | sled::Error::Io(_) => {
+            DiskError::io(operation, dir, error)
+        }
     }
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const CUTS: usize = 16;
 const FLIPS: usize = 48;
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

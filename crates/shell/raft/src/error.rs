@@ -281,7 +281,10 @@ pub enum StopReason {
         peer: u64,
     },
     /// The disk, the snapshot or the state machine failed; the process should end.
-    #[error("storage failed: {0}")]
+    #[error(
+        "storage failed: {0}; once the cause is gone, start it again: its disk is checked then, and \
+         what it lacks comes from its peers"
+    )]
     Storage(String),
     /// A broken invariant inside the consensus core; the process should end.
     #[error("the consensus core broke an invariant")]

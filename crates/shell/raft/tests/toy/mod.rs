@@ -93,8 +93,13 @@ impl Replica {
         let limit = Duration::from_secs(10);
         let stopped = tokio::time::timeout(limit, self.node.shutdown()).await;
         stopped.expect("the node does not stop").unwrap();
+        self.close().await;
+    }
+
+    /// Ends the server of a node that has stopped.
+    pub(crate) async fn close(self) {
         self.stop.send(()).ok();
-        let ended = tokio::time::timeout(limit, self.server).await;
+        let ended = tokio::time::timeout(Duration::from_secs(10), self.server).await;
         ended.expect("the server does not end").unwrap();
     }
 }

@@ -21,8 +21,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run one replica of the store
-    Store(RoleArgs),
+    /// Run one replica of the store, or look at the disk of one that does not run
+    Store(StoreArgs),
     /// Run a signalling front-end
     Signalling(RoleArgs),
     /// Run a forwarder
@@ -33,6 +33,34 @@ enum Command {
     Dev(dev::DevArgs),
     /// Run a cluster and let a mobile node register, move and leave
     Demo(dev::DemoArgs),
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct StoreArgs {
+    #[command(subcommand)]
+    action: Option<DiskAction>,
+    #[command(flatten)]
+    role: Option<RoleArgs>,
+}
+
+/// None of them changes anything.
+#[derive(Subcommand)]
+enum DiskAction {
+    /// Check everything in a data directory: exit status 1 when something is damaged
+    Verify(DiskArgs),
+    /// Show what a data directory holds
+    Inspect(DiskArgs),
+}
+
+#[derive(Args)]
+struct DiskArgs {
+    /// Data directory of a replica that does not run
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Where the copy of the log goes that is read
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    scratch_dir: PathBuf,
 }
 
 #[derive(Args)]
@@ -67,7 +95,9 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Store(args) => {
+        Command::Store(StoreArgs { action: Some(action), .. }) => look_at_disk(&action),
+        Command::Store(StoreArgs { role, .. }) => {
+            let args = role.context("--config FILE is missing")?;
             let (config, shutdown, _guard) =
                 prepare(&args, "store", |c: &homeport_store::Config| &c.telemetry)?;
             Ok(homeport_store::run(config, shutdown).await?)
@@ -90,6 +120,27 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Dev(args) => dev::dev(args).await,
         Command::Demo(args) => dev::demo(args).await,
     }
+}
+
+fn look_at_disk(action: &DiskAction) -> anyhow::Result<()> {
+    let (DiskAction::Verify(args) | DiskAction::Inspect(args)) = action;
+    homeport_store::end_with_reason();
+    let scratch = tempfile::tempdir_in(&args.scratch_dir)
+        .with_context(|| format!("cannot create a directory in {}", args.scratch_dir.display()))?;
+    let found = homeport_store::inspect(&args.data_dir, scratch.path())?;
+    println!("{found}");
+    for damage in found.damage() {
+        println!("damaged: {damage}");
+    }
+    match (action, found.damage().len()) {
+        (DiskAction::Verify(_), 0) => println!("all of it is whole"),
+        (DiskAction::Verify(_), damaged) => {
+            let dir = args.data_dir.display();
+            anyhow::bail!("{dir} is damaged in {damaged} places: a replica does not start on it")
+        }
+        (DiskAction::Inspect(_), _) => {}
+    }
+    Ok(())
 }
 
 /// The configuration is read and checked before anything is opened.

@@ -13,6 +13,7 @@
 
 mod admin;
 mod feed;
+mod inspect;
 pub mod limits;
 mod machine;
 mod metrics;
@@ -35,6 +36,9 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::machine::Machine;
 use crate::proposer::Proposer;
+
+pub use crate::inspect::{Inspected, inspect};
+pub use homeport_raft::end_with_reason;
 
 /// Configuration of a replica.
 #[derive(Clone, Debug, Deserialize)]
@@ -135,7 +139,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let joined = readiness.latch("raft");
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
 
-    homeport_raft::end_with_reason();
+    end_with_reason();
     let (machine, due) = Machine::announcing(metrics.clone());
     let node = Node::start(raft_config(&config), machine).await?;
     let takers = notices::Takers::default();

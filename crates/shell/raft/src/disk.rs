@@ -15,8 +15,9 @@ mod writer;
 
 pub use contain::end_with_reason;
 pub(crate) use data_dir::DataDir;
+pub(crate) use engine::{LogEngine, LogState};
 pub(crate) use file::sync_dir;
-pub(crate) use identity::{Identity, claim};
+pub(crate) use identity::{Identity, claim, identity_of};
 pub(crate) use log::Log;
 pub(crate) use sled_engine::SledEngine;
 

@@ -32,6 +32,7 @@ mod config;
 mod disk;
 mod encoding;
 mod error;
+mod inspect;
 pub mod limits;
 mod machine;
 mod network;
@@ -49,6 +50,7 @@ pub use disk::end_with_reason;
 pub use error::{
     ConfigError, DiskError, MembershipError, ProposeError, SnapshotError, StartError, StopReason,
 };
+pub use inspect::{Inspection, LogSummary, SnapshotSummary, inspect};
 pub use node::{Node, Proposed};
 pub use state_machine::{FrozenState, StateMachine};
 pub use status::{Leader, Leadership, NodeStatus, Role};

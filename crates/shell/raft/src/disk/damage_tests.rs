@@ -6,7 +6,10 @@ use super::DataDir;
 use super::tests::{append, entry, log_id, open};
 use super::torn_tests::copy;
 use crate::config::RaftConfig;
+use crate::error::SnapshotError;
+use crate::inspect::inspect;
 use crate::snapshot::SnapshotStore;
+use crate::state_machine::{FrozenState, StateMachine};
 use crate::types::{SnapshotMeta, Vote};
 use bytes::Bytes;
 use openraft::RaftLogReader as _;
@@ -79,6 +82,51 @@ async fn images(octets: impl Fn(u64) -> usize) -> [(&'static str, TempDir); 2] {
     log.close().await;
     DataDir::open(&config(again.path())).await.unwrap().log.close().await;
     [("killed", killed), ("reopened", again)]
+}
+
+/// Takes whatever comes.
+struct Ignorant;
+
+impl StateMachine for Ignorant {
+    fn apply(&mut self, _index: u64, _command: &[u8]) -> Bytes {
+        Bytes::new()
+    }
+
+    fn advance(&mut self, _index: u64) {}
+
+    fn freeze(&self) -> Box<dyn FrozenState> {
+        Box::new(Self)
+    }
+
+    fn restore(
+        &mut self,
+        _index: u64,
+        chunks: &mut dyn Iterator<Item = Result<Bytes, SnapshotError>>,
+    ) -> Result<(), SnapshotError> {
+        for chunk in chunks {
+            chunk?;
+        }
+        Ok(())
+    }
+}
+
+impl FrozenState for Ignorant {
+    fn chunks(self: Box<Self>) -> Box<dyn Iterator<Item = Bytes> + Send> {
+        Box::new(std::iter::empty())
+    }
+}
+
+fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    files(dir).into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+/// What an operator is told about the directory, which is not touched.
+fn inspected(dir: &Path) -> Vec<String> {
+    let (before, copied) = (content(dir), scratch());
+    let found = inspect(dir, copied.path(), &mut Ignorant).unwrap();
+    assert!(content(dir) == before, "{} was touched", dir.display());
+    assert!(found.damage.iter().all(|damage| !damage.contains(copied.path().to_str().unwrap())));
+    found.damage
 }
 
 /// What became of a damaged directory.
@@ -195,12 +243,20 @@ async fn damage(
     chance: &mut StdRng,
 ) -> BTreeMap<Outcome, usize> {
     let mut counts = BTreeMap::new();
-    for damage in damages {
+    for (case, damage) in damages.into_iter().enumerate() {
         let dir = scratch();
         copy(whole, dir.path());
         damage.apply(&dir.path().join(name), chance);
+        let told = (case % 4 == 0).then(|| inspected(dir.path()));
         let came = outcome(dir.path()).await;
         assert!(!matches!(came, Outcome::Wrong(_)), "{}: {damage:?}: {came:?}", name.display());
+        if let Some(told) = told {
+            assert_eq!(told.is_empty(), came == Outcome::Whole, "{damage:?}: {told:?}");
+            assert!(
+                told.iter().all(|told| refusal(told, dir.path()) == Outcome::Refused),
+                "{told:?}"
+            );
+        }
         *counts.entry(came).or_insert(0) += 1;
     }
     counts

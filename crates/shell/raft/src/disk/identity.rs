@@ -32,6 +32,7 @@ pub(crate) struct Identity {
     /// Drawn when the disk was created; peers tell a lost and recreated disk by it.
     pub(crate) incarnation: u64,
     pub(crate) log_created: bool,
+    pub(crate) reached_created: bool,
 }
 
 /// Reads whose the data directory is, or takes an empty one into possession.
@@ -56,6 +57,7 @@ pub(crate) fn claim(config: &RaftConfig, incarnation: u64) -> Result<Identity, S
                 node_id: config.node_id,
                 incarnation,
                 log_created: false,
+                reached_created: false,
             };
             identity.write()?;
             if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -67,10 +69,22 @@ pub(crate) fn claim(config: &RaftConfig, incarnation: u64) -> Result<Identity, S
     }
 }
 
+/// Whose the data directory with this file is, whoever asks.
+pub(crate) fn identity_of(path: &Path) -> Result<Identity, StartError> {
+    match std::fs::read(path) {
+        Ok(octets) => parse(path, &octets),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(StartError::NotOurs {
+            path: path.into(),
+            detail: "there is a log without an identity".to_owned(),
+        }),
+        Err(e) => Err(DiskError::io("read", path, e).into()),
+    }
+}
+
 impl Identity {
-    /// Notes durably that the log exists from now on.
+    /// Notes durably that the log and the bound of what it holds exist from now on.
     pub(crate) fn mark_log_created(&mut self) -> Result<(), DiskError> {
-        self.log_created = true;
+        (self.log_created, self.reached_created) = (true, true);
         self.write()
     }
 
@@ -84,6 +98,7 @@ impl Identity {
             node_id: self.node_id,
             incarnation: self.incarnation,
             log_created: self.log_created,
+            reached_created: self.reached_created,
         }
         .encode_to_vec();
         let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
@@ -136,6 +151,7 @@ fn parse(path: &Path, octets: &[u8]) -> Result<Identity, StartError> {
         node_id: message.node_id,
         incarnation: message.incarnation,
         log_created: message.log_created,
+        reached_created: message.reached_created,
     })
 }
 

@@ -30,6 +30,7 @@ use crate::limits::REACHED_INTERVAL;
 use crate::types::Vote;
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -70,26 +71,31 @@ pub(super) struct Reached {
 }
 
 impl Reached {
-    /// Opens the file, or creates it: a disk from before it existed is taken as it is.
-    pub(super) fn open(data_dir: &Path) -> Result<Self, DiskError> {
+    /// Opens the file, or creates it unless it was `created` before: a disk from before it existed
+    /// is taken as it is.
+    pub(super) fn open(data_dir: &Path, created: bool) -> Result<Self, DiskError> {
         let path = data_dir.join("reached");
+        let corrupt = |detail: &str| DiskError::Corrupt {
+            file: path.clone(),
+            record: "the record of what the log has reached".to_owned(),
+            detail: detail.to_owned(),
+        };
         let file = File::options()
             .read(true)
             .write(true)
-            .create(true)
+            .create(!created)
             .truncate(false)
             .open(&path)
-            .map_err(|e| DiskError::io("open", &path, e))?;
+            .map_err(|e| match e.kind() {
+                ErrorKind::NotFound => corrupt("it is missing although it was there before"),
+                _ => DiskError::io("open", &path, e),
+            })?;
         let octets = std::fs::read(&path).map_err(|e| DiskError::io("read", &path, e))?;
         let newest = octets.chunks(SLOT_OCTETS).filter_map(parse).max_by_key(|(serial, _)| *serial);
         // Nothing but zeros: its creation was interrupted.
         let fresh = octets.iter().all(|octet| *octet == 0);
-        if newest.is_none() && !fresh {
-            return Err(DiskError::Corrupt {
-                file: path,
-                record: "the record of what the log has reached".to_owned(),
-                detail: "neither of its copies has a valid checksum".to_owned(),
-            });
+        if newest.is_none() && (created || !fresh) {
+            return Err(corrupt("neither of its copies has a valid checksum"));
         }
         let (serial, claimed) = newest.unwrap_or_default();
         let mut reached = Self {
@@ -288,11 +294,11 @@ mod tests {
     #[test]
     fn a_log_that_went_back_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let mut reached = Reached::open(dir.path()).unwrap();
+        let mut reached = Reached::open(dir.path(), false).unwrap();
         reached.check(Bound::default()).unwrap();
         wrote(&mut reached, bound(21, 3));
         drop(reached);
-        let mut reached = Reached::open(dir.path()).unwrap();
+        let mut reached = Reached::open(dir.path(), false).unwrap();
         let shorter = reached.check(bound(20, 3)).unwrap_err();
         assert!(shorter.contains("index 20") && shorter.contains("index 21"), "{shorter}");
         assert!(reached.check(bound(21, 2)).unwrap_err().contains("vote"));
@@ -305,7 +311,7 @@ mod tests {
     #[test]
     fn a_lost_purge_and_a_forgotten_peer_are_told() {
         let dir = tempfile::tempdir().unwrap();
-        let mut reached = Reached::open(dir.path()).unwrap();
+        let mut reached = Reached::open(dir.path(), false).unwrap();
         wrote(&mut reached, bound(21, 3));
         reached.wrote_purge(15);
         for node_id in [2, 3, 2] {
@@ -313,7 +319,7 @@ mod tests {
         }
         reached.synced().unwrap();
         drop(reached);
-        let mut reached = Reached::open(dir.path()).unwrap();
+        let mut reached = Reached::open(dir.path(), false).unwrap();
         let whole = Bound { first: 15, peers: 2, ..bound(21, 3) };
         assert!(reached.check(Bound { first: 14, ..whole }).unwrap_err().contains("purge"));
         assert!(reached.check(Bound { peers: 1, ..whole }).unwrap_err().contains("peers"));
@@ -325,34 +331,34 @@ mod tests {
             slot[MORE_AT..].fill(0);
         }
         std::fs::write(&path, octets).unwrap();
-        Reached::open(dir.path()).unwrap().check(bound(21, 3)).unwrap();
+        Reached::open(dir.path(), false).unwrap().check(bound(21, 3)).unwrap();
     }
 
     #[test]
     fn what_was_not_synced_is_not_claimed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut reached = Reached::open(dir.path()).unwrap();
+        let mut reached = Reached::open(dir.path(), false).unwrap();
         wrote(&mut reached, bound(21, 3));
         reached.wrote_entries(50);
         reached.wrote_vote(Vote::new(9, 9));
         drop(reached);
-        Reached::open(dir.path()).unwrap().check(bound(21, 3)).unwrap();
+        Reached::open(dir.path(), false).unwrap().check(bound(21, 3)).unwrap();
     }
 
     #[test]
     fn a_truncated_log_may_be_shorter() {
         let dir = tempfile::tempdir().unwrap();
-        let mut reached = Reached::open(dir.path()).unwrap();
+        let mut reached = Reached::open(dir.path(), false).unwrap();
         wrote(&mut reached, bound(21, 3));
         reached.lower(11).unwrap();
         drop(reached);
-        Reached::open(dir.path()).unwrap().check(bound(11, 3)).unwrap();
+        Reached::open(dir.path(), false).unwrap().check(bound(11, 3)).unwrap();
     }
 
     #[test]
     fn one_damaged_copy_leaves_an_older_bound_and_two_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let mut reached = Reached::open(dir.path()).unwrap();
+        let mut reached = Reached::open(dir.path(), false).unwrap();
         wrote(&mut reached, bound(21, 3));
         wrote(&mut reached, bound(31, 4));
         drop(reached);
@@ -362,14 +368,14 @@ mod tests {
             let mut octets = good.clone();
             octets[at] ^= 1;
             std::fs::write(&path, &octets).unwrap();
-            let end = Reached::open(dir.path()).unwrap().claimed.end;
+            let end = Reached::open(dir.path(), false).unwrap().claimed.end;
             assert!([21, 31].contains(&end));
         }
         let mut octets = good;
         octets[16] ^= 1;
         octets[528] ^= 1;
         std::fs::write(&path, &octets).unwrap();
-        let error = Reached::open(dir.path()).err().unwrap().to_string();
+        let error = Reached::open(dir.path(), false).err().unwrap().to_string();
         assert!(error.contains("reached"), "{error}");
     }
 }

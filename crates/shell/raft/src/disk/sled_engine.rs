@@ -53,11 +53,13 @@ impl SledEngine {
             .write(true)
             .open(&path)
             .map_err(|e| DiskError::io("open", &path, e))?;
-        let reached = Mutex::new(Reached::open(data_dir)?);
+        let reached = Mutex::new(Reached::open(data_dir, identity.reached_created)?);
         let engine = Self { dir, db, tree, file, reached };
         engine.check_owner(identity)?;
         if !identity.log_created {
             engine.sync_creation(data_dir)?;
+        }
+        if !(identity.log_created && identity.reached_created) {
             identity.mark_log_created()?;
         }
         Ok(engine)

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+const DIRECTORY: &str = "snapshots";
 const SUFFIX: &str = "snap";
 const TEMPORARY: &str = "tmp";
 
@@ -45,6 +46,10 @@ impl Drop for OpenFile {
 impl SnapshotFile {
     pub(crate) fn octets(&self) -> u64 {
         self.0.octets
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0.path
     }
 
     /// Reads from `offset` on; fewer octets than asked for at the end.
@@ -89,15 +94,10 @@ pub(crate) struct SnapshotStore {
 impl SnapshotStore {
     /// Opens the directory, or creates it. Removes what an interrupted write left behind.
     pub(crate) fn open(data_dir: &Path, cluster: &str) -> Result<Self, SnapshotError> {
-        let dir = data_dir.join("snapshots");
+        let dir = data_dir.join(DIRECTORY);
         std::fs::create_dir_all(&dir).map_err(|e| SnapshotError::io("create", &dir, e))?;
         sync_dir(data_dir).map_err(|e| SnapshotError::io("sync", data_dir, e))?;
-        let store = Self {
-            dir,
-            cluster: cluster.to_owned(),
-            current: Mutex::new(None),
-            serial: AtomicU64::new(0),
-        };
+        let store = Self::looking_at(data_dir, cluster);
         let mut newest: Option<(SnapshotMeta, SnapshotFile)> = None;
         for path in store.files()? {
             if path.extension().is_some_and(|extension| extension == TEMPORARY) {
@@ -112,6 +112,27 @@ impl SnapshotStore {
         }
         *lock(&store.current) = newest;
         Ok(store)
+    }
+
+    /// Only for reading: nothing is created or removed, and no snapshot counts.
+    pub(crate) fn looking_at(data_dir: &Path, cluster: &str) -> Self {
+        Self {
+            dir: data_dir.join(DIRECTORY),
+            cluster: cluster.to_owned(),
+            current: Mutex::new(None),
+            serial: AtomicU64::new(0),
+        }
+    }
+
+    /// Every snapshot file, in order; none when there is no directory.
+    pub(crate) fn each(&self) -> Result<Vec<SnapshotFile>, SnapshotError> {
+        if !self.dir.exists() {
+            return Ok(Vec::new());
+        }
+        let mut paths = self.files()?;
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == SUFFIX));
+        paths.sort();
+        paths.into_iter().map(open_file).collect()
     }
 
     /// The snapshot that counts.

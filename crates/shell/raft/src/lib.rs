@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! <data_dir>/identity        format version, cluster, node id, incarnation of this disk
-//! <data_dir>/reached         how far the log is known to be on the disk
+//! <data_dir>/reached         how far the log is known to be on the disk: less is damage
 //! <data_dir>/log/            sled: log entries, vote, purge and commit markers
 //! <data_dir>/snapshots/      one snapshot file; the state machine itself lives in memory
 //! ```

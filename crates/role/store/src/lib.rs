@@ -90,7 +90,7 @@ impl Default for RaftTimers {
 pub enum Error {
     /// The replica could not start.
     #[error("the store cannot start: {0}")]
-    Start(#[from] homeport_raft::StartError),
+    Start(homeport_raft::StartError),
     /// An address cannot be listened on.
     #[error("listen: cannot listen on {address}: {source}")]
     Listen {
@@ -141,7 +141,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
 
     end_with_reason();
     let (machine, due) = Machine::announcing(metrics.clone());
-    let node = Node::start(raft_config(&config), machine).await?;
+    let node = Node::start(raft_config(&config), machine).await.map_err(Error::Start)?;
     let takers = notices::Takers::default();
     let sender =
         notices::send(node.clone(), due, takers.clone(), metrics.clone(), shutdown.clone());

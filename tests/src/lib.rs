@@ -71,6 +71,8 @@ impl Cluster {
             raft: homeport_store::RaftTimers::default(),
             telemetry: Default::default(),
             ops: Default::default(),
+            prefix_advertisements_per_second_max:
+                homeport_store::limits::ADVERTISEMENTS_PER_SECOND_DEFAULT,
         };
         let shutdown = Shutdown::manual();
         let task = Task::spawn("store", homeport_store::run(config, shutdown.clone()));

@@ -117,6 +117,9 @@ fn log_entries_of_the_first_format_are_read() -> Result<()> {
             Command::Revoke(_)
             | Command::RevocationAnswer(_)
             | Command::Switch(_)
+            | Command::UpdateHomePrefix { .. }
+            | Command::AdvertiseHomePrefix { .. }
+            | Command::PrefixesSolicited(_)
             | Command::DuplicateAddressDetection(_)
             | Command::DefendHomeLink { .. } => {
                 bail!("the first format does not know {command:?}")
@@ -169,6 +172,8 @@ fn store_config(data_dir: &Path, listen: std::net::SocketAddr) -> homeport_store
         raft: homeport_store::RaftTimers::default(),
         telemetry: Default::default(),
         ops: Default::default(),
+        prefix_advertisements_per_second_max:
+            homeport_store::limits::ADVERTISEMENTS_PER_SECOND_DEFAULT,
     }
 }
 

@@ -48,6 +48,7 @@ fn policy(authentication: Authentication) -> Policy {
         home_prefix: Some(Revised { record: prefix, revision: 1 }),
         home_address_served: true,
         subscriber: Some(Revised { record: subscriber, revision: 1 }),
+        advertised_revision: Some(1),
     }
 }
 

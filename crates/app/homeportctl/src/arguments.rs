@@ -82,7 +82,18 @@ pub(crate) enum Verb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum HomePrefixAction {
     /// Serve a prefix.
-    Create(CreateHomePrefix),
+    Create(Box<CreateHomePrefix>),
+    /// Change settings of one while it is served. Mobile nodes that are away are told of new lifetimes
+    /// (RFC 6275 section 10.6.2).
+    Update(Box<UpdateHomePrefix>),
+    /// Tell mobile nodes that are away of one, although it has not changed.
+    Advertise {
+        /// 2001:db8:0:1::/64
+        prefix: String,
+        /// Each within this time, 0 for now [default: spread as a change is]
+        #[arg(long, value_name = "SECONDS")]
+        within_secs: Option<u32>,
+    },
     /// Show one.
     Get {
         /// 2001:db8:0:1::/64
@@ -168,6 +179,81 @@ pub(crate) struct CreateHomePrefix {
     /// Preference in Router Advertisements on that link, higher is better [default: 0]
     #[arg(long, value_name = "N")]
     pub(crate) home_agent_preference: Option<u16>,
+    /// From a change of lifetimes until the first mobile node is told (RFC 6275 section 10.6.2) [default: 600]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) prefix_advertisement_delay_min_secs: Option<u32>,
+    /// From a change of lifetimes until the last mobile node is told [default: 86400]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) prefix_advertisement_delay_max_secs: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateHomePrefix {
+    /// 2001:db8:0:1::/64
+    pub(crate) prefix: String,
+    /// The home agent's IPv4 address for UDP port 4191: where there is none yet.
+    #[arg(long)]
+    pub(crate) home_agent_ipv4: Option<Ipv4Addr>,
+    /// Several care-of addresses per home address (RFC 5648).
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) multiple_care_of: Option<bool>,
+    /// Several of them in one Binding Update.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) bulk: Option<bool>,
+    /// A binding at home beside foreign ones.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) home_and_foreign: Option<bool>,
+    /// 1 to 64
+    #[arg(long, value_name = "N")]
+    pub(crate) bindings_max: Option<u32>,
+    /// 4 to 262140
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) lifetime_max_secs: Option<u32>,
+    /// The home agent is the only router of the home link.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) only_router: Option<bool>,
+    /// Laboratories only: take IPv4 care-of addresses in 127.0.0.0/8.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) loopback_care_of: Option<bool>,
+    /// How long addresses of the prefix are valid, 4 or more; no binding lasts longer.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) valid_lifetime_secs: Option<u32>,
+    /// How long they are preferred, at most as long.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) preferred_lifetime_secs: Option<u32>,
+    /// Data to IPv4 care-of addresses in UDP although there is no NAT (RFC 5555).
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) force_udp: Option<bool>,
+    /// Mobile nodes may ask for that by the F flag.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) force_udp_requests: Option<bool>,
+    /// Between two refreshes behind a NAT, 1 to 86400
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) nat_keepalive_secs: Option<u32>,
+    /// IPv4 home addresses are assigned out of this; it can only grow.
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) ipv4_pool: Option<String>,
+    /// Mobile routers with networks (RFC 3963).
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) mobile_networks_allowed: Option<bool>,
+    /// Flow bindings per home address (RFC 6089), 0 to 64
+    #[arg(long, value_name = "N")]
+    pub(crate) flow_bindings_max: Option<u32>,
+    /// Answer whoever looks for home agents (RFC 6275 section 10.5).
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) home_agent_discovery: Option<bool>,
+    /// Answer mobile nodes that ask for the prefix, and tell them of changes (RFC 6275 section 10.6).
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) prefix_discovery: Option<bool>,
+    /// Preference in Router Advertisements on the home link, higher is better.
+    #[arg(long, value_name = "N")]
+    pub(crate) home_agent_preference: Option<u16>,
+    /// From a change of lifetimes until the first mobile node is told.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) prefix_advertisement_delay_min_secs: Option<u32>,
+    /// From a change of lifetimes until the last mobile node is told.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) prefix_advertisement_delay_max_secs: Option<u32>,
 }
 
 /// How mobile nodes prove who they are.

@@ -60,6 +60,28 @@ impl BindingCache {
         Outcome::Done
     }
 
+    /// Changes what may change while mobile nodes are registered.
+    pub(crate) fn update_home_prefix(&mut self, record: HomePrefix, base_revision: u64) -> Outcome {
+        let prefix = record.prefix;
+        let Some(old) = self.home_prefixes.get(&prefix) else {
+            let message = format!("no home prefix {prefix}; there are: {}", self.prefix_names());
+            return Outcome::refused(RefusalKind::NotFound, "prefix", message);
+        };
+        if old.revision != base_revision {
+            let message = format!("{prefix} was changed at revision {}", old.revision);
+            return Outcome::refused(RefusalKind::Changed, "prefix", message);
+        }
+        let old = old.record.clone();
+        if let Err(refusal) = check_change(&old, &record) {
+            return Outcome::Refused(refusal);
+        }
+        let outcome = self.put_home_prefix(record, false);
+        if outcome == Outcome::Done {
+            self.advertise_change(&old);
+        }
+        outcome
+    }
+
     pub(crate) fn delete_home_prefix(&mut self, prefix: Ipv6Prefix) -> Outcome {
         if !self.home_prefixes.contains_key(&prefix) {
             let message = format!("no home prefix {prefix}; there are: {}", self.prefix_names());
@@ -85,6 +107,7 @@ impl BindingCache {
             let message = format!("it serves the subscriber with {home_address}");
             return Outcome::refused(RefusalKind::InUse, "prefix", message);
         }
+        self.advertising.remove(&prefix);
         let old = self.home_prefixes.remove(&prefix).map(|old| old.record);
         if ipv4_of(old.as_ref()) != (None, None) {
             self.rebuild_pools();
@@ -352,6 +375,36 @@ fn is_unicast_prefix_v4(prefix: Ipv4Prefix) -> bool {
     is_unicast_routable_v4(prefix.address()) && is_unicast_routable_v4(prefix.last())
 }
 
+/// What mobile nodes and their bindings rely on stays as long as the home prefix.
+fn check_change(old: &HomePrefix, new: &HomePrefix) -> Result<(), Refusal> {
+    const ANEW: &str = "delete the home prefix and create it anew";
+    let shrinks = |old: Ipv4Prefix, new: Option<Ipv4Prefix>| {
+        new.is_none_or(|new| new.len() > old.len() || !new.contains(old.address()))
+    };
+    if new.home_agent != old.home_agent {
+        let message = format!("mobile nodes are registered with {}; {ANEW}", old.home_agent);
+        return invalid("home_agent", message);
+    }
+    if let Some(address) = old.home_agent_ipv4
+        && new.home_agent_ipv4 != old.home_agent_ipv4
+    {
+        let message = format!("mobile nodes are registered with {address}; {ANEW}");
+        return invalid("home_agent_ipv4", message);
+    }
+    if new.authentication != old.authentication {
+        return invalid("authentication", format!("subscribers have keys for it or not; {ANEW}"));
+    }
+    if new.real_home_link != old.real_home_link {
+        let message = format!("home addresses are looked for on the link or not; {ANEW}");
+        return invalid("real_home_link", message);
+    }
+    if let Some(pool) = old.ipv4_pool.filter(|pool| shrinks(*pool, new.ipv4_pool)) {
+        let message = format!("addresses of {pool} may be assigned: it can only grow; else {ANEW}");
+        return invalid("ipv4_pool", message);
+    }
+    Ok(())
+}
+
 fn check_home_prefix(record: &HomePrefix) -> Result<(), Refusal> {
     let prefix = record.prefix;
     if !(8..=127).contains(&prefix.len()) {
@@ -397,6 +450,12 @@ fn check_home_prefix(record: &HomePrefix) -> Result<(), Refusal> {
         let min = limits::IPV4_POOL_LEN_MIN;
         let message = format!("{pool} is no unicast prefix of at least {min} bits");
         return invalid("ipv4_pool", message);
+    }
+    let delays =
+        (record.prefix_advertisement_delay_min_secs, record.prefix_advertisement_delay_max_secs);
+    if delays.0 > delays.1 {
+        let message = format!("{} s is longer than the longest delay of {} s", delays.0, delays.1);
+        return invalid("prefix_advertisement_delay_min_secs", message);
     }
     check_flows_max(record.flow_bindings_per_home_address_max)?;
     check_bindings_max(record.bindings_per_home_address_max)

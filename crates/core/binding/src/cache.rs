@@ -3,6 +3,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
+use crate::advertisement::{Advertising, GivenUp};
 use crate::command::{Batch, Command};
 use crate::defender::Defender;
 use crate::home::Home;
@@ -32,6 +33,9 @@ pub struct BindingCache {
     bindings: usize,
     changes: Vec<Change>,
     pub(crate) notices: Vec<Dispatch>,
+    /// Home prefixes whose mobile nodes are being looked up.
+    pub(crate) advertising: BTreeMap<Ipv6Prefix, Advertising>,
+    pub(crate) given_up: Vec<GivenUp>,
 }
 
 /// A subscriber with what the store keeps of it.
@@ -69,6 +73,8 @@ pub enum StateRecord {
     Home(Ipv6Addr, Home),
     /// The forwarder that defends a home link, or did last.
     Defender(Defender),
+    /// A home prefix whose mobile nodes are being looked up.
+    Advertising(Advertising),
 }
 
 /// The records are not those of a state.
@@ -98,6 +104,7 @@ impl BindingCache {
         // Leaders change and their clocks differ; log time never runs back.
         self.now = self.now.max(batch.at);
         self.expire_due();
+        self.advance_advertising();
         batch
             .commands
             .into_iter()
@@ -107,6 +114,9 @@ impl BindingCache {
                     Command::PutHomePrefix { home_prefix, must_not_exist } => {
                         self.put_home_prefix(home_prefix, must_not_exist)
                     }
+                    Command::UpdateHomePrefix { home_prefix, base_revision } => {
+                        self.update_home_prefix(home_prefix, base_revision)
+                    }
                     Command::DeleteHomePrefix(prefix) => self.delete_home_prefix(prefix),
                     Command::PutSubscriber { subscriber, must_not_exist } => {
                         self.put_subscriber(subscriber, must_not_exist)
@@ -115,6 +125,10 @@ impl BindingCache {
                     Command::Revoke(revoke) => self.revoke(revoke),
                     Command::RevocationAnswer(answer) => self.revocation_answered(answer),
                     Command::Switch(switch) => self.switch(switch),
+                    Command::AdvertiseHomePrefix { prefix, within } => {
+                        self.advertise(prefix, within)
+                    }
+                    Command::PrefixesSolicited(solicited) => self.prefixes_solicited(solicited),
                     Command::DuplicateAddressDetection(found) => self.detected(found),
                     Command::DefendHomeLink { prefix, forwarder } => {
                         self.defend_home_link(prefix, forwarder)
@@ -146,7 +160,8 @@ impl BindingCache {
     /// When something ends next; an entry with that time or a later one works it off.
     #[must_use]
     pub fn next_deadline(&self) -> Option<LogTime> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let looking = self.advertising.values().next().map(|_| self.now);
+        looking.or_else(|| self.deadlines.first().map(|(at, _)| *at))
     }
 
     /// Hands over what changed since the last call, in order; the same thing may be named twice.
@@ -209,26 +224,32 @@ impl BindingCache {
     /// is checked.
     #[must_use]
     pub fn policy(&self, home_address: Ipv6Addr, home_agent: Ipv6Addr) -> Policy {
-        let serving = self
-            .home_prefixes
-            .values()
-            .filter(|prefix| prefix.record.prefix.contains(home_address))
-            .max_by_key(|prefix| prefix.record.prefix.len());
-        let subscriber = self.subscriber(home_address);
-        // RFC 3963: a mobile router may take its home address out of its own mobile network.
-        let foster = subscriber.and_then(|subscriber| {
-            let prefix = subscriber.record.home_prefix?;
-            let is_own = subscriber.record.mobile_networks.iter().any(|p| p.contains(home_address));
-            self.home_prefixes.get(&prefix).filter(|_| is_own)
-        });
-        let serving = serving.or(foster);
+        let serving = self.serving_prefix(home_address);
+        let advertisement = self.home(home_address).and_then(|home| home.advertisement);
         let addressed =
             || self.home_prefixes.values().find(|prefix| prefix.record.home_agent == home_agent);
         Policy {
             home_address_served: serving.is_some(),
             home_prefix: serving.or_else(addressed).cloned(),
-            subscriber: subscriber.cloned(),
+            subscriber: self.subscriber(home_address).cloned(),
+            advertised_revision: advertisement.map(|it| it.home_prefix_revision),
         }
+    }
+
+    /// The home prefix that this home address is of.
+    pub(crate) fn serving_prefix(&self, home_address: Ipv6Addr) -> Option<&Revised<HomePrefix>> {
+        let serving = self
+            .home_prefixes
+            .values()
+            .filter(|prefix| prefix.record.prefix.contains(home_address))
+            .max_by_key(|prefix| prefix.record.prefix.len());
+        // RFC 3963: a mobile router may take its home address out of its own mobile network.
+        let foster = || {
+            let subscriber = &self.subscriber(home_address)?.record;
+            let is_own = subscriber.mobile_networks.iter().any(|p| p.contains(home_address));
+            self.home_prefixes.get(&subscriber.home_prefix?).filter(|_| is_own)
+        };
+        serving.or_else(foster)
     }
 
     /// The whole state as records, the header first.
@@ -242,7 +263,9 @@ impl BindingCache {
         let homes =
             self.homes.iter().map(|(address, home)| StateRecord::Home(*address, home.clone()));
         let defenders = self.defenders.values().cloned().map(StateRecord::Defender);
-        core::iter::once(header).chain(prefixes).chain(subscribers).chain(homes).chain(defenders)
+        let advertising = self.advertising.values().cloned().map(StateRecord::Advertising);
+        let records = core::iter::once(header).chain(prefixes).chain(subscribers);
+        records.chain(homes).chain(defenders).chain(advertising)
     }
 
     /// The state that these records are of.
@@ -279,6 +302,9 @@ impl BindingCache {
                 }
                 StateRecord::Defender(defender) => {
                     cache.defenders.insert(defender.prefix, defender).is_none()
+                }
+                StateRecord::Advertising(advertising) => {
+                    cache.advertising.insert(advertising.prefix, advertising).is_none()
                 }
             };
             if !fresh {
@@ -349,6 +375,7 @@ impl BindingCache {
             home.revision = self.revision;
             self.changed(Change::Home(home_address));
         }
+        self.advance_advertisement(home_address, &mut home);
         if home.is_forgotten(self.now) {
             if home.is_probing() {
                 self.changed(Change::Home(home_address));

@@ -1,9 +1,11 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
 
 use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence};
 
+use crate::advertisement::PrefixesSolicited;
 use crate::flow::FlowRequest;
 use crate::notice::{RevocationAnswer, Revoke, Switch};
 use crate::prefix::Ipv6Prefix;
@@ -35,6 +37,13 @@ pub enum Command {
         /// Refuse to replace one.
         must_not_exist: bool,
     },
+    /// Changes a home prefix, and tells its mobile nodes where they must know (RFC 6275 §10.6.2).
+    UpdateHomePrefix {
+        /// The whole record.
+        home_prefix: HomePrefix,
+        /// Revision of the record that it was made from: refused when there is another by now.
+        base_revision: u64,
+    },
     /// Deletes a home prefix that has no bindings.
     DeleteHomePrefix(Ipv6Prefix),
     /// Creates or replaces a subscriber.
@@ -52,6 +61,15 @@ pub enum Command {
     RevocationAnswer(RevocationAnswer),
     /// Asks a mobile node to leave for another home agent (RFC 5142).
     Switch(Switch),
+    /// Tells the mobile nodes of a home prefix about it, whether or not it has changed.
+    AdvertiseHomePrefix {
+        /// The home prefix.
+        prefix: Ipv6Prefix,
+        /// Each within this time; `None` spreads them as RFC 6275 §10.6.2 wants it.
+        within: Option<Duration>,
+    },
+    /// A Mobile Prefix Solicitation was answered.
+    PrefixesSolicited(PrefixesSolicited),
     /// What Duplicate Address Detection on a home link found.
     DuplicateAddressDetection(Detected),
     /// A forwarder defends a home link from now on, or goes on doing so.

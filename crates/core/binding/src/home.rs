@@ -4,6 +4,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_wire::{Bid, BidPriority, Sequence};
 
+use crate::advertisement::PrefixAdvertisement;
 use crate::command::RequestId;
 use crate::flow::FlowBinding;
 use crate::limits;
@@ -102,6 +103,8 @@ pub struct Home {
     pub remembered: VecDeque<Remembered>,
     /// What the mobile node is being told, while it has bindings.
     pub notice: Option<Notice>,
+    /// What it is told of its home prefix, while it is away.
+    pub advertisement: Option<PrefixAdvertisement>,
 }
 
 impl Home {
@@ -120,6 +123,7 @@ impl Home {
             revision: 0,
             remembered: VecDeque::new(),
             notice: None,
+            advertisement: None,
         }
     }
 
@@ -138,7 +142,9 @@ impl Home {
     #[must_use]
     pub fn deadline(&self) -> Option<LogTime> {
         let notice = self.notice.as_ref().map(Notice::deadline);
-        self.bindings.values().map(|binding| binding.ends).chain(self.forget).chain(notice).min()
+        let advertisement = self.advertisement.and_then(|advertisement| advertisement.next);
+        let ends = self.bindings.values().map(|binding| binding.ends);
+        ends.chain(self.forget).chain(notice).chain(advertisement).min()
     }
 
     /// Drops what has ended by `now`; true when a binding went.
@@ -160,6 +166,7 @@ impl Home {
         self.ipv4_home_address = None;
         self.flows.clear();
         self.notice = None;
+        self.advertisement = None;
         self.link_local = false;
         self.probe = None;
         self.forget = Some(now.after(limits::MAX_DELETE_BCE_TIMEOUT));

@@ -21,6 +21,7 @@
 extern crate alloc;
 
 mod admin;
+mod advertisement;
 mod cache;
 pub mod choices;
 mod command;
@@ -39,6 +40,7 @@ mod tests;
 mod time;
 mod verdict;
 
+pub use advertisement::{Advertising, GivenUp, PrefixAdvertisement, PrefixesSolicited};
 pub use cache::{BindingCache, Change, StateError, StateRecord};
 pub use command::{
     Batch, BidRequest, Command, Ipv4HomeAddressRequest, MobileNetworkRequest, Registration,

@@ -41,6 +41,17 @@ pub const BRI_MAX_RETRIES_NUMBER: u8 = 1;
 pub const INITIAL_HA_SWITCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// MAX-HA-SWITCH-TIMEOUT, RFC 5142 §8: the doubled delay stays within.
 pub const MAX_HA_SWITCH_TIMEOUT: Duration = Duration::from_secs(20);
+/// PREFIX_ADV_TIMEOUT, RFC 6275 §12: after this a Mobile Prefix Advertisement is sent again.
+pub const PREFIX_ADV_TIMEOUT: Duration = Duration::from_secs(3);
+/// PREFIX_ADV_RETRIES, RFC 6275 §12: how often it is sent again.
+pub const PREFIX_ADV_RETRIES: u8 = 3;
+/// MinMobPfxAdvInterval, RFC 6275 §13, in seconds.
+pub const PREFIX_ADVERTISEMENT_DELAY_MIN_SECS: u32 = 600;
+/// MaxMobPfxAdvInterval, RFC 6275 §13, in seconds.
+pub const PREFIX_ADVERTISEMENT_DELAY_MAX_SECS: u32 = 86_400;
+/// Home addresses that one batch looks at to tell them of their home prefix: Binding Updates in the same
+/// batch wait for less than a millisecond, ten million home addresses take some minutes under load.
+pub const ADVERTISEMENTS_PLANNED_PER_BATCH_MAX: usize = 512;
 /// However little time is left, a Home Agent Switch is not repeated faster than RFC 5142 §8 allows.
 pub const HA_SWITCH_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Home agents that one Home Agent Switch names: each mobile node's record keeps them meanwhile.

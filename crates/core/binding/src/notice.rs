@@ -1,5 +1,6 @@
 //! What the home agent tells a mobile node of its own accord: Binding Revocation (RFC 5846 §7) and Home
-//! Agent Switch (RFC 5142 §5.1).
+//! Agent Switch (RFC 5142 §5.1). Mobile Prefix Advertisements take the same way, but stand beside these:
+//! see `advertisement`.
 //!
 //! A home address has one notice in progress at most. It lives no longer than the bindings that it is
 //! about. When to send it is log time, so that every replica knows what is due, whoever leads then.
@@ -139,6 +140,8 @@ pub enum DispatchMessage {
         /// Binding Refresh Advice: how long this home agent is there yet.
         time_left: Option<Lifetime>,
     },
+    /// Mobile Prefix Advertisement: what it says is the home prefix's record.
+    PrefixAdvertisement,
 }
 
 impl Notice {
@@ -306,7 +309,12 @@ impl BindingCache {
     /// This notice is still in progress: nothing has ended it since it became due.
     #[must_use]
     pub fn is_current(&self, dispatch: &Dispatch) -> bool {
-        let notice = self.home(dispatch.home_address).and_then(|home| home.notice.as_ref());
+        let home = self.home(dispatch.home_address);
+        if dispatch.message == DispatchMessage::PrefixAdvertisement {
+            let advertisement = home.and_then(|home| home.advertisement);
+            return advertisement.is_some_and(|advertisement| advertisement.sent > 0);
+        }
+        let notice = home.and_then(|home| home.notice.as_ref());
         match (notice, &dispatch.message) {
             (
                 Some(Notice::Revocation(revocation)),

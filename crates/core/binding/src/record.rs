@@ -66,6 +66,10 @@ pub struct HomePrefix {
     pub real_home_link: bool,
     /// Preference of the home agent in Router Advertisements (RFC 6275 §7.4): higher is better.
     pub home_agent_preference: u16,
+    /// `MinMobPfxAdvInterval` of RFC 6275 §13, in seconds: a change is advertised no sooner.
+    pub prefix_advertisement_delay_min_secs: u32,
+    /// `MaxMobPfxAdvInterval` of RFC 6275 §13, in seconds, no less: and at a random time until then.
+    pub prefix_advertisement_delay_max_secs: u32,
 }
 
 impl HomePrefix {
@@ -100,6 +104,8 @@ impl HomePrefix {
             prefix_discovery_allowed: false,
             real_home_link: false,
             home_agent_preference: 0,
+            prefix_advertisement_delay_min_secs: limits::PREFIX_ADVERTISEMENT_DELAY_MIN_SECS,
+            prefix_advertisement_delay_max_secs: limits::PREFIX_ADVERTISEMENT_DELAY_MAX_SECS,
         }
     }
 }
@@ -187,6 +193,9 @@ pub struct Policy {
     pub home_address_served: bool,
     /// The subscriber's record.
     pub subscriber: Option<Revised<Subscriber>>,
+    /// The mobile node is being told of this revision of its home prefix (RFC 6275 §10.6.2): a Mobile
+    /// Prefix Solicitation is its answer.
+    pub advertised_revision: Option<u64>,
 }
 
 impl Policy {

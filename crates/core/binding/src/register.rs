@@ -166,6 +166,7 @@ impl BindingCache {
                 }
                 self.settle(r, policy, prefix, &mut home, &mut answer);
                 home.update_heard(is_deregistration(r));
+                home.begin_advertisement_again(is_deregistration(r), self.now);
                 self.changed(Change::Home(r.home_address));
                 self.put_home(r.home_address, home);
             }

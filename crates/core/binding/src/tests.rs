@@ -8,6 +8,7 @@ use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, FlowStatus, Lifetime, 
 
 use crate::*;
 
+mod advertisements;
 mod choices;
 mod flows;
 mod home_link;
@@ -63,7 +64,8 @@ impl Lab {
     }
 
     fn register(&mut self, mut r: Registration) -> Answer {
-        self.requests += 1;
+        // Few of them are remembered, of each home address.
+        self.requests = self.requests.wrapping_add(1);
         r.request_id = [self.requests; 16];
         r.policy_revisions = self.cache.policy(r.home_address, r.home_agent).revisions();
         let mut outcome = self.run(Command::Register(r.clone())).outcome;

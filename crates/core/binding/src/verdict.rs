@@ -175,4 +175,6 @@ pub enum RefusalKind {
     InUse,
     /// A limit is reached.
     Full,
+    /// Somebody else has changed it meanwhile.
+    Changed,
 }

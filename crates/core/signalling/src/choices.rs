@@ -11,3 +11,7 @@ pub const FLOW_NOT_FOUND_PRIORITY: u16 = 0;
 /// A home binding that is sent from the home link needs a Home Address option: RFC 5648 §5.6 does not
 /// say. Else it may come with or without one.
 pub const HOME_BINDING_NEEDS_HOME_ADDRESS_OPTION: bool = false;
+
+/// Identifier of a Mobile Prefix Advertisement that nobody asked for: RFC 6275 §6.8 does not say what
+/// stands there. A mobile node must not take it for the answer to a solicitation of its own.
+pub const UNSOLICITED_IDENTIFIER: u16 = 0;

@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use core::net::Ipv6Addr;
 
-use homeport_binding::{HomePrefix, Policy};
+use homeport_binding::{HomePrefix, Policy, PrefixesSolicited};
 use homeport_wire::{
     AdvertisementFlags, DiscoveryFlags, Icmpv6, NeighbourOptions, PacketBuilder, PrefixFlags,
     PrefixInformation, Walk, is_unicast_routable_v6, is_unicast_v6, protocol,
@@ -111,6 +111,17 @@ impl Discovery {
         }
     }
 
+    /// The command for the store, when the mobile node is being told of its home prefix and hears no
+    /// older record of it in this answer (RFC 6275 §10.6.2).
+    #[must_use]
+    pub fn confirms(&self, policy: &Policy) -> Option<PrefixesSolicited> {
+        let home_address = self.asks_for_prefixes()?;
+        let (home_prefix_revision, _) = policy.revisions();
+        let advertised = policy.advertised_revision?;
+        (advertised <= home_prefix_revision)
+            .then_some(PrefixesSolicited { home_address, home_prefix_revision })
+    }
+
     /// RFC 6275 §10.5.1. A home agent that serves no mobile routers is named without R to who asks
     /// for one that does (RFC 3963 §7.2).
     fn home_agents(&self, prefix: &HomePrefix, identifier: u16, for_router: bool) -> Discovered {
@@ -143,21 +154,7 @@ impl Discovery {
         if !prefix.prefix_discovery_allowed {
             return Discovered::Drop(DropReason::DiscoveryNotAllowed);
         }
-        let flags =
-            PrefixFlags::ON_LINK.with(PrefixFlags::AUTONOMOUS).with(PrefixFlags::ROUTER_ADDRESS);
-        let information = PrefixInformation {
-            prefix_len: prefix.prefix.len(),
-            flags,
-            valid_secs: prefix.valid_lifetime_secs,
-            preferred_secs: prefix.preferred_lifetime_secs,
-            prefix: prefix.home_agent,
-        };
-        let message = Icmpv6::MobilePrefixAdvertisement {
-            identifier,
-            // Neither M nor O: there is no DHCPv6.
-            flags: AdvertisementFlags(0),
-            options: NeighbourOptions::of_prefixes(&[information]),
-        };
+        let message = advertisement(prefix, identifier);
         self.reply(prefix.home_agent, routing, &message, ReplyKind::MobilePrefixAdvertisement)
     }
 
@@ -173,6 +170,23 @@ impl Discovery {
             .routing_home_address(routing)
             .build(protocol::ICMPV6, &octets);
         Discovered::Reply(Reply { packet, outer: self.outer, kind })
+    }
+}
+
+/// RFC 6275 §10.6.3: the whole list, which is the home prefix with the home agent's address.
+pub(crate) fn advertisement(prefix: &HomePrefix, identifier: u16) -> Icmpv6<'static> {
+    let information = PrefixInformation {
+        prefix_len: prefix.prefix.len(),
+        flags: PrefixFlags::ON_LINK.with(PrefixFlags::AUTONOMOUS).with(PrefixFlags::ROUTER_ADDRESS),
+        valid_secs: prefix.valid_lifetime_secs,
+        preferred_secs: prefix.preferred_lifetime_secs,
+        prefix: prefix.home_agent,
+    };
+    Icmpv6::MobilePrefixAdvertisement {
+        identifier,
+        // Neither M nor O: there is no DHCPv6.
+        flags: AdvertisementFlags(0),
+        options: NeighbourOptions::of_prefixes(&[information]),
     }
 }
 

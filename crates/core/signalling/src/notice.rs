@@ -1,5 +1,6 @@
-//! What the home agent says of its own accord, and what answers it: Binding Revocation (RFC 5846 §7)
-//! and Home Agent Switch (RFC 5142 §5.1).
+//! What the home agent says of its own accord, and what answers it: Binding Revocation (RFC 5846 §7),
+//! Home Agent Switch (RFC 5142 §5.1), and Mobile Prefix Advertisements (RFC 6275 §10.6.2), whose answer
+//! is a question of discovery.
 
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
@@ -9,13 +10,15 @@ use homeport_binding::{
     Subscriber,
 };
 use homeport_wire::{
-    BidCareOf, BidOption, BidPriority, BindingRevocation, BindingRevocationAcknowledgement,
-    BindingRevocationIndication, HomeAgentSwitch, Message, MobilityOption, Options, OptionsBuilder,
-    RevocationFlags, Status, Walk, encapsulate_v6, is_unicast_routable_v6, is_unicast_v6,
-    mobility_packet,
+    Bid, BidCareOf, BidOption, BidPriority, BindingRevocation, BindingRevocationAcknowledgement,
+    BindingRevocationIndication, HomeAgentSwitch, Lifetime, Message, MobilityOption, Options,
+    OptionsBuilder, PacketBuilder, RevocationFlags, RevocationTrigger, Status, Walk,
+    encapsulate_v6, is_unicast_routable_v6, is_unicast_v6, mobility_packet, protocol,
 };
 
 use crate::authenticate::{MN_HA_AUTHENTICATOR_LEN, Presented, mapped, verify};
+use crate::choices;
+use crate::discovery::advertisement;
 use crate::drop_reason::DropReason;
 use crate::receive::{Reply, ReplyKind, UdpOuter};
 use crate::update::{Association, MN_HA, NAI};
@@ -43,13 +46,40 @@ pub fn notify(dispatch: &Dispatch, policy: &Policy) -> Result<Reply, DropReason>
         Authentication::MnHa => Some(association(dispatch, subscriber)?),
     };
     let identity = subscriber.map(|s| s.nai.as_bytes()).unwrap_or_default();
-    let (message, kind) = compose(&dispatch.message, association.as_ref(), identity);
+    let (message, kind) = match &dispatch.message {
+        DispatchMessage::Revocation { trigger, sequence, bids } => {
+            revocation(*trigger, *sequence, bids, association.as_ref(), identity)
+        }
+        DispatchMessage::Switch { addresses, time_left } => {
+            switch(addresses, *time_left, association.as_ref(), identity)
+        }
+        DispatchMessage::PrefixAdvertisement => return advertise(dispatch, prefix, outer),
+    };
     let message = match &association {
         Some(association) => association.seal(message, dispatch.home_address),
         None => message,
     };
     let packet = carry(dispatch, &message.emit(dispatch.home_agent, dispatch.home_address));
     Ok(Reply { packet, outer, kind })
+}
+
+/// RFC 6275 §10.6.3. No option of RFC 4285 goes into an ICMPv6 message: what it says counts only when a
+/// solicitation has brought it (§11.4.3).
+fn advertise(
+    dispatch: &Dispatch,
+    prefix: &HomePrefix,
+    outer: Option<UdpOuter>,
+) -> Result<Reply, DropReason> {
+    if !prefix.prefix_discovery_allowed {
+        return Err(DropReason::DiscoveryNotAllowed);
+    }
+    let (agent, home_address) = (dispatch.home_agent, dispatch.home_address);
+    let message = advertisement(prefix, choices::UNSOLICITED_IDENTIFIER).emit(agent, home_address);
+    let foreign = foreign(dispatch);
+    let packet = PacketBuilder::new(agent, foreign.unwrap_or(home_address))
+        .routing_home_address(foreign.map(|_| home_address))
+        .build(protocol::ICMPV6, &message);
+    Ok(Reply { packet, outer, kind: ReplyKind::UnsolicitedPrefixAdvertisement })
 }
 
 /// IPv4 care-of addresses get signalling in UDP, whatever carries their data (RFC 5555 §4.4).
@@ -76,43 +106,47 @@ fn association(
     Ok(Association { spi, key, care_of })
 }
 
-fn compose(
-    message: &DispatchMessage,
+fn revocation(
+    trigger: RevocationTrigger,
+    sequence: u16,
+    bids: &[Bid],
     association: Option<&Association>,
     identity: &[u8],
 ) -> (Message<'static>, ReplyKind) {
-    match message {
-        DispatchMessage::Revocation { trigger, sequence, bids } => {
-            let mut options = BindingRevocation::builder();
-            for bid in bids {
-                options.push(&MobilityOption::BindingIdentifier(BidOption {
-                    bid: *bid,
-                    status: Status::ACCEPTED,
-                    home: false,
-                    priority: BidPriority::UNSET,
-                    care_of: BidCareOf::Absent,
-                }));
-            }
-            let indication = BindingRevocationIndication {
-                trigger: *trigger,
-                sequence: *sequence,
-                // P and G are for proxies; V is for the IPv4 home address alone.
-                flags: RevocationFlags::default(),
-                options: finish(options, association, identity),
-            };
-            let message = Message::BindingRevocation(BindingRevocation::Indication(indication));
-            (message, ReplyKind::RevocationIndication)
-        }
-        DispatchMessage::Switch { addresses, time_left } => {
-            let mut options = HomeAgentSwitch::builder(addresses.len());
-            if let Some(interval) = time_left {
-                options.push(&MobilityOption::BindingRefreshAdvice { interval: *interval });
-            }
-            let options = finish(options, association, identity);
-            let message = HomeAgentSwitch { addresses: addresses.clone(), options };
-            (Message::HomeAgentSwitch(message), ReplyKind::HomeAgentSwitch)
-        }
+    let mut options = BindingRevocation::builder();
+    for bid in bids {
+        options.push(&MobilityOption::BindingIdentifier(BidOption {
+            bid: *bid,
+            status: Status::ACCEPTED,
+            home: false,
+            priority: BidPriority::UNSET,
+            care_of: BidCareOf::Absent,
+        }));
     }
+    let indication = BindingRevocationIndication {
+        trigger,
+        sequence,
+        // P and G are for proxies; V is for the IPv4 home address alone.
+        flags: RevocationFlags::default(),
+        options: finish(options, association, identity),
+    };
+    let message = Message::BindingRevocation(BindingRevocation::Indication(indication));
+    (message, ReplyKind::RevocationIndication)
+}
+
+fn switch(
+    addresses: &[Ipv6Addr],
+    time_left: Option<Lifetime>,
+    association: Option<&Association>,
+    identity: &[u8],
+) -> (Message<'static>, ReplyKind) {
+    let mut options = HomeAgentSwitch::builder(addresses.len());
+    if let Some(interval) = time_left {
+        options.push(&MobilityOption::BindingRefreshAdvice { interval });
+    }
+    let options = finish(options, association, identity);
+    let message = HomeAgentSwitch { addresses: addresses.to_vec(), options };
+    (Message::HomeAgentSwitch(message), ReplyKind::HomeAgentSwitch)
 }
 
 fn finish(
@@ -135,19 +169,21 @@ fn finish(
 /// addressed by its home address itself.
 fn carry(dispatch: &Dispatch, message: &[u8]) -> Vec<u8> {
     let (agent, home_address) = (dispatch.home_agent, dispatch.home_address);
-    let foreign = match dispatch.care_of {
-        CareOf::Ipv6(address) if address != home_address => Some(address),
-        CareOf::Ipv6(_) | CareOf::Ipv4 { .. } => None,
+    let Some(care_of) = foreign(dispatch) else {
+        return mobility_packet(agent, home_address, None, None, message);
     };
-    match (foreign, &dispatch.message) {
-        (None, _) => mobility_packet(agent, home_address, None, None, message),
-        (Some(care_of), DispatchMessage::Revocation { .. }) => {
-            mobility_packet(agent, care_of, None, Some(home_address), message)
-        }
-        (Some(care_of), DispatchMessage::Switch { .. }) => {
-            let inner = mobility_packet(agent, home_address, None, None, message);
-            encapsulate_v6(&inner, agent, care_of, TUNNEL_HOP_LIMIT, 0, 0)
-        }
+    if matches!(dispatch.message, DispatchMessage::Switch { .. }) {
+        let inner = mobility_packet(agent, home_address, None, None, message);
+        return encapsulate_v6(&inner, agent, care_of, TUNNEL_HOP_LIMIT, 0, 0);
+    }
+    mobility_packet(agent, care_of, None, Some(home_address), message)
+}
+
+/// The IPv6 care-of address of a mobile node that is away.
+fn foreign(dispatch: &Dispatch) -> Option<Ipv6Addr> {
+    match dispatch.care_of {
+        CareOf::Ipv6(address) if address != dispatch.home_address => Some(address),
+        CareOf::Ipv6(_) | CareOf::Ipv4 { .. } => None,
     }
 }
 

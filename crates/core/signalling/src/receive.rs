@@ -77,6 +77,8 @@ pub enum ReplyKind {
     RevocationIndication,
     /// Home Agent Switch.
     HomeAgentSwitch,
+    /// Mobile Prefix Advertisement that nobody asked for (RFC 6275 §10.6.2).
+    UnsolicitedPrefixAdvertisement,
 }
 
 /// Octets of the offending packet that an ICMPv6 error quotes: it stays within 1280 octets in all

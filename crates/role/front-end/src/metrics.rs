@@ -58,7 +58,7 @@ impl Metrics {
                 registry,
                 "notices",
                 "Notices to mobile nodes given to forwarders, by kind",
-                &["revocation", "switch"],
+                &["revocation", "switch", "prefix_advertisement"],
             ),
             notices_dropped: ReasonCounter::register(
                 registry,
@@ -102,6 +102,9 @@ impl Metrics {
             }
             ReplyKind::RevocationIndication => self.notices.count("revocation"),
             ReplyKind::HomeAgentSwitch => self.notices.count("switch"),
+            ReplyKind::UnsolicitedPrefixAdvertisement => {
+                self.notices.count("prefix_advertisement");
+            }
         }
     }
 }

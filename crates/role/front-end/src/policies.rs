@@ -162,6 +162,7 @@ fn policy_of(response: LookUpPolicyResponse) -> Option<Policy> {
             home_prefix,
             home_address_served: response.home_address_served,
             subscriber,
+            advertised_revision: response.advertised_revision,
         }),
         (Err(error), _) | (_, Err(error)) => {
             tracing::warn!(%error, "the store's policy cannot be read");

@@ -176,10 +176,18 @@ impl Registrar {
             .await
             .map_err(|_elapsed| Unanswered::Late("store_timeout"))?
             .ok_or(Unanswered::Late("store_unreachable"))?;
-        match discovery.answer(&policy) {
-            Discovered::Reply(reply) => Ok(reply),
-            Discovered::Drop(reason) => Err(Unanswered::Drop(reason)),
+        let reply = match discovery.answer(&policy) {
+            Discovered::Reply(reply) => reply,
+            Discovered::Drop(reason) => return Err(Unanswered::Drop(reason)),
+        };
+        if let Some(solicited) = discovery.confirms(&policy) {
+            let submitted = self.link.submit(Command::PrefixesSolicited(solicited));
+            // The answer is as good without: the mobile node is told once more, and asks once more.
+            if !matches!(tokio::time::timeout(self.deadline, submitted).await, Ok(Ok(_))) {
+                tracing::debug!("the store did not hear that a mobile node has solicited");
+            }
         }
+        Ok(reply)
     }
 
     fn may_discover(&self, discovery: &Discovery) -> bool {

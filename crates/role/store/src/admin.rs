@@ -9,7 +9,7 @@ use homeport_api::admin::home_agents_server::HomeAgentsServer;
 use homeport_api::admin::home_prefixes_server::HomePrefixesServer;
 use homeport_api::admin::revocations_server::RevocationsServer;
 use homeport_api::admin::subscribers_server::SubscribersServer;
-use homeport_binding::{Command, Ipv4Prefix, Ipv6Prefix, Outcome, Refusal, RefusalKind};
+use homeport_binding::{Command, Ipv4Prefix, Ipv6Prefix, Outcome, Refusal, RefusalKind, Verdict};
 use homeport_raft::ProposeError;
 use ipnet::{Ipv4Net, Ipv6Net};
 use tonic::metadata::MetadataValue;
@@ -36,7 +36,11 @@ pub(crate) fn routes(store: Store) -> Routes {
 
 /// Carries out an operator's command; returns its revision.
 async fn execute(store: &Store, command: Command) -> Result<u64, Status> {
-    let verdict = store.proposer.propose(command).await.map_err(|error| status_of(&error))?;
+    done(store.proposer.propose(command).await.map_err(|error| status_of(&error))?)
+}
+
+/// Revision of an operator's command that was carried out.
+fn done(verdict: Verdict) -> Result<u64, Status> {
     match verdict.outcome {
         Outcome::Done => Ok(verdict.revision),
         Outcome::Refused(refusal) => Err(refused(&refusal)),
@@ -53,6 +57,7 @@ fn refused(refusal: &Refusal) -> Status {
         RefusalKind::Invalid => Code::InvalidArgument,
         RefusalKind::InUse => Code::FailedPrecondition,
         RefusalKind::Full => Code::ResourceExhausted,
+        RefusalKind::Changed => Code::Aborted,
     };
     field_error(code, &refusal.field, &refusal.message)
 }

@@ -23,6 +23,7 @@ mod submit;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,12 +59,19 @@ pub struct Config {
     /// Timers of the consensus.
     #[serde(default)]
     pub raft: RaftTimers,
+    /// Mobile Prefix Advertisements a second that the leader sends unasked (RFC 6275 §10.6.2), 1 or more.
+    #[serde(default = "advertisements_default")]
+    pub prefix_advertisements_per_second_max: NonZeroU32,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
     /// Metrics and health.
     #[serde(default)]
     pub ops: OpsConfig,
+}
+
+const fn advertisements_default() -> NonZeroU32 {
+    limits::ADVERTISEMENTS_PER_SECOND_DEFAULT
 }
 
 /// Timers of the consensus, in milliseconds. A dead leader is replaced after about the largest
@@ -143,8 +151,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let (machine, due) = Machine::announcing(metrics.clone());
     let node = Node::start(raft_config(&config), machine).await.map_err(Error::Start)?;
     let takers = notices::Takers::default();
+    let advertisements = config.prefix_advertisements_per_second_max;
     let sender =
-        notices::send(node.clone(), due, takers.clone(), metrics.clone(), shutdown.clone());
+        notices::Sender::new(node.clone(), takers.clone(), metrics.clone(), advertisements);
+    let sender = sender.run(due, shutdown.clone());
     let _notices = Task::spawn("notices", sender);
     let (proposer, batches) = Proposer::new(node.clone(), metrics.clone());
     let _proposer = Task::spawn("proposer", batches);

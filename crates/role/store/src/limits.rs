@@ -1,5 +1,6 @@
 //! Every bound of the store role, with its reason.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Commands that wait for the proposer; one more is answered "overloaded", and the mobile node sends
@@ -37,6 +38,13 @@ pub const NOTICE_AGE_MAX: Duration = Duration::from_secs(2);
 pub const SWITCHES_WAITING_MAX: usize = 65_536;
 /// RFC 5142 §8: one Home Agent Switch a second, in the whole cluster.
 pub const SWITCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Mobile Prefix Advertisements that wait for their turn.
+pub const ADVERTISEMENTS_WAITING_MAX: usize = 65_536;
+/// Mobile Prefix Advertisements a second, in the whole cluster, when nothing else is configured: RFC 6275
+/// §10.6.2 lets a home agent delay them so as not to overwhelm its network.
+pub const ADVERTISEMENTS_PER_SECOND_DEFAULT: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
+/// Times that a change of a home prefix is made again because somebody else has changed it meanwhile.
+pub const UPDATES_MAX: usize = 4;
 /// Mobile nodes that one request asks to leave: with one a second, the last waits for 18 hours.
 pub const HOME_ADDRESSES_PER_SWITCH_MAX: usize = 65_536;
 /// Notices that one front-end has not taken yet.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 use homeport_api::convert;
-use homeport_binding::{BindingCache, Change, Dispatch, StateRecord};
+use homeport_binding::{BindingCache, Change, Dispatch, GivenUp, StateRecord};
 use homeport_raft::{FrozenState, SnapshotError, StateMachine};
 use tokio::sync::mpsc;
 
@@ -20,9 +20,17 @@ pub(crate) struct Machine {
     announcer: Option<Announcer>,
 }
 
-/// Where notices that have become due go.
+/// What the leader has to see to.
+pub(crate) enum Due {
+    /// A notice is to be sent.
+    Notice(Dispatch),
+    /// A mobile node has not answered.
+    GivenUp(GivenUp),
+}
+
+/// Where what has become due goes.
 struct Announcer {
-    due: mpsc::Sender<Dispatch>,
+    due: mpsc::Sender<Due>,
     metrics: Arc<Metrics>,
 }
 
@@ -48,16 +56,17 @@ impl Changes {
 
 impl Machine {
     /// With the queue of what is due to be sent: all replicas fill it, only the leader sends.
-    pub(crate) fn announcing(metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Dispatch>) {
+    pub(crate) fn announcing(metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Due>) {
         let (due, receiver) = mpsc::channel(limits::NOTICES_WAITING_MAX);
         (Self { announcer: Some(Announcer { due, metrics }), ..Self::default() }, receiver)
     }
 
     fn announce(&mut self) {
-        let due = self.cache.take_notices();
+        let (notices, given_up) = (self.cache.take_notices(), self.cache.take_given_up());
         let Some(announcer) = &self.announcer else { return };
-        for dispatch in due {
-            if announcer.due.try_send(dispatch).is_err() {
+        let due = notices.into_iter().map(Due::Notice);
+        for due in due.chain(given_up.into_iter().map(Due::GivenUp)) {
+            if announcer.due.try_send(due).is_err() {
                 announcer.metrics.notices_dropped.count("queue_full");
             }
         }

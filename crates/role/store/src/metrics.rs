@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     pub(crate) feed_snapshots: Counter,
     pub(crate) notices_sent: ReasonCounter,
     pub(crate) notices_dropped: ReasonCounter,
+    pub(crate) advertisements_given_up: Counter,
     is_leader: Gauge,
     term: Gauge<u64, AtomicU64>,
     revision: Gauge<u64, AtomicU64>,
@@ -43,7 +44,7 @@ impl Metrics {
                 registry,
                 "notices_sent",
                 "Notices to mobile nodes given to front-ends, by kind",
-                &["revocation", "switch"],
+                &["revocation", "switch", "prefix_advertisement"],
             ),
             notices_dropped: ReasonCounter::register(
                 registry,
@@ -51,6 +52,7 @@ impl Metrics {
                 "Notices to mobile nodes that were not sent, by reason",
                 &["queue_full", "late", "superseded", "turns_full", "no_front_end"],
             ),
+            advertisements_given_up: Counter::default(),
             is_leader: Gauge::default(),
             term: Gauge::default(),
             revision: Gauge::default(),
@@ -66,6 +68,11 @@ impl Metrics {
         );
         registry.register("feed_messages", "Feed messages sent", metrics.feed_messages.clone());
         registry.register("feed_snapshots", "Feed snapshots sent", metrics.feed_snapshots.clone());
+        registry.register(
+            "prefix_advertisements_given_up",
+            "Mobile nodes that answered none of their Mobile Prefix Advertisements",
+            metrics.advertisements_given_up.clone(),
+        );
         registry.register("is_leader", "1 on the leader", metrics.is_leader.clone());
         registry.register("term", "Raft term", metrics.term.clone());
         registry.register("revision", "Last log index applied", metrics.revision.clone());

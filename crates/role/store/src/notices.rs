@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv6Addr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt as _, select};
 use homeport_api::store::{NotLeader, SubmitRequest, SubmitResponse, submit_response};
@@ -19,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::limits;
-use crate::machine::Machine;
+use crate::machine::{Due, Machine};
 use crate::metrics::Metrics;
 
 type Mailbox = mpsc::Sender<SubmitResponse>;
@@ -110,111 +112,125 @@ pub(crate) fn with_notices(
         .filter_map(std::future::ready)
 }
 
-/// Sends what is due until `shutdown` begins; then front-ends look for another replica at once.
-pub(crate) async fn send(
-    node: Node<Machine>,
-    mut due: mpsc::Receiver<Dispatch>,
-    takers: Takers,
-    metrics: Arc<Metrics>,
-    shutdown: Shutdown,
-) {
-    let mut sender = Sender {
-        node,
-        takers,
-        metrics,
-        waiting: BTreeMap::new(),
-        turns: VecDeque::new(),
-        next_turn: None,
-    };
-    let mut tick = tokio::time::interval(limits::NOTICES_TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            // Cancel-safe: a message is taken whole or not at all.
-            dispatch = due.recv() => match dispatch {
-                Some(dispatch) => sender.take(dispatch),
-                None => return,
-            },
-            _ = tick.tick() => sender.tick(),
-            () = shutdown.begun() => return sender.takers.dismiss(""),
-        }
-    }
-}
-
-struct Sender {
+/// Gives what is due to front-ends, where this replica leads.
+pub(crate) struct Sender {
     node: Node<Machine>,
     takers: Takers,
     metrics: Arc<Metrics>,
-    /// Home Agent Switches that wait for their turn, the newest of each home address.
-    waiting: BTreeMap<Ipv6Addr, Dispatch>,
-    /// Their turns.
-    turns: VecDeque<Ipv6Addr>,
-    /// When the next one has it; `None` while another replica leads.
-    next_turn: Option<Instant>,
+    switches: Turns,
+    advertisements: Turns,
+    is_leading: bool,
 }
 
 impl Sender {
-    fn take(&mut self, dispatch: Dispatch) {
-        if !self.leads() {
-            return;
+    pub(crate) fn new(
+        node: Node<Machine>,
+        takers: Takers,
+        metrics: Arc<Metrics>,
+        advertisements_per_second_max: NonZeroU32,
+    ) -> Self {
+        let interval = Duration::from_secs(1) / advertisements_per_second_max.get();
+        Self {
+            node,
+            takers,
+            metrics,
+            switches: Turns::new("switch", limits::SWITCHES_WAITING_MAX, limits::SWITCH_INTERVAL),
+            advertisements: Turns::new(
+                "prefix_advertisement",
+                limits::ADVERTISEMENTS_WAITING_MAX,
+                interval,
+            ),
+            is_leading: false,
         }
-        // A log that is read again after a restart makes everything due again that ever was.
-        let age = dispatch.at.until(LogTime(clock::unix_ms()));
-        if age > limits::NOTICE_AGE_MAX {
-            return self.metrics.notices_dropped.count("late");
-        }
-        match &dispatch.message {
-            DispatchMessage::Revocation { .. } => self.give(&dispatch, "revocation"),
-            DispatchMessage::Switch { .. } => {
-                let home_address = dispatch.home_address;
-                let has_turn = self.waiting.contains_key(&home_address);
-                if has_turn || self.turns.len() < limits::SWITCHES_WAITING_MAX {
-                    self.waiting.insert(home_address, dispatch);
-                } else {
-                    self.metrics.notices_dropped.count("turns_full");
-                    return;
-                }
-                if !has_turn {
-                    self.turns.push_back(home_address);
-                }
-                self.take_turn();
+    }
+
+    /// Sends what is due until `shutdown` begins; then front-ends look for another replica at once.
+    pub(crate) async fn run(mut self, mut due: mpsc::Receiver<Due>, shutdown: Shutdown) {
+        let mut tick = tokio::time::interval(limits::NOTICES_TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next_turn = self.next_turn();
+            tokio::select! {
+                // Cancel-safe: a message is taken whole or not at all.
+                due = due.recv() => match due {
+                    Some(due) => self.take(due),
+                    None => return,
+                },
+                _ = tick.tick() => self.tick(),
+                () = tokio::time::sleep_until(next_turn.unwrap_or_else(Instant::now)),
+                    if next_turn.is_some() => self.tick(),
+                () = shutdown.begun() => return self.takers.dismiss(""),
             }
         }
     }
 
+    fn next_turn(&self) -> Option<Instant> {
+        [&self.switches, &self.advertisements].into_iter().filter_map(Turns::next).min()
+    }
+
+    fn take(&mut self, due: Due) {
+        if !self.leads() {
+            return;
+        }
+        let at = match &due {
+            Due::Notice(dispatch) => dispatch.at,
+            Due::GivenUp(given_up) => given_up.at,
+        };
+        // A log that is read again after a restart makes everything due again that ever was.
+        let is_late = at.until(LogTime(clock::unix_ms())) > limits::NOTICE_AGE_MAX;
+        let dispatch = match due {
+            Due::GivenUp(_) if is_late => return,
+            Due::GivenUp(_) => {
+                self.metrics.advertisements_given_up.inc();
+                return;
+            }
+            Due::Notice(_) if is_late => return self.metrics.notices_dropped.count("late"),
+            Due::Notice(dispatch) => dispatch,
+        };
+        let turns = match &dispatch.message {
+            DispatchMessage::Revocation { .. } => return self.give(&dispatch, "revocation"),
+            DispatchMessage::Switch { .. } => &mut self.switches,
+            DispatchMessage::PrefixAdvertisement => &mut self.advertisements,
+        };
+        if !turns.queue(dispatch) {
+            return self.metrics.notices_dropped.count("turns_full");
+        }
+        self.take_turns();
+    }
+
     fn tick(&mut self) {
         if self.leads() {
-            self.take_turn();
+            self.take_turns();
         } else if let Some(leader) = self.node.status().leader {
             self.takers.dismiss(&leader.address);
         }
     }
 
-    /// Another replica may have had its turn just before this one came to lead.
     fn leads(&mut self) -> bool {
-        if self.node.status().role == Role::Leader {
-            self.next_turn.get_or_insert_with(|| Instant::now() + limits::SWITCH_INTERVAL);
-            return true;
+        let leads = self.node.status().role == Role::Leader;
+        if leads != self.is_leading {
+            self.is_leading = leads;
+            self.switches.begin();
+            self.advertisements.begin();
         }
-        self.next_turn = None;
-        self.turns.clear();
-        self.waiting.clear();
-        false
+        leads
     }
 
-    fn take_turn(&mut self) {
-        if self.next_turn.is_none_or(|at| at > Instant::now()) {
-            return;
-        }
-        while let Some(home_address) = self.turns.pop_front() {
-            let Some(dispatch) = self.waiting.remove(&home_address) else { continue };
-            if !self.node.read(|machine| machine.cache.is_current(&dispatch)) {
+    fn take_turns(&mut self) {
+        let now = Instant::now();
+        while let Some((dispatch, kind)) =
+            self.switches.take(now).or_else(|| self.advertisements.take(now))
+        {
+            if self.node.read(|machine| machine.cache.is_current(&dispatch)) {
+                self.give(&dispatch, kind);
+                match dispatch.message {
+                    DispatchMessage::Switch { .. } => self.switches.had(now),
+                    DispatchMessage::PrefixAdvertisement => self.advertisements.had(now),
+                    DispatchMessage::Revocation { .. } => {}
+                }
+            } else {
                 self.metrics.notices_dropped.count("superseded");
-                continue;
             }
-            self.give(&dispatch, "switch");
-            self.next_turn = Some(Instant::now() + limits::SWITCH_INTERVAL);
-            return;
         }
     }
 
@@ -224,5 +240,64 @@ impl Sender {
         } else {
             self.metrics.notices_dropped.count("no_front_end");
         }
+    }
+}
+
+/// Notices of one kind that take turns, so that no more than so many leave in a time.
+struct Turns {
+    kind: &'static str,
+    waiting_max: usize,
+    interval: Duration,
+    /// The newest notice of each home address.
+    waiting: BTreeMap<Ipv6Addr, Dispatch>,
+    /// Their turns.
+    turns: VecDeque<Ipv6Addr>,
+    next_turn: Instant,
+}
+
+impl Turns {
+    fn new(kind: &'static str, waiting_max: usize, interval: Duration) -> Self {
+        let (waiting, turns, next_turn) = (BTreeMap::new(), VecDeque::new(), Instant::now());
+        Self { kind, waiting_max, interval, waiting, turns, next_turn }
+    }
+
+    /// Another replica may have had its turn just before this one came to lead.
+    fn begin(&mut self) {
+        self.turns.clear();
+        self.waiting.clear();
+        self.next_turn = Instant::now() + self.interval;
+    }
+
+    /// False when there is no room.
+    fn queue(&mut self, dispatch: Dispatch) -> bool {
+        let home_address = dispatch.home_address;
+        let has_turn = self.waiting.contains_key(&home_address);
+        if !has_turn && self.turns.len() >= self.waiting_max {
+            return false;
+        }
+        self.waiting.insert(home_address, dispatch);
+        if !has_turn {
+            self.turns.push_back(home_address);
+        }
+        true
+    }
+
+    /// When somebody has a turn.
+    fn next(&self) -> Option<Instant> {
+        (!self.turns.is_empty()).then_some(self.next_turn)
+    }
+
+    /// Whose turn it is, if there is one now.
+    fn take(&mut self, now: Instant) -> Option<(Dispatch, &'static str)> {
+        if self.next_turn > now {
+            return None;
+        }
+        let dispatch = self.waiting.remove(&self.turns.pop_front()?)?;
+        Some((dispatch, self.kind))
+    }
+
+    /// Somebody has had a turn.
+    fn had(&mut self, now: Instant) {
+        self.next_turn = now + self.interval;
     }
 }

@@ -66,6 +66,7 @@ impl BindingStore for Submit {
                 subscriber: policy.subscriber.map(Into::into),
                 revision: machine.cache.revision(),
                 home_address_served: policy.home_address_served,
+                advertised_revision: policy.advertised_revision,
             }
         });
         Ok(Response::new(response))
@@ -106,6 +107,7 @@ fn command_of(request: SubmitRequest) -> Result<Command, String> {
     match Command::try_from(command).map_err(|error| error.to_string())? {
         command @ (Command::Register(_)
         | Command::RevocationAnswer(_)
+        | Command::PrefixesSolicited(_)
         | Command::DuplicateAddressDetection(_)
         | Command::DefendHomeLink { .. }) => Ok(command),
         _ => Err("command: for operators, who have an interface of their own".to_owned()),

@@ -10,6 +10,7 @@ use prost::bytes::Bytes;
 
 use crate::binding as proto;
 
+mod advertisement;
 mod command;
 mod flow;
 mod home_link;

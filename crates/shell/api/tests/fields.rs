@@ -290,6 +290,7 @@ fn home() -> proto::Home {
         revision: 1,
         remembered: [Remembered { request_id: [1; 16], verdict }].into(),
         notice: None,
+        advertisement: None,
     };
     convert::home_message(HOME, home)
 }

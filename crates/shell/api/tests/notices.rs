@@ -1,4 +1,4 @@
-//! Binding Revocation and Home Agent Switch in the log, in snapshots and on links: what is encoded
+//! Binding Revocation, Home Agent Switch and Mobile Prefix Advertisements in the log, in snapshots and on links: what is encoded
 //! is decoded as it was, and what no encoder writes is refused by the field's name.
 
 use std::net::Ipv6Addr;
@@ -7,8 +7,9 @@ use std::time::Duration;
 use homeport_api::binding as proto;
 use homeport_api::convert::{self, Invalid};
 use homeport_binding::{
-    Batch, CareOf, Command, Dispatch, DispatchMessage, Home, HomeAgentSwitch, LogTime, Notice,
-    Revocation, RevocationAnswer, Revoke, StateRecord, Switch,
+    Advertising, Batch, CareOf, Command, Dispatch, DispatchMessage, Home, HomeAgentSwitch,
+    Ipv6Prefix, LogTime, Notice, PrefixAdvertisement, PrefixesSolicited, Revocation,
+    RevocationAnswer, Revoke, StateRecord, Switch,
 };
 use homeport_wire::{Bid, Lifetime, RevocationTrigger, Sequence};
 use proptest::option::of;
@@ -49,7 +50,40 @@ fn command() -> impl Strategy<Value = Command> {
             Command::Switch(Switch { home_address, addresses, delay, time_left })
         },
     );
-    prop_oneof![revoke, answer, switch]
+    let advertise = (prefix(), of(duration()))
+        .prop_map(|(prefix, within)| Command::AdvertiseHomePrefix { prefix, within });
+    let solicited = (ipv6(), any::<u64>()).prop_map(|(home_address, home_prefix_revision)| {
+        Command::PrefixesSolicited(PrefixesSolicited { home_address, home_prefix_revision })
+    });
+    prop_oneof![revoke, answer, switch, advertise, solicited]
+}
+
+fn prefix() -> impl Strategy<Value = Ipv6Prefix> {
+    (any::<u128>(), 0_u8..=128).prop_filter_map("host bits", |(bits, len)| {
+        let host = u128::MAX.checked_shr(len.into()).unwrap_or(0);
+        Ipv6Prefix::new(Ipv6Addr::from_bits(bits & !host), len)
+    })
+}
+
+fn advertisement() -> impl Strategy<Value = PrefixAdvertisement> {
+    let next = of(any::<u64>().prop_map(LogTime));
+    (any::<u64>(), any::<u8>(), next).prop_map(|(home_prefix_revision, sent, next)| {
+        PrefixAdvertisement { home_prefix_revision, sent, next }
+    })
+}
+
+fn advertising() -> impl Strategy<Value = Advertising> {
+    let place = (any::<bool>(), of(ipv6()));
+    (prefix(), any::<[u64; 2]>(), of(duration()), place).prop_map(
+        |(prefix, [revision, since], within, (guests, after))| Advertising {
+            prefix,
+            revision,
+            since: LogTime(since),
+            within,
+            guests,
+            after,
+        },
+    )
 }
 
 fn notice() -> impl Strategy<Value = Notice> {
@@ -83,7 +117,8 @@ fn dispatch() -> impl Strategy<Value = Dispatch> {
         },
     );
     let care_of = prop_oneof![ipv6().prop_map(CareOf::Ipv6), ipv4];
-    (any::<[u64; 2]>(), ipv6(), ipv6(), care_of, prop_oneof![revocation, switch]).prop_map(
+    let message = prop_oneof![revocation, switch, Just(DispatchMessage::PrefixAdvertisement)];
+    (any::<[u64; 2]>(), ipv6(), ipv6(), care_of, message).prop_map(
         |([at, revision], home_address, home_agent, care_of, message)| Dispatch {
             at: LogTime(at),
             revision,
@@ -95,7 +130,7 @@ fn dispatch() -> impl Strategy<Value = Dispatch> {
     )
 }
 
-fn home(notice: Notice) -> Home {
+fn home(notice: Option<Notice>, advertisement: Option<PrefixAdvertisement>) -> Home {
     Home {
         home_agent: HOME,
         sequence: Sequence(1),
@@ -109,7 +144,8 @@ fn home(notice: Notice) -> Home {
         remembered: Default::default(),
         link_local: false,
         probe: None,
-        notice: Some(notice),
+        notice,
+        advertisement,
     }
 }
 
@@ -117,17 +153,21 @@ proptest! {
     #[test]
     fn round_trips(
         commands in prop::collection::vec(command(), 0..4),
-        notice in notice(),
+        notice in of(notice()),
+        advertisement in of(advertisement()),
+        advertising in advertising(),
         dispatch in dispatch(),
     ) {
         let batch = Batch { at: LogTime(1), commands };
         let encoded = convert::encode_batch(batch.clone());
         prop_assert_eq!(convert::decode_batch(&encoded), Ok(batch));
-        let record = StateRecord::Home(HOME, home(notice));
-        let mut encoded = Vec::new();
-        convert::encode_state_record(record.clone(), &mut encoded);
-        let decoded = convert::decode_state_record(&mut Bytes::from(encoded));
-        prop_assert_eq!(decoded, Ok(record));
+        let home = StateRecord::Home(HOME, home(notice, advertisement));
+        for record in [home, StateRecord::Advertising(advertising)] {
+            let mut encoded = Vec::new();
+            convert::encode_state_record(record.clone(), &mut encoded);
+            let decoded = convert::decode_state_record(&mut Bytes::from(encoded));
+            prop_assert_eq!(decoded, Ok(record));
+        }
         let message = proto::Dispatch::from(dispatch.clone());
         prop_assert_eq!(Dispatch::try_from(message), Ok(dispatch));
     }
@@ -226,4 +266,27 @@ fn what_cannot_be_sent_is_named() {
         spoil(&mut message);
         names(Dispatch::try_from(message), field);
     }
+}
+
+#[test]
+fn advertisements_that_cannot_be_are_named() {
+    use proto::command::Command as Kind;
+    let command = |kind| Command::try_from(proto::Command { command: Some(kind) });
+    let update = proto::UpdateHomePrefix::default();
+    names(command(Kind::UpdateHomePrefix(update)), "home_prefix");
+    let short = Bytes::from_static(&[1; 15]);
+    let wrong =
+        proto::AdvertiseHomePrefix { prefix: short.clone(), prefix_len: 64, within_ms: None };
+    names(command(Kind::AdvertiseHomePrefix(wrong)), "advertise_home_prefix.prefix");
+    let wrong = proto::PrefixesSolicited { home_address: short.clone(), ..Default::default() };
+    names(command(Kind::PrefixesSolicited(wrong)), "prefixes_solicited.home_address");
+    let wrong = proto::PrefixAdvertisement { sent: 256, ..Default::default() };
+    names(PrefixAdvertisement::try_from(wrong), "home.advertisement.sent");
+    let prefix = Bytes::from_static(&[0; 16]);
+    let good = proto::Advertising { prefix, prefix_len: 64, ..Default::default() };
+    assert!(Advertising::try_from(good.clone()).is_ok());
+    let wrong = proto::Advertising { after: short, ..good.clone() };
+    names(Advertising::try_from(wrong), "advertising.after");
+    let wrong = proto::Advertising { prefix_len: 129, ..good };
+    names(Advertising::try_from(wrong), "advertising.prefix");
 }

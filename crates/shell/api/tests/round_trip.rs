@@ -54,7 +54,7 @@ fn priority() -> impl Strategy<Value = BidPriority> {
 fn home_prefix() -> impl Strategy<Value = HomePrefix> {
     let authentication = prop_oneof![Just(Authentication::None), Just(Authentication::MnHa)];
     let who = (prefix(), ipv6(), of(ipv4()), authentication);
-    let limits = (any::<u8>(), any::<u32>(), any::<u32>(), any::<u32>());
+    let limits = (any::<u8>(), any::<[u32; 3]>(), any::<[u32; 2]>());
     let later = (any::<[bool; 6]>(), any::<u32>(), of(ipv4_prefix()), any::<(u8, u16)>());
     (who, any::<[bool; 5]>(), limits, later).prop_map(|(who, switches, limits, later)| {
         let (prefix, home_agent, home_agent_ipv4, authentication) = who;
@@ -68,9 +68,9 @@ fn home_prefix() -> impl Strategy<Value = HomePrefix> {
             bulk_allowed: bulk,
             home_and_foreign_allowed: home_and_foreign,
             bindings_per_home_address_max: limits.0,
-            lifetime_max_secs: limits.1,
-            valid_lifetime_secs: limits.2,
-            preferred_lifetime_secs: limits.3,
+            lifetime_max_secs: limits.1[0],
+            valid_lifetime_secs: limits.1[1],
+            preferred_lifetime_secs: limits.1[2],
             only_router,
             loopback_care_of_allowed: loopback,
             force_udp_encapsulation: later.0[0],
@@ -83,6 +83,8 @@ fn home_prefix() -> impl Strategy<Value = HomePrefix> {
             prefix_discovery_allowed: later.0[4],
             real_home_link: later.0[5],
             home_agent_preference: later.3.1,
+            prefix_advertisement_delay_min_secs: limits.2[0],
+            prefix_advertisement_delay_max_secs: limits.2[1],
         }
     })
 }
@@ -212,6 +214,9 @@ fn command() -> impl Strategy<Value = Command> {
         (home_prefix(), any::<bool>()).prop_map(|(home_prefix, must_not_exist)| {
             Command::PutHomePrefix { home_prefix, must_not_exist }
         }),
+        (home_prefix(), any::<u64>()).prop_map(|(home_prefix, base_revision)| {
+            Command::UpdateHomePrefix { home_prefix, base_revision }
+        }),
         prefix().prop_map(Command::DeleteHomePrefix),
         (subscriber(), any::<bool>()).prop_map(|(subscriber, must_not_exist)| {
             Command::PutSubscriber { subscriber, must_not_exist }
@@ -265,6 +270,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         Just(RefusalKind::Invalid),
         Just(RefusalKind::InUse),
         Just(RefusalKind::Full),
+        Just(RefusalKind::Changed),
     ];
     (kind, "\\PC{0,20}", "\\PC{0,40}").prop_map(|(kind, field, message)| Refusal {
         kind,
@@ -376,6 +382,7 @@ fn home() -> impl Strategy<Value = Home> {
             revision,
             remembered,
             notice: None,
+            advertisement: None,
         },
     )
 }

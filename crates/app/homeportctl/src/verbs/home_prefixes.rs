@@ -1,14 +1,14 @@
 //! `homeportctl home-prefixes`
 
 use homeport_api::admin::{
-    Authentication as ApiAuthentication, CreateHomePrefixRequest, DeleteHomePrefixRequest,
-    GetHomePrefixRequest, HomePrefix, ListHomePrefixesRequest,
-    home_prefixes_client::HomePrefixesClient,
+    AdvertiseHomePrefixRequest, Authentication as ApiAuthentication, CreateHomePrefixRequest,
+    DeleteHomePrefixRequest, GetHomePrefixRequest, HomePrefix, ListHomePrefixesRequest,
+    UpdateHomePrefixRequest, home_prefixes_client::HomePrefixesClient,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::{Authentication, CreateHomePrefix, Format, HomePrefixAction},
+    arguments::{Authentication, CreateHomePrefix, Format, HomePrefixAction, UpdateHomePrefix},
     cluster::{Cluster, Effect},
     failure::Failure,
     output,
@@ -39,6 +39,23 @@ pub(crate) async fn run(
             };
             let created = cluster.call(Effect::Change, call).await?;
             Ok(output::one(format, &COLUMNS, &created, rows, document))
+        }
+        HomePrefixAction::Update(update) => {
+            let request = changes(update);
+            let call = async |channel| {
+                HomePrefixesClient::new(channel).update_home_prefix(request.clone()).await
+            };
+            let updated = cluster.call(Effect::Change, call).await?;
+            Ok(output::one(format, &COLUMNS, &updated, rows, document))
+        }
+        HomePrefixAction::Advertise { prefix, within_secs } => {
+            let (prefix, within_secs) = (prefix.clone(), *within_secs);
+            let request = AdvertiseHomePrefixRequest { prefix: prefix.clone(), within_secs };
+            let call = async |channel| {
+                HomePrefixesClient::new(channel).advertise_home_prefix(request.clone()).await
+            };
+            cluster.call(Effect::Change, call).await?;
+            Ok(output::done(format, &format!("mobile nodes of {prefix} are being told")))
         }
         HomePrefixAction::Get { prefix } => {
             let request = GetHomePrefixRequest { prefix: prefix.clone() };
@@ -100,7 +117,48 @@ fn message(create: &CreateHomePrefix) -> HomePrefix {
         prefix_discovery_allowed: create.prefix_discovery,
         real_home_link: create.real_home_link,
         home_agent_preference: create.home_agent_preference.unwrap_or_default().into(),
+        prefix_advertisement_delay_min_secs: create.prefix_advertisement_delay_min_secs,
+        prefix_advertisement_delay_max_secs: create.prefix_advertisement_delay_max_secs,
     }
+}
+
+/// What the command line names, and the names of that.
+fn changes(update: &UpdateHomePrefix) -> UpdateHomePrefixRequest {
+    let mut request = UpdateHomePrefixRequest::default();
+    let mut record = HomePrefix { prefix: update.prefix.clone(), ..HomePrefix::default() };
+    macro_rules! take {
+        ($($field:ident: $value:expr),* $(,)?) => {
+            $(if let Some(value) = $value {
+                record.$field = value.into();
+                request.update_mask.push(stringify!($field).to_owned());
+            })*
+        };
+    }
+    take!(
+        home_agent_ipv4: update.home_agent_ipv4.map(|address| address.to_string()),
+        multiple_care_of_allowed: update.multiple_care_of,
+        bulk_allowed: update.bulk,
+        home_and_foreign_allowed: update.home_and_foreign,
+        bindings_per_home_address_max: update.bindings_max,
+        lifetime_max_secs: update.lifetime_max_secs,
+        only_router: update.only_router,
+        loopback_care_of_allowed: update.loopback_care_of,
+        valid_lifetime_secs: update.valid_lifetime_secs,
+        preferred_lifetime_secs: update.preferred_lifetime_secs,
+        force_udp_encapsulation: update.force_udp,
+        force_udp_requests_allowed: update.force_udp_requests,
+        nat_keepalive_secs: update.nat_keepalive_secs,
+        ipv4_pool: update.ipv4_pool.clone(),
+        mobile_networks_allowed: update.mobile_networks_allowed,
+        flow_bindings_per_home_address_max: update.flow_bindings_max,
+        home_agent_discovery_allowed: update.home_agent_discovery,
+        prefix_discovery_allowed: update.prefix_discovery,
+        home_agent_preference: update.home_agent_preference,
+        prefix_advertisement_delay_min_secs: update.prefix_advertisement_delay_min_secs,
+        prefix_advertisement_delay_max_secs: update.prefix_advertisement_delay_max_secs,
+    );
+    request.home_prefix = Some(record);
+    request
 }
 
 fn authentication(prefix: &HomePrefix) -> &'static str {
@@ -151,6 +209,8 @@ fn document(prefix: &HomePrefix) -> Value {
         "prefix_discovery_allowed": prefix.prefix_discovery_allowed,
         "real_home_link": prefix.real_home_link,
         "home_agent_preference": prefix.home_agent_preference,
+        "prefix_advertisement_delay_min_secs": prefix.prefix_advertisement_delay_min_secs,
+        "prefix_advertisement_delay_max_secs": prefix.prefix_advertisement_delay_max_secs,
         "revision": prefix.revision,
     })
 }

@@ -24,6 +24,8 @@ pub(crate) struct Script {
     subscriber: Option<admin::Subscriber>,
     revoked: Option<admin::RevokeBindingsRequest>,
     switched: Option<admin::SwitchHomeAgentRequest>,
+    updated: Option<admin::UpdateHomePrefixRequest>,
+    advertised: Option<admin::AdvertiseHomePrefixRequest>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +39,15 @@ enum Kind {
 impl Script {
     /// Answers everything, and remembers one record of each kind.
     pub(crate) fn leader() -> Self {
-        Self { kind: Kind::Leader, prefix: None, subscriber: None, revoked: None, switched: None }
+        Self {
+            kind: Kind::Leader,
+            prefix: None,
+            subscriber: None,
+            revoked: None,
+            switched: None,
+            updated: None,
+            advertised: None,
+        }
     }
 
     /// Refuses everything and names this leader.
@@ -94,6 +104,16 @@ impl Fake {
     /// The last revocation as it arrived.
     pub(crate) fn revoked(&self) -> Option<admin::RevokeBindingsRequest> {
         self.service.script().revoked.clone()
+    }
+
+    /// The last change of a home prefix as it arrived.
+    pub(crate) fn updated(&self) -> Option<admin::UpdateHomePrefixRequest> {
+        self.service.script().updated.clone()
+    }
+
+    /// The last request to advertise as it arrived.
+    pub(crate) fn advertised(&self) -> Option<admin::AdvertiseHomePrefixRequest> {
+        self.service.script().advertised.clone()
     }
 
     /// The last switch as it arrived.
@@ -181,6 +201,25 @@ impl home_prefixes_server::HomePrefixes for Service {
         let home_prefixes = self.script().prefix.iter().cloned().collect();
         let next_page_token = String::new();
         Ok(Response::new(admin::ListHomePrefixesResponse { home_prefixes, next_page_token }))
+    }
+
+    async fn update_home_prefix(
+        &self,
+        request: Request<admin::UpdateHomePrefixRequest>,
+    ) -> Result<Response<admin::HomePrefix>, Status> {
+        self.admit().await?;
+        let request = request.into_inner();
+        self.script().updated = Some(request.clone());
+        Ok(Response::new(request.home_prefix.expect("has a prefix")))
+    }
+
+    async fn advertise_home_prefix(
+        &self,
+        request: Request<admin::AdvertiseHomePrefixRequest>,
+    ) -> Result<Response<admin::AdvertiseHomePrefixResponse>, Status> {
+        self.admit().await?;
+        self.script().advertised = Some(request.into_inner());
+        Ok(Response::new(admin::AdvertiseHomePrefixResponse {}))
     }
 
     async fn delete_home_prefix(

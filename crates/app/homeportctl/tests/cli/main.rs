@@ -11,6 +11,7 @@ use std::{
 };
 
 use fake::{Fake, Script};
+use homeport_api::admin::{AdvertiseHomePrefixRequest, HomePrefix};
 use tokio::process::Command;
 
 const KEY_HEX: &str = "000102030405060708090a0b0c0d0e0f";
@@ -102,7 +103,9 @@ async fn flags_of_home_links_dual_stack_mobile_networks_flows_and_discovery() {
                   --preferred-lifetime-secs 14400 --force-udp false --force-udp-requests false \
                   --nat-keepalive-secs 30 --ipv4-pool 198.51.100.0/24 \
                   --mobile-networks-allowed false --flow-bindings-max 0 --home-agent-discovery \
-                  --prefix-discovery --real-home-link --home-agent-preference 65535";
+                  --prefix-discovery --real-home-link --home-agent-preference 65535 \
+                  --prefix-advertisement-delay-min-secs 1 \
+                  --prefix-advertisement-delay-max-secs 60";
     let create: Vec<&str> = ["-o", "json"].into_iter().chain(create.split_whitespace()).collect();
     let created = run(&[&store.endpoint], &create).await;
     assert_exit(&created, 0);
@@ -120,6 +123,8 @@ async fn flags_of_home_links_dual_stack_mobile_networks_flows_and_discovery() {
         "prefix_discovery_allowed": true,
         "real_home_link": true,
         "home_agent_preference": 65_535,
+        "prefix_advertisement_delay_min_secs": 1,
+        "prefix_advertisement_delay_max_secs": 60,
     });
     for (field, value) in expected.as_object().expect("is an object") {
         assert_eq!(json[field], *value, "{field}");
@@ -186,6 +191,68 @@ async fn a_subscriber_s_key_comes_from_a_file_or_a_flag_and_is_never_shown() {
         assert!(text(&wrong.stderr).starts_with(&format!("error: {}", key[0])));
         assert!(!text(&wrong.stderr).contains("0001"), "{}", text(&wrong.stderr));
     }
+}
+
+/// A change names what the command line names, and nothing else.
+#[tokio::test]
+async fn changes_and_advertises_a_home_prefix() {
+    const PREFIX: &str = "2001:db8:0:1::/64";
+    let store = Fake::start(Script::leader()).await;
+    let all = "--home-agent-ipv4 198.51.100.1 --multiple-care-of false --bulk false \
+               --home-and-foreign false --bindings-max 3 --lifetime-max-secs 40 --only-router true \
+               --loopback-care-of true --valid-lifetime-secs 600 --preferred-lifetime-secs 60 \
+               --force-udp false --force-udp-requests false --nat-keepalive-secs 30 \
+               --ipv4-pool 198.51.100.0/24 --mobile-networks-allowed false --flow-bindings-max 0 \
+               --home-agent-discovery true --prefix-discovery true --home-agent-preference 7 \
+               --prefix-advertisement-delay-min-secs 0 --prefix-advertisement-delay-max-secs 9";
+    let update = ["home-prefixes", "update", PREFIX];
+    let with_all: Vec<&str> = update.into_iter().chain(all.split_whitespace()).collect();
+    assert_exit(&run(&[&store.endpoint], &with_all).await, 0);
+    let seen = store.updated().expect("arrived");
+    let expected = HomePrefix {
+        prefix: PREFIX.to_owned(),
+        home_agent_ipv4: "198.51.100.1".to_owned(),
+        multiple_care_of_allowed: Some(false),
+        bulk_allowed: Some(false),
+        home_and_foreign_allowed: Some(false),
+        bindings_per_home_address_max: 3,
+        lifetime_max_secs: 40,
+        only_router: true,
+        loopback_care_of_allowed: true,
+        valid_lifetime_secs: Some(600),
+        preferred_lifetime_secs: Some(60),
+        force_udp_encapsulation: Some(false),
+        force_udp_requests_allowed: Some(false),
+        nat_keepalive_secs: 30,
+        ipv4_pool: "198.51.100.0/24".to_owned(),
+        mobile_networks_allowed: Some(false),
+        flow_bindings_per_home_address_max: Some(0),
+        home_agent_discovery_allowed: true,
+        prefix_discovery_allowed: true,
+        home_agent_preference: 7,
+        prefix_advertisement_delay_min_secs: Some(0),
+        prefix_advertisement_delay_max_secs: Some(9),
+        ..HomePrefix::default()
+    };
+    assert_eq!(seen.home_prefix, Some(expected));
+    assert_eq!(seen.update_mask.len(), all.matches("--").count());
+    let one = ["--prefix-discovery", "false"];
+    let with_one: Vec<&str> = update.into_iter().chain(one).collect();
+    assert_exit(&run(&[&store.endpoint], &with_one).await, 0);
+    let seen = store.updated().expect("arrived");
+    assert_eq!(seen.update_mask, ["prefix_discovery_allowed"], "false is a change too");
+    let wrong = [update[0], update[1], PREFIX, "--home-agent", "2001:db8:0:1::2"];
+    assert_exit(&run(&[&store.endpoint], &wrong).await, 2);
+
+    let advertise = ["home-prefixes", "advertise", PREFIX];
+    let done = run(&[&store.endpoint], &advertise).await;
+    assert_eq!(text(&done.stdout), format!("mobile nodes of {PREFIX} are being told\n"));
+    let arrived =
+        |within_secs| AdvertiseHomePrefixRequest { prefix: PREFIX.to_owned(), within_secs };
+    assert_eq!(store.advertised(), Some(arrived(None)));
+    let soon: Vec<&str> = advertise.into_iter().chain(["--within-secs", "0"]).collect();
+    assert_exit(&run(&[&store.endpoint], &soon).await, 0);
+    assert_eq!(store.advertised(), Some(arrived(Some(0))));
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ fn bound() -> Lab {
 }
 
 impl Lab {
-    fn pass_ms(&mut self, ms: u64) {
+    pub(super) fn pass_ms(&mut self, ms: u64) {
         self.at += ms;
         self.pass(0);
     }
@@ -53,7 +53,7 @@ impl Lab {
     }
 
     /// The only notice that has become due, with its care-of address.
-    fn told(&mut self) -> (CareOf, DispatchMessage) {
+    pub(super) fn told(&mut self) -> (CareOf, DispatchMessage) {
         let mut due = self.cache.take_notices();
         assert_eq!(due.len(), 1, "{due:?}");
         let due = due.remove(0);
@@ -67,19 +67,19 @@ impl Lab {
     fn revocation(&mut self) -> u16 {
         match self.told().1 {
             DispatchMessage::Revocation { sequence, .. } => sequence,
-            other @ DispatchMessage::Switch { .. } => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
-    fn is_silent(&mut self) -> bool {
+    pub(super) fn is_silent(&mut self) -> bool {
         self.cache.take_notices().is_empty()
     }
 
-    fn done(&mut self, command: Command) {
+    pub(super) fn done(&mut self, command: Command) {
         assert_eq!(self.run(command).outcome, Outcome::Done);
     }
 
-    fn refused(&mut self, command: Command) -> (RefusalKind, String) {
+    pub(super) fn refused(&mut self, command: Command) -> (RefusalKind, String) {
         match self.run(command).outcome {
             Outcome::Refused(refusal) => (refusal.kind, refusal.field.into_owned()),
             other => panic!("not refused but {other:?}"),

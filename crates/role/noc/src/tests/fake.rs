@@ -193,6 +193,20 @@ impl home_prefixes_server::HomePrefixes for Script {
         })
     }
 
+    async fn update_home_prefix(
+        &self,
+        _: Request<admin::UpdateHomePrefixRequest>,
+    ) -> Result<Response<admin::HomePrefix>, Status> {
+        Err(Status::permission_denied("the page must not write"))
+    }
+
+    async fn advertise_home_prefix(
+        &self,
+        _: Request<admin::AdvertiseHomePrefixRequest>,
+    ) -> Result<Response<admin::AdvertiseHomePrefixResponse>, Status> {
+        Err(Status::permission_denied("the page must not write"))
+    }
+
     async fn delete_home_prefix(
         &self,
         _: Request<admin::DeleteHomePrefixRequest>,

@@ -1,18 +1,20 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use homeport_api::admin::home_prefixes_server::HomePrefixes;
 use homeport_api::admin::{self as api};
 use homeport_binding::{
-    Authentication, Command, HomePrefix, Ipv6Prefix, Revised, limits as binding_limits,
+    Authentication, Command, HomePrefix, Ipv6Prefix, Outcome, RefusalKind, Revised,
+    limits as binding_limits,
 };
 use ipnet::Ipv6Net;
 use tonic::{Code, Request, Response, Status};
 
 use super::{
-    address, execute, field_error, invalid, ipv4_prefix, ipv6_prefix, page_after, page_size,
-    read_barrier,
+    address, done, execute, field_error, invalid, ipv4_prefix, ipv6_prefix, page_after, page_size,
+    read_barrier, status_of,
 };
-use crate::Store;
+use crate::{Store, limits};
 
 pub(crate) struct Service(pub(crate) Store);
 
@@ -37,8 +39,7 @@ impl HomePrefixes for Service {
         let prefix = prefix_of(&request.into_inner().prefix)?;
         read_barrier(&self.0, false).await?;
         let found = self.0.node.read(|machine| machine.cache.home_prefix(prefix).map(message_of));
-        let missing = || field_error(Code::NotFound, "prefix", &format!("no home prefix {prefix}"));
-        found.map(Response::new).ok_or_else(missing)
+        found.map(Response::new).ok_or_else(|| no_home_prefix(prefix))
     }
 
     async fn list_home_prefixes(
@@ -60,6 +61,55 @@ impl HomePrefixes for Service {
         Ok(Response::new(api::ListHomePrefixesResponse { home_prefixes, next_page_token }))
     }
 
+    async fn update_home_prefix(
+        &self,
+        request: Request<api::UpdateHomePrefixRequest>,
+    ) -> Result<Response<api::HomePrefix>, Status> {
+        let api::UpdateHomePrefixRequest { home_prefix, update_mask } = request.into_inner();
+        let changed = home_prefix.ok_or_else(|| invalid("home_prefix", "missing"))?;
+        let prefix = prefix_of(&changed.prefix)?;
+        if update_mask.is_empty() {
+            return Err(invalid("update_mask", "missing; name the fields that change"));
+        }
+        let mut refused = Status::aborted("somebody else keeps changing it");
+        for _ in 0..limits::UPDATES_MAX {
+            read_barrier(&self.0, false).await?;
+            let old = self.0.node.read(|machine| machine.cache.home_prefix(prefix).cloned());
+            let old = old.ok_or_else(|| no_home_prefix(prefix))?;
+            let mut message = message_of(&old);
+            for field in &update_mask {
+                replace(&mut message, &changed, field)?;
+            }
+            let record = record_of(&message)?;
+            let (home_prefix, base_revision) = (record.clone(), old.revision);
+            let command = Command::UpdateHomePrefix { home_prefix, base_revision };
+            let proposed = self.0.proposer.propose(command).await;
+            let verdict = proposed.map_err(|error| status_of(&error))?;
+            // What was read was not the newest: the same fields are changed in what is.
+            let is_changed = matches!(&verdict.outcome,
+                Outcome::Refused(refusal) if refusal.kind == RefusalKind::Changed);
+            match done(verdict) {
+                Ok(revision) => {
+                    return Ok(Response::new(message_of(&Revised { record, revision })));
+                }
+                Err(status) if is_changed => refused = status,
+                Err(status) => return Err(status),
+            }
+        }
+        Err(refused)
+    }
+
+    async fn advertise_home_prefix(
+        &self,
+        request: Request<api::AdvertiseHomePrefixRequest>,
+    ) -> Result<Response<api::AdvertiseHomePrefixResponse>, Status> {
+        let request = request.into_inner();
+        let prefix = prefix_of(&request.prefix)?;
+        let within = request.within_secs.map(|secs| Duration::from_secs(secs.into()));
+        execute(&self.0, Command::AdvertiseHomePrefix { prefix, within }).await?;
+        Ok(Response::new(api::AdvertiseHomePrefixResponse {}))
+    }
+
     async fn delete_home_prefix(
         &self,
         request: Request<api::DeleteHomePrefixRequest>,
@@ -72,6 +122,53 @@ impl HomePrefixes for Service {
 
 fn prefix_of(text: &str) -> Result<Ipv6Prefix, Status> {
     ipv6_prefix(text, "prefix")
+}
+
+fn no_home_prefix(prefix: Ipv6Prefix) -> Status {
+    field_error(Code::NotFound, "prefix", &format!("no home prefix {prefix}"))
+}
+
+/// Takes one field over. Left out are those that name the record or that only the store writes.
+fn replace(into: &mut api::HomePrefix, from: &api::HomePrefix, field: &str) -> Result<(), Status> {
+    macro_rules! replace {
+        ($($name:ident),* $(,)?) => {
+            match field {
+                $(stringify!($name) => into.$name.clone_from(&from.$name),)*
+                _ => {
+                    let message = format!("{field:?} is no field that can change; those are: {}",
+                        [$(stringify!($name)),*].join(", "));
+                    return Err(invalid("update_mask", &message));
+                }
+            }
+        };
+    }
+    replace!(
+        home_agent,
+        home_agent_ipv4,
+        authentication,
+        multiple_care_of_allowed,
+        bulk_allowed,
+        home_and_foreign_allowed,
+        bindings_per_home_address_max,
+        lifetime_max_secs,
+        only_router,
+        loopback_care_of_allowed,
+        valid_lifetime_secs,
+        preferred_lifetime_secs,
+        force_udp_encapsulation,
+        force_udp_requests_allowed,
+        nat_keepalive_secs,
+        ipv4_pool,
+        mobile_networks_allowed,
+        flow_bindings_per_home_address_max,
+        home_agent_discovery_allowed,
+        prefix_discovery_allowed,
+        real_home_link,
+        home_agent_preference,
+        prefix_advertisement_delay_min_secs,
+        prefix_advertisement_delay_max_secs,
+    );
+    Ok(())
 }
 
 fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
@@ -133,6 +230,12 @@ fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
         real_home_link: message.real_home_link,
         home_agent_preference: u16::try_from(message.home_agent_preference)
             .map_err(|_| invalid("home_agent_preference", "not in 0..=65535"))?,
+        prefix_advertisement_delay_min_secs: message
+            .prefix_advertisement_delay_min_secs
+            .unwrap_or(binding_limits::PREFIX_ADVERTISEMENT_DELAY_MIN_SECS),
+        prefix_advertisement_delay_max_secs: message
+            .prefix_advertisement_delay_max_secs
+            .unwrap_or(binding_limits::PREFIX_ADVERTISEMENT_DELAY_MAX_SECS),
         ..defaults
     })
 }
@@ -167,6 +270,8 @@ fn message_of(revised: &Revised<HomePrefix>) -> api::HomePrefix {
         prefix_discovery_allowed: record.prefix_discovery_allowed,
         real_home_link: record.real_home_link,
         home_agent_preference: record.home_agent_preference.into(),
+        prefix_advertisement_delay_min_secs: Some(record.prefix_advertisement_delay_min_secs),
+        prefix_advertisement_delay_max_secs: Some(record.prefix_advertisement_delay_max_secs),
         revision: revised.revision,
     }
 }

@@ -2,6 +2,7 @@ use homeport_binding as core;
 use homeport_wire::{Bid, BidCareOf, BuFlags, Lifetime, Sequence};
 use prost::bytes::Bytes;
 
+use super::advertisement::{advertise_message, advertise_of};
 use super::home_link::{defend_message, defend_of};
 use super::{
     Invalid, invalid, ipv4, ipv4_octets, ipv6, ipv6_octets, prefix_of, priority_of, u16_of,
@@ -45,6 +46,13 @@ impl From<core::Command> for proto::Command {
                     must_not_exist,
                 })
             }
+            core::Command::UpdateHomePrefix { home_prefix, base_revision } => {
+                let home_prefix = core::Revised { record: home_prefix, revision: 0 };
+                Command::UpdateHomePrefix(proto::UpdateHomePrefix {
+                    home_prefix: Some(home_prefix.into()),
+                    base_revision,
+                })
+            }
             core::Command::DeleteHomePrefix(prefix) => {
                 Command::DeleteHomePrefix(proto::DeleteHomePrefix {
                     prefix: ipv6_octets(prefix.address()),
@@ -65,6 +73,12 @@ impl From<core::Command> for proto::Command {
             core::Command::Revoke(revoke) => Command::Revoke(revoke.into()),
             core::Command::RevocationAnswer(answer) => Command::RevocationAnswer(answer.into()),
             core::Command::Switch(switch) => Command::Switch(switch.into()),
+            core::Command::AdvertiseHomePrefix { prefix, within } => {
+                Command::AdvertiseHomePrefix(advertise_message(prefix, within))
+            }
+            core::Command::PrefixesSolicited(solicited) => {
+                Command::PrefixesSolicited(solicited.into())
+            }
             core::Command::DuplicateAddressDetection(found) => {
                 Command::DuplicateAddressDetection(found.into())
             }
@@ -90,6 +104,13 @@ impl TryFrom<proto::Command> for core::Command {
                 let must_not_exist = message.must_not_exist;
                 Ok(Self::PutHomePrefix { home_prefix: revised.record, must_not_exist })
             }
+            Some(Command::UpdateHomePrefix(message)) => {
+                let record =
+                    message.home_prefix.ok_or_else(|| invalid("home_prefix", "a value"))?;
+                let revised: core::Revised<core::HomePrefix> = record.try_into()?;
+                let base_revision = message.base_revision;
+                Ok(Self::UpdateHomePrefix { home_prefix: revised.record, base_revision })
+            }
             Some(Command::DeleteHomePrefix(message)) => Ok(Self::DeleteHomePrefix(prefix_of(
                 &message.prefix,
                 message.prefix_len,
@@ -110,6 +131,10 @@ impl TryFrom<proto::Command> for core::Command {
                 Ok(Self::RevocationAnswer(message.try_into()?))
             }
             Some(Command::Switch(message)) => Ok(Self::Switch(message.try_into()?)),
+            Some(Command::AdvertiseHomePrefix(message)) => advertise_of(&message),
+            Some(Command::PrefixesSolicited(message)) => {
+                Ok(Self::PrefixesSolicited(message.try_into()?))
+            }
             Some(Command::DuplicateAddressDetection(message)) => {
                 Ok(Self::DuplicateAddressDetection(message.try_into()?))
             }

@@ -142,6 +142,9 @@ impl From<core::Dispatch> for proto::Dispatch {
                     time_left: time_left.map(|left| left.0.into()),
                 })
             }
+            core::DispatchMessage::PrefixAdvertisement => {
+                Message::PrefixAdvertisement(proto::Unit {})
+            }
         };
         Self {
             at_ms: dispatch.at.0,
@@ -192,6 +195,7 @@ impl TryFrom<proto::dispatch::Message> for core::DispatchMessage {
                     .transpose()?
                     .map(Lifetime),
             }),
+            Message::PrefixAdvertisement(proto::Unit {}) => Ok(Self::PrefixAdvertisement),
         }
     }
 }
@@ -212,6 +216,6 @@ fn addresses_of(addresses: &[Bytes], field: &'static str) -> Result<Vec<Ipv6Addr
     addresses.iter().map(|address| ipv6(address, field)).collect()
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -47,6 +47,10 @@ impl From<core::Revised<core::HomePrefix>> for proto::HomePrefix {
             prefix_discovery_allowed: record.prefix_discovery_allowed,
             real_home_link: record.real_home_link,
             home_agent_preference: record.home_agent_preference.into(),
+            prefix_advertisement_delay_min_secs: Some(record.prefix_advertisement_delay_min_secs)
+                .filter(|secs| *secs != core::limits::PREFIX_ADVERTISEMENT_DELAY_MIN_SECS),
+            prefix_advertisement_delay_max_secs: Some(record.prefix_advertisement_delay_max_secs)
+                .filter(|secs| *secs != core::limits::PREFIX_ADVERTISEMENT_DELAY_MAX_SECS),
         }
     }
 }
@@ -106,6 +110,12 @@ impl TryFrom<proto::HomePrefix> for core::Revised<core::HomePrefix> {
                 message.home_agent_preference,
                 "home_prefix.home_agent_preference",
             )?,
+            prefix_advertisement_delay_min_secs: message
+                .prefix_advertisement_delay_min_secs
+                .unwrap_or(core::limits::PREFIX_ADVERTISEMENT_DELAY_MIN_SECS),
+            prefix_advertisement_delay_max_secs: message
+                .prefix_advertisement_delay_max_secs
+                .unwrap_or(core::limits::PREFIX_ADVERTISEMENT_DELAY_MAX_SECS),
         };
         Ok(Self { record, revision: message.revision })
     }
@@ -278,6 +288,7 @@ pub fn home_message(home_address: std::net::Ipv6Addr, home: core::Home) -> proto
         ipv4_home_address: home.ipv4_home_address.map(Into::into),
         flows: home.flows.into_iter().map(|(fid, flow)| flow_message(fid, flow)).collect(),
         notice: home.notice.map(Into::into),
+        advertisement: home.advertisement.map(Into::into),
         link_local: home.link_local,
         probe: home.probe.map(Into::into),
         forget_ms: home.forget.map(|at| at.0),
@@ -344,6 +355,7 @@ pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home),
             .transpose()?,
         flows,
         notice: message.notice.map(TryInto::try_into).transpose()?,
+        advertisement: message.advertisement.map(TryInto::try_into).transpose()?,
         link_local: message.link_local,
         probe: message.probe.map(TryInto::try_into).transpose()?,
         forget: message.forget_ms.map(core::LogTime),
@@ -369,6 +381,7 @@ impl From<core::StateRecord> for proto::StateRecord {
             }
             core::StateRecord::Home(address, home) => Record::Home(home_message(address, home)),
             core::StateRecord::Defender(defender) => Record::Defender(defender.into()),
+            core::StateRecord::Advertising(it) => Record::Advertising(it.into()),
         };
         Self { record: Some(record) }
     }
@@ -399,6 +412,7 @@ impl TryFrom<proto::StateRecord> for core::StateRecord {
                 Ok(Self::Home(address, home))
             }
             Some(Record::Defender(message)) => Ok(Self::Defender(message.try_into()?)),
+            Some(Record::Advertising(message)) => Ok(Self::Advertising(message.try_into()?)),
             None => Err(invalid("record", "a kind that this version knows")),
         }
     }

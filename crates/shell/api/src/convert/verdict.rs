@@ -101,6 +101,7 @@ impl From<core::Refusal> for proto::Refusal {
             core::RefusalKind::Invalid => Kind::Invalid,
             core::RefusalKind::InUse => Kind::InUse,
             core::RefusalKind::Full => Kind::Full,
+            core::RefusalKind::Changed => Kind::Changed,
         };
         Self { kind: kind.into(), field: refusal.field.into_owned(), message: refusal.message }
     }
@@ -117,6 +118,7 @@ impl TryFrom<proto::Refusal> for core::Refusal {
             Kind::Invalid => core::RefusalKind::Invalid,
             Kind::InUse => core::RefusalKind::InUse,
             Kind::Full => core::RefusalKind::Full,
+            Kind::Changed => core::RefusalKind::Changed,
             Kind::Unspecified => return Err(invalid("refusal.kind", "a known kind")),
         };
         Ok(Self { kind, field: message.field.into(), message: message.message })

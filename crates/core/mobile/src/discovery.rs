@@ -200,7 +200,7 @@ impl MobileNode {
     }
 
     /// RFC 6275 §11.4.3. One that nobody asked for is answered with a solicitation, which confirms
-    /// it.
+    /// it; only what that brings counts.
     pub(crate) fn prefixes_advertised(&mut self, walked: &Walk<'_>) -> Result<(), DropReason> {
         let message = Icmpv6::parse(walked.payload, walked.pseudo_header())?;
         let Icmpv6::MobilePrefixAdvertisement { identifier, options, .. } = message else {
@@ -219,13 +219,40 @@ impl MobileNode {
                 preferred_secs: it.preferred_secs,
             })
             .collect();
+        let valid_secs = self.valid_secs(&prefixes);
         self.event(Event::HomePrefixes { prefixes, solicited });
         if solicited {
             self.questions.prefixes = None;
+            self.home_address_is_valid_for(valid_secs);
         } else {
             self.solicit_prefixes();
         }
         Ok(())
+    }
+}
+
+impl MobileNode {
+    /// How long the home address is valid by these prefixes, in seconds; `None` when they do not say.
+    fn valid_secs(&self, prefixes: &[HomePrefix]) -> Option<u32> {
+        let home = self.settings.home_address.to_bits();
+        let holds = |prefix: &&HomePrefix| {
+            let host = u128::MAX.checked_shr(u32::from(prefix.length)).unwrap_or(0);
+            prefix.prefix.to_bits() & !host == home & !host
+        };
+        prefixes.iter().filter(holds).map(|prefix| prefix.valid_secs).max()
+    }
+
+    /// RFC 6275 §10.6.4, §11.7.1: no binding outlasts the home address. One that would is refreshed, so
+    /// that both ends agree on its end.
+    fn home_address_is_valid_for(&mut self, valid_secs: Option<u32>) {
+        let Some(valid_secs) = valid_secs.filter(|secs| *secs != u32::MAX) else { return };
+        let end = self.now.plus(u64::from(valid_secs).saturating_mul(1000));
+        let now = self.now;
+        for binding in self.entries.values_mut().filter_map(|entry| entry.binding.as_mut()) {
+            if binding.expires > end {
+                (binding.expires, binding.refresh_at) = (end, now.min(binding.refresh_at));
+            }
+        }
     }
 }
 

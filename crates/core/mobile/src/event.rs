@@ -245,7 +245,7 @@ pub enum Event {
     HomePrefixes {
         /// The prefixes.
         prefixes: Vec<HomePrefix>,
-        /// The node had asked.
+        /// The node had asked. What it had not asked for may come from anybody: it asks then.
         solicited: bool,
     },
     /// A Binding Error came (RFC 6275 §6.1.9).

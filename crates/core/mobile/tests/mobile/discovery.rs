@@ -68,22 +68,27 @@ fn a_command_asks_too_and_changes_nothing() {
     assert_eq!(lab.results(request), [(None, Outcome::UnknownBid)]);
 }
 
-fn prefix() -> PrefixInformation {
-    PrefixInformation {
-        prefix_len: 64,
-        flags: PrefixFlags(0xe0),
-        valid_secs: 86_400,
-        preferred_secs: 14_400,
-        prefix: HOME_AGENT,
-    }
+fn prefix(valid_secs: u32, preferred_secs: u32) -> PrefixInformation {
+    let flags = PrefixFlags(0xe0);
+    PrefixInformation { prefix_len: 64, flags, valid_secs, preferred_secs, prefix: HOME_AGENT }
 }
 
 /// An advertisement as the home agent sends it to this path.
 fn advertise(lab: &mut Lab, path: Path, identifier: u16, source: Ipv6Addr) {
+    advertise_prefix(lab, path, identifier, source, prefix(86_400, 14_400));
+}
+
+fn advertise_prefix(
+    lab: &mut Lab,
+    path: Path,
+    identifier: u16,
+    source: Ipv6Addr,
+    prefix: PrefixInformation,
+) {
     let message = Icmpv6::MobilePrefixAdvertisement {
         identifier,
         flags: AdvertisementFlags::default(),
-        options: NeighbourOptions::of_prefixes(&[prefix()]),
+        options: NeighbourOptions::of_prefixes(&[prefix]),
     };
     let octets = message.emit(source, HOME);
     let packet = match path {
@@ -146,6 +151,28 @@ fn one_that_nobody_asked_for_is_confirmed() {
     let identifier = solicitation(&mut lab).unwrap();
     advertise(&mut lab, COA1.path(), identifier, HOME_AGENT);
     assert_eq!(lab.events(), [told(true)]);
+}
+
+#[test]
+fn a_binding_that_would_outlast_the_home_address_is_refreshed() {
+    let elsewhere = PrefixInformation { prefix: CORRESPONDENT, ..prefix(60, 60) };
+    let rows = [
+        ("long enough", prefix(86_400, 0), false),
+        ("for ever", prefix(u32::MAX, 0), false),
+        ("another prefix", elsewhere, false),
+        ("too short", prefix(60, 0), true),
+    ];
+    for (name, prefix, shortens) in rows {
+        let mut lab = Lab::registered(settings(), &[address(1, COA1)]);
+        // What nobody asked for changes nothing but that the node asks.
+        advertise_prefix(&mut lab, COA1.path(), 0, HOME_AGENT, prefix);
+        let identifier = solicitation(&mut lab).unwrap();
+        assert!(lab.updates().is_empty(), "{name}");
+        advertise_prefix(&mut lab, COA1.path(), identifier, HOME_AGENT, prefix);
+        lab.advance(0);
+        let updates = lab.updates();
+        assert_eq!(updates.len(), usize::from(shortens), "{name}");
+    }
 }
 
 #[test]

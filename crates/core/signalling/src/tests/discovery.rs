@@ -1,5 +1,6 @@
 //! RFC 6275 §10.5 and §10.6, RFC 3963 §7.
 
+use homeport_binding::{CareOf, Dispatch, DispatchMessage, Policy};
 use homeport_wire::{DiscoveryFlags, Icmpv6, PacketBuilder, protocol};
 
 use super::*;
@@ -84,6 +85,104 @@ fn the_prefix_is_advertised() {
         let expected = Icmpv6::parse(expected.payload, expected.pseudo_header()).unwrap();
         assert_eq!(advertised, expected);
     }
+}
+
+impl Lab {
+    /// Registers V01's bindings and changes the lifetimes to those of V36; what is due then.
+    fn advertising(&mut self) -> Dispatch {
+        self.answer(&Vectors::load().packet("V01"), None);
+        let old = self.cache.policy(HOME, AGENT).home_prefix.unwrap();
+        let home_prefix = HomePrefix {
+            valid_lifetime_secs: 86_400,
+            preferred_lifetime_secs: 14_400,
+            ..old.record
+        };
+        let update = Command::UpdateHomePrefix { home_prefix, base_revision: old.revision };
+        assert_eq!(self.run(update).outcome, Outcome::Done);
+        for _ in 0..3 {
+            let batch = Batch { at: self.at, commands: Vec::new() };
+            self.cache.apply(self.cache.revision() + 1, batch);
+        }
+        let due = self.cache.take_notices();
+        let [dispatch] = &due[..] else { panic!("{due:?}") };
+        assert_eq!(dispatch.message, DispatchMessage::PrefixAdvertisement);
+        dispatch.clone()
+    }
+}
+
+/// With lifetimes that are not those of V36.
+fn told_at_once() -> HomePrefix {
+    HomePrefix {
+        valid_lifetime_secs: 600_000,
+        preferred_lifetime_secs: 600_000,
+        prefix_advertisement_delay_min_secs: 0,
+        prefix_advertisement_delay_max_secs: 0,
+        ..answering()
+    }
+}
+
+/// RFC 6275 §10.6.3: V36, but for the identifier.
+#[test]
+fn what_nobody_asked_for_is_the_vector_of_the_answer() {
+    const IDENTIFIER: core::ops::Range<usize> = 68..70;
+    const CHECKSUM: core::ops::Range<usize> = 66..68;
+    let mut lab = Lab::with(told_at_once());
+    let dispatch = lab.advertising();
+    let policy = lab.cache.policy(HOME, AGENT);
+    let reply = notify(&dispatch, &policy).unwrap();
+    assert_eq!((reply.kind, reply.outer), (ReplyKind::UnsolicitedPrefixAdvertisement, None));
+    let mut expected = Vectors::load().packet("V36");
+    for range in [IDENTIFIER, CHECKSUM] {
+        expected[range.clone()].copy_from_slice(&reply.packet[range]);
+    }
+    assert_eq!(reply.packet, expected);
+    let seen = walk(&reply.packet).unwrap();
+    let advertised = Icmpv6::parse(seen.payload, seen.pseudo_header()).unwrap();
+    let Icmpv6::MobilePrefixAdvertisement { identifier, .. } = advertised else {
+        panic!("{advertised:?}");
+    };
+    assert_eq!(identifier, crate::choices::UNSOLICITED_IDENTIFIER);
+
+    // In UDP the mobile node is addressed by its home address.
+    let address = Ipv4Addr::new(203, 0, 113, 7);
+    let care_of = CareOf::Ipv4 { address, port: 40_001, announced: address, udp: true };
+    let over_ipv4 = Dispatch { care_of, ..dispatch.clone() };
+    assert_eq!(notify(&over_ipv4, &policy), Err(DropReason::HomeAgentNotServed));
+    let agent_ipv4 = Ipv4Addr::new(198, 51, 100, 1);
+    let mut with_ipv4 = policy.clone();
+    with_ipv4.home_prefix.as_mut().unwrap().record.home_agent_ipv4 = Some(agent_ipv4);
+    let reply = notify(&over_ipv4, &with_ipv4).unwrap();
+    assert_eq!(reply.outer, Some(UdpOuter { peer: (address, 40_001), local: (agent_ipv4, 4191) }));
+    let seen = walk(&reply.packet).unwrap();
+    assert_eq!((seen.header.destination, seen.routing_home_address), (HOME, None));
+    assert_eq!(Icmpv6::parse(seen.payload, seen.pseudo_header()).unwrap(), advertised);
+
+    let mut silent = policy;
+    silent.home_prefix.as_mut().unwrap().record.prefix_discovery_allowed = false;
+    assert_eq!(notify(&dispatch, &silent), Err(DropReason::DiscoveryNotAllowed));
+}
+
+#[test]
+fn a_solicitation_confirms_what_its_answer_says() {
+    let mut lab = Lab::with(told_at_once());
+    let read = |packet: &[u8]| match receive(Arrival { packet, outer: None }) {
+        Received::Discovery(discovery) => discovery,
+        other => panic!("{other:?}"),
+    };
+    let solicitation = read(&Vectors::load().packet("V35"));
+    let before = lab.cache.policy(HOME, AGENT);
+    assert_eq!(solicitation.confirms(&before), None, "nothing is advertised");
+    lab.advertising();
+    let policy = lab.cache.policy(HOME, AGENT);
+    let anybody = read(&ask(COA1, ANYCAST, &request(0)));
+    assert_eq!(anybody.confirms(&policy), None);
+    // A front-end whose record is behind answers, but with what is old.
+    let old = before.home_prefix.unwrap();
+    let behind = Policy { home_prefix: Some(old), ..policy.clone() };
+    assert_eq!(solicitation.confirms(&behind), None);
+    let solicited = solicitation.confirms(&policy).unwrap();
+    assert_eq!(lab.run(Command::PrefixesSolicited(solicited)).outcome, Outcome::Done);
+    assert_eq!(solicitation.confirms(&lab.cache.policy(HOME, AGENT)), None);
 }
 
 #[test]

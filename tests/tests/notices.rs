@@ -1,4 +1,4 @@
-//! Binding Revocation and Home Agent Switch through a running cluster: an operator asks, a mobile
+//! Binding Revocation, Home Agent Switch and Mobile Prefix Advertisements through a running cluster: an operator asks, a mobile
 //! node is told by way of a front-end and a forwarder, and what it answers counts. The test is the
 //! forwarder and the mobile node.
 
@@ -8,12 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use homeport_api::admin::bindings_client::BindingsClient;
 use homeport_api::admin::home_agents_client::HomeAgentsClient;
+use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
 use homeport_api::admin::revocations_client::RevocationsClient;
 use homeport_api::admin::subscribers_client::SubscribersClient;
 use homeport_api::admin::switch_home_agent_request::Target;
 use homeport_api::admin::{
-    Authentication, CreateSubscriberRequest, GetHomeBindingsRequest, RevocationTrigger,
-    RevokeBindingsRequest, Subscriber, SwitchHomeAgentRequest, SwitchHomeAgentResponse,
+    AdvertiseHomePrefixRequest, Authentication, CreateSubscriberRequest, GetHomeBindingsRequest,
+    HomePrefix, RevocationTrigger, RevokeBindingsRequest, Subscriber, SwitchHomeAgentRequest,
+    SwitchHomeAgentResponse, UpdateHomePrefixRequest,
 };
 use homeport_api::signalling::{PuntResponse, UdpOuter};
 use homeport_binding::Key;
@@ -22,8 +24,8 @@ use homeport_tests::golden::vector;
 use homeport_tests::updates::{CARE_OF, HOME_AGENT, Update, acknowledgement, home_address};
 use homeport_tests::{Cluster, FrontEnd, PATIENCE, eventually, udp_outer};
 use homeport_wire::{
-    Bid, BidCareOf, BidOption, BindingRevocation, BindingRevocationAcknowledgement, Message,
-    MobilityOption, PseudoHeader, RevocationFlags, RevocationStatus, Status as BaStatus,
+    Bid, BidCareOf, BidOption, BindingRevocation, BindingRevocationAcknowledgement, Icmpv6,
+    Message, MobilityOption, PseudoHeader, RevocationFlags, RevocationStatus, Status as BaStatus,
     mobility_packet, walk, with_checksum_zeroed,
 };
 use tonic::transport::Channel;
@@ -325,6 +327,106 @@ async fn all_nodes_of_a_home_prefix_are_asked_one_after_the_other() -> Result<()
     ensure!(message.addresses == [SECOND_AGENT] && message.options.iter().next().is_none());
     let empty = Target::Prefix("2001:db8:0:1:8000::/65".to_owned());
     ensure!(switch(channel, empty, &[], None).await?.home_addresses == 0);
+    Ok(())
+}
+
+const HOME_PREFIX: &str = "2001:db8:0:1::/64";
+
+/// V36's lifetimes, other ones before, and no delay.
+async fn change_lifetimes(cluster: &Cluster, valid: u32, preferred: u32) -> Result<()> {
+    let home_prefix = HomePrefix {
+        prefix: HOME_PREFIX.to_owned(),
+        valid_lifetime_secs: Some(valid),
+        preferred_lifetime_secs: Some(preferred),
+        prefix_discovery_allowed: true,
+        prefix_advertisement_delay_min_secs: Some(0),
+        prefix_advertisement_delay_max_secs: Some(0),
+        ..HomePrefix::default()
+    };
+    let update_mask = [
+        "valid_lifetime_secs",
+        "preferred_lifetime_secs",
+        "prefix_discovery_allowed",
+        "prefix_advertisement_delay_min_secs",
+        "prefix_advertisement_delay_max_secs",
+    ];
+    let update_mask = update_mask.map(ToOwned::to_owned).to_vec();
+    let request = UpdateHomePrefixRequest { home_prefix: Some(home_prefix), update_mask };
+    HomePrefixesClient::new(cluster.leader_channel().await?).update_home_prefix(request).await?;
+    Ok(())
+}
+
+/// Valid and preferred lifetime of a Mobile Prefix Advertisement, and its identifier.
+fn advertised(packet: &[u8]) -> Result<(u32, u32, u16)> {
+    let seen = walk(packet)?;
+    let message = Icmpv6::parse(seen.payload, seen.pseudo_header())?;
+    let Icmpv6::MobilePrefixAdvertisement { identifier, options, .. } = message else {
+        bail!("{message:?}");
+    };
+    let prefix = options.prefixes().next().context("no prefix")?;
+    Ok((prefix.valid_secs, prefix.preferred_secs, identifier))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_lifetimes_is_advertised_until_the_node_solicits() -> Result<()> {
+    let (cluster, mut front_end) = registered().await?;
+    change_lifetimes(&cluster, 600_000, 600_000).await?;
+    let first = told(&mut front_end).await?;
+    ensure!(first.outer.is_none());
+    let seen = walk(&first.packet)?;
+    ensure!(seen.header.destination == CARE_OF);
+    ensure!(seen.routing_home_address == Some(home_address(0x100)));
+    ensure!(advertised(&first.packet)? == (600_000, 600_000, 0));
+    ensure!(told(&mut front_end).await? == first, "the same again");
+    // It says what is true when it leaves, and so does the answer.
+    change_lifetimes(&cluster, 86_400, 14_400).await?;
+    loop {
+        let packet = told(&mut front_end).await?.packet;
+        if advertised(&packet)? == (86_400, 14_400, 0) {
+            break;
+        }
+        ensure!(packet == first.packet, "neither the old nor the new");
+    }
+    let answer = front_end.ask(&vector("V35")?, None).await?;
+    ensure!(answer.packet == vector("V36")?, "not the vector");
+    let quiet = front_end.receive(Duration::from_secs(4)).await;
+    ensure!(quiet.is_err(), "it is told after its answer: {quiet:?}");
+    ensure!(bids(&cluster, home_address(0x100)).await? == [1, 2, 3]);
+    let sent = "homeport_signalling_notices_total{reason=\"prefix_advertisement\"}";
+    ensure!(front_end.metric(sent).await? >= 3.0);
+    Ok(())
+}
+
+/// Also over UDP, and whoever leads then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_has_a_home_prefix_advertised_and_another_leader_goes_on() -> Result<()> {
+    let (mut cluster, mut front_end) = registered().await?;
+    let over_ipv4: UdpOuter =
+        udp_outer((Ipv4Addr::new(203, 0, 113, 7), 40_001), (Ipv4Addr::new(198, 51, 100, 1), 4191));
+    let second = Update::new(home_address(0x101), 7);
+    let answer = front_end.ask(&second.packet_in_udp(), Some(over_ipv4.clone())).await?;
+    ensure!(acknowledgement(&answer.packet)?.status() == 0);
+    change_lifetimes(&cluster, 86_400, 14_400).await?;
+    for _ in 0..2 {
+        told(&mut front_end).await?;
+    }
+    let advertise =
+        AdvertiseHomePrefixRequest { prefix: HOME_PREFIX.to_owned(), within_secs: Some(0) };
+    let channel = cluster.leader_channel().await?;
+    HomePrefixesClient::new(channel).advertise_home_prefix(advertise).await?;
+    let old = cluster.leader().await?;
+    cluster.stop_replica(old).await?;
+    let mut heard = std::collections::BTreeSet::new();
+    while heard.len() < 2 {
+        let told = told(&mut front_end).await?;
+        ensure!(advertised(&told.packet)? == (86_400, 14_400, 0));
+        let in_udp = told.outer.is_some();
+        ensure!(told.outer.is_none_or(|outer| outer == over_ipv4));
+        let seen = walk(&told.packet)?;
+        let to = if in_udp { home_address(0x101) } else { CARE_OF };
+        ensure!(seen.header.destination == to);
+        heard.insert(in_udp);
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The admin API over gRPC, as operators and `homeportctl` meet it.
 
+mod update;
 mod wrong;
 
 use std::future::Future;
@@ -156,6 +157,8 @@ async fn home_prefixes_are_created_read_listed_and_deleted() -> Result<()> {
         nat_keepalive_secs: 110,
         mobile_networks_allowed: Some(true),
         flow_bindings_per_home_address_max: Some(16),
+        prefix_advertisement_delay_min_secs: Some(600),
+        prefix_advertisement_delay_max_secs: Some(86_400),
         revision: created.revision,
         ..prefix("2001:db8:1::/64", "2001:db8:1::1")
     };
@@ -183,6 +186,8 @@ async fn home_prefixes_are_created_read_listed_and_deleted() -> Result<()> {
         prefix_discovery_allowed: true,
         real_home_link: true,
         home_agent_preference: 65_535,
+        prefix_advertisement_delay_min_secs: Some(0),
+        prefix_advertisement_delay_max_secs: Some(60),
         ..prefix("2001:db8:2::/64", "2001:db8:2::1")
     };
     let created = admin.create_prefix(set.clone()).await?;

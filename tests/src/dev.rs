@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -66,29 +67,50 @@ pub struct DevCluster {
     data: TempDir,
 }
 
+/// How programs are built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Build {
+    /// As tests are: quickly, and with checks of their own.
+    Debug,
+    /// As they are shipped: where it takes many of something.
+    Release,
+}
+
 /// Builds the programs once and says where they are. `PROGRAMS_OF_HOMEPORT` names a directory of
 /// programs that are taken as they are, such as those of another version.
 ///
 /// # Errors
 /// When they do not build.
 pub fn program(name: &str) -> Result<PathBuf> {
+    program_of(Build::Debug, name)
+}
+
+/// The same for either way of building.
+///
+/// # Errors
+/// When they do not build.
+pub fn program_of(build: Build, name: &str) -> Result<PathBuf> {
     if let Some(directory) = std::env::var_os("PROGRAMS_OF_HOMEPORT") {
         return Ok(PathBuf::from(directory).join(name));
     }
-    static BUILT: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    let built = *BUILT.get_or_init(|| {
+    static DEBUG: OnceLock<bool> = OnceLock::new();
+    static RELEASE: OnceLock<bool> = OnceLock::new();
+    let (built, profile, directory) = match build {
+        Build::Debug => (&DEBUG, "dev", ""),
+        Build::Release => (&RELEASE, "release", "release"),
+    };
+    let built = *built.get_or_init(|| {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--quiet", "--bins", "-p", "homeport", "-p", "mobile-node"]);
-        cargo.args(["-p", "homeportctl"]).current_dir(crate::root());
+        cargo.args(["-p", "homeportctl", "--profile", profile]).current_dir(crate::root());
         cargo.status().is_ok_and(|status| status.success())
     });
     ensure!(built, "`cargo build` of the programs failed");
     let exe = std::env::current_exe()?;
-    // target/debug/deps/test-123, or target/debug/xtask.
-    let directory = exe.ancestors().skip(1).find(|directory| directory.join(name).is_file());
-    Ok(directory
-        .with_context(|| format!("{name} was not built beside {}", exe.display()))?
-        .join(name))
+    // target/debug/deps/test-123, or target/debug/xtask: beside it, or in target/release.
+    let mut files = exe.ancestors().skip(1).map(|above| above.join(directory).join(name));
+    let file = files.find(|file| file.is_file());
+    file.with_context(|| format!("{name} was not built beside {}", exe.display()))
 }
 
 impl DevCluster {
@@ -99,7 +121,7 @@ impl DevCluster {
     pub async fn start() -> Result<Self> {
         let port = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let arguments = ["--mode", "udp", "--udp-port", &port.to_string()];
-        Self::start_with(&arguments, Stdio::null()).await
+        Self::start_with(Build::Debug, &arguments, Stdio::null()).await
     }
 
     /// Starts it as root with IPv6 over TUN in network namespaces, which go with it.
@@ -108,21 +130,21 @@ impl DevCluster {
     /// When it does not come up.
     pub async fn start_in_namespaces(authentication: &str) -> Result<Self> {
         let arguments = ["--mode", "tun", "--end-with-stdin", "--authentication", authentication];
-        Self::start_with(&arguments, Stdio::piped()).await
+        Self::start_with(Build::Debug, &arguments, Stdio::piped()).await
     }
 
     /// Starts it as root with IPv6 links in namespaces, authenticated as `dev` does by default.
     ///
     /// # Errors
     /// When it does not come up.
-    pub async fn start_with_links() -> Result<Self> {
-        Self::start_with(&["--mode", "tun", "--end-with-stdin"], Stdio::piped()).await
+    pub async fn start_with_links(build: Build) -> Result<Self> {
+        Self::start_with(build, &["--mode", "tun", "--end-with-stdin"], Stdio::piped()).await
     }
 
-    async fn start_with(arguments: &[&str], stdin: Stdio) -> Result<Self> {
+    async fn start_with(build: Build, arguments: &[&str], stdin: Stdio) -> Result<Self> {
         let data = tempfile::tempdir()?;
         let output = std::fs::File::create(data.path().join("dev.out"))?;
-        let child = Command::new(program("homeport")?)
+        let child = Command::new(program_of(build, "homeport")?)
             .arg("dev")
             .args(arguments)
             .arg("--data-dir")

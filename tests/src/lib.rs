@@ -275,13 +275,25 @@ pub fn udp_outer(peer: (Ipv4Addr, u16), local: (Ipv4Addr, u16)) -> UdpOuter {
 ///
 /// # Errors
 /// The last error, when patience is at its end.
-pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+pub async fn eventually<T>(what: &str, attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    eventually_within(PATIENCE, what, attempt).await
+}
+
+/// The same with another patience.
+///
+/// # Errors
+/// The last error, when patience is at its end.
+pub async fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
     let started = tokio::time::Instant::now();
     loop {
         match attempt().await {
             Ok(value) => return Ok(value),
-            Err(error) if started.elapsed() > PATIENCE => {
-                return Err(error.context(format!("waited {PATIENCE:?} for {what}")));
+            Err(error) if started.elapsed() > patience => {
+                return Err(error.context(format!("waited {patience:?} for {what}")));
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }

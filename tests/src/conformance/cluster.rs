@@ -18,11 +18,6 @@ pub async fn upgrade(_stage: &Stage, _row: &Row) -> Result<()> {
     Err(CannotRun("needs the programs of two versions".to_owned()).into())
 }
 
-/// Needs a million home addresses.
-pub async fn scale(_stage: &Stage, _row: &Row) -> Result<()> {
-    Err(CannotRun("a million home addresses are for the store's benchmark".to_owned()).into())
-}
-
 /// The mobile node's retransmission: the same with the next sequence number, once a second, until it is
 /// acknowledged. Gives the sequence number of that.
 async fn retransmitted(stage: &Stage, first: u16, update: impl Fn(u16) -> Update) -> Result<u16> {
@@ -105,7 +100,7 @@ pub async fn follower_catches_up(stage: &Stage, _row: &Row) -> Result<()> {
 }
 
 /// Memory of every process, in KiB.
-fn resident(stage: &Stage) -> Result<Vec<(String, u64)>> {
+pub(super) fn resident(stage: &Stage) -> Result<Vec<(String, u64)>> {
     let endpoints = stage.lab.cluster.endpoints()?;
     let members = endpoints.stores.iter().chain(&endpoints.front_ends).chain(&endpoints.forwarders);
     members
@@ -123,8 +118,8 @@ fn resident(stage: &Stage) -> Result<Vec<(String, u64)>> {
 pub async fn memory(stage: &Stage, _row: &Row) -> Result<()> {
     const BIDS: u16 = 64;
     const GROWTH_MAX_KIB: u64 = 8 * 1024;
-    let warm_up = Duration::from_secs(8);
-    let whole = Duration::from_secs(24);
+    let (whole, interval) = (stage.lab.extent.refreshing, stage.lab.extent.refresh_interval);
+    let warm_up = whole / 3;
     let half = |sequence: u16, from: u16| {
         let options = (from..from + BIDS / 2).map(|n| bid6(n, stage.many_coa(n))).collect();
         Update { options, ..stage.update(sequence) }
@@ -142,7 +137,7 @@ pub async fn memory(stage: &Stage, _row: &Row) -> Result<()> {
         if before.is_none() && started.elapsed() > warm_up {
             before = Some(resident(stage)?);
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(interval).await;
     }
     let before = before.context("no first measurement")?;
     for ((name, before), (_, after)) in before.into_iter().zip(resident(stage)?) {

@@ -26,8 +26,9 @@ use super::cast::{HOME_ADDRESSES4, NETWORK_GROUPS};
 use super::decode::{Packet, decode};
 use super::home_net::HomeNet;
 use super::steps::Steps;
-use crate::dev::{DevCluster, Member};
+use crate::dev::{Build, DevCluster, Member};
 use crate::eventually;
+use crate::netns::Figure;
 
 /// The suite's interface in the router's namespace.
 const INTERFACE: &str = "everybody";
@@ -118,10 +119,45 @@ pub struct Home {
     pub agent4: Ipv4Addr,
 }
 
+/// How much is done in the cases that could go on for as long as one lets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Home addresses of the case about scale.
+    pub home_addresses: u32,
+    /// How long bindings are refreshed in the case about memory.
+    pub refreshing: Duration,
+    /// Between two of these refreshes.
+    pub refresh_interval: Duration,
+}
+
+impl Extent {
+    /// All that the cases are about.
+    pub const FULL: Self = Self {
+        home_addresses: 1_000_000,
+        refreshing: Duration::from_secs(3600),
+        refresh_interval: Duration::from_secs(4),
+    };
+    /// Refreshes for less than half a minute, but so much faster that there are as many.
+    pub const ORDINARY: Self = Self {
+        refreshing: Duration::from_secs(24),
+        refresh_interval: Duration::from_millis(20),
+        ..Self::FULL
+    };
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Self::ORDINARY
+    }
+}
+
 /// The cluster and the TUN.
 pub struct Lab {
     /// The processes.
     pub cluster: DevCluster,
+    /// How much is done.
+    pub extent: Extent,
+    figures: Mutex<Vec<Figure>>,
     /// Where the leader may be killed.
     pub steps: Arc<Steps>,
     /// The home agent's UDP port.
@@ -148,8 +184,8 @@ impl Lab {
     ///
     /// # Errors
     /// When it does not come up.
-    pub async fn start(steps: Arc<Steps>) -> Result<Self> {
-        let cluster = DevCluster::start_with_links().await?;
+    pub async fn start(build: Build, steps: Arc<Steps>, extent: Extent) -> Result<Self> {
+        let cluster = DevCluster::start_with_links(build).await?;
         let file = std::fs::read_to_string(cluster.data_dir().join("endpoints.json"))?;
         let laboratory: Laboratory =
             serde_json::from_str(&file).context("endpoints.json of a laboratory")?;
@@ -187,6 +223,8 @@ impl Lab {
         let link = HomeNet::build(&cluster, &namespaces).await.context("the home link")?;
         Ok(Self {
             cluster,
+            extent,
+            figures: Mutex::default(),
             link,
             steps,
             udp_port,
@@ -198,6 +236,17 @@ impl Lab {
             router,
             reader,
         })
+    }
+
+    /// Notes a measured value.
+    pub fn figure(&self, name: &'static str, value: f64, unit: &'static str) {
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.push(Figure { name, value, unit });
+    }
+
+    /// What was measured.
+    pub fn take_figures(&self) -> Vec<Figure> {
+        std::mem::take(&mut self.figures.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sends packets for an address to this forwarder, whatever its prefix says.

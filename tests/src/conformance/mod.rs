@@ -15,11 +15,13 @@ mod exchange;
 pub mod home_net;
 pub mod homelink;
 pub mod lab;
+mod load;
 pub mod mcoa;
 pub mod nemo;
 pub mod packet;
 pub mod report;
 pub mod routers;
+mod scale;
 pub mod stage;
 pub mod steps;
 pub mod story;
@@ -32,9 +34,11 @@ use anyhow::{Result, bail};
 use futures_util::StreamExt as _;
 
 use self::catalogue::{Link, Row};
-use self::lab::{Lab, Policy};
+use self::lab::{Extent, Lab, Policy};
 use self::stage::{CannotRun, Stage};
 use self::steps::Steps;
+use crate::dev::Build;
+use crate::netns::Figure;
 
 /// Cases that run at once: they mostly wait.
 const TOGETHER: usize = 24;
@@ -88,6 +92,17 @@ pub struct Selection {
     pub case: Option<String>,
     /// Only cases that take no more than a few seconds.
     pub quick: bool,
+    /// How much is done in cases that could go on for as long as one lets them.
+    pub extent: Extent,
+}
+
+/// What became of all.
+#[derive(Clone, Debug, Default)]
+pub struct Ran {
+    /// The cases, in their order.
+    pub tried: Vec<Tried>,
+    /// What was measured.
+    pub figures: Vec<Figure>,
 }
 
 /// Each script by its name in the table.
@@ -150,7 +165,7 @@ scripts! {
     "register" => base::register,
     "restart" => cluster::restart,
     "same_choice" => mcoa::same_choice,
-    "scale" => cluster::scale,
+    "scale" => scale::scale,
     "sequence" => base::sequence,
     "sequence_race" => mcoa::sequence_race,
     "short_header" => base::short_header,
@@ -192,37 +207,54 @@ fn policy(row: &Row) -> Result<Policy> {
     Ok(policy)
 }
 
-/// Runs the selected cases on a cluster of their own.
+/// Runs the selected cases on a cluster of their own, and those of many home addresses on one of
+/// programs as they are shipped.
 ///
 /// # Errors
-/// When the table is ill-formed or the cluster does not come up; a case that fails is no error.
-pub async fn run(selection: &Selection) -> Result<Vec<Tried>> {
+/// When the table is ill-formed or a cluster does not come up; a case that fails is no error.
+pub async fn run(selection: &Selection) -> Result<Ran> {
     let rows: Vec<Row> = selected(selection)?;
-    let steps = Arc::new(Steps::new(selection.during_leader_kill));
-    let lab = Arc::new(Lab::start(Arc::clone(&steps)).await?);
+    let (many, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.has("release"));
+    let mut ran = Ran::default();
+    if !rows.is_empty() {
+        let steps = Arc::new(Steps::new(selection.during_leader_kill));
+        let lab = Arc::new(Lab::start(Build::Debug, steps, selection.extent).await?);
+        ran.tried.extend(run_on(&lab, rows).await);
+        ran.figures.extend(lab.take_figures());
+    }
+    if !many.is_empty() {
+        // They kill who leads by themselves.
+        let steps = Arc::new(Steps::new(false));
+        let lab = Arc::new(Lab::start(Build::Release, steps, selection.extent).await?);
+        ran.tried.extend(run_on(&lab, many).await);
+        ran.figures.extend(lab.take_figures());
+    }
+    ran.tried.sort_by_key(|tried| tried.row.number);
+    Ok(ran)
+}
+
+async fn run_on(lab: &Arc<Lab>, rows: Vec<Row>) -> Vec<Tried> {
     let (alone, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.has("alone"));
     // Who waits for the end of lifetimes has no time for the steps of everybody else.
     let (slow, quick): (Vec<Row>, Vec<Row>) =
-        rows.into_iter().partition(|row| row.has("slow") && selection.during_leader_kill);
+        rows.into_iter().partition(|row| row.has("slow") && lab.steps.enabled());
     let cases = async {
         let mut all: Vec<Tried> = Vec::new();
         for rows in [quick, slow] {
-            let cases = rows.into_iter().map(|row| tried(Arc::clone(&lab), row));
+            let cases = rows.into_iter().map(|row| tried(Arc::clone(lab), row));
             let cases = futures_util::stream::iter(cases).buffer_unordered(TOGETHER);
             all.extend(cases.collect::<Vec<Tried>>().await);
-            steps.hurry();
+            lab.steps.hurry();
         }
         for row in alone {
-            all.push(tried(Arc::clone(&lab), row).await);
+            all.push(tried(Arc::clone(lab), row).await);
         }
         all
     };
-    let mut tried: Vec<Tried> = tokio::select! {
+    tokio::select! {
         tried = cases => tried,
-        never = kill_leaders(&lab), if selection.during_leader_kill => match never {},
-    };
-    tried.sort_by_key(|tried| tried.row.number);
-    Ok(tried)
+        never = kill_leaders(lab), if lab.steps.enabled() => match never {},
+    }
 }
 
 /// The rows that a selection names.
@@ -250,6 +282,8 @@ pub fn selected(selection: &Selection) -> Result<Vec<Row>> {
 async fn tried(lab: Arc<Lab>, row: Row) -> Tried {
     let started = Instant::now();
     let patience = if lab.steps.enabled() { CASE_WITH_KILLS_MAX } else { CASE_MAX };
+    let minutes = row.value("minutes").unwrap_or(0);
+    let patience = patience.max(Duration::from_secs(60 * minutes));
     let result = match tokio::time::timeout(patience, run_case(lab, &row)).await {
         Ok(result) => result,
         Err(_elapsed) => Err(anyhow::anyhow!("it does not end within {patience:?}")),

@@ -100,7 +100,8 @@ const INTRODUCTION: &str = "# Conformance
 
 This page is written by `cargo xtask conformance`, which acts as mobile node, correspondent node, router
 and host of the home link on the wire of a running cluster: three store replicas, two front-ends, two
-forwarders. Part 2 repeats the cases of part 1 with a mobile router, and adds its own. A case that cannot
+forwarders. A million home addresses are registered at a cluster of release programs, all others at one of
+debug programs. Part 2 repeats the cases of part 1 with a mobile router, and adds its own. A case that cannot
 run says why, and counts as neither passed nor failed.
 
 ";

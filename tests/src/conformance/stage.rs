@@ -252,6 +252,19 @@ impl Stage {
         }
     }
 
+    /// The next packet, unless none comes in time.
+    ///
+    /// # Errors
+    /// When it is ill-formed.
+    pub async fn arrival(&self, patience: Duration) -> Result<Option<Packet>> {
+        let mut inbox = self.inbox.lock().await;
+        match tokio::time::timeout(patience, inbox.arrivals.recv()).await {
+            Ok(Some(arrived)) => arrived.map(Some).map_err(|error| anyhow!("ill-formed: {error}")),
+            Ok(None) => bail!("the inbox was closed"),
+            Err(_elapsed) => Ok(None),
+        }
+    }
+
     /// Nothing that `is_it` comes for a time.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use homeport_tests::conformance::{self, Selection, Verdict, report};
+use homeport_tests::conformance::{self, Ran, Selection, Verdict, lab::Extent, report};
 use serde::Serialize;
 
 use crate::report::{Detail, Report};
@@ -23,9 +23,10 @@ struct CaseDetail<'t> {
 pub(crate) fn run(root: &Path, selection: &Selection) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let started = std::time::Instant::now();
-    let tried = runtime.block_on(conformance::run(selection))?;
+    let Ran { tried, figures } = runtime.block_on(conformance::run(selection))?;
     println!("\n{}", report::summary(&tried));
-    if selection.case.is_none() && !selection.during_leader_kill {
+    let is_shortened = selection.extent.home_addresses < Extent::ORDINARY.home_addresses;
+    if selection.case.is_none() && !selection.during_leader_kill && !is_shortened {
         let page = root.join(PAGE);
         std::fs::write(&page, report::page(&tried)).with_context(|| page.display().to_string())?;
     }
@@ -40,6 +41,9 @@ pub(crate) fn run(root: &Path, selection: &Selection) -> anyhow::Result<Report> 
     let cases = u32::try_from(tried.len())?;
     result.figure("cases", f64::from(cases), "1");
     result.figure("duration", started.elapsed().as_secs_f64(), "s");
+    for figure in figures {
+        result.figure(figure.name, figure.value, figure.unit);
+    }
     let counts = report::counts(&tried);
     let mut detail = Detail::new();
     detail.insert("cases".to_owned(), cases.into());

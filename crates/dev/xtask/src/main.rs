@@ -18,7 +18,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use homeport_tests::conformance::Selection;
+use homeport_tests::conformance::{Selection, lab::Extent};
 
 use crate::report::Report;
 
@@ -45,6 +45,12 @@ enum Task {
         /// Only this case, or this group of cases.
         #[arg(long, value_name = "ID")]
         case: Option<String>,
+        /// Refresh bindings for an hour where the case says so.
+        #[arg(long)]
+        full: bool,
+        /// Home addresses of the case about scale, 1000 to 4000000.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1000..=4_000_000))]
+        home_addresses: Option<u32>,
     },
     /// Roam, ping and kill in network namespaces, decoded by tshark; needs root.
     E2e,
@@ -89,9 +95,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let root = workspace_root()?;
     let report = match &arguments.task {
         Task::Chart => chart::check(&root)?,
-        Task::Conformance { during_leader_kill, case } => {
+        Task::Conformance { during_leader_kill, case, full, home_addresses } => {
             let (during_leader_kill, case) = (*during_leader_kill, case.clone());
-            let selection = Selection { during_leader_kill, case, quick: false };
+            let mut extent = if *full { Extent::FULL } else { Extent::ORDINARY };
+            extent.home_addresses = home_addresses.unwrap_or(extent.home_addresses);
+            let selection = Selection { during_leader_kill, case, quick: false, extent };
             conformance::run(&root, &selection)?
         }
         Task::E2e => e2e::run()?,

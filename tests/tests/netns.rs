@@ -54,6 +54,11 @@ async fn one_port_goes_by_another_link() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flow_of_several_bids_arrives_at_each() -> Result<()> {
+    netns::test(Case::FlowCopies).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ipv4_home_address_by_ipv6_and_in_udp() -> Result<()> {
     netns::test(Case::Ipv4Home).await
 }

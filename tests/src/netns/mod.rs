@@ -60,6 +60,8 @@ pub enum Case {
     MobileRouter,
     /// One UDP port goes by another link than everything else.
     FlowBindings,
+    /// One UDP port goes by all links at once.
+    FlowCopies,
     /// An IPv4 home address, at an IPv6 care-of address and in UDP.
     Ipv4Home,
     /// The same without UDP.
@@ -102,7 +104,7 @@ pub struct Outcome {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Handover,
         Self::Multiple,
         Self::Spoofed,
@@ -113,6 +115,7 @@ impl Case {
         Self::FrontEndKill,
         Self::MobileRouter,
         Self::FlowBindings,
+        Self::FlowCopies,
         Self::Ipv4Home,
         Self::Bare,
         Self::Revocation,
@@ -136,6 +139,7 @@ impl Case {
             Self::FrontEndKill => "a front-end is killed",
             Self::MobileRouter => "a mobile router",
             Self::FlowBindings => "flow bindings",
+            Self::FlowCopies => "copies of a flow",
             Self::Ipv4Home => "an IPv4 home address",
             Self::Revocation => "bindings are revoked",
             Self::Bare => "IPv4 tunnels without UDP",
@@ -180,6 +184,7 @@ impl Case {
             Self::FrontEndKill => kills::tell_front_end(&mut lab).await,
             Self::MobileRouter => mobile_router::tell(&mut lab).await,
             Self::FlowBindings => flows::tell(&mut lab).await,
+            Self::FlowCopies => flows::tell_copies(&mut lab).await,
             Self::Ipv4Home => ipv4_home::tell_in_udp(&mut lab).await,
             Self::Bare => ipv4_home::tell_bare(&mut lab).await,
             Self::Revocation => notices::tell_revocation(&mut lab).await,

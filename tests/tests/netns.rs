@@ -92,3 +92,8 @@ async fn ipv4_tunnels_need_no_udp() -> Result<()> {
 async fn node_that_is_to_search_finds_the_same_home_agent() -> Result<()> {
     netns::test(Case::Search).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_hears_of_a_home_prefix_that_changes() -> Result<()> {
+    netns::test(Case::PrefixChange).await
+}

@@ -11,7 +11,7 @@ use super::signal;
 use crate::eventually;
 
 /// What tshark prints of each frame.
-const FIELDS: [&str; 42] = [
+const FIELDS: [&str; 44] = [
     "frame.number",
     "ip.src",
     "ip.dst",
@@ -28,6 +28,8 @@ const FIELDS: [&str; 42] = [
     "icmpv6.echo.identifier",
     "icmpv6.checksum.status",
     "icmpv6.mip6.home_agent_address",
+    "icmpv6.mip6.identifier",
+    "icmpv6.opt.prefix.valid_lifetime",
     "icmpv6.opt.prefix",
     "mip6.mhtype",
     "mip6.mobility_opt",

@@ -29,7 +29,7 @@ pub(super) const AGENT: &str = "2001:db8:0:1::1";
 pub(super) const AGENT_IPV4: &str = "198.51.100.1";
 /// The correspondent node.
 pub(super) const CORRESPONDENT: &str = "2001:db8:f::99";
-const HOME_PREFIX: &str = "2001:db8:0:1::/64";
+pub(super) const HOME_PREFIX: &str = "2001:db8:0:1::/64";
 /// The router on every foreign link.
 const ROUTER: &str = "fe80::1";
 /// Interface of a forwarder towards the router.

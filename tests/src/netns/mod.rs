@@ -76,6 +76,8 @@ pub enum Case {
     RefreshRequest,
     /// A node that knows its home address only.
     Discovery,
+    /// An operator changes the lifetimes of the home prefix.
+    PrefixChange,
 }
 
 /// One measured value.
@@ -104,7 +106,7 @@ pub struct Outcome {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Handover,
         Self::Multiple,
         Self::Spoofed,
@@ -123,6 +125,7 @@ impl Case {
         Self::Search,
         Self::RefreshRequest,
         Self::Discovery,
+        Self::PrefixChange,
     ];
 
     /// The case in a few words.
@@ -147,6 +150,7 @@ impl Case {
             Self::Search => "a search for another home agent",
             Self::RefreshRequest => "a refresh request",
             Self::Discovery => "discovery of home agent and prefix",
+            Self::PrefixChange => "a home prefix that changes",
         }
     }
 
@@ -192,6 +196,7 @@ impl Case {
             Self::Search => notices::tell_search(&mut lab).await,
             Self::RefreshRequest => notices::tell_refresh(&mut lab).await,
             Self::Discovery => discovery::tell(&mut lab).await,
+            Self::PrefixChange => discovery::tell_change(&mut lab).await,
         };
         let result = told.map_err(|error| error.context(lab.cluster.logs()));
         lab.outcome(result)

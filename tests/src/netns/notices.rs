@@ -220,7 +220,7 @@ pub(super) async fn heard(
 }
 
 /// The operator's client.
-async fn homeportctl(lab: &Lab, arguments: &[&str]) -> Result<()> {
+pub(super) async fn homeportctl(lab: &Lab, arguments: &[&str]) -> Result<()> {
     let stores = lab.cluster.endpoints()?.stores;
     let mut command = Command::new(program("homeportctl")?);
     for address in stores.into_iter().filter_map(|store| store.grpc) {

@@ -156,7 +156,8 @@ async fn changes_at_once_of_different_fields_all_count() -> Result<()> {
     });
     let [one, two] = updates;
     let (one, two) = tokio::join!(one, two);
-    (one?, two?);
+    one?;
+    two?;
     let after = Admin::new(channel).get_prefix(PREFIX).await?;
     ensure!(after.only_router && after.prefix_discovery_allowed, "{after:?}");
     Ok(())

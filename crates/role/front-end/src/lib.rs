@@ -23,14 +23,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::Stream;
 use homeport_runtime::config::{OpsConfig, TelemetryConfig};
 use homeport_runtime::{Readiness, Shutdown, Task, ops};
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::registrar::Registrar;
+use crate::store_link::Stores;
 
 /// Configuration of a front-end.
 #[derive(Clone, Debug, Deserialize)]
@@ -94,7 +98,46 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let readiness = Readiness::default();
     let connected = readiness.latch("store");
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
+    serve(&config, incoming, Stores { endpoints: stores, dial: None }, metrics, connected, shutdown)
+        .await
+}
 
+/// Makes a channel that connects when it is used.
+pub type Dial = Arc<dyn Fn(&Endpoint) -> Channel + Send + Sync>;
+
+/// Runs a front-end over another network than this machine's, as in a simulation, and without an
+/// operations port.
+///
+/// # Errors
+/// When the configuration cannot work.
+pub async fn run_on<I, C>(
+    config: &Config,
+    incoming: I,
+    dial: Dial,
+    shutdown: Shutdown,
+) -> Result<(), Error>
+where
+    I: Stream<Item = std::io::Result<C>>,
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let metrics = metrics::Metrics::register(&mut homeport_runtime::metrics::registry());
+    let connected = Readiness::default().latch("store");
+    let stores = Stores { endpoints: store_link::endpoints(&config.stores)?, dial: Some(dial) };
+    serve(config, incoming, stores, Arc::new(metrics), connected, shutdown).await
+}
+
+async fn serve<I, C>(
+    config: &Config,
+    incoming: I,
+    stores: Stores,
+    metrics: Arc<metrics::Metrics>,
+    connected: homeport_runtime::Latch,
+    shutdown: Shutdown,
+) -> Result<(), Error>
+where
+    I: Stream<Item = std::io::Result<C>>,
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let (due, notices) = mpsc::channel(limits::NOTICES_WAITING_MAX);
     let (link, run_link) = store_link::start(stores.clone(), connected, metrics.clone(), due);
     let _link = Task::spawn("store link", run_link);
@@ -112,7 +155,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
         .add_service(punt::service(registrar, forwarders, shutdown.clone()))
         .add_service(health_service);
-    tracing::info!(%address, "signalling front-end");
+    tracing::info!(address = %config.listen, "signalling front-end");
     let ending = shutdown.clone();
     let served = async move {
         let stop = async move { ending.begun().await };

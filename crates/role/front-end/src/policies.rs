@@ -20,6 +20,7 @@ use tower::limit::ConcurrencyLimit;
 use tower::timeout::Timeout;
 
 use crate::limits;
+use crate::store_link::Stores;
 
 type Key = (Ipv6Addr, Ipv6Addr);
 
@@ -57,18 +58,16 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    pub(crate) fn new(
-        stores: &BTreeMap<String, Endpoint>,
-        leader: watch::Receiver<String>,
-    ) -> Self {
+    pub(crate) fn new(stores: &Stores, leader: watch::Receiver<String>) -> Self {
         let client = |endpoint: &Endpoint| {
             let limited = ServiceBuilder::new()
                 .concurrency_limit(limits::LOOK_UPS_PER_REPLICA_MAX)
                 .timeout(limits::LOOK_UP_TIMEOUT)
-                .service(endpoint.connect_lazy());
+                .service(stores.lazy(endpoint));
             BindingStoreClient::new(limited)
         };
-        let replicas = stores.iter().map(|(name, endpoint)| (name.clone(), client(endpoint)));
+        let replicas =
+            stores.endpoints.iter().map(|(name, endpoint)| (name.clone(), client(endpoint)));
         Self { cache: Mutex::default(), replicas: replicas.collect(), leader }
     }
 

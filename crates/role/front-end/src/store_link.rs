@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::metrics::Metrics;
-use crate::{Error, limits};
+use crate::{Dial, Error, limits};
 
 type Outcome = Result<Verdict, &'static str>;
 
@@ -51,6 +51,32 @@ impl StoreLink {
     }
 }
 
+/// Replicas, and the way to them.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    /// By address.
+    pub(crate) endpoints: BTreeMap<String, Endpoint>,
+    /// `None`: this machine's network.
+    pub(crate) dial: Option<Dial>,
+}
+
+impl Stores {
+    /// A channel that connects when it is used.
+    pub(crate) fn lazy(&self, endpoint: &Endpoint) -> Channel {
+        match &self.dial {
+            Some(dial) => dial(endpoint),
+            None => endpoint.connect_lazy(),
+        }
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> Option<Channel> {
+        match &self.dial {
+            Some(dial) => Some(dial(endpoint)),
+            None => endpoint.connect().await.ok(),
+        }
+    }
+}
+
 /// Endpoints by address.
 pub(crate) fn endpoints(stores: &[String]) -> Result<BTreeMap<String, Endpoint>, Error> {
     if stores.is_empty() {
@@ -72,7 +98,7 @@ fn endpoint(address: &str) -> Result<Endpoint, Error> {
 
 /// The handle, and the task to run.
 pub(crate) fn start(
-    stores: BTreeMap<String, Endpoint>,
+    stores: Stores,
     connected: Latch,
     metrics: Arc<Metrics>,
     notices: mpsc::Sender<Dispatch>,
@@ -94,7 +120,7 @@ pub(crate) fn start(
 }
 
 struct Link {
-    stores: BTreeMap<String, Endpoint>,
+    stores: Stores,
     leader_is: watch::Sender<String>,
     connected: Latch,
     metrics: Arc<Metrics>,
@@ -120,8 +146,8 @@ impl Link {
         loop {
             let address = hint.take().or_else(|| {
                 round = round.wrapping_add(1);
-                let count = self.stores.len().max(1);
-                self.stores.keys().nth(round.checked_rem(count)?).cloned()
+                let count = self.stores.endpoints.len().max(1);
+                self.stores.endpoints.keys().nth(round.checked_rem(count)?).cloned()
             });
             let Some(address) = address else { return };
             tracing::debug!(%address, "store link");
@@ -137,7 +163,7 @@ impl Link {
     /// Uses one replica for as long as it leads.
     async fn serve(&mut self, address: &str) -> Left {
         // A leader that joined after this process started is dialled by the address it gives.
-        let target = match self.stores.get(address).cloned() {
+        let target = match self.stores.endpoints.get(address).cloned() {
             Some(endpoint) => endpoint,
             None => match endpoint(address) {
                 Ok(endpoint) => endpoint,
@@ -163,7 +189,7 @@ impl Link {
             }
         }
         let connect = async {
-            let channel = target.connect().await.ok()?;
+            let channel = self.stores.connect(&target).await?;
             let mut client = BindingStoreClient::new(channel);
             Some(client.submit(ReceiverStream::new(outgoing)).await.ok()?.into_inner())
         };

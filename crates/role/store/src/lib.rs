@@ -20,6 +20,7 @@ mod metrics;
 mod notices;
 mod proposer;
 mod submit;
+mod tap;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,17 +29,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::Stream;
 use homeport_raft::{Node, RaftConfig};
 use homeport_runtime::config::{OpsConfig, TelemetryConfig, numbered};
 use homeport_runtime::{Readiness, Shutdown, Task, ops};
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::machine::Machine;
 use crate::proposer::Proposer;
 
 pub use crate::inspect::{Inspected, inspect};
+pub use crate::tap::Tap;
 pub use homeport_raft::end_with_reason;
 
 /// Configuration of a replica.
@@ -148,8 +152,52 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
 
     end_with_reason();
-    let (machine, due) = Machine::announcing(metrics.clone());
-    let node = Node::start(raft_config(&config), machine).await.map_err(Error::Start)?;
+    let ground = Ground { incoming, raft: raft_config(&config), tap: None };
+    serve(&config, ground, metrics, joined, shutdown).await
+}
+
+/// What a replica stands on when it is simulated.
+pub struct Ground<I> {
+    /// Connections.
+    pub incoming: I,
+    /// The consensus, with its disk and its way to the other replicas.
+    pub raft: RaftConfig,
+    /// Stands between the log and the state machine.
+    pub tap: Option<Box<dyn Tap>>,
+}
+
+/// Runs a replica on another ground than this machine: without its network, its disk and an operations
+/// port. On a runtime of one thread with a paused clock it does the same each time.
+///
+/// # Errors
+/// When it cannot start, or when its disk fails.
+pub async fn run_on<I, C>(
+    config: &Config,
+    ground: Ground<I>,
+    shutdown: Shutdown,
+) -> Result<(), Error>
+where
+    I: Stream<Item = std::io::Result<C>>,
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let metrics = metrics::Metrics::register(&mut homeport_runtime::metrics::registry());
+    let joined = Readiness::default().latch("raft");
+    serve(config, ground, Arc::new(metrics), joined, shutdown).await
+}
+
+async fn serve<I, C>(
+    config: &Config,
+    ground: Ground<I>,
+    metrics: Arc<metrics::Metrics>,
+    joined: homeport_runtime::Latch,
+    shutdown: Shutdown,
+) -> Result<(), Error>
+where
+    I: Stream<Item = std::io::Result<C>>,
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let (machine, due) = Machine::announcing(metrics.clone(), ground.tap);
+    let node = Node::start(ground.raft, machine).await.map_err(Error::Start)?;
     let takers = notices::Takers::default();
     let advertisements = config.prefix_advertisements_per_second_max;
     let sender =
@@ -178,12 +226,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         .add_service(feed::service(store, shutdown.clone()))
         .add_service(health_service)
         .add_service(reflection);
-    tracing::info!(node_id = config.node_id, %address, "store replica");
+    tracing::info!(node_id = config.node_id, address = %config.listen, "store replica");
 
     let ending = shutdown.clone();
     let served = async move {
         let stop = async move { ending.begun().await };
-        server.serve_with_incoming_shutdown(incoming, stop).await
+        server.serve_with_incoming_shutdown(ground.incoming, stop).await
     };
     tokio::select! {
         served = served => served?,
@@ -208,7 +256,9 @@ async fn drained(shutdown: &Shutdown) {
     tokio::time::sleep(limits::DRAIN_MAX).await;
 }
 
-fn raft_config(config: &Config) -> RaftConfig {
+/// The consensus of a replica with this configuration.
+#[must_use]
+pub fn raft_config(config: &Config) -> RaftConfig {
     let mut raft = RaftConfig::new(
         config.node_id,
         &config.data_dir,

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::tap::Tap;
 
 /// What [`homeport_raft`] replicates.
 #[derive(Default)]
@@ -18,6 +19,7 @@ pub(crate) struct Machine {
     pub(crate) cache: BindingCache,
     changes: Changes,
     announcer: Option<Announcer>,
+    tap: Option<Box<dyn Tap>>,
 }
 
 /// What the leader has to see to.
@@ -56,9 +58,12 @@ impl Changes {
 
 impl Machine {
     /// With the queue of what is due to be sent: all replicas fill it, only the leader sends.
-    pub(crate) fn announcing(metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Due>) {
+    pub(crate) fn announcing(
+        metrics: Arc<Metrics>,
+        tap: Option<Box<dyn Tap>>,
+    ) -> (Self, mpsc::Receiver<Due>) {
         let (due, receiver) = mpsc::channel(limits::NOTICES_WAITING_MAX);
-        (Self { announcer: Some(Announcer { due, metrics }), ..Self::default() }, receiver)
+        (Self { announcer: Some(Announcer { due, metrics }), tap, ..Self::default() }, receiver)
     }
 
     fn announce(&mut self) {
@@ -69,6 +74,12 @@ impl Machine {
             if announcer.due.try_send(due).is_err() {
                 announcer.metrics.notices_dropped.count("queue_full");
             }
+        }
+    }
+
+    fn moved(&mut self, by_snapshot: bool) {
+        if let Some(tap) = &mut self.tap {
+            tap.moved(&self.cache, by_snapshot);
         }
     }
 
@@ -86,7 +97,10 @@ impl Machine {
 impl StateMachine for Machine {
     fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
         let verdicts = match convert::decode_batch(command) {
-            Ok(batch) => self.cache.apply(index, batch),
+            Ok(batch) => match &mut self.tap {
+                Some(tap) => tap.apply(&mut self.cache, index, batch),
+                None => self.cache.apply(index, batch),
+            },
             // Only a newer version can have written it: every replica of this one does the same.
             Err(error) => {
                 tracing::error!(index, %error, "a log entry of an unknown kind is passed over");
@@ -103,11 +117,15 @@ impl StateMachine for Machine {
         // Index 0 is the first membership: a cache that has seen nothing stands there already.
         if index > 0 {
             self.cache.advance(index);
+            self.moved(false);
         }
     }
 
     fn freeze(&self) -> Box<dyn FrozenState> {
-        Box::new(Frozen(self.cache.clone()))
+        match &self.tap {
+            Some(tap) => Box::new(FrozenRecords(tap.records(&self.cache))),
+            None => Box::new(Frozen(self.cache.clone())),
+        }
     }
 
     fn restore(
@@ -132,6 +150,7 @@ impl StateMachine for Machine {
         self.cache = cache;
         // Nobody can resume from before: what changed in between is not known here.
         self.changes = Changes { recent: VecDeque::new(), forgotten: index };
+        self.moved(true);
         Ok(())
     }
 }
@@ -140,8 +159,15 @@ struct Frozen(BindingCache);
 
 impl FrozenState for Frozen {
     fn chunks(self: Box<Self>) -> Box<dyn Iterator<Item = Bytes> + Send> {
-        let records: Vec<StateRecord> = self.0.records().collect();
-        let mut records = records.into_iter().peekable();
+        Box::new(FrozenRecords(self.0.records().collect())).chunks()
+    }
+}
+
+struct FrozenRecords(Vec<StateRecord>);
+
+impl FrozenState for FrozenRecords {
+    fn chunks(self: Box<Self>) -> Box<dyn Iterator<Item = Bytes> + Send> {
+        let mut records = self.0.into_iter().peekable();
         Box::new(std::iter::from_fn(move || {
             records.peek()?;
             let mut chunk = Vec::new();

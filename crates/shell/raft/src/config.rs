@@ -1,26 +1,32 @@
 //! Configuration of one replica.
 
+use crate::disk::RecordDisk;
 use crate::error::ConfigError;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 type MakeEndpoint = dyn Fn(&str) -> Result<Endpoint, tonic::transport::Error> + Send + Sync;
+
+type OpenChannel = dyn Fn(&Endpoint) -> Channel + Send + Sync;
 
 /// How to reach a peer's address. The role puts its TLS settings here; timeouts and keepalive are
 /// set by this crate on whatever comes back.
 #[derive(Clone)]
-pub struct PeerEndpoint(Arc<MakeEndpoint>);
+pub struct PeerEndpoint {
+    make: Arc<MakeEndpoint>,
+    open: Arc<OpenChannel>,
+}
 
 impl PeerEndpoint {
     /// Endpoints are made by `make` from `host:port`.
     pub fn new(
         make: impl Fn(&str) -> Result<Endpoint, tonic::transport::Error> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(make))
+        Self { make: Arc::new(make), open: Arc::new(Endpoint::connect_lazy) }
     }
 
     /// HTTP/2 without TLS, for `dev` and tests.
@@ -28,8 +34,19 @@ impl PeerEndpoint {
         Self::new(|address| Endpoint::from_shared(format!("http://{address}")))
     }
 
+    /// Over another network than this machine's: `open` makes a channel that connects when it is
+    /// used.
+    #[must_use]
+    pub fn over(self, open: impl Fn(&Endpoint) -> Channel + Send + Sync + 'static) -> Self {
+        Self { open: Arc::new(open), ..self }
+    }
+
+    pub(crate) fn open(&self, endpoint: &Endpoint) -> Channel {
+        (self.open)(endpoint)
+    }
+
     pub(crate) fn make(&self, address: &str) -> Result<Endpoint, tonic::transport::Error> {
-        (self.0)(address)
+        (self.make)(address)
     }
 }
 
@@ -76,6 +93,18 @@ pub struct RaftConfig {
     /// Below this many free octets on the data directory's file system the replica takes no
     /// writes and does not lead.
     pub free_space_min: u64,
+    /// The log's disk, when it is not sled below `data_dir`.
+    pub log_disk: Option<LogDisk>,
+}
+
+/// A [`RecordDisk`] in a configuration.
+#[derive(Clone)]
+pub struct LogDisk(pub Arc<dyn RecordDisk>);
+
+impl fmt::Debug for LogDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LogDisk")
+    }
 }
 
 impl RaftConfig {
@@ -102,6 +131,7 @@ impl RaftConfig {
             cache_bytes: 64 * 1024 * 1024,
             propose_timeout: Duration::from_secs(5),
             free_space_min: 64 * 1024 * 1024,
+            log_disk: None,
         }
     }
 

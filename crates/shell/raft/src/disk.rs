@@ -9,6 +9,7 @@ mod log;
 mod markers;
 mod purger;
 mod reached;
+mod records;
 mod sled_engine;
 mod tail;
 mod writer;
@@ -19,6 +20,7 @@ pub(crate) use engine::{LogEngine, LogState};
 pub(crate) use file::sync_dir;
 pub(crate) use identity::{Identity, claim, identity_of};
 pub(crate) use log::Log;
+pub use records::{RecordChange, RecordDisk};
 pub(crate) use sled_engine::SledEngine;
 
 #[cfg(test)]

@@ -27,6 +27,7 @@
 //!
 //! Every queue between them is bounded; see [`limits`].
 
+mod blocking;
 mod bootstrap;
 mod config;
 mod disk;
@@ -45,8 +46,8 @@ mod sync;
 mod types;
 mod watcher;
 
-pub use config::{PeerEndpoint, RaftConfig};
-pub use disk::end_with_reason;
+pub use config::{LogDisk, PeerEndpoint, RaftConfig};
+pub use disk::{RecordChange, RecordDisk, end_with_reason};
 pub use error::{
     ConfigError, DiskError, MembershipError, ProposeError, SnapshotError, StartError, StopReason,
 };

@@ -1,5 +1,6 @@
 //! The caller's state machine as openraft wants it: applying, freezing, restoring.
 
+use crate::blocking::blocking;
 use crate::error::SnapshotError;
 use crate::snapshot::{SnapshotFile, SnapshotStore};
 use crate::state_machine::{FrozenState, StateMachine};
@@ -183,7 +184,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
 ) -> Result<T, io::Error> {
-    match tokio::task::spawn_blocking(work).await {
+    match blocking(work).await {
         Ok(result) => Ok(result?),
         Err(e) => Err(io::Error::other(e)),
     }

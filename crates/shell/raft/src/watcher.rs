@@ -1,6 +1,7 @@
 //! One task beside the consensus core: publishes who leads, triggers snapshots and purges, and
 //! keeps the replica from writing on a disk that is nearly full.
 
+use crate::blocking::blocking;
 use crate::config::RaftConfig;
 use crate::disk::Log;
 use crate::error::{DiskError, StopReason};
@@ -156,7 +157,7 @@ impl<S: StateMachine> Watcher<S> {
     /// A full disk makes sled panic, so it must not come to that.
     async fn check_space(&mut self, metrics: &RaftMetrics) {
         let dir = self.thresholds.data_dir.clone();
-        let free = tokio::task::spawn_blocking(move || free_octets(&dir)).await;
+        let free = blocking(move || free_octets(&dir)).await;
         let Ok(Some(free)) = free else { return };
         let low = free < self.thresholds.free_space_min;
         if self.space.set_low(low) {

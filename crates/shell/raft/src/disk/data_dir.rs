@@ -1,7 +1,8 @@
 //! Opens everything in a data directory, and checks that it fits together.
 
 use super::{Identity, Log, SledEngine, claim};
-use crate::config::RaftConfig;
+use crate::blocking::blocking;
+use crate::config::{LogDisk, RaftConfig};
 use crate::error::StartError;
 use crate::snapshot::SnapshotStore;
 use std::sync::Arc;
@@ -17,11 +18,16 @@ impl DataDir {
     /// Opens the directory, or begins an empty one; off the async threads.
     pub(crate) async fn open(config: &RaftConfig) -> Result<Self, StartError> {
         let config = config.clone();
-        let opened = tokio::task::spawn_blocking(move || -> Result<Self, StartError> {
+        let opened = blocking(move || -> Result<Self, StartError> {
             let mut identity = claim(&config, rand::random())?;
-            let engine = SledEngine::open(&config.data_dir, &mut identity)?;
             let snapshots = SnapshotStore::open(&config.data_dir, &config.cluster_name)?;
-            let log = Log::open(Arc::new(engine), config.cache_bytes)?;
+            let log = match &config.log_disk {
+                Some(LogDisk(disk)) => Log::on_records(Arc::clone(disk), config.cache_bytes)?,
+                None => {
+                    let engine = SledEngine::open(&config.data_dir, &mut identity)?;
+                    Log::open(Arc::new(engine), config.cache_bytes)?
+                }
+            };
             Ok(Self { identity, log, snapshots })
         });
         let opened = match opened.await {

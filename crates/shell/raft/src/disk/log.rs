@@ -3,8 +3,10 @@
 
 use super::engine::{LogEngine, Write};
 use super::purger::Purger;
+use super::records::{RecordDisk, RecordEngine};
 use super::tail::Tail;
 use super::writer::{CommitMarker, Done, Request, Writer};
+use crate::blocking::blocking;
 use crate::error::DiskError;
 use crate::limits::{APPEND_OCTETS, WRITER_QUEUE};
 use crate::sync::{lock, read, write};
@@ -18,7 +20,7 @@ use std::ops::{Bound, Range, RangeBounds};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 /// A handle on the log; all handles share one writer thread.
 #[derive(Clone)]
@@ -29,15 +31,48 @@ struct Shared {
     engine: RwLock<Option<Arc<dyn LogEngine>>>,
     queue: RwLock<Option<SyncSender<Request>>>,
     places: Arc<Semaphore>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Running>>,
+    /// Wakes a writer that is a task.
+    bell: Arc<Notify>,
     purger: Purger,
     failure: watch::Receiver<Option<DiskError>>,
     peers: RwLock<BTreeMap<u64, u64>>,
 }
 
+/// The writer at work.
+enum Running {
+    Thread(JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
+}
+
 impl Log {
     /// Reads the whole log once, checking each record, and starts the threads.
     pub(crate) fn open(engine: Arc<dyn LogEngine>, cache_octets: usize) -> Result<Self, DiskError> {
+        let purger = Purger::spawn(Arc::clone(&engine)).map_err(thread_error)?;
+        Self::start(engine, cache_octets, purger, |writer, _| {
+            let thread = std::thread::Builder::new().name("raft-log-writer".to_owned());
+            thread.spawn(move || writer.run()).map(Running::Thread).map_err(thread_error)
+        })
+    }
+
+    /// On a disk of records, and without a thread.
+    pub(crate) fn on_records(
+        disk: Arc<dyn RecordDisk>,
+        cache_octets: usize,
+    ) -> Result<Self, DiskError> {
+        let engine = Arc::new(RecordEngine::new(disk));
+        let purger = Purger::in_place(engine.clone());
+        Self::start(engine.clone(), cache_octets, purger, |writer, bell| {
+            Ok(Running::Task(tokio::spawn(writer.run_as_task(engine, bell))))
+        })
+    }
+
+    fn start(
+        engine: Arc<dyn LogEngine>,
+        cache_octets: usize,
+        purger: Purger,
+        run: impl FnOnce(Writer, Arc<Notify>) -> Result<Running, DiskError>,
+    ) -> Result<Self, DiskError> {
         let mut tail = Tail::new(cache_octets);
         // The engine has checked that no index is missing.
         let state = engine.load(&mut |entry| {
@@ -48,8 +83,6 @@ impl Log {
         tail.committed = state.committed;
         tail.purged = state.purged;
         let tail = Arc::new(RwLock::new(tail));
-        let thread_error = |e: io::Error| DiskError::io("start a thread for", "the log", e);
-        let purger = Purger::spawn(Arc::clone(&engine)).map_err(thread_error)?;
         for range in state.leftovers {
             purger.remove(range);
         }
@@ -62,16 +95,15 @@ impl Log {
             failure,
             marker: CommitMarker::default(),
         };
-        let writer = std::thread::Builder::new()
-            .name("raft-log-writer".to_owned())
-            .spawn(move || writer.run())
-            .map_err(thread_error)?;
+        let bell = Arc::new(Notify::new());
+        let writer = run(writer, Arc::clone(&bell))?;
         Ok(Self(Arc::new(Shared {
             tail,
             engine: RwLock::new(Some(engine)),
             queue: RwLock::new(Some(queue)),
             places: Arc::new(Semaphore::new(WRITER_QUEUE)),
             writer: Mutex::new(Some(writer)),
+            bell,
             purger,
             failure: failed,
             peers: RwLock::new(state.peers.into_iter().collect()),
@@ -117,10 +149,19 @@ impl Log {
     /// Writes what is queued, ends the threads and lets go of the disk.
     pub(crate) async fn close(&self) {
         write(&self.0.queue).take();
+        self.0.bell.notify_one();
         let shared = Arc::clone(&self.0);
-        let joined = tokio::task::spawn_blocking(move || {
-            let writer = lock(&shared.writer).take();
-            if writer.is_some_and(|writer| writer.join().is_err()) {
+        let writer = lock(&shared.writer).take();
+        let thread = match writer {
+            Some(Running::Task(task)) => {
+                drop(task.await);
+                None
+            }
+            Some(Running::Thread(thread)) => Some(thread),
+            None => None,
+        };
+        let joined = blocking(move || {
+            if thread.is_some_and(|thread| thread.join().is_err()) {
                 tracing::error!("the log's writer thread ended by a panic");
             }
             shared.purger.close();
@@ -137,7 +178,9 @@ impl Log {
         let queue = read(&self.0.queue);
         let queue = queue.as_ref().ok_or(DiskError::Closed)?;
         // There are as many places in the channel as permits, so it is never full.
-        queue.try_send(Request { write, done, place }).map_err(|_| self.gone())
+        queue.try_send(Request { write, done, place }).map_err(|_| self.gone())?;
+        self.0.bell.notify_one();
+        Ok(())
     }
 
     /// Writes and waits for the device.
@@ -161,9 +204,7 @@ impl Log {
     /// Reads an existing range from the disk, off the async threads.
     async fn read_disk(&self, range: Range<u64>) -> Result<Vec<Entry>, DiskError> {
         let engine = self.engine()?;
-        tokio::task::spawn_blocking(move || engine.read(range))
-            .await
-            .unwrap_or(Err(DiskError::Closed))
+        blocking(move || engine.read(range)).await.unwrap_or(Err(DiskError::Closed))
     }
 
     async fn entries(&self, wanted: Range<u64>) -> Result<Vec<Entry>, DiskError> {
@@ -193,6 +234,10 @@ impl Log {
             }
         }
     }
+}
+
+fn thread_error(error: io::Error) -> DiskError {
+    DiskError::io("start a thread for", "the log", error)
 }
 
 fn to_range(bounds: &impl RangeBounds<u64>) -> Range<u64> {

@@ -14,6 +14,8 @@ const STEP: u64 = 512;
 pub(super) struct Purger {
     queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Instead of the thread.
+    in_place: Option<Arc<dyn LogEngine>>,
 }
 
 #[derive(Default)]
@@ -35,7 +37,12 @@ impl Purger {
         let thread = std::thread::Builder::new()
             .name("raft-log-purger".to_owned())
             .spawn(move || run(&for_thread, engine.as_ref()))?;
-        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, thread: Mutex::new(Some(thread)), in_place: None })
+    }
+
+    /// Without a thread: entries are removed at once.
+    pub(super) fn in_place(engine: Arc<dyn LogEngine>) -> Self {
+        Self { queue: Arc::default(), thread: Mutex::default(), in_place: Some(engine) }
     }
 
     /// Removes these entries some time. They are below a durable purge marker already, so a range
@@ -43,6 +50,9 @@ impl Purger {
     pub(super) fn remove(&self, range: Range<u64>) {
         if range.is_empty() {
             return;
+        }
+        if let Some(engine) = &self.in_place {
+            return remove(engine.as_ref(), range);
         }
         let mut state = lock(&self.queue.state);
         let room = state.ranges.len() < PURGER_QUEUE;
@@ -75,10 +85,14 @@ impl Drop for Purger {
 
 fn run(queue: &Queue, engine: &dyn LogEngine) {
     while let Some(step) = next_step(queue) {
-        if let Err(error) = engine.remove(step) {
-            // The entries are purged whether they are there or not.
-            tracing::warn!(%error, "purged entries stay on the disk until the next start");
-        }
+        remove(engine, step);
+    }
+}
+
+fn remove(engine: &dyn LogEngine, range: Range<u64>) {
+    if let Err(error) = engine.remove(range) {
+        // The entries are purged whether they are there or not.
+        tracing::warn!(%error, "purged entries stay on the disk until the next start");
     }
 }
 

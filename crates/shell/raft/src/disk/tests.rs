@@ -1,7 +1,7 @@
 //! The log against openraft's own suite, across restarts, and on disks that fail or lie.
 
 use super::engine::{LogEngine, LogState, Write};
-use super::{Identity, Log, SledEngine, claim, markers};
+use super::{Identity, Log, RecordChange, RecordDisk, SledEngine, claim, markers};
 use crate::config::RaftConfig;
 use crate::error::{DiskError, SnapshotError, StartError};
 use crate::machine::{Machine, Progress};
@@ -9,6 +9,7 @@ use crate::snapshot::SnapshotStore;
 use crate::state_machine::{FrozenState, StateMachine};
 use crate::types::{Command, Entry, LogId, Types, Vote};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use openraft::EntryPayload;
 use openraft::RaftLogReader as _;
 use openraft::entry::RaftEntry as _;
@@ -20,7 +21,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use tempfile::TempDir;
 
 /// Keeps nothing but the index.
@@ -100,6 +101,68 @@ fn openrafts_suite_passes() {
 fn openrafts_suite_passes_without_a_cache() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(Suite::test_all(Builder { cache_octets: 0 })).unwrap();
+}
+
+/// Records in memory.
+#[derive(Default)]
+struct Records(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
+
+impl RecordDisk for Records {
+    fn records(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn write(&self, changes: Vec<RecordChange>) -> io::Result<()> {
+        let mut records = self.0.lock().unwrap();
+        for (key, value) in changes {
+            match value {
+                Some(value) => records.insert(key, value),
+                None => records.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+struct RecordsBuilder;
+
+impl StoreBuilder<Types, Log, Machine<Counter>, TempDir> for RecordsBuilder {
+    async fn build(
+        &self,
+    ) -> Result<(TempDir, Log, Machine<Counter>), openraft::StorageError<Types>> {
+        let (dir, log, machine) = Builder { cache_octets: 0 }.build().await?;
+        log.close().await;
+        let log = Log::on_records(Arc::new(Records::default()), 0).unwrap();
+        Ok((dir, log, machine))
+    }
+}
+
+// On a runtime of one thread, as in the simulation.
+#[test]
+fn openrafts_suite_passes_on_records_and_without_threads() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(Suite::test_all(RecordsBuilder)).unwrap();
+}
+
+#[tokio::test]
+async fn a_log_on_records_is_read_back() {
+    let disk = Arc::new(Records::default());
+    let mut log = Log::on_records(disk.clone(), 1 << 20).unwrap();
+    log.save_vote(&Vote::new_committed(3, 1)).await.unwrap();
+    append(&mut log, (1..=9).map(|index| entry(3, index, 200_000)).collect()).await.unwrap();
+    log.purge(log_id(3, 4)).await.unwrap();
+    log.remember_peer(7, 77).await.unwrap();
+    log.close().await;
+    let mut log = Log::on_records(disk, 0).unwrap();
+    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new_committed(3, 1)));
+    assert_eq!((log.purged(), log.peer(7)), (Some(log_id(3, 4)), Some(77)));
+    let entries = log.try_get_log_entries(0..20).await.unwrap();
+    assert_eq!(entries, (5..=9).map(|index| entry(3, index, 200_000)).collect::<Vec<_>>());
+    log.close().await;
 }
 
 pub(super) fn log_id(term: u64, index: u64) -> LogId {

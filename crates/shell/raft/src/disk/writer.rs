@@ -4,6 +4,7 @@
 //! flushes once, and then answers all of it. Under load one flush serves hundreds of proposals.
 
 use super::engine::{LogEngine, Write};
+use super::records::RecordEngine;
 use super::tail::Tail;
 use crate::encoding::entry_octets;
 use crate::error::DiskError;
@@ -11,10 +12,10 @@ use crate::limits::{COMMIT_MARKER_DELAY, WRITER_DRAIN, WRITER_DRAIN_OCTETS};
 use crate::sync::write;
 use crate::types::{LogId, Types};
 use openraft::storage::IOFlushed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
 
 /// One write and whoever waits for it to be on the disk.
 pub(super) struct Request {
@@ -42,6 +43,17 @@ impl Done {
             Self::Waiter(waiter) => drop(waiter.send(result)),
         }
     }
+}
+
+/// Who waits for a flush.
+type Waiting = Vec<(Done, OwnedSemaphorePermit)>;
+
+/// Writes that are not durable yet.
+struct Begun {
+    result: Result<(), DiskError>,
+    /// One past the last entry among them.
+    durable_end: Option<u64>,
+    wrote: bool,
 }
 
 pub(super) struct Writer {
@@ -99,7 +111,49 @@ impl Writer {
         }
     }
 
+    /// As `run`, on the runtime instead of a thread: `bell` says that there is something to do.
+    pub(super) async fn run_as_task(mut self, engine: Arc<RecordEngine>, bell: Arc<Notify>) {
+        loop {
+            let (writes, waiting, ended) = match self.requests.try_recv() {
+                Ok(first) => {
+                    let (writes, waiting) = self.gather(first);
+                    (writes, waiting, false)
+                }
+                Err(TryRecvError::Disconnected) => (Vec::new(), Vec::new(), true),
+                Err(TryRecvError::Empty) => {
+                    let rung = tokio::time::timeout(COMMIT_MARKER_DELAY, bell.notified());
+                    if self.marker.waiting.is_none() {
+                        bell.notified().await;
+                        continue;
+                    } else if rung.await.is_ok() {
+                        continue;
+                    }
+                    (Vec::new(), Vec::new(), false)
+                }
+            };
+            if !writes.is_empty() || self.marker.is_due() || ended {
+                let work = self.begin(writes);
+                let mut result = work.result;
+                if result.is_ok() && work.wrote {
+                    result = engine.sync_all().await;
+                }
+                self.end(work.durable_end, result, waiting);
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
     fn drain(&mut self, first: Request) {
+        let (writes, waiting) = self.gather(first);
+        if !writes.is_empty() || self.marker.is_due() {
+            self.store(writes, waiting);
+        }
+    }
+
+    /// What has come together, and who waits for it.
+    fn gather(&mut self, first: Request) -> (Vec<Write>, Waiting) {
         let mut writes = Vec::new();
         let mut waiting = Vec::new();
         let mut octets = 0;
@@ -122,16 +176,23 @@ impl Writer {
                 next = self.requests.try_recv().ok();
             }
         }
-        if !writes.is_empty() || self.marker.is_due() {
-            self.store(writes, waiting);
-        }
+        (writes, waiting)
     }
 
     /// Writes all of it and the commit marker, waits for the device, and answers.
-    fn store(&mut self, mut writes: Vec<Write>, waiting: Vec<(Done, OwnedSemaphorePermit)>) {
+    fn store(&mut self, writes: Vec<Write>, waiting: Waiting) {
+        let Begun { result, durable_end, wrote } = self.begin(writes);
+        if wrote {
+            let result = result.and_then(|()| self.engine.sync());
+            self.end(durable_end, result, waiting);
+        }
+    }
+
+    /// Writes all of it and the commit marker.
+    fn begin(&mut self, mut writes: Vec<Write>) -> Begun {
         writes.extend(self.marker.take());
         if writes.is_empty() {
-            return;
+            return Begun { result: Ok(()), durable_end: None, wrote: false };
         }
         let durable_end = writes
             .iter()
@@ -140,7 +201,23 @@ impl Writer {
                 _ => None,
             })
             .max();
-        let result = self.write_and_sync(writes);
+        // After one failure nothing is tried again: what the failed flush left on the device is
+        // unknown, and a second flush may report success without having written it.
+        let result = match self.failure.borrow().as_ref() {
+            Some(first) => Err(DiskError::Failed { first: first.to_string() }),
+            None => self.engine.write(writes),
+        };
+        Begun { result, durable_end, wrote: true }
+    }
+
+    /// Answers, once the device has it or has failed.
+    fn end(&self, durable_end: Option<u64>, result: Result<(), DiskError>, waiting: Waiting) {
+        if let Err(error) = &result
+            && self.failure.borrow().is_none()
+        {
+            tracing::error!(%error, "the log cannot be written; this replica stops");
+            self.failure.send_replace(Some(error.clone()));
+        }
         if let (Ok(()), Some(end)) = (&result, durable_end) {
             // Before anyone is answered: openraft truncates only after the answer, so what is
             // marked here is what was written.
@@ -150,19 +227,5 @@ impl Writer {
             done.answer(result.clone());
             drop(place);
         }
-    }
-
-    /// After one failure nothing is tried again: what the failed flush left on the device is
-    /// unknown, and a second flush may report success without having written it.
-    fn write_and_sync(&self, writes: Vec<Write>) -> Result<(), DiskError> {
-        if let Some(first) = self.failure.borrow().as_ref() {
-            return Err(DiskError::Failed { first: first.to_string() });
-        }
-        let result = self.engine.write(writes).and_then(|()| self.engine.sync());
-        if let Err(error) = &result {
-            tracing::error!(%error, "the log cannot be written; this replica stops");
-            self.failure.send_replace(Some(error.clone()));
-        }
-        result
     }
 }

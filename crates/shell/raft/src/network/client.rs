@@ -100,15 +100,15 @@ impl Peers {
     fn open(&self, address: &str) -> Result<Channel, String> {
         const WINDOW_OCTETS: u32 = 8 * 1024 * 1024;
         let endpoint = self.endpoint.make(address).map_err(|e| e.to_string())?;
-        Ok(endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_OCTETS)
-            .initial_connection_window_size(WINDOW_OCTETS)
-            .connect_lazy())
+            .initial_connection_window_size(WINDOW_OCTETS);
+        Ok(self.endpoint.open(&endpoint))
     }
 }
 

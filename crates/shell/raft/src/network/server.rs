@@ -3,6 +3,7 @@
 use super::contact::Heard;
 use super::convert;
 use super::guard::{Guard, Stranger};
+use crate::blocking::blocking;
 use crate::encoding::{Invalid, vote_from_proto, vote_to_proto};
 use crate::error::{SnapshotError, StopReason};
 use crate::limits::SNAPSHOT_STALL_TIMEOUT;
@@ -110,7 +111,7 @@ impl<S: StateMachine> PeerService<S> {
         if receiver.octets() != head.file_octets {
             return Err(Status::invalid_argument("the snapshot is longer than announced"));
         }
-        let file = blocking(move || receiver.sync()).await?;
+        let file = on_disk(move || receiver.sync()).await?;
         Ok((head, file))
     }
 }
@@ -125,15 +126,15 @@ async fn next_part(
 }
 
 async fn write_chunk(mut receiver: Receiver, chunk: Bytes) -> Result<Receiver, Status> {
-    blocking(move || receiver.write(&chunk).map(|()| receiver)).await
+    on_disk(move || receiver.write(&chunk).map(|()| receiver)).await
 }
 
-async fn blocking<T: Send + 'static>(
+async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
 ) -> Result<T, Status> {
-    match tokio::task::spawn_blocking(work).await {
+    match blocking(work).await {
         Ok(result) => result.map_err(snapshot_status),
-        Err(_) => Err(Status::cancelled("this replica is stopping")),
+        Err(interrupted) => Err(Status::cancelled(interrupted.to_string())),
     }
 }
 
@@ -286,7 +287,7 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         let vote = vote_from_proto(head.vote.as_ref()).map_err(invalid)?;
         // openraft trusts what it installs, so all of it is checked first.
         let (snapshots, file) = (Arc::clone(&self.snapshots), snapshot.clone());
-        let meta = blocking(move || snapshots.verify(&file)).await?;
+        let meta = on_disk(move || snapshots.verify(&file)).await?;
         let index = meta.last_log_id.map(|last| last.index());
         let installed = self
             .raft

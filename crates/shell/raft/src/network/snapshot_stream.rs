@@ -1,5 +1,6 @@
 //! Feeding a snapshot file into a client stream.
 
+use crate::blocking::blocking;
 use crate::error::SnapshotError;
 use crate::limits::{SNAPSHOT_CHUNK_OCTETS, SNAPSHOT_STALL_TIMEOUT};
 use crate::proto;
@@ -30,8 +31,7 @@ pub(super) async fn feed(
     let mut offset = 0;
     while offset < file.octets() {
         let source = file.clone();
-        let read =
-            tokio::task::spawn_blocking(move || source.read_at(offset, SNAPSHOT_CHUNK_OCTETS));
+        let read = blocking(move || source.read_at(offset, SNAPSHOT_CHUNK_OCTETS));
         let chunk = match read.await {
             Ok(chunk) => chunk.map_err(FeedError::Local)?,
             Err(_) => return Err(FeedError::Stalled),

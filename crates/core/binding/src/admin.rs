@@ -4,6 +4,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use core::net::{Ipv4Addr, Ipv6Addr};
+use core::ops::Bound::Included;
 
 use homeport_wire::{is_unicast_routable_v4, is_unicast_routable_v6};
 
@@ -89,15 +90,15 @@ impl BindingCache {
         }
         let bound = self
             .homes
-            .range(prefix.address()..)
+            .from(Included(prefix.address()))
             .take_while(|(address, _)| prefix.contains(**address))
             .find(|(_, home)| !home.bindings.is_empty());
         if bound.is_some() {
             let message = format!("home addresses in {prefix} have bindings");
             return Outcome::refused(RefusalKind::InUse, "prefix", message);
         }
-        let mut provisioned = self.subscribers.range(prefix.address()..);
-        if provisioned.next().is_some_and(|(address, _)| prefix.contains(*address)) {
+        let provisioned = self.subscribers.from(Included(prefix.address())).next();
+        if provisioned.is_some_and(|(address, _)| prefix.contains(*address)) {
             let message = format!("subscribers with home addresses in {prefix} exist");
             return Outcome::refused(RefusalKind::InUse, "prefix", message);
         }

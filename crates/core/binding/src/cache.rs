@@ -2,6 +2,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
+use core::ops::Bound;
 
 use crate::advertisement::{Advertising, GivenUp};
 use crate::command::{Batch, Command};
@@ -10,6 +11,7 @@ use crate::home::Home;
 use crate::limits;
 use crate::notice::Dispatch;
 use crate::ownership::{Ipv4Homes, MobileNetworks};
+use crate::pages::Pages;
 use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
 use crate::record::{HomePrefix, Policy, Revised, Subscriber};
 use crate::time::LogTime;
@@ -21,8 +23,8 @@ pub struct BindingCache {
     pub(crate) now: LogTime,
     pub(crate) revision: u64,
     pub(crate) home_prefixes: BTreeMap<Ipv6Prefix, Revised<HomePrefix>>,
-    pub(crate) subscribers: BTreeMap<Ipv6Addr, SubscriberEntry>,
-    pub(crate) homes: BTreeMap<Ipv6Addr, Home>,
+    pub(crate) subscribers: Pages<SubscriberEntry>,
+    pub(crate) homes: Pages<Home>,
     pub(crate) mobile_networks: MobileNetworks,
     pub(crate) ipv4_homes: Ipv4Homes,
     /// Home addresses in no home prefix, by the home prefix that serves them.
@@ -189,7 +191,7 @@ impl BindingCache {
 
     /// Home addresses in order, those after `after` only.
     pub fn homes_after(&self, after: Option<Ipv6Addr>) -> impl Iterator<Item = (Ipv6Addr, &Home)> {
-        range_after(&self.homes, after).map(|(address, home)| (*address, home))
+        self.homes.from(start_after(after)).map(|(address, home)| (*address, home))
     }
 
     /// A home prefix.
@@ -203,7 +205,8 @@ impl BindingCache {
         &self,
         after: Option<Ipv6Prefix>,
     ) -> impl Iterator<Item = &Revised<HomePrefix>> {
-        range_after(&self.home_prefixes, after).map(|(_, prefix)| prefix)
+        let rest = (start_after(after), Bound::Unbounded);
+        self.home_prefixes.range(rest).map(|(_, prefix)| prefix)
     }
 
     /// A subscriber.
@@ -217,7 +220,7 @@ impl BindingCache {
         &self,
         after: Option<Ipv6Addr>,
     ) -> impl Iterator<Item = &Revised<Subscriber>> {
-        range_after(&self.subscribers, after).map(|(_, entry)| &entry.revised)
+        self.subscribers.from(start_after(after)).map(|(_, entry)| &entry.revised)
     }
 
     /// The records that decide how a Binding Update of this home address, sent to this home agent,
@@ -252,18 +255,18 @@ impl BindingCache {
         serving.or_else(foster)
     }
 
-    /// The whole state as records, the header first.
-    pub fn records(&self) -> impl Iterator<Item = StateRecord> + '_ {
+    /// The whole state of now as records, the header first: they do not change when it does. Costs
+    /// next to nothing until they are asked for, and never more memory than what has changed meanwhile.
+    pub fn records(&self) -> impl Iterator<Item = StateRecord> + Send + use<> {
         let header = StateRecord::Header { now: self.now, revision: self.revision };
-        let prefixes = self.home_prefixes.values().cloned().map(StateRecord::HomePrefix);
-        let subscribers = self
-            .subscribers
-            .values()
-            .map(|entry| StateRecord::Subscriber(entry.revised.clone(), entry.last_message_id));
-        let homes =
-            self.homes.iter().map(|(address, home)| StateRecord::Home(*address, home.clone()));
-        let defenders = self.defenders.values().cloned().map(StateRecord::Defender);
-        let advertising = self.advertising.values().cloned().map(StateRecord::Advertising);
+        let prefixes = self.home_prefixes.clone().into_values().map(StateRecord::HomePrefix);
+        let subscribers = self.subscribers.clone().into_iter();
+        let subscribers = subscribers
+            .map(|(_, entry)| StateRecord::Subscriber(entry.revised, entry.last_message_id));
+        let homes = self.homes.clone().into_iter();
+        let homes = homes.map(|(address, home)| StateRecord::Home(address, home));
+        let defenders = self.defenders.clone().into_values().map(StateRecord::Defender);
+        let advertising = self.advertising.clone().into_values().map(StateRecord::Advertising);
         let records = core::iter::once(header).chain(prefixes).chain(subscribers);
         records.chain(homes).chain(defenders).chain(advertising)
     }
@@ -406,12 +409,8 @@ impl BindingCache {
     }
 }
 
-fn range_after<K: Ord + Copy, V>(
-    map: &BTreeMap<K, V>,
-    after: Option<K>,
-) -> impl Iterator<Item = (&K, &V)> {
-    use core::ops::Bound::{Excluded, Unbounded};
-    map.range((after.map_or(Unbounded, Excluded), Unbounded))
+fn start_after<K>(after: Option<K>) -> Bound<K> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
 }
 
 impl BindingCache {

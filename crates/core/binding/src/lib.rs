@@ -31,6 +31,7 @@ mod home;
 pub mod limits;
 mod notice;
 mod ownership;
+mod pages;
 mod prefix;
 mod probe;
 mod record;

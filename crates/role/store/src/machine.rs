@@ -123,8 +123,8 @@ impl StateMachine for Machine {
 
     fn freeze(&self) -> Box<dyn FrozenState> {
         match &self.tap {
-            Some(tap) => Box::new(FrozenRecords(tap.records(&self.cache))),
-            None => Box::new(Frozen(self.cache.clone())),
+            Some(tap) => Box::new(Frozen(tap.records(&self.cache).into_iter())),
+            None => Box::new(Frozen(self.cache.records())),
         }
     }
 
@@ -133,16 +133,12 @@ impl StateMachine for Machine {
         index: u64,
         chunks: &mut dyn Iterator<Item = Result<Bytes, SnapshotError>>,
     ) -> Result<(), SnapshotError> {
-        let mut records = Vec::new();
-        for chunk in chunks {
-            let mut chunk = chunk?;
-            while chunk.has_remaining() {
-                let record = convert::decode_state_record(&mut chunk);
-                records.push(record.map_err(|error| SnapshotError::Content(error.to_string()))?);
-            }
+        let mut records = Records { chunks, chunk: Bytes::new(), failed: None };
+        let cache = BindingCache::from_records(&mut records);
+        if let Some(error) = records.failed {
+            return Err(error);
         }
-        let cache = BindingCache::from_records(records)
-            .map_err(|error| SnapshotError::Content(error.to_string()))?;
+        let cache = cache.map_err(|error| SnapshotError::Content(error.to_string()))?;
         if cache.revision() > index {
             let message = format!("state of revision {} at log index {index}", cache.revision());
             return Err(SnapshotError::Content(message));
@@ -155,19 +151,37 @@ impl StateMachine for Machine {
     }
 }
 
-struct Frozen(BindingCache);
+/// The records in the chunks of a snapshot, up to the first that cannot be read.
+struct Records<'c> {
+    chunks: &'c mut dyn Iterator<Item = Result<Bytes, SnapshotError>>,
+    chunk: Bytes,
+    failed: Option<SnapshotError>,
+}
 
-impl FrozenState for Frozen {
-    fn chunks(self: Box<Self>) -> Box<dyn Iterator<Item = Bytes> + Send> {
-        Box::new(FrozenRecords(self.0.records().collect())).chunks()
+impl Iterator for Records<'_> {
+    type Item = StateRecord;
+
+    fn next(&mut self) -> Option<StateRecord> {
+        while !self.chunk.has_remaining() {
+            match self.chunks.next()? {
+                Ok(chunk) => self.chunk = chunk,
+                Err(error) => {
+                    self.failed = Some(error);
+                    return None;
+                }
+            }
+        }
+        let record = convert::decode_state_record(&mut self.chunk);
+        record.map_err(|error| self.failed = Some(SnapshotError::Content(error.to_string()))).ok()
     }
 }
 
-struct FrozenRecords(Vec<StateRecord>);
+/// The records of a state, made one by one: it is never in memory twice.
+struct Frozen<I>(I);
 
-impl FrozenState for FrozenRecords {
+impl<I: Iterator<Item = StateRecord> + Send + 'static> FrozenState for Frozen<I> {
     fn chunks(self: Box<Self>) -> Box<dyn Iterator<Item = Bytes> + Send> {
-        let mut records = self.0.into_iter().peekable();
+        let mut records = self.0.peekable();
         Box::new(std::iter::from_fn(move || {
             records.peek()?;
             let mut chunk = Vec::new();

@@ -1,7 +1,7 @@
 //! What leaves from here: errors, and what front-ends answer.
 
 use alloc::vec::Vec;
-use core::net::Ipv6Addr;
+use core::net::{Ipv6Addr, SocketAddrV4};
 
 use homeport_wire::{Icmpv6, PacketBuilder, Reader, is_unicast_routable_v6, protocol};
 
@@ -59,9 +59,10 @@ impl Forwarding {
             return out;
         };
         match outer {
+            // What nobody asked for has the port of RFC 5555 in it: only we know which one is ours.
             Some(UdpOuter { peer, local }) => out.push(Action::SendUdp {
                 peer,
-                local,
+                local: SocketAddrV4::new(*local.ip(), self.config.udp_port),
                 dscp_ecn: packet.header.traffic_class,
                 payload: packet.octets.to_vec(),
             }),

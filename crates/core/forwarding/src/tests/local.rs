@@ -93,6 +93,12 @@ fn answers_go_back_the_way_the_question_came() {
     let expected =
         Action::SendUdp { peer: NAT, local: LOCAL, dscp_ecn: 0, payload: plain(HOME_V4) };
     assert_eq!(in_udp, [expected]);
+
+    forwarding.config.udp_port = 40_191;
+    let in_udp = forwarding.answer(NOW, &plain(HOME_V4), Some(outer), false);
+    let local = SocketAddrV4::new(*LOCAL.ip(), 40_191);
+    let expected = Action::SendUdp { peer: NAT, local, dscp_ecn: 0, payload: plain(HOME_V4) };
+    assert_eq!(in_udp, [expected], "a mobile node believes only the port that it sends to");
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Cluster {
     data: TempDir,
     addresses: BTreeMap<u64, SocketAddr>,
+    ops: BTreeMap<u64, SocketAddr>,
     replicas: BTreeMap<u64, (Shutdown, Task<Result<(), homeport_store::Error>>)>,
 }
 
@@ -50,8 +51,10 @@ impl Cluster {
     /// # Errors
     /// When they do not come up.
     pub async fn start() -> Result<Self> {
-        let addresses = (1..=3).map(|id| Ok((id, free_address()?))).collect::<Result<_>>()?;
-        let mut cluster = Self { data: tempfile::tempdir()?, addresses, replicas: BTreeMap::new() };
+        let addresses = || (1..=3).map(|id| Ok((id, free_address()?))).collect::<Result<_>>();
+        let (addresses, ops) = (addresses()?, addresses()?);
+        let (data, replicas) = (tempfile::tempdir()?, BTreeMap::new());
+        let mut cluster = Self { data, addresses, ops, replicas };
         for id in 1..=3 {
             cluster.start_replica(id);
         }
@@ -70,7 +73,7 @@ impl Cluster {
             peers: peers.collect(),
             raft: homeport_store::RaftTimers::default(),
             telemetry: Default::default(),
-            ops: Default::default(),
+            ops: OpsConfig { listen: self.ops[&id] },
             prefix_advertisements_per_second_max:
                 homeport_store::limits::ADVERTISEMENTS_PER_SECOND_DEFAULT,
         };
@@ -162,6 +165,18 @@ impl Cluster {
         let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
         HomePrefixesClient::new(self.channel(leader).await?).create_home_prefix(request).await?;
         Ok(())
+    }
+
+    /// Sum of a metric over all replicas that run, by its name and labels.
+    ///
+    /// # Errors
+    /// When an operations port does not answer.
+    pub async fn metric(&self, sample: &str) -> Result<f64> {
+        let mut sum = 0.0;
+        for id in self.replicas.keys() {
+            sum += ops::metric(self.ops[id], sample).await?;
+        }
+        Ok(sum)
     }
 
     /// Starts a front-end and connects to it as a forwarder does.

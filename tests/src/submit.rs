@@ -97,12 +97,21 @@ impl Submitter {
         verdicts.into_values().next().context("no verdict")
     }
 
+    /// Says, as the defender of a home link does, up to which revision it has settled that.
+    ///
+    /// # Errors
+    /// When the stream has ended.
+    pub async fn settled(&mut self, revision: u64) -> Result<()> {
+        let settled_revision = Some(revision);
+        let told = SubmitRequest { settled_revision, ..SubmitRequest::default() };
+        Ok(self.requests.send(told).await?)
+    }
+
     async fn send(&mut self, command: Command) -> Result<()> {
         self.tickets += 1;
         let command = Some(command.into());
-        self.requests
-            .send(SubmitRequest { ticket: self.tickets, command, takes_notices: false })
-            .await?;
+        let request = SubmitRequest { ticket: self.tickets, command, ..SubmitRequest::default() };
+        self.requests.send(request).await?;
         Ok(())
     }
 

@@ -91,9 +91,40 @@ impl Stage {
         Ok(())
     }
 
-    async fn defend(&self, forwarder: &str) -> Result<Outcome> {
-        self.command(Command::DefendHomeLink { prefix: link()?, forwarder: forwarder.to_owned() })
-            .await
+    /// Asks for the lease as a forwarder does, on a stream that stays open.
+    async fn defend(&self, asker: &mut Asker) -> Result<Outcome> {
+        let mut stream = match asker.stream.take() {
+            Some(stream) => stream,
+            None => Submitter::open(self.cluster.leader_channel().await?).await?,
+        };
+        let forwarder = asker.name.to_owned();
+        let command = Command::DefendHomeLink { prefix: link()?, forwarder };
+        let outcome = stream.command(command).await?.outcome;
+        asker.stream = Some(stream);
+        Ok(outcome)
+    }
+
+    async fn granted(&self, asker: &mut Asker) -> Result<()> {
+        match self.defend(asker).await? {
+            Outcome::Done => Ok(()),
+            other => bail!("{} got {other:?}", asker.name),
+        }
+    }
+
+    async fn in_use(&self, asker: &mut Asker) -> Result<()> {
+        match self.defend(asker).await? {
+            Outcome::Refused(refusal) => {
+                assert_eq!((refusal.kind, &*refusal.field), (RefusalKind::InUse, "forwarder"));
+                Ok(())
+            }
+            other => bail!("{} got {other:?}", asker.name),
+        }
+    }
+
+    /// Binding Updates that waited for the defender, by what came of it.
+    async fn waited(&self, how: &str) -> Result<f64> {
+        let sample = format!("homeport_store_waits_for_defender_total{{reason=\"{how}\"}}");
+        self.cluster.metric(&sample).await
     }
 
     async fn send(&mut self, update: &Update) -> Result<u64> {
@@ -110,6 +141,18 @@ impl Stage {
     async fn drops(&self, reason: &str) -> Result<f64> {
         let sample = format!("homeport_signalling_drops_total{{reason=\"{reason}\"}}");
         self.front_end.metric(&sample).await
+    }
+}
+
+/// A forwarder that wants to defend the link.
+struct Asker {
+    name: &'static str,
+    stream: Option<Submitter>,
+}
+
+impl Asker {
+    const fn new(name: &'static str) -> Self {
+        Self { name, stream: None }
     }
 }
 
@@ -292,30 +335,107 @@ async fn the_detection_may_take_longer_than_the_deadline() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lease_moves_when_its_holder_falls_silent() -> Result<()> {
     let stage = Stage::new().await?;
-    let in_use = async |name: &str| match stage.defend(name).await? {
-        Outcome::Refused(refusal) => {
-            assert_eq!((refusal.kind, &*refusal.field), (RefusalKind::InUse, "forwarder"));
-            Ok(())
-        }
-        other => bail!("{name} got {other:?}"),
-    };
-    let granted = async |name: &str| match stage.defend(name).await? {
-        Outcome::Done => Ok(()),
-        other => bail!("{name} got {other:?}"),
-    };
+    let (mut one, mut two) = (Asker::new("one"), Asker::new("two"));
     // One holds it, and goes on as long as it renews it, for longer than a lease.
-    for _ in 0..8 {
+    for _ in 0..4 {
         eventually("one to hold it against two", async || {
-            granted("one").await?;
-            in_use("two").await
+            stage.granted(&mut one).await?;
+            stage.in_use(&mut two).await
         })
         .await?;
-        tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    eventually("two to get it", async || granted("two").await).await?;
+    eventually("two to get it", async || stage.granted(&mut two).await).await?;
     eventually("two to hold it against one", async || {
-        granted("two").await?;
-        in_use("one").await
+        stage.granted(&mut two).await?;
+        stage.in_use(&mut one).await
+    })
+    .await
+}
+
+/// A process that is killed: its kernel ends the stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_is_free_when_the_stream_of_its_holder_ends() -> Result<()> {
+    let stage = Stage::new().await?;
+    let (mut one, mut two) = (Asker::new("one"), Asker::new("two"));
+    let given_back = "homeport_store_home_link_leases_given_back_total";
+    eventually("two to get it at its first question", async || {
+        stage.granted(&mut one).await?;
+        let before = stage.cluster.metric(given_back).await?;
+        // Two is kept waiting for less long than a lease lasts.
+        let (asked, ()) = tokio::join!(stage.granted(&mut two), async { drop(one.stream.take()) });
+        asked?;
+        ensure!(stage.cluster.metric(given_back).await? > before, "it ran out");
+        Ok(())
+    })
+    .await?;
+    // A newer stream of the same forwarder: the end of the older one says nothing.
+    let old = two.stream.take();
+    eventually("two to go on", async || stage.granted(&mut two).await).await?;
+    drop(old);
+    eventually("two to hold it against one", async || {
+        stage.granted(&mut two).await?;
+        stage.in_use(&mut one).await
+    })
+    .await
+}
+
+/// A forwarder that ends in peace.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_given_back_is_free_at_once() -> Result<()> {
+    let stage = Stage::new().await?;
+    let (mut one, mut two) = (Asker::new("one"), Asker::new("two"));
+    eventually("two to get it at its first question", async || {
+        stage.granted(&mut one).await?;
+        let forwarder = one.name.to_owned();
+        let release = Command::ReleaseHomeLink { prefix: link()?, forwarder };
+        let released = one.stream.as_mut().context("no stream")?.command(release).await?;
+        assert_eq!(released.outcome, Outcome::Done);
+        stage.granted(&mut two).await
+    })
+    .await
+}
+
+/// RFC 6275 section 10.4.1: who reads that it is back home is not contradicted by a proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deregistration_is_acknowledged_when_the_defender_has_left_the_address() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let mn = home_address(0x100);
+    let mut one = Asker::new("one");
+    stage.send(&Update::new(mn, 1)).await?;
+    let probe = stage.asked(mn, None).await?;
+    stage.found(mn, &probe, false).await?;
+    assert_eq!(stage.answer().await?.1, 0);
+    assert_eq!(stage.waited("no_defender").await?, 0.0, "it is away: nobody has to leave anything");
+
+    let mut sequence = 1;
+    let mut comes_home = async |stage: &mut Stage| {
+        // What was found once holds while it is asked for.
+        sequence += 2;
+        stage.send(&Update { lifetime: 0, ..Update::new(mn, sequence - 1) }).await?;
+        let left = stage.answer().await?;
+        assert_eq!(left.1, 0);
+        stage.send(&Update::new(mn, sequence)).await?;
+        let probe = stage.asked(mn, None).await?;
+        stage.found(mn, &probe, false).await?;
+        anyhow::Ok(stage.answer().await?.1)
+    };
+    assert_eq!(comes_home(&mut stage).await?, 0);
+    assert_eq!(stage.waited("no_defender").await?, 1.0);
+
+    eventually("one to defend the link", async || stage.granted(&mut one).await).await?;
+    assert_eq!(comes_home(&mut stage).await?, 0);
+    let known = async |stage: &Stage| {
+        anyhow::Ok(stage.waited("late").await? + stage.waited("no_defender").await?)
+    };
+    assert_eq!(known(&stage).await?, 2.0, "a defender that says nothing is not waited for longer");
+
+    // It has settled more than there is to come.
+    one.stream.as_mut().context("no stream")?.settled(u64::MAX).await?;
+    eventually("the defender to have left it", async || {
+        stage.granted(&mut one).await?;
+        assert_eq!(comes_home(&mut stage).await?, 0);
+        ensure!(stage.waited("left").await? > 0.0);
+        Ok(())
     })
     .await
 }

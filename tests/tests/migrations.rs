@@ -121,7 +121,8 @@ fn log_entries_of_the_first_format_are_read() -> Result<()> {
             | Command::AdvertiseHomePrefix { .. }
             | Command::PrefixesSolicited(_)
             | Command::DuplicateAddressDetection(_)
-            | Command::DefendHomeLink { .. } => {
+            | Command::DefendHomeLink { .. }
+            | Command::ReleaseHomeLink { .. } => {
                 bail!("the first format does not know {command:?}")
             }
         }] += 1;

@@ -135,6 +135,9 @@ impl BindingCache {
                     Command::DefendHomeLink { prefix, forwarder } => {
                         self.defend_home_link(prefix, forwarder)
                     }
+                    Command::ReleaseHomeLink { prefix, forwarder } => {
+                        self.release_home_link(prefix, &forwarder)
+                    }
                 };
                 Verdict { revision, outcome }
             })

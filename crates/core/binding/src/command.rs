@@ -79,6 +79,13 @@ pub enum Command {
         /// The forwarder's name.
         forwarder: String,
     },
+    /// A forwarder defends a home link no more: it ends, or its connection to the store has ended.
+    ReleaseHomeLink {
+        /// The home prefix of the link.
+        prefix: Ipv6Prefix,
+        /// The forwarder's name.
+        forwarder: String,
+    },
 }
 
 /// Where a Binding Update came from on the wire.

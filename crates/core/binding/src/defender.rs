@@ -1,9 +1,12 @@
 //! Who defends a home link: one forwarder at a time, by a lease that it keeps renewing.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use core::net::Ipv6Addr;
 
 use crate::cache::BindingCache;
+use crate::home::Binding;
 use crate::limits;
 use crate::prefix::Ipv6Prefix;
 use crate::time::LogTime;
@@ -47,6 +50,34 @@ impl BindingCache {
         let ends = now.after(limits::HOME_LINK_LEASE);
         self.defenders.insert(prefix, Defender { prefix, forwarder, ends });
         Outcome::Done
+    }
+
+    /// Gives the lease of a home link back, if this forwarder has it.
+    pub(crate) fn release_home_link(&mut self, prefix: Ipv6Prefix, forwarder: &str) -> Outcome {
+        let holder = self.defenders.get(&prefix);
+        if holder.is_some_and(|holder| holder.forwarder == forwarder) {
+            self.defenders.remove(&prefix);
+        }
+        Outcome::Done
+    }
+
+    /// The real home link whose defender leaves a home address to its mobile node by this outcome of a
+    /// Binding Update: it is accepted, and there is no binding now, or a home binding (RFC 6275 §10.3.2,
+    /// RFC 5648 §5.6). The mobile node that hears of that speaks for the address itself.
+    #[must_use]
+    pub fn home_link_left_to(
+        &self,
+        home_address: Ipv6Addr,
+        outcome: &Outcome,
+    ) -> Option<Ipv6Prefix> {
+        let is_accepted = matches!(outcome, Outcome::Answer(answer) if answer.status.is_accepted());
+        let record = &self.serving_prefix(home_address)?.record;
+        let bindings = self.home(home_address).map(|home| &home.bindings);
+        let is_away = |bindings: &BTreeMap<_, Binding>| {
+            !bindings.is_empty() && bindings.values().all(|binding| binding.home.is_none())
+        };
+        let is_left = is_accepted && record.real_home_link && !bindings.is_some_and(is_away);
+        is_left.then_some(record.prefix)
     }
 
     /// Who defends a home link now.

@@ -175,7 +175,7 @@ impl Link {
         };
         let (requests, outgoing) = mpsc::channel(limits::COMMANDS_PENDING_MAX);
         // First of all, so that there is room for it.
-        let greeting = SubmitRequest { ticket: 0, command: None, takes_notices: true };
+        let greeting = SubmitRequest { takes_notices: true, ..SubmitRequest::default() };
         if requests.try_send(greeting).is_err() {
             return Left::For(None);
         }
@@ -330,7 +330,7 @@ impl Link {
 }
 
 const fn request(ticket: u64, command: Option<Command>) -> SubmitRequest {
-    SubmitRequest { ticket, command, takes_notices: false }
+    SubmitRequest { ticket, command, takes_notices: false, settled_revision: None }
 }
 
 /// A replica that answers others is not stalled.

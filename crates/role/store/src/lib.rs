@@ -13,6 +13,7 @@
 
 mod admin;
 mod feed;
+mod home_link;
 mod inspect;
 pub mod limits;
 mod machine;
@@ -133,6 +134,7 @@ pub(crate) struct Store {
     pub(crate) metrics: Arc<metrics::Metrics>,
     pub(crate) subscribers: feed::Subscribers,
     pub(crate) takers: notices::Takers,
+    pub(crate) defenders: home_link::Defenders,
 }
 
 /// Runs a replica until `shutdown` begins or it must not go on.
@@ -209,7 +211,8 @@ where
     let _ticker = Task::spawn("ticker", proposer::tick(node.clone(), proposer.clone()));
     let _observer = Task::spawn("observer", observe(node.clone(), metrics.clone(), joined));
     let subscribers = feed::Subscribers::default();
-    let store = Store { node: node.clone(), proposer, metrics, subscribers, takers };
+    let defenders = home_link::Defenders::default();
+    let store = Store { node: node.clone(), proposer, metrics, subscribers, takers, defenders };
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
@@ -222,7 +225,7 @@ where
         .concurrency_limit_per_connection(limits::REQUESTS_PER_CONNECTION_MAX)
         .add_routes(admin::routes(store.clone()))
         .add_service(node.service())
-        .add_service(submit::service(store.clone()))
+        .add_service(submit::service(store.clone(), shutdown.clone()))
         .add_service(feed::service(store, shutdown.clone()))
         .add_service(health_service)
         .add_service(reflection);

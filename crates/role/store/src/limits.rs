@@ -67,3 +67,14 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for streams to end.
 pub const DRAIN_MAX: Duration = Duration::from_millis(500);
+/// Home links that the forwarder of one stream may ask for: as many as a forwarder can have, and more.
+/// Beyond it a lease is not given back when the stream ends, but runs out.
+pub const HOME_LINKS_PER_STREAM_MAX: usize = 64;
+/// How long a forwarder that asks for a home link that another one defends is kept waiting for its turn:
+/// less than it waits for an answer, and longer than it pauses.
+pub const LEASE_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How often the leader looks meanwhile whether the link is free.
+pub const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How long the verdict on a Binding Update waits until the defender of the home link has left the home
+/// address to its mobile node; then it goes, and is counted.
+pub const DEFENDER_WAIT_MAX: Duration = Duration::from_millis(50);

@@ -92,6 +92,14 @@ impl Machine {
         let from = recent.partition_point(|(at, _)| *at <= revision);
         Some(recent.range(from..).map(|(_, change)| *change).collect())
     }
+
+    /// Whether the log entry at `revision`, which is not long ago, changed this.
+    pub(crate) fn changed_at(&self, revision: u64, change: Change) -> bool {
+        let recent = &self.changes.recent;
+        let from = recent.partition_point(|(at, _)| *at < revision);
+        let of_the_entry = recent.range(from..).take_while(|(at, _)| *at == revision);
+        of_the_entry.into_iter().any(|(_, changed)| *changed == change)
+    }
 }
 
 impl StateMachine for Machine {

@@ -17,6 +17,8 @@ pub(crate) struct Metrics {
     pub(crate) notices_sent: ReasonCounter,
     pub(crate) notices_dropped: ReasonCounter,
     pub(crate) advertisements_given_up: Counter,
+    pub(crate) leases_given_back: Counter,
+    pub(crate) waits_for_defender: ReasonCounter,
     is_leader: Gauge,
     term: Gauge<u64, AtomicU64>,
     revision: Gauge<u64, AtomicU64>,
@@ -53,6 +55,15 @@ impl Metrics {
                 &["queue_full", "late", "superseded", "turns_full", "no_front_end"],
             ),
             advertisements_given_up: Counter::default(),
+            leases_given_back: Counter::default(),
+            waits_for_defender: ReasonCounter::register(
+                registry,
+                "waits_for_defender",
+                "Binding Updates that leave a home address of a real home link to its mobile node, by \
+                 what was known when they were answered: the defender had left it, was late, or there \
+                 was none",
+                &["left", "late", "no_defender"],
+            ),
             is_leader: Gauge::default(),
             term: Gauge::default(),
             revision: Gauge::default(),
@@ -72,6 +83,11 @@ impl Metrics {
             "prefix_advertisements_given_up",
             "Mobile nodes that answered none of their Mobile Prefix Advertisements",
             metrics.advertisements_given_up.clone(),
+        );
+        registry.register(
+            "home_link_leases_given_back",
+            "Leases of home links that ended with the stream of the forwarder that asked for them",
+            metrics.leases_given_back.clone(),
         );
         registry.register("is_leader", "1 on the leader", metrics.is_leader.clone());
         registry.register("term", "Raft term", metrics.term.clone());

@@ -1,6 +1,7 @@
 //! Commands of signalling front-ends, and of forwarders that defend a home link.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -12,17 +13,18 @@ use homeport_api::store::{
 };
 use homeport_binding::{Command, Verdict};
 use homeport_raft::ProposeError;
+use homeport_runtime::Shutdown;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::notices::{Taker, with_notices};
-use crate::{Store, limits};
+use crate::{Store, home_link, limits};
 
-pub(crate) fn service(store: Store) -> BindingStoreServer<Submit> {
-    BindingStoreServer::new(Submit(store))
+pub(crate) fn service(store: Store, shutdown: Shutdown) -> BindingStoreServer<Submit> {
+    BindingStoreServer::new(Submit(store, shutdown))
 }
 
-pub(crate) struct Submit(Store);
+pub(crate) struct Submit(Store, Shutdown);
 
 type Answered = oneshot::Receiver<Result<Verdict, ProposeError>>;
 
@@ -37,11 +39,16 @@ impl BindingStore for Submit {
         let store = self.0.clone();
         let (notices, mailbox) = mpsc::channel(limits::NOTICES_PER_FRONT_END_MAX);
         let taker = Taker::new(store.takers.clone(), notices);
+        let stream = Arc::new(home_link::Stream::open(store.clone(), self.1.clone()));
+        let listening = Arc::clone(&stream);
         // Commands take their places in the order in which they come; verdicts leave as they come.
         let verdicts = request
             .into_inner()
-            .filter_map(move |request| std::future::ready(taker.heard(request)))
-            .map(move |request| enqueue(&store, request))
+            .filter_map(move |request| {
+                let request = listening.heard(request);
+                std::future::ready(request.and_then(|request| taker.heard(request)))
+            })
+            .map(move |request| enqueue(&store, &stream, request))
             .buffer_unordered(limits::COMMANDS_PER_STREAM_MAX);
         Ok(Response::new(with_notices(verdicts, mailbox).boxed()))
     }
@@ -76,30 +83,49 @@ impl BindingStore for Submit {
 type Pending = Pin<Box<dyn Future<Output = Result<SubmitResponse, Status>> + Send>>;
 
 /// Takes the command's place in the order now; the future only waits.
-fn enqueue(store: &Store, request: Result<SubmitRequest, Status>) -> Pending {
+fn enqueue(
+    store: &Store,
+    stream: &home_link::Stream,
+    request: Result<SubmitRequest, Status>,
+) -> Pending {
     let request = match request {
         Ok(request) => request,
         Err(status) => return Box::pin(std::future::ready(Err(status))),
     };
     let ticket = request.ticket;
-    let queued = match command_of(request) {
-        Ok(command) => store.proposer.enqueue(command),
+    let command = match command_of(request) {
+        Ok(command) => command,
         Err(invalid) => {
             let result = Some(submit_response::Result::Invalid(invalid));
             return Box::pin(std::future::ready(Ok(SubmitResponse { ticket, result })));
         }
     };
+    stream.asked(&command);
+    let store = store.clone();
+    if let Command::DefendHomeLink { prefix, forwarder } = &command {
+        let (prefix, forwarder) = (*prefix, forwarder.clone());
+        return Box::pin(async move {
+            home_link::until_free(&store, prefix, &forwarder).await;
+            let outcome = answer(store.proposer.enqueue(command)).await;
+            Ok(SubmitResponse { ticket, result: Some(result_of(outcome)) })
+        });
+    }
+    let home_address = match &command {
+        Command::Register(registration) => Some(registration.home_address),
+        _ => None,
+    };
+    let queued = store.proposer.enqueue(command);
     Box::pin(async move {
-        let outcome = match queued {
-            Ok(answered) => answer(answered).await,
-            Err(error) => Err(error),
-        };
+        let outcome = answer(queued).await;
+        if let (Some(home_address), Ok(verdict)) = (home_address, &outcome) {
+            home_link::until_left(&store, home_address, verdict).await;
+        }
         Ok(SubmitResponse { ticket, result: Some(result_of(outcome)) })
     })
 }
 
-async fn answer(answered: Answered) -> Result<Verdict, ProposeError> {
-    answered.await.unwrap_or(Err(ProposeError::Unknown))
+async fn answer(queued: Result<Answered, ProposeError>) -> Result<Verdict, ProposeError> {
+    queued?.await.unwrap_or(Err(ProposeError::Unknown))
 }
 
 fn command_of(request: SubmitRequest) -> Result<Command, String> {
@@ -109,7 +135,8 @@ fn command_of(request: SubmitRequest) -> Result<Command, String> {
         | Command::RevocationAnswer(_)
         | Command::PrefixesSolicited(_)
         | Command::DuplicateAddressDetection(_)
-        | Command::DefendHomeLink { .. }) => Ok(command),
+        | Command::DefendHomeLink { .. }
+        | Command::ReleaseHomeLink { .. }) => Ok(command),
         _ => Err("command: for operators, who have an interface of their own".to_owned()),
     }
 }

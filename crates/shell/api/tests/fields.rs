@@ -193,6 +193,18 @@ fn home_links() {
             ("defend_home_link.forwarder", |m| m.forwarder = "a".repeat(65)),
         ],
     );
+    let octets = prefix.address().octets().to_vec();
+    let release =
+        proto::ReleaseHomeLink { prefix: octets.into(), prefix_len: 64, forwarder: "a".to_owned() };
+    check(
+        &release,
+        |m| decode(Kind::ReleaseHomeLink(m)),
+        vec![
+            ("release_home_link.prefix", |m| m.prefix_len = 16),
+            ("release_home_link.forwarder", |m| m.forwarder.clear()),
+            ("release_home_link.forwarder", |m| m.forwarder = "a".repeat(65)),
+        ],
+    );
     let defender = Defender { prefix, forwarder: "a".repeat(64), ends: LogTime(1) };
     check(
         &proto::Defender::from(defender),

@@ -230,6 +230,8 @@ fn command() -> impl Strategy<Value = Command> {
         ),
         (prefix(), "[a-z]{1,64}")
             .prop_map(|(prefix, forwarder)| Command::DefendHomeLink { prefix, forwarder }),
+        (prefix(), "[a-z]{1,64}")
+            .prop_map(|(prefix, forwarder)| Command::ReleaseHomeLink { prefix, forwarder }),
     ]
 }
 

@@ -3,7 +3,7 @@ use homeport_wire::{Bid, BidCareOf, BuFlags, Lifetime, Sequence};
 use prost::bytes::Bytes;
 
 use super::advertisement::{advertise_message, advertise_of};
-use super::home_link::{defend_message, defend_of};
+use super::home_link::{defend_message, defend_of, release_message, release_of};
 use super::{
     Invalid, invalid, ipv4, ipv4_octets, ipv6, ipv6_octets, prefix_of, priority_of, u16_of,
 };
@@ -85,6 +85,9 @@ impl From<core::Command> for proto::Command {
             core::Command::DefendHomeLink { prefix, forwarder } => {
                 Command::DefendHomeLink(defend_message(prefix, forwarder))
             }
+            core::Command::ReleaseHomeLink { prefix, forwarder } => {
+                Command::ReleaseHomeLink(release_message(prefix, forwarder))
+            }
         };
         Self { command: Some(command) }
     }
@@ -139,6 +142,7 @@ impl TryFrom<proto::Command> for core::Command {
                 Ok(Self::DuplicateAddressDetection(message.try_into()?))
             }
             Some(Command::DefendHomeLink(message)) => defend_of(message),
+            Some(Command::ReleaseHomeLink(message)) => release_of(message),
             None => Err(invalid("command", "a kind that this version knows")),
         }
     }

@@ -62,6 +62,20 @@ pub(super) fn defend_of(message: proto::DefendHomeLink) -> Result<core::Command,
     Ok(core::Command::DefendHomeLink { prefix, forwarder })
 }
 
+pub(super) fn release_message(
+    prefix: core::Ipv6Prefix,
+    forwarder: String,
+) -> proto::ReleaseHomeLink {
+    let (octets, prefix_len) = (ipv6_octets(prefix.address()), prefix.len().into());
+    proto::ReleaseHomeLink { prefix: octets, prefix_len, forwarder }
+}
+
+pub(super) fn release_of(message: proto::ReleaseHomeLink) -> Result<core::Command, Invalid> {
+    let prefix = prefix_of(&message.prefix, message.prefix_len, "release_home_link.prefix")?;
+    let forwarder = name_of(message.forwarder, "release_home_link.forwarder")?;
+    Ok(core::Command::ReleaseHomeLink { prefix, forwarder })
+}
+
 impl From<core::Defender> for proto::Defender {
     fn from(defender: core::Defender) -> Self {
         Self {

@@ -64,6 +64,47 @@ fn without_a_link_there_is_nothing_to_defend() {
     assert_eq!(holder(&lab), None);
 }
 
+#[test]
+fn a_lease_is_given_back_by_its_holder_only() {
+    let mut lab = lab();
+    let prefix = home_prefix().prefix;
+    let release = |lab: &mut Lab, forwarder: &str| {
+        let command = Command::ReleaseHomeLink { prefix, forwarder: forwarder.into() };
+        lab.run(command).outcome
+    };
+    assert_eq!(release(&mut lab, "a"), Outcome::Done, "nobody has it");
+    assert_eq!(defend(&mut lab, prefix, "a"), Outcome::Done);
+    assert_eq!(release(&mut lab, "b"), Outcome::Done);
+    assert_eq!(holder(&lab), Some("a"));
+    assert_eq!(release(&mut lab, "a"), Outcome::Done);
+    assert_eq!(holder(&lab), None);
+    assert_eq!(defend(&mut lab, prefix, "b"), Outcome::Done, "at once");
+    assert_eq!(release(&mut lab, "a"), Outcome::Done, "too late");
+    assert_eq!(holder(&lab), Some("b"));
+}
+
+/// RFC 6275 §10.3.2, RFC 5648 §5.6: who is back home speaks for its address.
+#[test]
+fn a_home_address_is_left_to_who_is_at_home() {
+    let mut lab = lab();
+    let prefix = home_prefix().prefix;
+    let left = |lab: &Lab, outcome: &Outcome| lab.cache.home_link_left_to(HOME, outcome);
+    let pending = submit(&mut lab, 1, bu(1, 150, Vec::new()));
+    assert_eq!((&pending, left(&lab, &pending)), (&Outcome::Pending, None));
+    found(&mut lab, 1, false);
+    let bound = submit(&mut lab, 1, bu(1, 150, Vec::new()));
+    assert_eq!((status(&bound), left(&lab, &bound)), (Some(0), None), "defended");
+    let gone = submit(&mut lab, 2, bu(2, 0, Vec::new()));
+    assert_eq!((status(&gone), left(&lab, &gone)), (Some(0), Some(prefix)));
+    let refused = submit(&mut lab, 3, bu(3, 0, Vec::new()));
+    assert_eq!((status(&refused), left(&lab, &refused)), (Some(133), None), "nothing was left");
+    let elsewhere = Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 1);
+    assert_eq!(lab.cache.home_link_left_to(elsewhere, &gone), None);
+    let put = |home_prefix| Command::PutHomePrefix { home_prefix, must_not_exist: false };
+    assert_eq!(lab.run(put(home_prefix())).outcome, Outcome::Done);
+    assert_eq!(left(&lab, &gone), None, "a virtual link has no neighbours");
+}
+
 proptest! {
     /// Whoever is told that it defends the link is the only one until its lease ends.
     #[test]

@@ -82,6 +82,11 @@ impl HomeAgentsList {
         self.0.retain(|_, agent| agent.ends_ms > now_ms);
     }
 
+    /// Whether no other home agent is known.
+    pub(crate) fn is_empty(&self, now_ms: u64) -> bool {
+        !self.0.values().any(|agent| agent.ends_ms > now_ms)
+    }
+
     /// Addresses with their preferences, this node's own not among them.
     pub(crate) fn others(
         &self,

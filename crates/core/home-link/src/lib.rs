@@ -50,6 +50,8 @@ mod link;
 mod probe;
 mod reason;
 mod settings;
+mod soliciting;
+mod take_over;
 #[cfg(test)]
 mod tests;
 

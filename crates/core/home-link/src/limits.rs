@@ -17,6 +17,23 @@ pub const INITIAL_ADVERTISEMENTS: u8 = 3;
 /// MAX_INITIAL_RTR_ADVERT_INTERVAL (RFC 4861 §10), milliseconds.
 pub const INITIAL_ADVERTISEMENT_INTERVAL_MS: u64 = 16_000;
 
+/// How long who is about to take the link over listens whether another node still answers for the home
+/// agent's address, milliseconds: many times what an answer needs on one link.
+pub const TAKE_OVER_LISTEN_MS: u64 = 100;
+
+/// After so long the link is taken over whoever answers, milliseconds: no lease that was given to another
+/// node before lasts longer.
+pub const TAKE_OVER_MAX_MS: u64 = 1500;
+
+/// MAX_RTR_SOLICITATIONS (RFC 4861 §10): as a host does, for the Home Agents List.
+pub const ROUTER_SOLICITATIONS: u8 = 3;
+
+/// RTR_SOLICITATION_INTERVAL (RFC 4861 §10), milliseconds.
+pub const ROUTER_SOLICITATION_INTERVAL_MS: u64 = 4000;
+
+/// MAX_RTR_SOLICITATION_DELAY (RFC 4861 §10), milliseconds: nodes that start together do not ask together.
+pub const ROUTER_SOLICITATION_DELAY_MAX_MS: u64 = 1000;
+
 /// Home addresses probed at the same time; further ones are refused, the mobile node tries again.
 pub const PROBES_MAX: usize = 4096;
 

@@ -7,7 +7,7 @@ use homeport_wire::{
     NeighbourSolicitation, PacketBuilder, PseudoHeader, protocol, walk,
 };
 
-use crate::address::{ALL_NODES, multicast_link_layer, solicited_node};
+use crate::address::{ALL_NODES, ALL_ROUTERS, multicast_link_layer, solicited_node};
 use crate::advertising::{Advertising, advertisement};
 use crate::agents::HomeAgentsList;
 use crate::defence::{Defence, Defended};
@@ -16,6 +16,8 @@ use crate::limits;
 use crate::probe::Probes;
 use crate::reason::DropReason;
 use crate::settings::Settings;
+use crate::soliciting::Soliciting;
+use crate::take_over::{Next, TakeOver};
 
 /// An Ethernet address.
 pub type LinkLayerAddress = [u8; 6];
@@ -50,6 +52,11 @@ pub enum Output {
     },
     /// Nobody answered for the next hop of this packet, which was to be delivered.
     Undeliverable(Vec<u8>),
+    /// This node is the link's defender from now on.
+    TakenOver {
+        /// Although somebody else still answered for the home agent's address.
+        answered: bool,
+    },
 }
 
 /// The home agent's part on one home link.
@@ -57,6 +64,8 @@ pub enum Output {
 pub struct HomeLink {
     settings: Settings,
     is_defender: bool,
+    take_over: Option<TakeOver>,
+    soliciting: Soliciting,
     defended: Defended,
     probes: Probes,
     agents: HomeAgentsList,
@@ -73,6 +82,8 @@ impl HomeLink {
         let mut link = Self {
             settings,
             is_defender: false,
+            take_over: None,
+            soliciting: Soliciting::default(),
             defended: Defended::default(),
             probes: Probes::default(),
             agents: HomeAgentsList::default(),
@@ -104,6 +115,7 @@ impl HomeLink {
     /// Takes the link over, or gives it up. Only the defender answers, probes and advertises; who becomes
     /// it announces every address that it defends.
     pub fn set_defender(&mut self, now_ms: u64, is_defender: bool) {
+        self.take_over = None;
         if self.is_defender == is_defender {
             return;
         }
@@ -115,6 +127,25 @@ impl HomeLink {
             self.probes.clear();
             self.advertising.stop();
         }
+    }
+
+    /// Takes the link over once nobody else answers for the home agent's address, at the latest when no
+    /// older lease can be in force. [`Output::TakenOver`] ends it, and [`Self::set_defender`] before that.
+    pub fn take_over(&mut self, now_ms: u64) {
+        if self.is_defender || self.take_over.is_some() {
+            return;
+        }
+        self.take_over = Some(TakeOver::start(now_ms));
+        self.look_for(self.settings.home_agent);
+        if self.agents.is_empty(now_ms) && self.soliciting.deadline_ms().is_none() {
+            self.solicit_routers(now_ms);
+        }
+    }
+
+    /// Asks the routers of the link who they are, for the Home Agents List (RFC 6275 §10.5.1), a few
+    /// times until one has answered. Every node of the cluster that is on the link keeps that list.
+    pub fn solicit_routers(&mut self, now_ms: u64) {
+        self.soliciting.start(now_ms, self.settings.link_layer_address);
     }
 
     /// Whether this node is the link's defender.
@@ -156,11 +187,16 @@ impl HomeLink {
             .map(|probe| probe.targets(home_address).collect())
             .unwrap_or_default();
         for target in targets {
-            let message = NeighbourSolicitation { target, options: NeighbourOptions::EMPTY };
-            let message = Icmpv6::NeighbourSolicitation(message);
-            self.multicast(Ipv6Addr::UNSPECIFIED, solicited_node(target), &message);
+            self.look_for(target);
         }
         Ok(())
+    }
+
+    /// Asks whether anybody has an address, as who wants it itself (RFC 4862 §5.4.2).
+    fn look_for(&mut self, target: Ipv6Addr) {
+        let message = NeighbourSolicitation { target, options: NeighbourOptions::EMPTY };
+        let message = Icmpv6::NeighbourSolicitation(message);
+        self.multicast(Ipv6Addr::UNSPECIFIED, solicited_node(target), &message);
     }
 
     /// Gives a probe up: its registration is no longer wanted.
@@ -248,6 +284,7 @@ impl HomeLink {
                 if !from.is_unicast_link_local() {
                     return Err(DropReason::Invalid);
                 }
+                self.soliciting.heard();
                 self.agents.learn(now_ms, from, &message)
             }
             Icmpv6::RouterSolicitation(_) if !self.is_defender => Err(DropReason::NotDefender),
@@ -279,6 +316,13 @@ impl HomeLink {
             let request_id = probe.request_id;
             self.outputs.push_back(Output::Probed { home_address, request_id, duplicate: false });
         }
+        self.go_on_taking_over(now_ms);
+        if self.soliciting.is_due(now_ms) {
+            let own = self.settings.link_layer_address;
+            let options = NeighbourOptions::of(&[NeighbourOption::SourceLinkLayer(&own)]);
+            let message = Icmpv6::RouterSolicitation(options);
+            self.multicast(self.settings.link_local, ALL_ROUTERS, &message);
+        }
         if self.is_defender {
             if let Some((target, router)) = self.defended.next_announcement(now_ms) {
                 self.advertise(target, router, None, NeighbourFlags::OVERRIDE);
@@ -306,8 +350,26 @@ impl HomeLink {
         }
         let as_defender = [self.defended.deadline_ms(), self.advertising.deadline_ms()];
         let as_defender = as_defender.into_iter().flatten().filter(|_| self.is_defender);
-        let always = [self.probes.deadline_ms(), self.delivery.deadline_ms()];
+        let always = [
+            self.probes.deadline_ms(),
+            self.delivery.deadline_ms(),
+            self.soliciting.deadline_ms(),
+            self.take_over.as_ref().map(TakeOver::deadline_ms),
+        ];
         as_defender.chain(always.into_iter().flatten()).min()
+    }
+
+    fn go_on_taking_over(&mut self, now_ms: u64) {
+        let Some(take_over) = &mut self.take_over else { return };
+        let answered = take_over.is_answered();
+        match take_over.next(now_ms) {
+            Next::Listen => {}
+            Next::Ask => self.look_for(self.settings.home_agent),
+            Next::Begin => {
+                self.set_defender(now_ms, true);
+                self.outputs.push_back(Output::TakenOver { answered });
+            }
+        }
     }
 
     /// RFC 4861 §7.1.2, RFC 4862 §5.4.4.
@@ -327,6 +389,11 @@ impl HomeLink {
             _ => None,
         });
         self.heard(now_ms, message.target, told.unwrap_or(source));
+        if message.target == self.settings.home_agent
+            && let Some(take_over) = &mut self.take_over
+        {
+            take_over.answered();
+        }
         self.objected(message.target);
         Ok(())
     }

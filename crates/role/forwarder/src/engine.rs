@@ -46,6 +46,8 @@ pub(crate) struct Engine {
     outlets: Outlets,
     /// The home prefixes may be other than the routes know.
     prefixes_moved: bool,
+    /// Home links know less than the revision that is about to be complete.
+    links_moved: bool,
     /// Kept between packets, so that a packet allocates no list.
     actions: Vec<Action>,
 }
@@ -68,6 +70,7 @@ impl Engine {
             caught_up,
             outlets,
             prefixes_moved: false,
+            links_moved: false,
             actions: Vec::new(),
         }
     }
@@ -228,7 +231,12 @@ impl Engine {
             }
         }
         if let Some(link) = &self.outlets.home_link {
-            link.changes.put(self.mirror.take_on_link());
+            let mut changes = self.mirror.take_on_link();
+            self.links_moved |= !changes.is_empty();
+            if applied.reached && std::mem::take(&mut self.links_moved) {
+                changes.revision = self.mirror.revision();
+            }
+            link.changes.put(changes);
         }
     }
 

@@ -68,7 +68,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let (store, store_link) = Store::start(stores.clone());
     let link = HomeLinks::open(&config, clock, Arc::clone(&metrics), store).await?;
     let (home_links, home_link) = link.unzip();
-    let _home_link = home_links.map(|links| {
+    let home_links = home_links.map(|links| {
         (Task::spawn("home link", links.run()), Task::spawn("store link", store_link))
     });
     let (routes, routes_outlet) = Routes::open(&config).await?.unzip();
@@ -92,5 +92,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let outlets = Outlets { routes: routes_outlet, home_link };
     let engine = Engine::new(Forwarding::new(rules), clock, metrics, caught_up, outlets);
     tracing::info!(name = %config.name, port = %port, "forwarder");
-    engine.run(port, feed, signalling, shutdown).await
+    let ended = engine.run(port, feed, signalling, shutdown).await;
+    // The engine is gone: what it did on home links is left to others.
+    if let Some((links, _store_link)) = home_links
+        && let Err(error) = links.await
+    {
+        tracing::warn!(%error, "home links were not left in order");
+    }
+    ended
 }

@@ -60,6 +60,9 @@ pub const LEASE_RETRY: Duration = Duration::from_millis(100);
 /// that is being sent is not called back.
 pub const LEASE_MARGIN: Duration = Duration::from_millis(300);
 
+/// How long the end of a forwarder waits until the leases of home links are given back; else they run out.
+pub const LEAVE_MAX: Duration = Duration::from_millis(500);
+
 /// Home links of one interface: prefixes that are advertised there.
 pub const HOME_LINKS_MAX: usize = 16;
 /// Packets for the home link that wait for its task; about a tenth of a second of what one core sends.

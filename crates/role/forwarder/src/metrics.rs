@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     home_addresses: Gauge<i64, AtomicI64>,
     /// Of the task that is the neighbour on home links.
     pub(crate) home_link_drops: ReasonCounter,
+    pub(crate) home_link_take_overs: ReasonCounter,
     home_links_defended: Gauge<i64, AtomicI64>,
     defended: Gauge<i64, AtomicI64>,
     table_digest: Gauge<i64, AtomicI64>,
@@ -43,7 +44,14 @@ impl Metrics {
             "Packets of a home link that changed nothing, got no answer or were not sent, by reason",
             &["not_concerned", "not_defender", "full", "link_refused", "results_queue_full"],
         );
+        let home_link_take_overs = ReasonCounter::register(
+            registry,
+            "home_link_take_overs",
+            "Home links taken over, by whether another node still answered there for the home agent",
+            &["silent", "answered"],
+        );
         let metrics = Self {
+            home_link_take_overs,
             packets: Family::default(),
             actions: Family::default(),
             answers: Family::default(),

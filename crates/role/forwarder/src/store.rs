@@ -3,7 +3,7 @@
 //! The link follows the leader. What has no outcome when a replica is left has none at all: a lease
 //! that was not renewed in time is lost whatever the store says later.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use homeport_api::{
     binding,
@@ -14,7 +14,7 @@ use homeport_api::{
 };
 use homeport_binding::{Command, Outcome, Verdict};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,6 +29,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     asks: mpsc::Sender<Ask>,
+    settled: Arc<watch::Sender<u64>>,
 }
 
 #[derive(Debug)]
@@ -55,8 +56,18 @@ impl Store {
     /// The handle, and the task to run.
     pub(crate) fn start(stores: Vec<Peer>) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (asks, asked) = mpsc::channel(limits::COMMANDS_WAITING_MAX);
-        let link = Link { stores, asked, pending: BTreeMap::new(), next_ticket: 0 };
-        (Self { asks }, link.run())
+        let (settled, to_tell) = watch::channel(0);
+        let link = Link { stores, asked, to_tell, pending: BTreeMap::new(), next_ticket: 0 };
+        (Self { asks, settled: Arc::new(settled) }, link.run())
+    }
+
+    /// Home links are as this revision wants them; 0 says nothing.
+    pub(crate) fn settled(&self, revision: u64) {
+        self.settled.send_if_modified(|settled| {
+            let is_newer = *settled < revision;
+            *settled = revision.max(*settled);
+            is_newer
+        });
     }
 
     /// Asks for a command; the outcome is waited for apart, so that many can be under way.
@@ -73,6 +84,8 @@ impl Store {
 struct Link {
     stores: Vec<Peer>,
     asked: mpsc::Receiver<Ask>,
+    /// The newest revision that home links have settled.
+    to_tell: watch::Receiver<u64>,
     /// By ticket, which is the order in which they came.
     pending: BTreeMap<u64, (Instant, oneshot::Sender<Outcome>)>,
     next_ticket: u64,
@@ -141,6 +154,7 @@ impl Link {
         requests: &mpsc::Sender<SubmitRequest>,
         mut responses: Streaming<SubmitResponse>,
     ) -> Left {
+        self.to_tell.mark_changed();
         loop {
             let stalled = sleep(self.until_stalled());
             // Cancel-safe: messages are taken whole or not at all.
@@ -151,6 +165,13 @@ impl Link {
                     },
                     None => return Left::Done,
                 },
+                Ok(()) = self.to_tell.changed() => {
+                    let settled_revision = Some(*self.to_tell.borrow_and_update());
+                    let told = SubmitRequest { settled_revision, ..SubmitRequest::default() };
+                    if requests.try_send(told).is_err() {
+                        return Left::For(None);
+                    }
+                }
                 response = responses.message() => match response {
                     Ok(Some(response)) => if let Some(left) = self.settle(address, response) {
                         return left;
@@ -179,7 +200,7 @@ impl Link {
         self.next_ticket = ticket.wrapping_add(1);
         let command = Some(ask.command);
         // Full: this replica takes nothing.
-        let request = SubmitRequest { ticket, command, takes_notices: false };
+        let request = SubmitRequest { ticket, command, ..SubmitRequest::default() };
         requests.try_send(request).map_err(|_full| ())?;
         self.pending.insert(ticket, (Instant::now(), ask.outcome));
         Ok(())

@@ -5,3 +5,4 @@ mod defence;
 mod delivery;
 mod probe;
 mod support;
+mod take_over;

@@ -32,6 +32,8 @@ pub(crate) struct OnLink {
 pub(crate) struct Changes {
     /// What is not named does not exist.
     pub(crate) anew: bool,
+    /// With these the links are as this revision wants them; 0 while there is more to come.
+    pub(crate) revision: u64,
     /// `None`: deleted.
     pub(crate) prefixes: BTreeMap<Ipv6Prefix, Option<HomePrefix>>,
     /// `None`: neither bound nor looked for.
@@ -40,7 +42,7 @@ pub(crate) struct Changes {
 
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
-        !self.anew && self.prefixes.is_empty() && self.homes.is_empty()
+        !self.anew && self.revision == 0 && self.prefixes.is_empty() && self.homes.is_empty()
     }
 
     /// Adds later ones.
@@ -48,6 +50,7 @@ impl Changes {
         if later.anew {
             *self = later;
         } else {
+            self.revision = self.revision.max(later.revision);
             self.prefixes.extend(later.prefixes);
             self.homes.extend(later.homes);
         }

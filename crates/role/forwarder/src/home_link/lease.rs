@@ -18,7 +18,8 @@ pub(crate) struct Held {
 /// Takes the lease when it is free and renews it, for ever.
 ///
 /// The store counts the lease from when it applied the command, and this node from when it sent it,
-/// less a margin: so this node stops before another can begin.
+/// less a margin: so this node stops before the lease runs out. Where it is given back early, whoever
+/// takes it hears on the link whether this node still answers.
 pub(crate) async fn keep(
     store: Store,
     prefix: Ipv6Prefix,
@@ -47,10 +48,13 @@ pub(crate) async fn keep(
                 return;
             }
         }
-        let pause = if held.is_some() { limits::LEASE_RENEWAL } else { limits::LEASE_RETRY };
-        let due_ms = sent_ms.saturating_add(millis(pause));
-        let wait_ms = due_ms.saturating_sub(clock.now_ms());
-        sleep(Duration::from_millis(wait_ms).max(limits::LEASE_RETRY)).await;
+        if held.is_some() {
+            // The leader keeps who is refused waiting for about as long: it hears of a free link at once.
+            let due_ms = sent_ms.saturating_add(millis(limits::LEASE_RENEWAL));
+            sleep(Duration::from_millis(due_ms.saturating_sub(clock.now_ms()))).await;
+        } else {
+            sleep(limits::LEASE_RETRY).await;
+        }
     }
 }
 

@@ -116,13 +116,18 @@ impl Links {
             tracing::error!(%prefix, max, "more home links than one interface can have");
             return;
         }
-        let link = self.links.entry(prefix).or_insert_with(|| Link {
-            record: record.clone(),
-            link: HomeLink::new(settings.clone()),
-            held_until_ms: 0,
-            begun: BTreeMap::new(),
-            proxies: BTreeMap::new(),
-            proxies_moved: true,
+        let link = self.links.entry(prefix).or_insert_with(|| {
+            let mut link = HomeLink::new(settings.clone());
+            // Whoever defends the link, all who are on it tell of its home agents.
+            link.solicit_routers(now_ms);
+            Link {
+                record: record.clone(),
+                link,
+                held_until_ms: 0,
+                begun: BTreeMap::new(),
+                proxies: BTreeMap::new(),
+                proxies_moved: true,
+            }
         });
         link.link.set_settings(now_ms, settings);
         if let Some(address) = record.home_agent_ipv4 {
@@ -189,6 +194,21 @@ impl Links {
         }
         self.pass(now_ms);
         // Those that could not begin before: their number is limited.
+        self.begin_probes(now_ms);
+    }
+
+    /// Gives every link up; those whose lease this node has.
+    pub(crate) fn leave(&mut self, now_ms: u64) -> Vec<Ipv6Prefix> {
+        let held = self.links.iter().filter(|(_, link)| link.held_until_ms > now_ms);
+        let held = held.map(|(prefix, _)| *prefix).collect();
+        for link in self.links.values_mut() {
+            link.held_until_ms = 0;
+        }
+        self.pass(now_ms);
+        held
+    }
+
+    fn begin_probes(&mut self, now_ms: u64) {
         for home_address in self.probes.clone() {
             let home = self.homes.get(&home_address);
             if let (Some(link), Some(home)) = (link_of(&mut self.links, home_address), home) {
@@ -200,12 +220,15 @@ impl Links {
     /// Leases and bindings end.
     pub(crate) fn pass(&mut self, now_ms: u64) {
         for link in self.links.values_mut() {
-            let is_defender = link.held_until_ms > now_ms;
-            if link.link.is_defender() != is_defender {
-                link.proxies_moved = true;
-                link.link.set_defender(now_ms, is_defender);
-                link.begun.clear();
+            if link.held_until_ms > now_ms {
+                link.link.take_over(now_ms);
+                continue;
             }
+            link.held_until_ms = 0;
+            if link.link.is_defender() {
+                link.moved();
+            }
+            link.link.set_defender(now_ms, false);
         }
         while let Some((until_ms, home_address)) = self.ends.first().copied()
             && until_ms <= now_ms
@@ -250,6 +273,8 @@ impl Links {
         source: LinkLayerAddress,
         packet: &[u8],
     ) -> Result<(), DropReason> {
+        // This process may have stood still since its lease ran out.
+        self.pass(now_ms);
         let mut received = Err(DropReason::NotConcerned);
         for link in self.links.values_mut() {
             let here = link.link.receive(now_ms, source, packet);
@@ -292,19 +317,35 @@ impl Links {
     /// What is to be done now; call until it is `None`.
     pub(crate) fn poll(&mut self, now_ms: u64) -> Option<Output> {
         self.pass(now_ms);
-        self.links.values_mut().find_map(|link| link.link.poll(now_ms))
+        let output = self.links.values_mut().find_map(|link| {
+            let output = link.link.poll(now_ms);
+            if matches!(output, Some(Output::TakenOver { .. })) {
+                link.moved();
+            }
+            output
+        })?;
+        if matches!(output, Output::TakenOver { .. }) {
+            self.settle_proxies();
+            self.begin_probes(now_ms);
+        }
+        Some(output)
     }
 
     /// When [`Self::poll`] has something to do at the latest.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let of_links = self.links.values().filter_map(|link| link.link.deadline_ms());
-        let leases = self.links.values().filter(|link| link.link.is_defender());
-        let leases = leases.map(|link| link.held_until_ms);
+        let leases = self.links.values().map(|link| link.held_until_ms).filter(|at| *at > 0);
         of_links.chain(leases).chain(self.ends.first().map(|(until_ms, _)| *until_ms)).min()
     }
 }
 
 impl Link {
+    /// It is defended from now on, or not any more.
+    fn moved(&mut self) {
+        self.proxies_moved = true;
+        self.begun.clear();
+    }
+
     /// Defends a home address, or not any more.
     fn settle(&mut self, now_ms: u64, home_address: Ipv6Addr, home: Option<&OnLink>) {
         // Where the home agent is the only router, a mobile node at home speaks for itself

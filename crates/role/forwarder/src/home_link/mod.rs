@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use homeport_binding::{Detected, Ipv6Prefix};
+use homeport_binding::{Command, Detected, Ipv6Prefix};
 use homeport_forwarding::Punt;
 use homeport_home_link::Output;
 use homeport_hostnet::{Ethernet, Network, Route, RouteKind, Rule};
@@ -36,7 +36,7 @@ use homeport_wire::{DiscoveryFlags, Icmpv6, PacketBuilder, protocol, walk};
 use ipnet::IpNet;
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 pub(crate) use self::changes::{Changes, Handover, OnLink};
@@ -92,7 +92,7 @@ pub(crate) struct HomeLinks {
     proxies: watch::Sender<BTreeSet<Ipv4Addr>>,
     leases: Leases,
     replies: Replies,
-    _helpers: [Task; 2],
+    helpers: [Task; 2],
 }
 
 impl HomeLinks {
@@ -138,12 +138,12 @@ impl HomeLinks {
             proxies,
             leases,
             replies: Replies::default(),
-            _helpers: helpers,
+            helpers,
         };
         Ok(Some((task, outlet)))
     }
 
-    /// Runs until the engine is gone.
+    /// Runs until the engine is gone; then another forwarder can take over at once.
     pub(crate) async fn run(mut self) {
         let mut frame = vec![0; limits::FRAME_OCTETS_MAX];
         loop {
@@ -153,15 +153,17 @@ impl HomeLinks {
             tokio::select! {
                 () = self.changes.changed() => {
                     let changes = self.changes.take();
+                    let revision = changes.revision;
                     self.links.apply(self.clock.now_ms(), changes);
                     self.leases.follow(self.links.prefixes());
+                    self.leases.store.settled(revision);
                 }
                 held = self.leases.news.recv() => if let Some(held) = held {
                     self.links.held(self.clock.now_ms(), held);
                 },
                 packet = self.packets.recv() => match packet {
                     Some(packet) => self.on_packet(packet),
-                    None => return,
+                    None => return self.leave().await,
                 },
                 received = self.ethernet.recv(&mut frame) => match received {
                     Ok((source, packet)) => {
@@ -179,6 +181,31 @@ impl HomeLinks {
                 },
                 () = deadline => {}
             }
+        }
+    }
+
+    /// Nothing is answered for any more, and only then are the leases given back.
+    async fn leave(mut self) {
+        self.leases.running.clear();
+        let held = self.links.leave(self.clock.now_ms());
+        self.proxies.send_replace(BTreeSet::new());
+        let Self { proxies, helpers: [kernel, _found], leases, .. } = self;
+        // Its last value is worked off before it ends.
+        drop(proxies);
+        let Leases { store, forwarder, .. } = leases;
+        let given_back = async {
+            if let Err(error) = kernel.await {
+                tracing::warn!(%error, "the kernel may still answer for IPv4 home addresses");
+            }
+            for prefix in held {
+                let forwarder = forwarder.clone();
+                let asked = store.ask(Command::ReleaseHomeLink { prefix, forwarder }).await;
+                let known = asked.outcome().await.is_some();
+                tracing::info!(%prefix, known, "lease of the home link given back");
+            }
+        };
+        if timeout(limits::LEAVE_MAX, given_back).await.is_err() {
+            tracing::warn!("home links were left in haste: their leases run out");
         }
     }
 
@@ -242,6 +269,15 @@ impl HomeLinks {
                 Output::Probed { home_address, request_id, duplicate } => {
                     let detected = Detected { home_address, request_id, duplicate };
                     self.results.try_send(detected).map_err(|_full| "results_queue_full")
+                }
+                Output::TakenOver { answered } => {
+                    tracing::info!(answered, "the home link is taken over");
+                    self.metrics.home_link_take_overs.count(if answered {
+                        "answered"
+                    } else {
+                        "silent"
+                    });
+                    Ok(())
                 }
                 Output::Undeliverable(packet) => self.give_back(FromLink::Undeliverable(packet)),
             };

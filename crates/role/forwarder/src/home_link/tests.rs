@@ -83,9 +83,18 @@ fn with_home(home_address: Ipv6Addr, home: Option<OnLink>) -> Changes {
 fn defender() -> Links {
     let mut links = Links::new(OWN, LINK_LOCAL);
     links.apply(0, with_prefix(record()));
-    links.held(0, Held { prefix: prefix(), until_ms: 10_000 });
-    outputs(&mut links, 0);
+    take_over(&mut links, 0, 10_000);
+    outputs(&mut links, 100);
     links
+}
+
+/// It has the lease until then, and has asked on the link who else answers: it is the defender a tenth
+/// of a second later.
+fn take_over(links: &mut Links, now_ms: u64, until_ms: u64) {
+    links.held(now_ms, Held { prefix: prefix(), until_ms });
+    let asked = sent(links, now_ms);
+    assert!(asked.iter().any(|(kind, _)| *kind == 135), "{asked:?}");
+    assert_eq!(links.defended_links(), 0);
 }
 
 fn outputs(links: &mut Links, now_ms: u64) -> Vec<Output> {
@@ -137,15 +146,41 @@ fn without_the_lease_nobody_is_answered() {
     links.apply(100, with_home(HOME, Some(away(60_000))));
     assert_eq!(asks_for(&mut links, 9999, HOME), Ok(()));
     assert!(links.deadline_ms().unwrap() <= 10_000);
+    assert_eq!(asks_for(&mut links, 10_000, HOME), Err(DropReason::NotDefender), "at once");
     outputs(&mut links, 10_000);
     assert_eq!((links.defended_links(), links.defended()), (0, 0));
-    assert_eq!(asks_for(&mut links, 10_000, HOME), Err(DropReason::NotDefender));
-    links.held(11_000, Held { prefix: prefix(), until_ms: 12_000 });
-    let announced = sent(&mut links, 11_000);
+    take_over(&mut links, 11_000, 12_000);
+    let announced = sent(&mut links, 11_100);
     assert_eq!(announced.iter().filter(|(kind, _)| *kind == 136).count(), 2, "{announced:?}");
     assert!(announced.iter().any(|(kind, _)| *kind == 134), "and the router: {announced:?}");
     links.held(11_500, Held { prefix: prefix(), until_ms: 0 });
     assert_eq!(links.defended_links(), 0, "somebody else has it");
+}
+
+#[test]
+fn who_leaves_answers_for_nothing_and_says_what_it_held() {
+    let mut links = defender();
+    links.apply(100, with_home(HOME, Some(OnLink { address_v4: Some(HOME_V4), ..away(60_000) })));
+    assert_eq!(links.leave(200), [prefix()]);
+    assert_eq!(asks_for(&mut links, 200, HOME), Err(DropReason::NotDefender));
+    assert!((links.defended_links(), links.proxies().len()) == (0, 0));
+    assert_eq!(links.leave(300), [], "once");
+    let mut links = defender();
+    outputs(&mut links, 10_000);
+    assert_eq!(links.leave(10_000), [], "the lease had run out");
+}
+
+#[test]
+fn the_revision_of_what_waits_is_the_newest_that_is_whole() {
+    let at = |revision| Changes { revision, ..with_home(HOME, None) };
+    let mut waiting = at(5);
+    waiting.follow(with_home(OTHER, None));
+    assert_eq!(waiting.revision, 5);
+    waiting.follow(at(7));
+    assert_eq!((waiting.revision, waiting.homes.len()), (7, 2));
+    assert!(!Changes { revision: 8, ..Changes::default() }.is_empty(), "nothing else, but that");
+    waiting.follow(Changes { anew: true, ..Changes::default() });
+    assert_eq!(waiting.revision, 0, "another picture, that is not whole yet");
 }
 
 #[test]
@@ -175,8 +210,9 @@ fn a_prefix_gets_a_link_and_loses_it() {
     assert_eq!((links.prefixes().count(), links.defended()), (0, 0));
     assert_eq!(asks_for(&mut links, 200, HOME), Err(DropReason::NotConcerned));
     links.apply(300, with_prefix(record()));
-    links.held(300, Held { prefix: prefix(), until_ms: 10_000 });
-    assert_eq!(asks_for(&mut links, 300, HOME), Ok(()), "bound before there was a link");
+    take_over(&mut links, 300, 10_000);
+    outputs(&mut links, 400);
+    assert_eq!(asks_for(&mut links, 400, HOME), Ok(()), "bound before there was a link");
     links.apply(400, Changes { anew: true, ..with_prefix(record()) });
     assert_eq!(asks_for(&mut links, 400, HOME), Err(DropReason::NotConcerned));
     assert_eq!(links.defended_links(), 1, "the lease does not go with a snapshot");
@@ -190,11 +226,11 @@ fn each_request_is_probed_for_once() {
     links.apply(0, with_prefix(record()));
     links.apply(0, with_home(HOME, Some(probed(1))));
     assert_eq!(outputs(&mut links, 0), [], "the defender's task");
-    links.held(100, Held { prefix: prefix(), until_ms: 10_000 });
+    take_over(&mut links, 100, 10_000);
     let solicitations = |links: &mut Links, now_ms| {
         sent(links, now_ms).into_iter().filter(|(kind, _)| *kind == 135).count()
     };
-    assert_eq!(solicitations(&mut links, 100), 1);
+    assert_eq!(solicitations(&mut links, 200), 1);
     links.held(600, Held { prefix: prefix(), until_ms: 10_000 });
     links.apply(600, with_home(HOME, Some(probed(1))));
     assert_eq!(solicitations(&mut links, 600), 0);
@@ -203,7 +239,7 @@ fn each_request_is_probed_for_once() {
         request_id: [request; 16],
         duplicate: false,
     };
-    assert!(outputs(&mut links, 1100).contains(&found(1)));
+    assert!(outputs(&mut links, 1200).contains(&found(1)));
     links.held(1200, Held { prefix: prefix(), until_ms: 10_000 });
     assert_eq!(solicitations(&mut links, 1200), 0);
     links.apply(1300, with_home(HOME, Some(probed(2))));
@@ -251,8 +287,8 @@ fn home_agents_are_told_where_the_operator_allows_it() {
 fn what_is_advertised_is_what_the_record_says() {
     let mut links = Links::new(OWN, LINK_LOCAL);
     links.apply(0, with_prefix(HomePrefix { home_agent_preference: 77, ..record() }));
-    links.held(0, Held { prefix: prefix(), until_ms: 1000 });
-    let advertised = outputs(&mut links, 0).into_iter().find_map(|output| match output {
+    take_over(&mut links, 0, 1000);
+    let advertised = outputs(&mut links, 100).into_iter().find_map(|output| match output {
         Output::Frame { packet, .. } => {
             let walked = walk(&packet).unwrap();
             let header = walked.header;

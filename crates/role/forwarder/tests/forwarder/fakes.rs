@@ -118,6 +118,8 @@ pub(crate) struct RunningStore {
     pub(crate) store: Store,
     /// What Duplicate Address Detection found.
     pub(crate) found: mpsc::UnboundedReceiver<binding::DuplicateAddressDetection>,
+    /// Forwarders that gave the lease of the home link back.
+    pub(crate) given_back: mpsc::UnboundedReceiver<String>,
     /// The revision after which each stream was asked for.
     pub(crate) asked: mpsc::UnboundedReceiver<u64>,
     _server: Server,
@@ -129,10 +131,11 @@ impl RunningStore {
         let store = Store { begin: Arc::new(Mutex::new(begin)), asked, streams: Arc::default() };
         let service = BindingFeedServer::new(store.clone());
         let (told, found) = mpsc::unbounded_channel();
-        let commands = BindingStoreServer::new(Commands::new(leases(told)));
+        let (left, given_back) = mpsc::unbounded_channel();
+        let commands = BindingStoreServer::new(Commands::new(leases(told, left)));
         let mut router = tonic::transport::Server::builder();
         let server = Server::start(port, router.add_service(service).add_service(commands));
-        Self { store, found, asked: receiver, _server: server }
+        Self { store, found, given_back, asked: receiver, _server: server }
     }
 
     /// Says something to everyone who listens.
@@ -147,6 +150,7 @@ impl RunningStore {
 /// One lease for everything, kept as the store keeps them.
 fn leases(
     told: mpsc::UnboundedSender<binding::DuplicateAddressDetection>,
+    given_back: mpsc::UnboundedSender<String>,
 ) -> impl FnMut(binding::Command) -> Option<Reply> + Send {
     const LEASE: Duration = Duration::from_millis(1500);
     let mut holder: Option<(String, Instant)> = None;
@@ -164,6 +168,10 @@ fn leases(
                 } else {
                     holder = Some((asked.forwarder, Instant::now()));
                 }
+            }
+            Kind::ReleaseHomeLink(left) => {
+                holder = holder.take().filter(|(name, _)| *name != left.forwarder);
+                drop(given_back.send(left.forwarder));
             }
             Kind::DuplicateAddressDetection(detected) => drop(told.send(detected)),
             other => panic!("{other:?}"),

@@ -531,7 +531,8 @@ async fn one_forwarder_at_a_time_answers_and_another_takes_over() {
         macs.push(opened(&edge.namespace(), "home").await.address());
     }
     let store_port = free_port();
-    let _store = RunningStore::start(store_port, vec![real_snapshot(1, vec![away(HOME, false)])]);
+    let snapshot = real_snapshot(1, vec![away(HOME, false)]);
+    let mut store = RunningStore::start(store_port, vec![snapshot]);
     let start = |index: usize| {
         let name = format!("forwarder-{index}");
         let tun = tun_on(&edges[index]);
@@ -570,4 +571,14 @@ async fn one_forwarder_at_a_time_answers_and_another_takes_over() {
     assert_eq!(flags, NeighbourFlags::OVERRIDE);
     assert_eq!(answers().await, (macs[1], vec![]));
     second.until(LINKS, 1.0).await;
+
+    // Who ends in peace gives the lease back, and answers no more by then.
+    let third = start(0);
+    third.until("homeport_forwarder_revision", 1.0).await;
+    assert_eq!(answers().await, (macs[1], vec![]));
+    second.shutdown.begin();
+    assert_eq!(in_time("release", store.given_back.recv()).await.unwrap(), "forwarder-1");
+    third.until(LINKS, 1.0).await;
+    assert_eq!(answers().await, (macs[0], vec![]));
+    in_time("the end", second.task).await.unwrap().unwrap();
 }

@@ -30,7 +30,7 @@ use std::{
 use homeport_binding::{Command, Detected, Ipv6Prefix};
 use homeport_forwarding::Punt;
 use homeport_home_link::Output;
-use homeport_hostnet::{Ethernet, Network, Route, RouteKind, Rule};
+use homeport_hostnet::{Ethernet, Namespace, Network, Route, RouteKind, Rule, write_sysctl};
 use homeport_runtime::{Task, clock::Monotonic};
 use homeport_wire::{DiscoveryFlags, Icmpv6, PacketBuilder, protocol, walk};
 use ipnet::IpNet;
@@ -110,6 +110,7 @@ impl HomeLinks {
         let ethernet = Ethernet::open(&namespace, &name).map_err(failed)?;
         let network = Network::open(&namespace).map_err(failed)?;
         leave_link_local_to_us(&network, &name).await.map_err(failed)?;
+        be_no_host_of(&namespace, &name);
 
         let (proxies, proxies_wanted) = watch::channel(BTreeSet::new());
         let (results, found) = mpsc::channel(limits::RESULTS_WAITING_MAX);
@@ -358,6 +359,15 @@ async fn leave_link_local_to_us(
     match network.add_rule(&rule.priority(LINK_LOCAL_TABLE)).await {
         Err(error) if !error.is_exists() => Err(error),
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The kernel takes no address and no route out of Router Advertisements, which are our own among others:
+/// it would be a second neighbour in the home prefix, and lead past us.
+fn be_no_host_of(namespace: &Namespace, link: &str) {
+    let setting = format!("net/ipv6/conf/{link}/accept_ra");
+    if let Err(error) = write_sysctl(namespace, &setting, "0") {
+        tracing::warn!(%setting, %error, "set it to 0: the kernel must not follow Router Advertisements");
     }
 }
 

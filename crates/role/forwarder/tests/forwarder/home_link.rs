@@ -530,6 +530,8 @@ async fn one_forwarder_at_a_time_answers_and_another_takes_over() {
     for edge in &edges {
         macs.push(opened(&edge.namespace(), "home").await.address());
     }
+    // The worst that an operator can leave behind: a router that follows other routers.
+    write_sysctl(&edges[0].namespace(), "net/ipv6/conf/home/accept_ra", "2").unwrap();
     let store_port = free_port();
     let snapshot = real_snapshot(1, vec![away(HOME, false)]);
     let mut store = RunningStore::start(store_port, vec![snapshot]);
@@ -581,4 +583,9 @@ async fn one_forwarder_at_a_time_answers_and_another_takes_over() {
     third.until(LINKS, 1.0).await;
     assert_eq!(answers().await, (macs[0], vec![]));
     in_time("the end", second.task).await.unwrap().unwrap();
+    // It has heard what the second one advertised.
+    let read = || std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap();
+    let addresses = edges[0].namespace().run(read).unwrap();
+    assert!(addresses.contains("home"), "{addresses}");
+    assert!(!addresses.contains("20010db800000001"), "the kernel is a host there: {addresses}");
 }

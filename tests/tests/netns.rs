@@ -97,3 +97,8 @@ async fn node_that_is_to_search_finds_the_same_home_agent() -> Result<()> {
 async fn node_hears_of_a_home_prefix_that_changes() -> Result<()> {
     netns::test(Case::PrefixChange).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_link_is_taken_over_when_its_defender_dies_or_ends() -> Result<()> {
+    netns::test(Case::HomeLink).await
+}

@@ -17,6 +17,7 @@ mod capture;
 mod discovery;
 mod flows;
 mod handover;
+mod home_link;
 mod ipv4_home;
 mod kills;
 mod lab;
@@ -78,6 +79,8 @@ pub enum Case {
     Discovery,
     /// An operator changes the lifetimes of the home prefix.
     PrefixChange,
+    /// The defender of a real home link is killed, then ends.
+    HomeLink,
 }
 
 /// One measured value.
@@ -106,7 +109,7 @@ pub struct Outcome {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Handover,
         Self::Multiple,
         Self::Spoofed,
@@ -126,6 +129,7 @@ impl Case {
         Self::RefreshRequest,
         Self::Discovery,
         Self::PrefixChange,
+        Self::HomeLink,
     ];
 
     /// The case in a few words.
@@ -151,6 +155,7 @@ impl Case {
             Self::RefreshRequest => "a refresh request",
             Self::Discovery => "discovery of home agent and prefix",
             Self::PrefixChange => "a home prefix that changes",
+            Self::HomeLink => "a real home link is taken over",
         }
     }
 
@@ -197,6 +202,7 @@ impl Case {
             Self::RefreshRequest => notices::tell_refresh(&mut lab).await,
             Self::Discovery => discovery::tell(&mut lab).await,
             Self::PrefixChange => discovery::tell_change(&mut lab).await,
+            Self::HomeLink => home_link::tell(&mut lab).await,
         };
         let result = told.map_err(|error| error.context(lab.cluster.logs()));
         lab.outcome(result)

@@ -121,10 +121,10 @@ fn who_is_served_here_is_no_correspondent() {
     let answer = correspond(&mut lab, HOME, asked);
     assert_eq!(answer.status, Status::REGISTRATION_TYPE_CHANGE);
     assert_eq!(lab.cache.correspondent_count(), 0);
-    // The other way round: the home prefix is newer than the binding.
+    // The other way round: a home prefix of the same home agent is newer than the binding.
     let asked = request(&lab, 1, 100, vec![]);
     assert_eq!(correspond(&mut lab, FOREIGN, asked).status, Status::ACCEPTED);
-    let prefix = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 0), 64).unwrap();
+    let prefix = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32).unwrap();
     let home_prefix = HomePrefix { prefix, ..home_prefix() };
     assert_eq!(
         lab.run(Command::PutHomePrefix { home_prefix, must_not_exist: true }).outcome,

@@ -212,6 +212,7 @@ impl FrontEnd {
             listen,
             stores,
             deadline_ms,
+            correspondent: None,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },
         };

@@ -20,11 +20,6 @@ pub async fn unverified(_stage: &Stage, _row: &Row) -> Result<()> {
     Err(CannotRun("verification of care-of addresses comes later".to_owned()).into())
 }
 
-/// The home agent is no correspondent node.
-pub async fn correspondent(_stage: &Stage, _row: &Row) -> Result<()> {
-    Err(CannotRun("the correspondent node's part is not built".to_owned()).into())
-}
-
 /// A Binding Update for these BIDs, each at the care-of address of its number.
 #[must_use]
 pub fn bulk(stage: &Stage, sequence: u16, bids: &[u16]) -> Update {

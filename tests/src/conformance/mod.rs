@@ -8,6 +8,7 @@ pub mod base;
 pub mod cast;
 pub mod catalogue;
 pub mod cluster;
+pub mod correspondent;
 pub mod decode;
 pub mod discovery;
 pub mod dual;
@@ -130,7 +131,7 @@ scripts! {
     "bid_lengths" => mcoa::bid_lengths,
     "big_bulk" => mcoa::big_bulk,
     "carried" => nemo::carried,
-    "correspondent" => mcoa::correspondent,
+    "correspondent" => correspondent::registrations,
     "dad" => homelink::dad,
     "deregister" => base::deregister,
     "discover" => discovery::discover,

@@ -270,6 +270,12 @@ impl Mobility {
         self.data[at..].copy_from_slice(&mac[..12]);
     }
 
+    /// Its octets with a checksum of zero: what authenticators cover.
+    #[must_use]
+    pub fn unsigned(&self) -> Vec<u8> {
+        self.octets(0)
+    }
+
     fn octets(&self, checksum: u16) -> Vec<u8> {
         let len = (self.data.len() + 6) / 8;
         let len = u8::try_from(len.saturating_sub(1)).unwrap_or(u8::MAX);

@@ -10,7 +10,8 @@ use homeport_correspondent as correspondent;
 use homeport_forwarding as forwarding;
 use homeport_mobile as mobile;
 use homeport_signalling::{
-    Arrival, Concluded, Discovered, ErrorBudget, Judged, Received, UdpOuter, receive,
+    Arrival, Concluded, Discovered, ErrorBudget, Judged, Received, Role, SharedKey, UdpOuter,
+    receive_as,
 };
 use homeport_wire::{
     Bid, BidOption, BidPriority, BindingUpdate, BuFlags, CareOfTestInit, HomeTestInit, Lifetime,
@@ -57,12 +58,17 @@ pub(super) fn signalling(octets: &[u8]) {
     let mut input = Input::new(octets);
     let outer = (input.u8() & 1 != 0)
         .then_some(UdpOuter { peer: (PEER_V4, 40001), local: (AGENT_V4, 4191) });
-    let authentication =
-        if input.u8() & 1 != 0 { Authentication::MnHa } else { Authentication::None };
+    let choices = input.u8();
+    let authentication = if choices & 1 != 0 { Authentication::MnHa } else { Authentication::None };
     let packet = input.packet(&ADDRESSES);
-    match receive(Arrival { packet: &packet, outer }) {
+    let key = SharedKey::new([7; 32]);
+    let role = (choices & 2 != 0).then_some(Role { key: &key, now_ms: 1_700_000_000_000 });
+    match receive_as(Arrival { packet: &packet, outer }, role) {
         Received::Drop(reason) => assert!(!reason.name().is_empty()),
-        Received::Reply(reply) => check_composed(&reply.packet),
+        Received::Reply(reply) | Received::Test(reply) => check_composed(&reply.packet),
+        Received::Correspondence(proposal) => {
+            panic!("proven by chance: {:?}", proposal.correspondence([1; 16]))
+        }
         Received::Discovery(discovery) => match discovery.answer(&policy(authentication)) {
             Discovered::Reply(reply) => check_composed(&reply.packet),
             Discovered::Drop(reason) => assert!(!reason.name().is_empty()),

@@ -6,6 +6,7 @@ use core::ops::Bound;
 
 use crate::advertisement::{Advertising, GivenUp};
 use crate::command::{Batch, Command};
+use crate::correspondents::{Correspondents, Peer};
 use crate::defender::Defender;
 use crate::home::Home;
 use crate::limits;
@@ -38,6 +39,7 @@ pub struct BindingCache {
     /// Home prefixes whose mobile nodes are being looked up.
     pub(crate) advertising: BTreeMap<Ipv6Prefix, Advertising>,
     pub(crate) given_up: Vec<GivenUp>,
+    pub(crate) correspondents: Correspondents,
 }
 
 /// A subscriber with what the store keeps of it.
@@ -55,6 +57,8 @@ pub enum Change {
     HomePrefix(Ipv6Prefix),
     /// The bindings of a home address changed.
     Home(Ipv6Addr),
+    /// Those of a mobile node that is no home registration changed.
+    Correspondent(Ipv6Addr),
 }
 
 /// One record of the whole state, for snapshots.
@@ -77,6 +81,8 @@ pub enum StateRecord {
     Defender(Defender),
     /// A home prefix whose mobile nodes are being looked up.
     Advertising(Advertising),
+    /// A mobile node as the correspondent of a home agent: home address, home agent.
+    Correspondent(Ipv6Addr, Ipv6Addr, Peer),
 }
 
 /// The records are not those of a state.
@@ -106,6 +112,7 @@ impl BindingCache {
         // Leaders change and their clocks differ; log time never runs back.
         self.now = self.now.max(batch.at);
         self.expire_due();
+        self.expire_correspondents();
         self.advance_advertising();
         batch
             .commands
@@ -113,6 +120,7 @@ impl BindingCache {
             .map(|command| {
                 let outcome = match command {
                     Command::Register(registration) => return self.register(registration),
+                    Command::Correspond(asked) => return self.correspond(asked),
                     Command::PutHomePrefix { home_prefix, must_not_exist } => {
                         self.put_home_prefix(home_prefix, must_not_exist)
                     }
@@ -166,7 +174,9 @@ impl BindingCache {
     #[must_use]
     pub fn next_deadline(&self) -> Option<LogTime> {
         let looking = self.advertising.values().next().map(|_| self.now);
-        looking.or_else(|| self.deadlines.first().map(|(at, _)| *at))
+        let next = self.deadlines.first().map(|(at, _)| *at);
+        let next = next.into_iter().chain(self.correspondents.next_deadline()).min();
+        looking.or(next)
     }
 
     /// Hands over what changed since the last call, in order; the same thing may be named twice.
@@ -271,7 +281,12 @@ impl BindingCache {
         let defenders = self.defenders.clone().into_values().map(StateRecord::Defender);
         let advertising = self.advertising.clone().into_values().map(StateRecord::Advertising);
         let records = core::iter::once(header).chain(prefixes).chain(subscribers);
-        records.chain(homes).chain(defenders).chain(advertising)
+        let correspondents = self.correspondents.peers.clone().into_iter();
+        let correspondents = correspondents.flat_map(|(address, peers)| {
+            let record = move |(agent, peer)| StateRecord::Correspondent(address, agent, peer);
+            peers.into_iter().map(record)
+        });
+        records.chain(homes).chain(defenders).chain(advertising).chain(correspondents)
     }
 
     /// The state that these records are of.
@@ -308,6 +323,9 @@ impl BindingCache {
                 }
                 StateRecord::Defender(defender) => {
                     cache.defenders.insert(defender.prefix, defender).is_none()
+                }
+                StateRecord::Correspondent(home_address, home_agent, peer) => {
+                    cache.correspondents.restore(home_address, home_agent, peer)
                 }
                 StateRecord::Advertising(advertising) => {
                     cache.advertising.insert(advertising.prefix, advertising).is_none()

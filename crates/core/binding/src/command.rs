@@ -6,6 +6,7 @@ use core::time::Duration;
 use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence};
 
 use crate::advertisement::PrefixesSolicited;
+use crate::correspondents::Correspondence;
 use crate::flow::FlowRequest;
 use crate::notice::{RevocationAnswer, Revoke, Switch};
 use crate::prefix::Ipv6Prefix;
@@ -30,6 +31,8 @@ pub struct Batch {
 pub enum Command {
     /// A Binding Update.
     Register(Registration),
+    /// A Binding Update to the home agent as a correspondent node.
+    Correspond(Correspondence),
     /// Creates or replaces a home prefix.
     PutHomePrefix {
         /// The record.

@@ -25,6 +25,7 @@ mod advertisement;
 mod cache;
 pub mod choices;
 mod command;
+mod correspondents;
 mod defender;
 mod flow;
 mod home;
@@ -41,12 +42,19 @@ mod tests;
 mod time;
 mod verdict;
 
+/// The vocabulary of the correspondent node's rules.
+pub mod correspondent {
+    pub use homeport_correspondent::rules::Request;
+    pub use homeport_correspondent::{Binding, Home, Millis, Spent};
+}
+
 pub use advertisement::{Advertising, GivenUp, PrefixAdvertisement, PrefixesSolicited};
 pub use cache::{BindingCache, Change, StateError, StateRecord};
 pub use command::{
     Batch, BidRequest, Command, Ipv4HomeAddressRequest, MobileNetworkRequest, Registration,
     RequestId, WireSource,
 };
+pub use correspondents::{Correspondence, Peer, Peers};
 pub use defender::Defender;
 pub use flow::{FlowBinding, FlowRequest, SelectorRequest};
 pub use home::{Binding, CareOf, Home, HomeBinding, Remembered};

@@ -87,3 +87,11 @@ pub const HOME_LINK_LEASE: Duration = Duration::from_millis(1500);
 pub const FORWARDER_NAME_LEN_MAX: usize = 64;
 /// Shortest pool of IPv4 home addresses: what a home prefix needs, and no more state than bindings.
 pub const IPV4_POOL_LEN_MIN: u8 = 8;
+/// Mobile nodes that the home agents know as correspondent nodes; one more is refused with status 130.
+/// Anybody with an address can become one, so they must not take much of what home registrations need.
+pub const CORRESPONDENTS_MAX: usize = 65_536;
+/// Home agents of one cluster that one mobile node speaks to as correspondent nodes.
+pub const HOME_AGENTS_PER_CORRESPONDENT_MAX: usize = 4;
+/// How long the sequence number of a correspondent outlives its bindings at most: MAX_NONCE_LIFETIME
+/// (RFC 6275 §12) and what the clocks of front-ends may differ by.
+pub const CORRESPONDENT_GUARD_MAX: Duration = Duration::from_secs(300);

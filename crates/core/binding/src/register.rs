@@ -66,6 +66,9 @@ impl BindingCache {
         let Some(prefix) = served.map(|prefix| &prefix.record) else {
             return self.refuse(r, policy, refusal(r, Status::NOT_HOME_SUBNET));
         };
+        if self.is_correspondent(r.home_address, prefix.home_agent) {
+            return self.refuse(r, policy, refusal(r, Status::REGISTRATION_TYPE_CHANGE));
+        }
         if prefix.home_agent != r.home_agent {
             return self.refuse(r, policy, refusal(r, Status::NOT_HOME_AGENT));
         }

@@ -10,6 +10,7 @@ use crate::*;
 
 mod advertisements;
 mod choices;
+mod correspondents;
 mod flows;
 mod home_link;
 mod ipv4;

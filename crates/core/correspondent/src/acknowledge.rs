@@ -44,13 +44,13 @@ pub(crate) fn is_due(flags: BuFlags, status: Status) -> bool {
 /// The packet, to where the Binding Update came from. Without `association` the answer has no
 /// authenticator: the nonces that would make its key are not known any more.
 pub(crate) fn compose(
-    update: &Update<'_, '_>,
+    update: &Update,
     correspondent: Ipv6Addr,
     association: Option<&Association>,
     answer: Answer,
 ) -> Vec<u8> {
     let mut options = BindingAcknowledgement::builder();
-    for option in update.bids() {
+    for option in &update.bids {
         // The status of the message holds for the option; its address is not repeated.
         let option = option.acknowledged(Status::ACCEPTED);
         options.push(&MobilityOption::BindingIdentifier(option));

@@ -13,7 +13,7 @@ use crate::limits::{
 use crate::time::Millis;
 
 /// Nonce indices of a registration: home, care-of.
-pub(crate) type NoncePair = (u16, u16);
+pub type NoncePair = (u16, u16);
 
 /// Where packets for a home address go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,9 +30,10 @@ pub struct Binding {
     pub confirmed: Millis,
     /// Something was sent by it since then.
     pub used: bool,
-    pub(crate) nonces: NoncePair,
+    /// The nonces that it was made with.
+    pub nonces: NoncePair,
     /// When the first of both is no longer believed.
-    pub(crate) nonces_end: Millis,
+    pub nonces_end: Millis,
     pub(crate) requests_sent: u8,
     next_request: Millis,
     pub(crate) unreachables: u8,
@@ -40,7 +41,9 @@ pub struct Binding {
 }
 
 impl Binding {
-    pub(crate) fn new(
+    /// One that is registered `now`.
+    #[must_use]
+    pub fn new(
         now: Millis,
         care_of: Ipv6Addr,
         priority: BidPriority,
@@ -86,10 +89,13 @@ impl Binding {
 /// Nonces that must not register this care-of address again: the binding that they made was deleted
 /// (RFC 6275 §9.5.3).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Spent {
-    pub(crate) nonces: NoncePair,
-    pub(crate) care_of: Ipv6Addr,
-    pub(crate) until: Millis,
+pub struct Spent {
+    /// The pair.
+    pub nonces: NoncePair,
+    /// With which care-of address.
+    pub care_of: Ipv6Addr,
+    /// When the first of both is no longer believed.
+    pub until: Millis,
 }
 
 /// Everything that is known of one home address. Without bindings it keeps the sequence number as
@@ -101,12 +107,41 @@ pub struct Home {
     /// By BID; `None` is the binding of plain RFC 6275, which never stands beside others.
     pub bindings: BTreeMap<Option<Bid>, Binding>,
     /// Until when nonces are believed that an accepted Binding Update named.
-    pub(crate) guard: Millis,
-    pub(crate) spent: Vec<Spent>,
+    pub guard: Millis,
+    /// Nonces of deleted bindings.
+    pub spent: Vec<Spent>,
     indexed: Millis,
 }
 
 impl Home {
+    /// Without bindings.
+    #[must_use]
+    pub const fn new(sequence: Sequence) -> Self {
+        Self {
+            sequence,
+            bindings: BTreeMap::new(),
+            guard: Millis(0),
+            spent: Vec::new(),
+            indexed: Millis(0),
+        }
+    }
+
+    /// Drops the bindings that have ended by `now`, and says which.
+    pub fn expire(&mut self, now: Millis) -> Vec<Option<Bid>> {
+        let ended = self.bindings.iter().filter(|(_, binding)| binding.ends <= now);
+        let ended: Vec<Option<Bid>> = ended.map(|(bid, _)| *bid).collect();
+        for bid in &ended {
+            self.bindings.remove(bid);
+        }
+        ended
+    }
+
+    /// Nothing is left that anybody could ask for.
+    #[must_use]
+    pub fn is_forgotten(&self, now: Millis) -> bool {
+        self.bindings.is_empty() && self.guard <= now
+    }
+
     /// The binding that packets take: the best priority, then the one confirmed last.
     #[must_use]
     pub fn preferred(&self, now: Millis) -> Option<(Option<Bid>, &Binding)> {
@@ -146,7 +181,9 @@ impl Home {
             .any(|spent| spent.nonces == nonces && spent.care_of == care_of && spent.until > now)
     }
 
-    fn deadline(&self) -> Millis {
+    /// When something is to be done about it next.
+    #[must_use]
+    pub fn deadline(&self) -> Millis {
         self.bindings.values().map(Binding::deadline).min().unwrap_or(self.guard)
     }
 }
@@ -191,7 +228,7 @@ impl Cache {
         let home = self.homes.get_mut(&address)?;
         let result = change(home);
         self.deadlines.remove(&(home.indexed, address));
-        if home.bindings.is_empty() && home.guard <= now {
+        if home.is_forgotten(now) {
             self.homes.remove(&address);
         } else {
             home.indexed = home.deadline();
@@ -202,12 +239,6 @@ impl Cache {
 
     /// Makes room for a home address that is not known yet.
     pub(crate) fn open(&mut self, address: Ipv6Addr, sequence: Sequence) {
-        self.homes.entry(address).or_insert(Home {
-            sequence,
-            bindings: BTreeMap::new(),
-            guard: Millis(0),
-            spent: Vec::new(),
-            indexed: Millis(0),
-        });
+        self.homes.entry(address).or_insert_with(|| Home::new(sequence));
     }
 }

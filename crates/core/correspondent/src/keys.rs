@@ -100,8 +100,8 @@ impl fmt::Debug for BindingKey {
     }
 }
 
-/// The first `N` octets of the HMAC over the parts.
-fn hmac_sha1<const N: usize>(key: &[u8; KEY_OCTETS], parts: &[&[u8]]) -> [u8; N] {
+/// The first `N` octets, at most twenty, of the HMAC over the parts.
+pub(crate) fn hmac_sha1<const N: usize>(key: &[u8], parts: &[&[u8]]) -> [u8; N] {
     let mut out = [0; N];
     // HMAC takes keys of any length: an error cannot happen, and would only make a wrong value.
     if let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(key) {

@@ -46,6 +46,7 @@
 extern crate alloc;
 
 mod acknowledge;
+mod address_tests;
 mod budget;
 pub mod cache;
 mod event;
@@ -53,14 +54,21 @@ pub mod keys;
 pub mod limits;
 mod node;
 mod outbound;
+mod proof;
 mod receive;
+mod registration;
+pub mod rules;
 mod secret;
+pub mod shared;
 mod time;
 mod update;
 
-pub use cache::{Binding, Home};
+pub use cache::{Binding, Home, Spent};
 pub use event::{DropReason, EndReason, Event, Output};
 pub use node::{Correspondent, Input, Settings, SettingsError};
+pub use outbound::by_way_of;
 pub use receive::Arrival;
 pub use secret::Secret;
+pub use shared::SharedKey;
 pub use time::Millis;
+pub use update::Update;

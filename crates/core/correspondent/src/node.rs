@@ -254,15 +254,7 @@ impl Correspondent {
 
 /// The bindings of a home address that have ended, and those that a refresh is to be asked for.
 fn work_off(home: &mut Home, now: Millis) -> (Vec<Option<Bid>>, Vec<Option<Bid>>) {
-    let ended: Vec<Option<Bid>> = home
-        .bindings
-        .iter()
-        .filter(|(_, binding)| binding.ends <= now)
-        .map(|(bid, _)| *bid)
-        .collect();
-    for bid in &ended {
-        home.bindings.remove(bid);
-    }
+    let ended = home.expire(now);
     let mut requested = Vec::new();
     for (bid, binding) in &mut home.bindings {
         if binding.request_due().is_some_and(|due| due <= now) {

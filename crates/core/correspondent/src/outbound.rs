@@ -27,16 +27,41 @@ impl Correspondent {
     pub fn route(&mut self, now: Millis, packet: &[u8]) -> Option<Vec<u8>> {
         self.now = self.now.max(now);
         let now = self.now;
-        let (header, payload) = Ipv6Header::parse(packet).ok()?;
-        let (first, next_header, rest) = split(header.next_header, payload)?;
-        let home_address = header.destination;
-        let care_of = self.cache.edit(now, home_address, |home| {
+        let outgoing = Outgoing::read(packet)?;
+        let care_of = self.cache.edit(now, outgoing.header.destination, |home| {
             let bid = home.preferred(now)?.0;
             let binding = home.bindings.get_mut(&bid)?;
             binding.used = true;
             Some(binding.care_of)
         });
-        routed(header, care_of??, first, next_header, rest)
+        outgoing.by_way_of(care_of??)
+    }
+}
+
+/// The packet to send in place of `packet` where its destination is bound to `care_of`; see
+/// [`Correspondent::route`].
+#[must_use]
+pub fn by_way_of(packet: &[u8], care_of: Ipv6Addr) -> Option<Vec<u8>> {
+    Outgoing::read(packet)?.by_way_of(care_of)
+}
+
+/// A packet that may be routed.
+struct Outgoing<'p> {
+    header: Ipv6Header,
+    first: &'p [u8],
+    next_header: u8,
+    rest: &'p [u8],
+}
+
+impl<'p> Outgoing<'p> {
+    fn read(packet: &'p [u8]) -> Option<Self> {
+        let (header, payload) = Ipv6Header::parse(packet).ok()?;
+        let (first, next_header, rest) = split(header.next_header, payload)?;
+        Some(Self { header, first, next_header, rest })
+    }
+
+    fn by_way_of(&self, care_of: Ipv6Addr) -> Option<Vec<u8>> {
+        routed(self.header, care_of, self.first, self.next_header, self.rest)
     }
 }
 

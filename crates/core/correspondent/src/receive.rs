@@ -3,14 +3,15 @@
 use core::net::Ipv6Addr;
 
 use homeport_wire::{
-    BidOption, BindingError, BindingErrorStatus, CareOfTest, CareOfTestInit, Disposition, HomeTest,
-    HomeTestInit, Icmpv6, Ipv6Header, Malformed, Message, MobilityOption, Options, PacketBuilder,
-    Status, Walk, is_unicast_routable_v6, is_unicast_v6, limits, mobility_packet, protocol, walk,
+    BindingError, BindingErrorStatus, CareOfTestInit, Disposition, HomeTestInit, Icmpv6,
+    Ipv6Header, Malformed, Message, Options, PacketBuilder, Walk, is_unicast_routable_v6,
+    is_unicast_v6, limits, mobility_packet, protocol, walk,
 };
 
+use crate::address_tests::{care_of_test, home_test, tested};
 use crate::event::{DropReason, Output};
-use crate::keys::TokenKind;
 use crate::node::Correspondent;
+use crate::secret::Secret;
 
 /// A packet as it came.
 #[derive(Clone, Copy, Debug)]
@@ -73,61 +74,33 @@ impl Correspondent {
         }
     }
 
-    /// RFC 6275 §9.4.1, §9.4.3. Nothing is kept of it.
+    /// Nothing is kept of it.
     fn home_test(&mut self, walk: &Walk<'_>, init: &HomeTestInit<'_>) -> Result<(), DropReason> {
-        let home_address = self.tested(walk)?;
-        let (nonce_index, token) = self.token(TokenKind::Home, home_address)?;
-        let cookie = init.cookie;
-        let options = Options::EMPTY;
-        let test = Message::HomeTest(HomeTest { nonce_index, cookie, token, options });
-        self.send_to(home_address, &test);
+        let own = self.settings.address;
+        let home_address = tested(walk, own)?;
+        let secret = self.secret()?;
+        self.out.push(Output::Send(home_test(own, home_address, init, &secret)));
         Ok(())
     }
 
-    /// RFC 6275 §9.4.2, §9.4.4; RFC 5648 §5.2: the Binding Identifier option is copied.
     fn care_of_test(
         &mut self,
         walk: &Walk<'_>,
         init: &CareOfTestInit<'_>,
     ) -> Result<(), DropReason> {
-        let care_of = self.tested(walk)?;
-        let (nonce_index, token) = self.token(TokenKind::CareOf, care_of)?;
-        let mut options = CareOfTest::builder();
-        let named = init.options.iter().find_map(|option| match option {
-            MobilityOption::BindingIdentifier(option) => Some(option),
-            _ => None,
-        });
-        if let Some(option) = named {
-            let option: BidOption = option.acknowledged(Status::ACCEPTED);
-            options.push(&MobilityOption::BindingIdentifier(option));
-        }
-        let (cookie, options) = (init.cookie, options.finish());
-        let test = Message::CareOfTest(CareOfTest { nonce_index, cookie, token, options });
-        self.send_to(care_of, &test);
+        let own = self.settings.address;
+        let care_of = tested(walk, own)?;
+        let secret = self.secret()?;
+        self.out.push(Output::Send(care_of_test(own, care_of, init, &secret)));
         Ok(())
     }
 
-    /// The address that a test message asks about: its source.
-    fn tested(&self, walk: &Walk<'_>) -> Result<Ipv6Addr, DropReason> {
-        let source = walk.header.source;
-        if walk.home_address.is_some() {
-            return Err(DropReason::HomeAddressOption);
-        }
-        if !is_unicast_routable_v6(source) || source == self.settings.address {
-            return Err(DropReason::SourceNotRoutable);
-        }
-        Ok(source)
-    }
-
-    fn token(&mut self, kind: TokenKind, address: Ipv6Addr) -> Result<(u16, [u8; 8]), DropReason> {
-        let token = self
-            .secrets
-            .current(self.now)
-            .map(|secret| (secret.index, secret.token(kind, address)));
-        if token.is_none() {
+    fn secret(&mut self) -> Result<Secret, DropReason> {
+        let secret = self.secrets.current(self.now).cloned();
+        if secret.is_none() {
             self.ask_again();
         }
-        token.ok_or(DropReason::SecretMissing)
+        secret.ok_or(DropReason::SecretMissing)
     }
 
     fn send_to(&mut self, destination: Ipv6Addr, message: &Message<'_>) {

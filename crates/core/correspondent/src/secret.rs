@@ -57,6 +57,10 @@ pub(crate) struct Issued {
 }
 
 impl Issued {
+    pub(crate) const fn new(secret: Secret, first_use: Millis) -> Self {
+        Self { secret, first_use }
+    }
+
     /// The first moment at which its tokens are no longer believed.
     pub(crate) const fn ends(&self) -> Millis {
         self.first_use.plus(NONCE_LIFETIME_MS)
@@ -92,7 +96,7 @@ impl Secrets {
             while self.issued.iter().any(|other| other.secret.index == secret.index) {
                 secret.index = secret.index.wrapping_add(1);
             }
-            self.issued.push_back(Issued { secret, first_use: now });
+            self.issued.push_back(Issued::new(secret, now));
         }
         self.issued.back().map(|issued| &issued.secret)
     }

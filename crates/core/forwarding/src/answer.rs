@@ -73,8 +73,11 @@ impl Forwarding {
     }
 
     /// Sends a packet of our own: through the tunnel when its destination is a bound home address
-    /// or lies in a mobile network.
+    /// or lies in a mobile network, and by a routing header when the home agent is a correspondent
+    /// node of it (RFC 6275 §9.3.2).
     pub(crate) fn originate(&mut self, now: Millis, octets: &[u8], out: &mut Vec<Action>) {
+        let routed = self.by_care_of(now, octets);
+        let octets = routed.as_deref().unwrap_or(octets);
         let packet = match Packet::parse(octets) {
             Ok(packet) => packet,
             Err(malformed) => return out.push(Action::Drop(malformed.into())),
@@ -88,6 +91,16 @@ impl Forwarding {
             }
             None => out.push(self.sent(destination, packet.octets.to_vec())),
         }
+    }
+
+    /// A packet with the routing header that leads to the best care-of address; `None` where there is
+    /// none, or the packet must not have one.
+    fn by_care_of(&self, now: Millis, octets: &[u8]) -> Option<Vec<u8>> {
+        let header = Packet::parse(octets).ok()?.header;
+        let care_ofs = self.table.care_ofs(now, header.source, header.destination);
+        let best =
+            care_ofs.min_by_key(|it| (it.priority.rank(), core::cmp::Reverse(it.verified)))?;
+        homeport_correspondent::by_way_of(octets, best.care_of)
     }
 
     /// Sends octets to a destination as they are. Routing would bring a packet for a home prefix

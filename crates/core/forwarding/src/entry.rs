@@ -180,3 +180,19 @@ impl HomePrefix {
 }
 
 const PREFIX_SEED: u64 = 0x7072_6566_6978;
+
+/// A care-of address by which a home agent sends to a mobile node itself, as its correspondent node
+/// (RFC 6275 §9.3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Correspondent {
+    /// From which of our addresses.
+    pub home_agent: Ipv6Addr,
+    /// Where packets go.
+    pub care_of: Ipv6Addr,
+    /// BID-PRI.
+    pub priority: BidPriority,
+    /// When signalling last confirmed it, on any clock: later is larger.
+    pub verified: u64,
+    /// First moment at which it no longer holds.
+    pub ends: Millis,
+}

@@ -12,7 +12,8 @@
 //! The same packets at the same times over the same table give the same actions, on every machine:
 //! the crate is `no_std`, its hashers are fixed, its rate limits are driven by the caller's clock.
 //!
-//! Depends on `homeport-wire` and `hashbrown`.
+//! Depends on `homeport-wire` and `hashbrown`, and for its own packets to mobile nodes that it is a
+//! correspondent node of on `homeport-correspondent`.
 //!
 //! ```
 //! use homeport_forwarding::{
@@ -97,8 +98,8 @@ mod tests;
 
 pub use action::{Action, Ingress, Punt, UdpOuter};
 pub use entry::{
-    CareOf, Flow, FlowAction, ForwardingBinding, HomeEntry, HomePrefix, Millis, MobileNetwork,
-    MobileNetworkV4,
+    CareOf, Correspondent, Flow, FlowAction, ForwardingBinding, HomeEntry, HomePrefix, Millis,
+    MobileNetwork, MobileNetworkV4,
 };
 pub use forwarding::{Config, Forwarding};
 pub use rate::Rate;

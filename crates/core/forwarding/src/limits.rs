@@ -76,3 +76,6 @@ pub const PATH_MTU_AGE_MS: u64 = 10 * 60 * 1000;
 /// Buckets over which the receivers of errors are spread by hash: a flood from one place then takes
 /// the answers of one in so many others, not of all.
 pub const ERROR_BUCKETS: usize = 1024;
+
+/// Mobile nodes that home agents send to as correspondent nodes: what the store takes at most.
+pub const CORRESPONDENTS_MAX: usize = 65_536;

@@ -152,6 +152,9 @@ impl Forwarding {
         if home.is_some_and(|home| home.bound(now, CareOf::V6(source)).is_some()) {
             return true;
         }
+        if self.table.care_ofs(now, agent, option.address).any(|it| it.care_of == source) {
+            return true;
+        }
         out.push(Action::Drop(DropReason::HomeAddressNotBound));
         if !self.errors.allow(now, source) {
             out.push(Action::Drop(DropReason::ErrorRateLimited));

@@ -4,10 +4,10 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::entry::{HomeEntry, HomePrefix, MobileNetwork, MobileNetworkV4};
+use crate::entry::{Correspondent, HomeEntry, HomePrefix, Millis, MobileNetwork, MobileNetworkV4};
 use crate::hash::HashMap;
 use crate::home::Home;
-use crate::limits::HOME_ADDRESSES_MAX;
+use crate::limits::{CORRESPONDENTS_MAX, HOME_ADDRESSES_MAX};
 use crate::networks::{Networks, Prefix};
 
 /// The table holds [`HOME_ADDRESSES_MAX`] home addresses and takes no more.
@@ -32,6 +32,8 @@ pub struct Table {
     home_agents: BTreeMap<Ipv6Addr, usize>,
     home_agents_v4: BTreeMap<Ipv4Addr, usize>,
     homes: HashMap<Ipv6Addr, Home>,
+    /// Mobile nodes to which home agents send by routing headers; none that is served.
+    correspondents: HashMap<Ipv6Addr, Vec<Correspondent>>,
     networks: Networks,
     networks_v4: Networks,
     /// Pools of IPv4 home addresses, claimed by the home agent's IPv4 address in IPv6 form.
@@ -47,6 +49,7 @@ impl Default for Table {
             home_agents: BTreeMap::new(),
             home_agents_v4: BTreeMap::new(),
             homes: HashMap::default(),
+            correspondents: HashMap::default(),
             networks: Networks::new(128),
             networks_v4: Networks::new(32),
             pools_v4: Networks::new(32),
@@ -137,6 +140,42 @@ impl Table {
         }
         self.homes.insert(home_address, home);
         Ok(())
+    }
+
+    /// Sets the care-of addresses by which home agents send to a mobile node themselves; none removes
+    /// it. The digest does not say anything about them.
+    pub fn set_correspondent(
+        &mut self,
+        home_address: Ipv6Addr,
+        care_ofs: Vec<Correspondent>,
+    ) -> Result<(), TableFull> {
+        if care_ofs.is_empty() {
+            self.correspondents.remove(&home_address);
+            return Ok(());
+        }
+        let is_known = self.correspondents.contains_key(&home_address);
+        if !is_known && self.correspondents.len() >= CORRESPONDENTS_MAX {
+            return Err(TableFull);
+        }
+        self.correspondents.insert(home_address, care_ofs);
+        Ok(())
+    }
+
+    /// How many mobile nodes are correspondents of home agents.
+    #[must_use]
+    pub fn correspondent_count(&self) -> usize {
+        self.correspondents.len()
+    }
+
+    /// The care-of addresses of a mobile node that hold, for what this home agent sends to it.
+    pub(crate) fn care_ofs(
+        &self,
+        now: Millis,
+        agent: Ipv6Addr,
+        home_address: Ipv6Addr,
+    ) -> impl Iterator<Item = &Correspondent> {
+        let all = self.correspondents.get(&home_address).into_iter().flatten();
+        all.filter(move |it| it.home_agent == agent && it.ends > now)
     }
 
     fn release(&mut self, home_address: Ipv6Addr, home: &Home) {

@@ -1,4 +1,5 @@
 use homeport_binding::Silence;
+use homeport_correspondent::DropReason as CorrespondentReason;
 use homeport_wire::Malformed;
 
 /// Why a packet gets no answer. Each has a counter.
@@ -42,6 +43,12 @@ pub enum DropReason {
     AuthenticationNotLast,
     /// Errors are limited in rate (RFC 4443 §2.4).
     ErrorRateLimited,
+    /// Tests of addresses are limited in rate (RFC 6275 §9.4: anybody may ask).
+    AddressTestRateLimited,
+    /// The correspondent node does not use it (RFC 6275 §9.4, §9.5.1).
+    Correspondent(CorrespondentReason),
+    /// It was decided, and no Binding Acknowledgement is due (RFC 6275 §9.5.4).
+    NoAcknowledgementDue,
 }
 
 impl DropReason {
@@ -68,6 +75,9 @@ impl DropReason {
             Self::AuthenticationFailed => "authentication_failed",
             Self::AuthenticationNotLast => "authentication_not_last",
             Self::ErrorRateLimited => "error_rate_limited",
+            Self::AddressTestRateLimited => "address_test_rate_limited",
+            Self::Correspondent(reason) => reason.name(),
+            Self::NoAcknowledgementDue => "no_acknowledgement_due",
         }
     }
 }

@@ -11,6 +11,9 @@
 //!
 //! Discovery of home agents and prefixes takes two: [`receive`], then [`Discovery::answer`].
 //!
+//! Where the home agent is a correspondent node too, [`receive_as`] answers the tests of addresses and
+//! gives a [`CorrespondentProposal`].
+//!
 //! Beside these [`notify`] makes the packet of what the home agent says of its own accord, and
 //! [`RevocationAcknowledgement::judge`] the command of what answers it.
 //!
@@ -26,6 +29,7 @@ mod acknowledge;
 mod authenticate;
 mod budget;
 pub mod choices;
+mod correspondent;
 mod discovery;
 mod drop_reason;
 mod notice;
@@ -36,8 +40,10 @@ mod update;
 
 pub use authenticate::{MN_HA_AUTHENTICATOR_LEN, mn_ha_authenticator};
 pub use budget::ErrorBudget;
+pub use correspondent::{CorrespondentProposal, Role};
 pub use discovery::{Discovered, Discovery, DiscoveryLimit};
 pub use drop_reason::DropReason;
+pub use homeport_correspondent::SharedKey;
 pub use notice::{RevocationAcknowledgement, notify};
-pub use receive::{Arrival, Received, Reply, ReplyKind, UdpOuter, receive};
+pub use receive::{Arrival, Received, Reply, ReplyKind, UdpOuter, receive, receive_as};
 pub use update::{Concluded, Judged, Proposal, Update};

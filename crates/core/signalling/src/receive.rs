@@ -10,6 +10,7 @@ use homeport_wire::{
 };
 
 use crate::choices;
+use crate::correspondent::{CorrespondentProposal, Role};
 use crate::discovery::Discovery;
 use crate::drop_reason::DropReason;
 use crate::notice::RevocationAcknowledgement;
@@ -43,10 +44,25 @@ pub enum Received {
     /// A Binding Revocation Acknowledgement: ask for the policy of its home address, then
     /// [`RevocationAcknowledgement::judge`].
     Revocation(Box<RevocationAcknowledgement>),
+    /// A Home Test or a Care-of Test, to send within a limit: anybody may ask (RFC 6275 §9.4).
+    Test(Reply),
+    /// A Binding Update to the correspondent node: propose it to the store, then
+    /// [`CorrespondentProposal::conclude`].
+    Correspondence(CorrespondentProposal),
     /// To send, within the [`crate::ErrorBudget`].
     Reply(Reply),
     /// Nothing to do.
     Drop(DropReason),
+}
+
+impl Received {
+    /// What came in UDP is answered in UDP.
+    fn in_udp(self, outer: Option<UdpOuter>) -> Self {
+        match self {
+            Self::Test(reply) => Self::Test(Reply { outer, ..reply }),
+            other => other,
+        }
+    }
 }
 
 /// A packet to send.
@@ -67,6 +83,8 @@ pub enum ReplyKind {
     Acknowledgement(Status),
     /// Binding Error, in answer to what is counted under this reason.
     BindingError(Malformed),
+    /// Home Test or Care-of Test (RFC 6275 §6.1.5, §6.1.6).
+    AddressTest,
     /// Home Agent Address Discovery Reply (RFC 6275 §6.6).
     HomeAgentAddressDiscovery,
     /// Mobile Prefix Advertisement (RFC 6275 §6.8).
@@ -88,9 +106,15 @@ const INVOKING_LEN_MAX: usize = 1280 - 40 - 8;
 /// Where the options of a Binding Update begin in its Mobility Header (RFC 6275 §6.1.7).
 const UPDATE_OPTIONS_AT: usize = 12;
 
-/// Reads a punted packet: steps 2 to 6 of the pipeline.
+/// Reads a punted packet, at a home agent that is no correspondent node: steps 2 to 6 of the pipeline.
 #[must_use]
 pub fn receive(arrival: Arrival<'_>) -> Received {
+    receive_as(arrival, None)
+}
+
+/// The same at one that may be a correspondent node too.
+#[must_use]
+pub fn receive_as(arrival: Arrival<'_>, role: Option<Role<'_>>) -> Received {
     let walk = match walk(arrival.packet) {
         Ok(walk) => walk,
         Err(malformed) => return refuse(arrival, None, malformed),
@@ -111,7 +135,16 @@ pub fn receive(arrival: Arrival<'_>) -> Received {
         };
     }
     let pseudo = PseudoHeader::mobility(walk.pseudo_source(), walk.pseudo_destination());
-    match Message::parse(walk.payload, pseudo) {
+    let parsed = Message::parse(walk.payload, pseudo);
+    // A correspondent node speaks IPv6 alone, except in a tunnel for a home test.
+    let role = role
+        .filter(|_| !matches!(parsed, Ok(Message::BindingUpdate(_))) || arrival.outer.is_none());
+    if let (Some(role), Ok(message)) = (role, &parsed)
+        && let Some(received) = role.receive(&walk, message)
+    {
+        return received.in_udp(arrival.outer);
+    }
+    match parsed {
         Ok(Message::BindingUpdate(message)) => {
             if let Some(malformed) = malformed_network(&message.options) {
                 return refuse(arrival, Some(&walk), malformed);

@@ -22,6 +22,7 @@ use proptest::prelude::*;
 use crate::*;
 
 mod choices;
+mod correspondents;
 mod discovery;
 mod notices;
 
@@ -121,7 +122,8 @@ impl Lab {
                 };
             }
             Received::Revocation(acknowledgement) => return self.acknowledged(&acknowledgement),
-            Received::Reply(reply) => return Seen::Replied(reply),
+            Received::Reply(reply) | Received::Test(reply) => return Seen::Replied(reply),
+            Received::Correspondence(proposal) => panic!("no correspondent node: {proposal:?}"),
             Received::Drop(reason) => return Seen::Dropped(reason.name().to_string()),
         };
         let policy = self.cache.policy(update.home_address(), update.home_agent());

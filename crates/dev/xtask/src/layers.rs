@@ -14,8 +14,9 @@ use crate::report::Report;
 
 mod statuses;
 
-/// Edges inside the core: the codec is for all, the vocabulary of bindings for signalling.
-const CORE_EDGES: [(&str, &str); 7] = [
+/// Edges inside the core: the codec is for all, the vocabulary of bindings for signalling, and the
+/// correspondent node's rules for those who share that role.
+const CORE_EDGES: [(&str, &str); 10] = [
     ("binding", "wire"),
     ("signalling", "wire"),
     ("signalling", "binding"),
@@ -23,6 +24,9 @@ const CORE_EDGES: [(&str, &str); 7] = [
     ("mobile", "wire"),
     ("home-link", "wire"),
     ("correspondent", "wire"),
+    ("binding", "correspondent"),
+    ("signalling", "correspondent"),
+    ("forwarding", "correspondent"),
 ];
 
 /// Crates of the shell that others of the shell may use.

@@ -4,12 +4,12 @@ use std::net::Ipv6Addr;
 
 use homeport_api::{
     convert::{self, Invalid},
-    feed::{HomeChange, HomePrefixChange, WatchResponse},
+    feed::{CorrespondentChange, HomeChange, HomePrefixChange, WatchResponse},
 };
 use homeport_binding as core;
 use homeport_forwarding::{
-    CareOf, Flow, FlowAction, Forwarding, ForwardingBinding, HomeEntry, HomePrefix, Millis,
-    MobileNetwork, MobileNetworkV4, Table,
+    CareOf, Correspondent, Flow, FlowAction, Forwarding, ForwardingBinding, HomeEntry, HomePrefix,
+    Millis, MobileNetwork, MobileNetworkV4, Table,
 };
 
 use crate::home_link::{Changes, OnLink};
@@ -122,6 +122,14 @@ impl Mirror {
                 on_link.homes.insert(home_address, home);
             }
         }
+        for change in message.correspondents {
+            let read = read_correspondents(change, to_local, &mut applied.refused);
+            let Some((home_address, care_ofs)) = read else { continue };
+            if let Err(full) = table.set_correspondent(home_address, care_ofs) {
+                tracing::error!(%full, "a correspondent is not served");
+                applied.refused += 1;
+            }
+        }
         if let Some(staged) = &mut self.staged {
             staged.ended |= message.snapshot_end;
         }
@@ -191,6 +199,36 @@ fn read_home(change: HomeChange, refused: &mut u64) -> Option<(Ipv6Addr, Option<
         convert::ipv6(&change.home_address, "homes.home_address").map_err(&mut count).ok()?;
     let home = change.home.map(convert::home_of).transpose().map_err(&mut count);
     Some((home_address, home.ok().flatten().map(|(_, home)| home)))
+}
+
+/// A mobile node that home agents are correspondent nodes of. What cannot be read is counted and
+/// counts as not there.
+fn read_correspondents(
+    change: CorrespondentChange,
+    to_local: impl Fn(core::LogTime) -> Millis,
+    refused: &mut u64,
+) -> Option<(Ipv6Addr, Vec<Correspondent>)> {
+    let mut count = |error| {
+        *refused += 1;
+        unreadable(error)
+    };
+    let home_address = convert::ipv6(&change.home_address, "correspondents.home_address");
+    let home_address = home_address.map_err(&mut count).ok()?;
+    let mut care_ofs = Vec::new();
+    for message in change.correspondents {
+        let Ok((_, home_agent, peer)) = convert::correspondent_of(message).map_err(&mut count)
+        else {
+            continue;
+        };
+        care_ofs.extend(peer.home.bindings.into_values().map(|binding| Correspondent {
+            home_agent,
+            care_of: binding.care_of,
+            priority: binding.priority,
+            verified: binding.confirmed.0,
+            ends: to_local(core::LogTime(binding.ends.0)),
+        }));
+    }
+    Some((home_address, care_ofs))
 }
 
 /// A home address as its home link sees it; `None` when it is not of a link or nothing is there.

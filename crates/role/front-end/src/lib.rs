@@ -20,12 +20,14 @@ mod registrar;
 mod store_link;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
 use homeport_runtime::config::{OpsConfig, TelemetryConfig};
 use homeport_runtime::{Readiness, Shutdown, Task, ops};
+use homeport_signalling::SharedKey;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -48,12 +50,45 @@ pub struct Config {
     /// node sends it again.
     #[serde(default = "deadline_ms_default")]
     pub deadline_ms: u64,
+    /// The home agent's part as a correspondent node; without, it plays none.
+    #[serde(default)]
+    pub correspondent: Option<CorrespondentConfig>,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
     /// Metrics and health.
     #[serde(default)]
     pub ops: OpsConfig,
+}
+
+/// The home agent as a correspondent node: mobile nodes of anybody may register with it, and what it
+/// sends to them itself goes straight to their care-of addresses (RFC 6275 §9).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorrespondentConfig {
+    /// File with a key of 64 hexadecimal digits, the same for all front-ends: what tokens are made of.
+    pub key_file: PathBuf,
+}
+
+impl CorrespondentConfig {
+    fn key(&self) -> Result<SharedKey, Error> {
+        let wrong = |found: String| Error::CorrespondentKey { file: self.key_file.clone(), found };
+        let text =
+            std::fs::read_to_string(&self.key_file).map_err(|error| wrong(error.to_string()))?;
+        let digits = text.trim();
+        let octet = |at: usize| {
+            let pair = digits.get(at * 2..at * 2 + 2)?;
+            u8::from_str_radix(pair, 16).ok()
+        };
+        let mut key = [0; SharedKey::OCTETS];
+        for (at, place) in key.iter_mut().enumerate() {
+            *place = octet(at).ok_or_else(|| wrong("no 64 hexadecimal digits".to_owned()))?;
+        }
+        if digits.len() != SharedKey::OCTETS * 2 {
+            return Err(wrong(format!("{} characters", digits.len())));
+        }
+        Ok(SharedKey::new(key))
+    }
 }
 
 const fn deadline_ms_default() -> u64 {
@@ -73,6 +108,18 @@ pub enum Error {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// The key of the correspondent node cannot be read.
+    #[error(
+        "correspondent.key_file: {}: {found}; expected 64 hexadecimal digits, the same for every \
+         front-end, for instance of: openssl rand -hex 32",
+        file.display()
+    )]
+    CorrespondentKey {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        found: String,
     },
     /// The operations port.
     #[error(transparent)]
@@ -138,6 +185,7 @@ where
     I: Stream<Item = std::io::Result<C>>,
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
+    let correspondent = config.correspondent.as_ref().map(CorrespondentConfig::key).transpose()?;
     let (due, notices) = mpsc::channel(limits::NOTICES_WAITING_MAX);
     let (link, run_link) = store_link::start(stores.clone(), connected, metrics.clone(), due);
     let _link = Task::spawn("store link", run_link);
@@ -146,7 +194,7 @@ where
     let notify = notices::send(notices, policies.clone(), forwarders.clone(), metrics.clone());
     let _notices = Task::spawn("notices", notify);
     let deadline = Duration::from_millis(config.deadline_ms);
-    let registrar = Arc::new(Registrar::new(link, policies, metrics, deadline));
+    let registrar = Arc::new(Registrar::new(link, policies, metrics, deadline, correspondent));
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;

@@ -27,6 +27,8 @@ pub const DETECTION_MAX: Duration = Duration::from_secs(4);
 pub const ERRORS_PER_SECOND_MAX: u32 = 100;
 /// Answers per second to who looks for home agents: anybody may ask.
 pub const DISCOVERIES_PER_SECOND_MAX: u32 = 100;
+/// Home Tests and Care-of Tests per second, as a correspondent node: anybody may ask.
+pub const ADDRESS_TESTS_PER_SECOND_MAX: u32 = 1000;
 /// Notices of the store that wait to be made into packets: a later one is dropped, counted, and comes
 /// again.
 pub const NOTICES_WAITING_MAX: usize = 1024;

@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) retries: ReasonCounter,
     pub(crate) errors: ReasonCounter,
     discoveries: ReasonCounter,
+    address_tests: Counter,
     pub(crate) registration_seconds: Histogram,
     pub(crate) revocations_acknowledged: Counter,
     pub(crate) notices_dropped: ReasonCounter,
@@ -53,6 +54,7 @@ impl Metrics {
                 "Answers to who looks for home agents or prefixes, by kind",
                 &["home_agents", "prefixes"],
             ),
+            address_tests: Counter::default(),
             revocations_acknowledged: Counter::default(),
             notices: ReasonCounter::register(
                 registry,
@@ -70,6 +72,11 @@ impl Metrics {
             registration_seconds: Histogram::new(exponential_buckets(0.0002, 2.0, 15)),
             acknowledgements: Family::default(),
         };
+        registry.register(
+            "address_tests_answered",
+            "Home Tests and Care-of Tests sent, as a correspondent node",
+            metrics.address_tests.clone(),
+        );
         registry.register("packets", "Packets from forwarders", metrics.packets.clone());
         registry.register(
             "registration_seconds",
@@ -94,6 +101,9 @@ impl Metrics {
         match kind {
             ReplyKind::Acknowledgement(status) => {
                 self.acknowledgements.get_or_create(&StatusLabel { status: status.0 }).inc();
+            }
+            ReplyKind::AddressTest => {
+                self.address_tests.inc();
             }
             ReplyKind::HomeAgentAddressDiscovery => self.discoveries.count("home_agents"),
             ReplyKind::MobilePrefixAdvertisement => self.discoveries.count("prefixes"),

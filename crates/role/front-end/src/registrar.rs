@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use homeport_binding::{Command, Outcome, Registration, RequestId, Verdict};
-use homeport_runtime::clock::Monotonic;
+use homeport_runtime::clock::{Monotonic, unix_ms};
 use homeport_signalling::{
-    Arrival, Concluded, Discovered, Discovery, DiscoveryLimit, DropReason, ErrorBudget, Judged,
-    Received, Reply, RevocationAcknowledgement, UdpOuter, Update, receive,
+    Arrival, Concluded, CorrespondentProposal, Discovered, Discovery, DiscoveryLimit, DropReason,
+    ErrorBudget, Judged, Received, Reply, RevocationAcknowledgement, Role, SharedKey, UdpOuter,
+    Update, receive, receive_as,
 };
 
 use crate::limits;
@@ -26,6 +27,9 @@ pub(crate) struct Registrar {
     /// Answers to who looks for home agents: anybody may ask.
     discoveries: Mutex<ErrorBudget>,
     advertisements: Mutex<DiscoveryLimit>,
+    /// Set where the home agent is a correspondent node too.
+    correspondent: Option<SharedKey>,
+    address_tests: Mutex<ErrorBudget>,
     clock: Monotonic,
 }
 
@@ -47,11 +51,23 @@ impl Registrar {
         policies: Arc<Policies>,
         metrics: Arc<Metrics>,
         deadline: Duration,
+        correspondent: Option<SharedKey>,
     ) -> Self {
         let errors = Mutex::new(ErrorBudget::new(limits::ERRORS_PER_SECOND_MAX));
         let discoveries = Mutex::new(ErrorBudget::new(limits::DISCOVERIES_PER_SECOND_MAX));
-        let (advertisements, clock) = (Mutex::default(), Monotonic::start());
-        Self { link, policies, metrics, deadline, errors, discoveries, advertisements, clock }
+        let address_tests = Mutex::new(ErrorBudget::new(limits::ADDRESS_TESTS_PER_SECOND_MAX));
+        Self {
+            link,
+            policies,
+            metrics,
+            deadline,
+            errors,
+            discoveries,
+            advertisements: Mutex::default(),
+            correspondent,
+            address_tests,
+            clock: Monotonic::start(),
+        }
     }
 
     /// The answer to a packet, or `None` when there is none: the reason is counted.
@@ -59,7 +75,8 @@ impl Registrar {
         self.metrics.packets.inc();
         let started = Instant::now();
         let arrival = Arrival { packet, outer };
-        let reason = match receive(arrival) {
+        let role = self.correspondent.as_ref().map(|key| Role { key, now_ms: unix_ms() });
+        let reason = match receive_as(arrival, role) {
             Received::Update(update) => match self.register(arrival, *update).await {
                 Ok(answer) => {
                     self.metrics.count_reply(answer.reply.kind);
@@ -74,6 +91,19 @@ impl Registrar {
                 Ok(reply) => {
                     self.metrics.count_reply(reply.kind);
                     return Some(Answer { reply, revision: 0 });
+                }
+                Err(Unanswered::Drop(reason)) => reason.name(),
+                Err(Unanswered::Late(reason)) => reason,
+            },
+            Received::Test(reply) if self.may_test() => {
+                self.metrics.count_reply(reply.kind);
+                return Some(Answer { reply, revision: 0 });
+            }
+            Received::Test(_) => DropReason::AddressTestRateLimited.name(),
+            Received::Correspondence(proposal) => match self.correspond(&proposal).await {
+                Ok(answer) => {
+                    self.metrics.count_reply(answer.reply.kind);
+                    return Some(answer);
                 }
                 Err(Unanswered::Drop(reason)) => reason.name(),
                 Err(Unanswered::Late(reason)) => reason,
@@ -163,6 +193,18 @@ impl Registrar {
         Err(Unanswered::Late("policy_unstable"))
     }
 
+    /// A Binding Update to the correspondent node.
+    async fn correspond(&self, proposal: &CorrespondentProposal) -> Result<Answer, Unanswered> {
+        let command = Command::Correspond(proposal.correspondence(rand::random()));
+        let until = Instant::now() + self.deadline;
+        let verdict = in_time(until, self.link.submit(command)).await?;
+        match proposal.conclude(&verdict.map_err(Unanswered::Late)?) {
+            Concluded::Reply(reply, revision) => Ok(Answer { reply, revision }),
+            Concluded::Drop(reason) => Err(Unanswered::Drop(reason)),
+            Concluded::CheckAgain(_) => Err(Unanswered::Late("verdict_invalid")),
+        }
+    }
+
     /// Answers out of the policy alone. Nothing sends it back to be checked again, as the store does
     /// with a Binding Update, so it is never much older than a moment.
     async fn discover(&self, discovery: &Discovery) -> Result<Reply, Unanswered> {
@@ -238,6 +280,11 @@ impl Registrar {
                 Err(Unanswered::Late("verdict_invalid"))
             }
         }
+    }
+
+    fn may_test(&self) -> bool {
+        let now_ms = self.clock.now_ms();
+        self.address_tests.lock().unwrap_or_else(PoisonError::into_inner).allow(now_ms)
     }
 
     fn may_send_error(&self) -> bool {

@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use homeport_api::convert::{home_message, ipv6_octets};
+use homeport_api::convert::{correspondent_message, home_message, ipv6_octets};
 use homeport_api::feed::binding_feed_server::{BindingFeed, BindingFeedServer};
-use homeport_api::feed::{HomeChange, HomePrefixChange, WatchRequest, WatchResponse};
-use homeport_binding::{Change, Home};
+use homeport_api::feed::{
+    CorrespondentChange, HomeChange, HomePrefixChange, WatchRequest, WatchResponse,
+};
+use homeport_binding::correspondent::Millis;
+use homeport_binding::{Change, Home, Peers};
 use homeport_runtime::{Shutdown, Task, clock};
 use homeport_wire::Sequence;
 use tokio::sync::{mpsc, watch};
@@ -176,6 +179,15 @@ impl Watcher {
             let homes = homes.into_iter().map(|(address, home)| home_change(address, Some(home)));
             self.send(WatchResponse { homes: homes.collect(), ..self.now() }).await?;
         }
+        let mut after = None;
+        loop {
+            let page = self.store.node.read(|machine| correspondents_page(machine, after));
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            let page = page.into_iter();
+            let page = page.map(|(address, peers)| correspondent_change(address, Some(peers)));
+            self.send(WatchResponse { correspondents: page.collect(), ..self.now() }).await?;
+        }
         self.send(WatchResponse { snapshot_end: true, ..self.now() }).await?;
         Ok(revision)
     }
@@ -236,6 +248,10 @@ fn page_of(machine: &Machine, page: &[Change]) -> WatchResponse {
                 let home = machine.cache.home(address).filter(|home| concerns_forwarders(home));
                 message.homes.push(home_change(address, home.cloned()));
             }
+            Change::Correspondent(address) => {
+                let peers = machine.cache.correspondents(address).cloned();
+                message.correspondents.push(correspondent_change(address, peers));
+            }
         }
     }
     message
@@ -249,6 +265,29 @@ fn homes_page(machine: &Machine, after: Option<Ipv6Addr>) -> Vec<(Ipv6Addr, Home
         .take(limits::HOMES_PER_FEED_MESSAGE_MAX)
         .map(|(address, home)| (address, home.clone()))
         .collect()
+}
+
+fn correspondents_page(machine: &Machine, after: Option<Ipv6Addr>) -> Vec<(Ipv6Addr, Peers)> {
+    let page = machine.cache.correspondents_after(after);
+    let page = page.take(limits::HOMES_PER_FEED_MESSAGE_MAX);
+    page.map(|(address, peers)| (address, peers.clone())).collect()
+}
+
+/// The bindings alone: all else moves without a change of them.
+fn correspondent_change(address: Ipv6Addr, peers: Option<Peers>) -> CorrespondentChange {
+    let peers = peers.unwrap_or_default().into_iter();
+    let bound = peers.filter(|(_, peer)| !peer.home.bindings.is_empty());
+    let correspondents = bound.map(|(home_agent, mut peer)| {
+        peer.home.sequence = Sequence::default();
+        peer.home.guard = Millis::default();
+        peer.home.spent.clear();
+        peer.remembered.clear();
+        correspondent_message(address, home_agent, peer)
+    });
+    CorrespondentChange {
+        home_address: ipv6_octets(address),
+        correspondents: correspondents.collect(),
+    }
 }
 
 /// Packets are forwarded, or the home link is to be searched for a duplicate.

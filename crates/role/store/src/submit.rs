@@ -132,6 +132,7 @@ fn command_of(request: SubmitRequest) -> Result<Command, String> {
     let command = request.command.ok_or_else(|| "command: expected a value".to_owned())?;
     match Command::try_from(command).map_err(|error| error.to_string())? {
         command @ (Command::Register(_)
+        | Command::Correspond(_)
         | Command::RevocationAnswer(_)
         | Command::PrefixesSolicited(_)
         | Command::DuplicateAddressDetection(_)

@@ -12,6 +12,7 @@ use crate::binding as proto;
 
 mod advertisement;
 mod command;
+mod correspondent;
 mod flow;
 mod home_link;
 mod notice;
@@ -19,6 +20,7 @@ mod prefix;
 mod record;
 mod verdict;
 
+pub use correspondent::{correspondent_message, correspondent_of};
 pub use record::{home_message, home_of};
 
 /// A message that does not hold what it must.

@@ -133,10 +133,13 @@ impl Plan {
         for (n, member) in self.stores.iter().enumerate() {
             self.write(member, self.store_configuration(n + 1, member))?;
         }
+        let key_file = self.correspondent_key()?.display().to_string();
         for member in &self.front_ends {
             let mut table = toml::Table::new();
             table.insert("listen".into(), listen(member).into());
             table.insert("stores".into(), self.store_addresses().into());
+            let correspondent = [("key_file".to_owned(), key_file.clone().into())];
+            table.insert("correspondent".into(), toml::Table::from_iter(correspondent).into());
             self.write(member, table)?;
         }
         for (n, member) in self.forwarders.iter().enumerate() {
@@ -157,6 +160,17 @@ impl Plan {
         table.insert("listen".into(), listen(&self.noc).into());
         table.insert("stores".into(), self.store_addresses().into());
         self.write(&self.noc, table)
+    }
+
+    /// The key of the correspondent node, which a cluster that is started again keeps.
+    fn correspondent_key(&self) -> anyhow::Result<PathBuf> {
+        let file = self.data_dir.join("correspondent.key");
+        if !file.exists() {
+            let key: [u8; 32] = rand::random();
+            let digits: String = key.iter().map(|octet| format!("{octet:02x}")).collect();
+            std::fs::write(&file, digits).with_context(|| file.display().to_string())?;
+        }
+        Ok(file)
     }
 
     fn store_configuration(&self, node_id: usize, member: &Member) -> toml::Table {

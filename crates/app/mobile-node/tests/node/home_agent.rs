@@ -179,6 +179,7 @@ impl State {
                     let entry = self.cache.home(home).map(entry_of);
                     self.forwarding.table_mut().set_home(home, entry).unwrap();
                 }
+                Change::Correspondent(home) => panic!("{home} is a correspondent"),
             }
         }
         verdicts
@@ -235,7 +236,10 @@ impl State {
                 }
             }
             Received::Reply(reply) => reply,
-            Received::Revocation(_) | Received::Drop(_) => return None,
+            Received::Revocation(_)
+            | Received::Test(_)
+            | Received::Correspondence(_)
+            | Received::Drop(_) => return None,
         };
         Some(match reply.outer {
             Some(UdpOuter { peer: (address, port), .. }) => {

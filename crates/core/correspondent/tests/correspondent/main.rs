@@ -12,6 +12,7 @@ mod nonces;
 mod properties;
 mod registration;
 mod replay;
+mod shared;
 mod statuses;
 mod support;
 mod timers;

@@ -1,5 +1,6 @@
 //! Rules, one by one, as rows of packets in and actions out. Addresses are those of the laboratory.
 
+mod correspondents;
 mod downlink;
 mod flows;
 mod ipv4;

@@ -39,6 +39,7 @@ impl From<core::Command> for proto::Command {
         // A record in a command has no revision yet: the log gives it one.
         let command = match command {
             core::Command::Register(registration) => Command::Register(registration.into()),
+            core::Command::Correspond(asked) => Command::Correspond(asked.into()),
             core::Command::PutHomePrefix { home_prefix, must_not_exist } => {
                 let home_prefix = core::Revised { record: home_prefix, revision: 0 };
                 Command::PutHomePrefix(proto::PutHomePrefix {
@@ -100,6 +101,7 @@ impl TryFrom<proto::Command> for core::Command {
         use proto::command::Command;
         match message.command {
             Some(Command::Register(message)) => Ok(Self::Register(message.try_into()?)),
+            Some(Command::Correspond(message)) => Ok(Self::Correspond(message.try_into()?)),
             Some(Command::PutHomePrefix(message)) => {
                 let record =
                     message.home_prefix.ok_or_else(|| invalid("home_prefix", "a value"))?;

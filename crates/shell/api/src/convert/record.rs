@@ -4,6 +4,7 @@ use homeport_binding as core;
 use homeport_wire::{Bid, Sequence};
 use prost::bytes::Bytes;
 
+use super::correspondent::{correspondent_message, correspondent_of};
 use super::flow::{flow_message, flow_of};
 use super::prefix::{ipv4_prefix_of, ipv6_prefix_of};
 use super::{
@@ -293,15 +294,24 @@ pub fn home_message(home_address: std::net::Ipv6Addr, home: core::Home) -> proto
         probe: home.probe.map(Into::into),
         forget_ms: home.forget.map(|at| at.0),
         revision: home.revision,
-        remembered: home
-            .remembered
-            .into_iter()
-            .map(|remembered| proto::Remembered {
-                request_id: Bytes::copy_from_slice(&remembered.request_id),
-                verdict: Some(remembered.verdict.into()),
-            })
-            .collect(),
+        remembered: home.remembered.into_iter().map(remembered_message).collect(),
     }
+}
+
+pub(super) fn remembered_message(remembered: core::Remembered) -> proto::Remembered {
+    proto::Remembered {
+        request_id: Bytes::copy_from_slice(&remembered.request_id),
+        verdict: Some(remembered.verdict.into()),
+    }
+}
+
+pub(super) fn remembered_of(remembered: proto::Remembered) -> Result<core::Remembered, Invalid> {
+    let verdict = remembered.verdict.ok_or_else(|| invalid("remembered.verdict", "one"))?;
+    let request_id = remembered.request_id.as_ref().try_into();
+    Ok(core::Remembered {
+        request_id: request_id.map_err(|_| invalid("remembered.request_id", "16 octets"))?,
+        verdict: verdict.try_into()?,
+    })
 }
 
 /// The home address and its state from the message.
@@ -309,21 +319,8 @@ pub fn home_message(home_address: std::net::Ipv6Addr, home: core::Home) -> proto
 /// # Errors
 /// When a field does not hold what it must.
 pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home), Invalid> {
-    let remembered = message
-        .remembered
-        .into_iter()
-        .map(|remembered| {
-            let verdict = remembered.verdict.ok_or_else(|| invalid("remembered.verdict", "one"))?;
-            Ok(core::Remembered {
-                request_id: remembered
-                    .request_id
-                    .as_ref()
-                    .try_into()
-                    .map_err(|_| invalid("remembered.request_id", "16 octets"))?,
-                verdict: verdict.try_into()?,
-            })
-        })
-        .collect::<Result<_, Invalid>>()?;
+    let remembered =
+        message.remembered.into_iter().map(remembered_of).collect::<Result<_, Invalid>>()?;
     let mut bindings = BTreeMap::new();
     for message in message.bindings {
         let (bid, binding) = binding_of(message)?;
@@ -382,6 +379,9 @@ impl From<core::StateRecord> for proto::StateRecord {
             core::StateRecord::Home(address, home) => Record::Home(home_message(address, home)),
             core::StateRecord::Defender(defender) => Record::Defender(defender.into()),
             core::StateRecord::Advertising(it) => Record::Advertising(it.into()),
+            core::StateRecord::Correspondent(address, agent, peer) => {
+                Record::Correspondent(correspondent_message(address, agent, peer))
+            }
         };
         Self { record: Some(record) }
     }
@@ -413,6 +413,10 @@ impl TryFrom<proto::StateRecord> for core::StateRecord {
             }
             Some(Record::Defender(message)) => Ok(Self::Defender(message.try_into()?)),
             Some(Record::Advertising(message)) => Ok(Self::Advertising(message.try_into()?)),
+            Some(Record::Correspondent(message)) => {
+                let (home_address, home_agent, peer) = correspondent_of(message)?;
+                Ok(Self::Correspondent(home_address, home_agent, peer))
+            }
             None => Err(invalid("record", "a kind that this version knows")),
         }
     }

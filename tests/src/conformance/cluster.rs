@@ -10,13 +10,8 @@ use super::catalogue::Row;
 use super::decode::Packet;
 use super::mcoa::{bulk, watch};
 use super::packet::{CareOf, Update, alternate, bid, bid6, flag};
-use super::stage::{CannotRun, PATIENCE, Proof, SILENCE, Stage};
+use super::stage::{PATIENCE, Proof, SILENCE, Stage};
 use crate::dev::{Member, kill, status_of};
-
-/// Needs programs of two versions.
-pub async fn upgrade(_stage: &Stage, _row: &Row) -> Result<()> {
-    Err(CannotRun("needs the programs of two versions".to_owned()).into())
-}
 
 /// The mobile node's retransmission: the same with the next sequence number, once a second, until it is
 /// acknowledged. Gives the sequence number of that.
@@ -200,7 +195,7 @@ pub async fn at_once(stage: &Stage, _row: &Row) -> Result<()> {
     Ok(())
 }
 
-fn signal(member: &Member, name: &str) -> Result<()> {
+pub(super) fn signal(member: &Member, name: &str) -> Result<()> {
     let pid = member.pid.with_context(|| format!("{} is down", member.name))?;
     let status = Command::new("kill").args([name, &pid.to_string()]).status()?;
     ensure!(status.success(), "kill {name} {pid}");

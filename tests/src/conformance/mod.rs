@@ -25,6 +25,7 @@ mod scale;
 pub mod stage;
 pub mod steps;
 pub mod story;
+mod upgrade;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -37,8 +38,9 @@ use self::catalogue::{Link, Row};
 use self::lab::{Extent, Lab, Policy};
 use self::stage::{CannotRun, Stage};
 use self::steps::Steps;
-use crate::dev::Build;
+use crate::dev::{Build, DevCluster};
 use crate::netns::Figure;
+use crate::versions;
 
 /// Cases that run at once: they mostly wait.
 const TOGETHER: usize = 24;
@@ -178,7 +180,7 @@ scripts! {
     "twice" => cluster::twice,
     "unknown_type" => base::unknown_type,
     "unverified" => mcoa::unverified,
-    "upgrade" => cluster::upgrade,
+    "upgrade" => upgrade::upgrade,
     "uplink" => base::uplink,
     "uplink_unbound" => base::uplink_unbound,
     "with_nonce_indices" => base::with_nonce_indices,
@@ -207,30 +209,69 @@ fn policy(row: &Row) -> Result<Policy> {
     Ok(policy)
 }
 
-/// Runs the selected cases on a cluster of their own, and those of many home addresses on one of
-/// programs as they are shipped.
+/// Runs the selected cases on a cluster of their own, those of many home addresses on one of programs as
+/// they are shipped, and those of an upgrade on one of the version before.
 ///
 /// # Errors
 /// When the table is ill-formed or a cluster does not come up; a case that fails is no error.
 pub async fn run(selection: &Selection) -> Result<Ran> {
     let rows: Vec<Row> = selected(selection)?;
-    let (many, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.has("release"));
+    let (mut many, rows): (Vec<Row>, Vec<Row>) =
+        rows.into_iter().partition(|row| row.has("release"));
+    let (mut upgrades, rows): (Vec<Row>, Vec<Row>) =
+        rows.into_iter().partition(|row| row.script == "upgrade");
+    if selection.during_leader_kill {
+        // They end processes by themselves.
+        many.clear();
+        upgrades.clear();
+    }
     let mut ran = Ran::default();
     if !rows.is_empty() {
-        let steps = Arc::new(Steps::new(selection.during_leader_kill));
-        let lab = Arc::new(Lab::start(Build::Debug, steps, selection.extent).await?);
-        ran.tried.extend(run_on(&lab, rows).await);
-        ran.figures.extend(lab.take_figures());
+        let cluster = DevCluster::start_with_links(Build::Debug).await?;
+        ran.play(cluster, selection.during_leader_kill, selection.extent, rows).await?;
+    }
+    if !upgrades.is_empty() {
+        if versions::is_known(versions::BEFORE) {
+            let program = versions::program_of(versions::BEFORE)?;
+            let cluster = DevCluster::start_from(&program).await?;
+            ran.play(cluster, false, selection.extent, upgrades).await?;
+        } else {
+            ran.tried.extend(upgrades.into_iter().map(without_history));
+        }
     }
     if !many.is_empty() {
-        // They kill who leads by themselves.
-        let steps = Arc::new(Steps::new(false));
-        let lab = Arc::new(Lab::start(Build::Release, steps, selection.extent).await?);
-        ran.tried.extend(run_on(&lab, many).await);
-        ran.figures.extend(lab.take_figures());
+        let cluster = DevCluster::start_with_links(Build::Release).await?;
+        ran.play(cluster, false, selection.extent, many).await?;
     }
     ran.tried.sort_by_key(|tried| tried.row.number);
     Ok(ran)
+}
+
+impl Ran {
+    async fn play(
+        &mut self,
+        cluster: DevCluster,
+        during_leader_kill: bool,
+        extent: Extent,
+        rows: Vec<Row>,
+    ) -> Result<()> {
+        let steps = Arc::new(Steps::new(during_leader_kill));
+        let lab = Arc::new(Lab::start(cluster, steps, extent).await?);
+        self.tried.extend(run_on(&lab, rows).await);
+        if during_leader_kill {
+            lab.figure(report::LEADER_KILLS, lab.steps.kills().into(), "1");
+        }
+        self.figures.extend(lab.take_figures());
+        Ok(())
+    }
+}
+
+/// As where the repository was cloned without its history.
+fn without_history(row: Row) -> Tried {
+    let reason =
+        format!("needs the history of the repository, back to commit {}", versions::BEFORE);
+    println!("{:<16} {:<10} {reason}", row.id, Verdict::CannotRun.name());
+    Tried { row, verdict: Verdict::CannotRun, reason, took: Duration::ZERO }
 }
 
 async fn run_on(lab: &Arc<Lab>, rows: Vec<Row>) -> Vec<Tried> {
@@ -314,10 +355,11 @@ async fn run_case(lab: Arc<Lab>, row: &Row) -> Result<()> {
 async fn kill_leaders(lab: &Lab) -> Infallible {
     loop {
         lab.steps.everybody_waits().await;
-        if let Err(error) = kill_leader(lab).await {
+        let killed = kill_leader(lab).await;
+        if let Err(error) = &killed {
             println!("the leader was not killed: {error:#}");
         }
-        lab.steps.release();
+        lab.steps.release(killed.is_ok());
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::catalogue::Link;
-use super::{Tried, Verdict};
+use super::{Ran, Tried, Verdict};
 
 /// Titles of the parts.
 pub const PARTS: [(u8, &str); 5] = [
@@ -65,9 +65,10 @@ fn line(text: &mut String, name: &str, counts: Counts) {
     debug_assert!(written.is_ok(), "a string takes everything");
 }
 
-/// The page: every case with what is sent, what must come, and its verdict.
+/// The page: every case with what is sent, what must come, and its verdict. What the page before says of
+/// the run with kills stays.
 #[must_use]
-pub fn page(tried: &[Tried]) -> String {
+pub fn page(before: &str, tried: &[Tried]) -> String {
     let mut text = String::from(INTRODUCTION);
     text.push_str(&summary(tried));
     for (part, title) in PARTS {
@@ -93,8 +94,45 @@ pub fn page(tried: &[Tried]) -> String {
             text.push_str(&format!("| {} |\n", cells.map(escaped).join(" | ")));
         }
     }
+    if let Some(at) = before.find(KILLS) {
+        text.push_str(&before[at..]);
+    }
     text
 }
+
+/// The page with another section about the run with kills.
+#[must_use]
+pub fn page_with_kills(before: &str, ran: &Ran) -> String {
+    let mut text = before[..before.find(KILLS).unwrap_or(before.len())].to_owned();
+    text.push_str(KILLS);
+    text.push_str(ABOUT_KILLS);
+    let kills = ran.figures.iter().find(|figure| figure.name == LEADER_KILLS);
+    let kills = kills.map_or(0.0, |figure| figure.value);
+    text.push_str(&format!("{kills} leaders were killed.\n\n"));
+    text.push_str(&summary(&ran.tried));
+    let failed = || ran.tried.iter().filter(|case| case.verdict == Verdict::Failed);
+    if failed().next().is_some() {
+        text.push_str("\n| case | what came instead |\n|---|---|\n");
+    }
+    for case in failed() {
+        let cells = [case.row.id.clone(), shortened(&case.reason)];
+        text.push_str(&format!("| {} |\n", cells.map(|cell| escaped(&cell)).join(" | ")));
+    }
+    text
+}
+
+/// How often the leader was killed between steps of the cases, a figure.
+pub const LEADER_KILLS: &str = "leader_kills";
+
+/// Where that section begins; it is the last.
+const KILLS: &str = "\n## With the leader killed between the steps\n";
+
+const ABOUT_KILLS: &str = "
+The same cases by `cargo xtask conformance --during-leader-kill`: whenever all cases that run at the time stand between
+two of their steps, the store's leader is killed with SIGKILL, and they go on under the next. A Binding Update
+that was lost with it is sent again. Cases C06 and C10 are not among them: they end processes by themselves.
+
+";
 
 const INTRODUCTION: &str = "# Conformance
 

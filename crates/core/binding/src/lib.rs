@@ -44,8 +44,8 @@ mod verdict;
 pub use advertisement::{Advertising, GivenUp, PrefixAdvertisement, PrefixesSolicited};
 pub use cache::{BindingCache, Change, StateError, StateRecord};
 pub use command::{
-    Batch, BidRequest, Command, Ipv4HomeAddressRequest, MobileNetworkRequest, Registration,
-    RequestId, WireSource,
+    Batch, BidRequest, Command, ENTRIES_VERSION, Ipv4HomeAddressRequest, MobileNetworkRequest,
+    Registration, RequestId, WireSource,
 };
 pub use defender::Defender;
 pub use flow::{FlowBinding, FlowRequest, SelectorRequest};

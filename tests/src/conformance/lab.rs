@@ -372,10 +372,11 @@ impl Lab {
             Ok(()) => Ok(()),
             Err(status) if status.code() == Code::AlreadyExists => Ok(()),
             Err(status)
-                if matches!(
-                    status.code(),
-                    Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound
-                ) =>
+                if !leads_no_more(&status)
+                    && matches!(
+                        status.code(),
+                        Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound
+                    ) =>
             {
                 refused = Some(anyhow!("{what}: {}", status.message()));
                 Ok(())
@@ -407,6 +408,11 @@ impl Lab {
     pub async fn forget_leader(&self) {
         *self.leader.lock().await = None;
     }
+}
+
+/// The replica that was asked does not lead, or not any more.
+pub fn leads_no_more(status: &tonic::Status) -> bool {
+    status.code() == Code::FailedPrecondition && status.message().contains("does not lead")
 }
 
 /// A connection to a process.

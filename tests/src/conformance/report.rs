@@ -71,6 +71,7 @@ fn line(text: &mut String, name: &str, counts: Counts) {
 pub fn page(before: &str, tried: &[Tried]) -> String {
     let mut text = String::from(INTRODUCTION);
     text.push_str(&summary(tried));
+    text.push_str(&second_tries(tried));
     for (part, title) in PARTS {
         let of_part = || tried.iter().filter(|case| case.row.part == part);
         if of_part().next().is_none() {
@@ -106,13 +107,12 @@ pub fn page_with_kills(before: &str, ran: &Ran) -> String {
     let mut text = before[..before.find(KILLS).unwrap_or(before.len())].to_owned();
     text.push_str(KILLS);
     text.push_str(ABOUT_KILLS);
-    let kills = ran.figures.iter().find(|figure| figure.name == LEADER_KILLS);
-    let kills = kills.map_or(0.0, |figure| figure.value);
-    text.push_str(&format!("{kills} leaders were killed.\n\n"));
+    text.push_str(&format!("{} leaders were killed.\n\n", ran.leader_kills));
     text.push_str(&summary(&ran.tried));
+    text.push_str(&second_tries(&ran.tried));
     let failed = || ran.tried.iter().filter(|case| case.verdict == Verdict::Failed);
     if failed().next().is_some() {
-        text.push_str("\n| case | what came instead |\n|---|---|\n");
+        text.push_str("\n| case that failed | what came instead |\n|---|---|\n");
     }
     for case in failed() {
         let cells = [case.row.id.clone(), shortened(&case.reason)];
@@ -121,8 +121,16 @@ pub fn page_with_kills(before: &str, ran: &Ran) -> String {
     text
 }
 
-/// How often the leader was killed between steps of the cases, a figure.
-pub const LEADER_KILLS: &str = "leader_kills";
+/// Which cases passed only when they were run again, one by one.
+fn second_tries(tried: &[Tried]) -> String {
+    let second = tried.iter().filter(|case| case.is_second() && case.verdict == Verdict::Passed);
+    let ids: Vec<&str> = second.map(|case| case.row.id.as_str()).collect();
+    if ids.is_empty() {
+        return String::new();
+    }
+    let ids = ids.join(", ");
+    format!("\nOn a busy machine these failed beside others, and passed by themselves: {ids}.\n")
+}
 
 /// Where that section begins; it is the last.
 const KILLS: &str = "\n## With the leader killed between the steps\n";
@@ -140,7 +148,8 @@ This page is written by `cargo xtask conformance`, which acts as mobile node, co
 and host of the home link on the wire of a running cluster: three store replicas, two front-ends, two
 forwarders. A million home addresses are registered at a cluster of release programs, all others at one of
 debug programs. Part 2 repeats the cases of part 1 with a mobile router, and adds its own. A case that cannot
-run says why, and counts as neither passed nor failed.
+run says why, and counts as neither passed nor failed. One that fails beside others is run again by itself on
+another cluster; that counts, and its name stands below.
 
 ";
 

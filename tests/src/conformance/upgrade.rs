@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 
 use super::catalogue::Row;
 use super::cluster::signal;
+use super::lab::leads_no_more;
 use super::load::{self, BIDS, Sent, all_accepted};
 use super::packet::Update;
 use super::scale::Table;
@@ -263,8 +264,7 @@ impl Upgrade<'_> {
 
 /// Nobody led, or it was not the one that was asked.
 fn is_passing(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
-        || status.metadata().contains_key("homeport-leader")
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || leads_no_more(status)
 }
 
 /// Ends the process in order, and waits until it serves again, by the other program.

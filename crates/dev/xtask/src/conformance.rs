@@ -35,7 +35,7 @@ pub(crate) fn run(root: &Path, selection: &Selection) -> anyhow::Result<Report> 
         };
         std::fs::write(&page, text).with_context(|| page.display().to_string())?;
     }
-    let Ran { tried, figures } = ran;
+    let Ran { tried, figures, .. } = ran;
     let mut result = Report::default();
     for case in &tried {
         match case.verdict {

@@ -168,7 +168,7 @@ impl Upgrade<'_> {
         self.rounds = self.rounds.wrapping_add(1);
         // Circular: a round's numbers never run over the end.
         self.sequence = self.rounds.wrapping_mul(ROUND);
-        let link = if self.rounds % 2 == 0 { BIDS[0] } else { OTHER_LINK };
+        let link = if self.rounds.is_multiple_of(2) { BIDS[0] } else { OTHER_LINK };
         let bound: Vec<u32> =
             (0..self.table.count).filter(|n| !self.table.gone.contains(n)).collect();
         let update = |n, sequence| load::moved(stage, n, sequence, link);

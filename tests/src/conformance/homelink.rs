@@ -328,9 +328,9 @@ fn router_flag(stage: &Stage) -> u8 {
 /// Unsolicited Neighbour Advertisements after the first registration.
 pub async fn first_advertisement(stage: &Stage, row: &Row) -> Result<()> {
     let update = first_update(stage, row, 15);
-    let agent = stage.agent_mac().await?;
     stage.forget_frames().await;
     stage.accepted(&update, stage.coa(1)).await?;
+    let agent = stage.agent_mac().await?;
     if row.has("home-in-network") {
         let about = |frame: &Frame| advertised(frame).is_some_and(|a| a.target == stage.hoa);
         return stage.hear_nothing(Duration::from_secs(1), about).await;

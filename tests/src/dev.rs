@@ -50,6 +50,13 @@ pub struct Endpoints {
     pub namespaces: Option<Namespaces>,
 }
 
+impl Endpoints {
+    /// Every process that the home agent consists of.
+    pub fn all(self) -> impl Iterator<Item = Member> {
+        self.stores.into_iter().chain(self.front_ends).chain(self.forwarders)
+    }
+}
+
 /// Network namespaces by name.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Namespaces {
@@ -66,6 +73,20 @@ pub struct DevCluster {
     child: Child,
     data: TempDir,
 }
+
+/// In the data directory: what each process is started from, where that is not one for all.
+const PROGRAMS: &str = "programs";
+/// The processes of `homeport dev`.
+const MEMBERS: [&str; 8] = [
+    "store-1",
+    "store-2",
+    "store-3",
+    "signalling-1",
+    "signalling-2",
+    "forwarder-1",
+    "forwarder-2",
+    "noc",
+];
 
 /// How programs are built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,8 +162,43 @@ impl DevCluster {
         Self::start_with(build, &["--mode", "tun", "--end-with-stdin"], Stdio::piped()).await
     }
 
-    async fn start_with(build: Build, arguments: &[&str], stdin: Stdio) -> Result<Self> {
+    /// The same, each process from this program until [`Self::exchange_program`] names another one.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_from(program: &Path) -> Result<Self> {
         let data = tempfile::tempdir()?;
+        let programs = data.path().join(PROGRAMS);
+        std::fs::create_dir(&programs)?;
+        for name in MEMBERS {
+            std::os::unix::fs::symlink(program, programs.join(name))?;
+        }
+        let programs = programs.display().to_string();
+        let arguments = ["--mode", "tun", "--end-with-stdin", "--programs", &programs];
+        Self::start_in(data, Build::Debug, &arguments, Stdio::piped()).await
+    }
+
+    /// From its next start on, this process of [`Self::start_from`] runs another program.
+    ///
+    /// # Errors
+    /// When the link cannot be replaced.
+    pub fn exchange_program(&self, name: &str, program: &Path) -> Result<()> {
+        let link = self.data.path().join(PROGRAMS).join(name);
+        let fresh = link.with_extension("new");
+        std::os::unix::fs::symlink(program, &fresh)?;
+        std::fs::rename(&fresh, &link).with_context(|| link.display().to_string())
+    }
+
+    async fn start_with(build: Build, arguments: &[&str], stdin: Stdio) -> Result<Self> {
+        Self::start_in(tempfile::tempdir()?, build, arguments, stdin).await
+    }
+
+    async fn start_in(
+        data: TempDir,
+        build: Build,
+        arguments: &[&str],
+        stdin: Stdio,
+    ) -> Result<Self> {
         let output = std::fs::File::create(data.path().join("dev.out"))?;
         let child = Command::new(program_of(build, "homeport")?)
             .arg("dev")
@@ -340,17 +396,33 @@ pub(crate) async fn channel_to(member: &Member) -> Result<Channel> {
     Ok(endpoint.connect().await?)
 }
 
+/// Whether a process says that it serves.
+///
+/// # Errors
+/// When it does not.
+pub async fn is_ready(member: &Member) -> Result<()> {
+    let text = ask_ops(member, "/readyz").await?;
+    let status = text.lines().next().unwrap_or_default();
+    ensure!(status.starts_with("HTTP/1.1 200"), "{}: {status}", member.name);
+    Ok(())
+}
+
+async fn ask_ops(member: &Member, path: &str) -> Result<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(member.ops).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
+}
+
 /// A value of a process's metrics, `name` with labels as they are written there.
 ///
 /// # Errors
 /// When it cannot be read or is not there.
 pub async fn metric(member: &Member, name: &str) -> Result<String> {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(member.ops).await?;
-    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).await?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
+    let text = ask_ops(member, "/metrics").await?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     Ok(line.with_context(|| format!("{} has no metric {name}", member.name))?.to_owned())
 }

@@ -33,6 +33,7 @@ pub mod netns;
 pub mod ops;
 pub mod submit;
 pub mod updates;
+pub mod versions;
 
 /// How long anything may take before a test gives up; machines of CI are slow and shared.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(conformance::run(&selection)));
     match ran {
-        Ok(Ran { tried, figures }) => {
+        Ok(Ran { tried, figures, .. }) => {
             println!("\n{}", report::summary(&tried));
             for figure in figures {
                 println!("{}: {} {}", figure.name, figure.value, figure.unit);

@@ -10,13 +10,8 @@ use super::catalogue::Row;
 use super::decode::Packet;
 use super::mcoa::{bulk, watch};
 use super::packet::{CareOf, Update, alternate, bid, bid6, flag};
-use super::stage::{CannotRun, PATIENCE, Proof, SILENCE, Stage};
+use super::stage::{PATIENCE, Proof, SILENCE, Stage};
 use crate::dev::{Member, kill, status_of};
-
-/// Needs programs of two versions.
-pub async fn upgrade(_stage: &Stage, _row: &Row) -> Result<()> {
-    Err(CannotRun("needs the programs of two versions".to_owned()).into())
-}
 
 /// The mobile node's retransmission: the same with the next sequence number, once a second, until it is
 /// acknowledged. Gives the sequence number of that.
@@ -186,7 +181,9 @@ pub async fn each_node(stage: &Stage, _row: &Row) -> Result<()> {
 
 /// What the acknowledgement says is true at the forwarder that sent it, at once.
 pub async fn at_once(stage: &Stage, _row: &Row) -> Result<()> {
-    for sequence in 1..=60_u16 {
+    // With a leader killed between all steps each round takes seconds.
+    let rounds = if stage.lab.steps.enabled() { 12 } else { 60_u16 };
+    for sequence in 1..=rounds {
         let (old, new) = (1 + sequence % 3, 1 + (sequence + 1) % 3);
         stage.accepted(&stage.update(sequence), stage.coa(new)).await?;
         stage.reversed(stage.coa(new), stage.hoa).await?;
@@ -200,7 +197,7 @@ pub async fn at_once(stage: &Stage, _row: &Row) -> Result<()> {
     Ok(())
 }
 
-fn signal(member: &Member, name: &str) -> Result<()> {
+pub(super) fn signal(member: &Member, name: &str) -> Result<()> {
     let pid = member.pid.with_context(|| format!("{} is down", member.name))?;
     let status = Command::new("kill").args([name, &pid.to_string()]).status()?;
     ensure!(status.success(), "kill {name} {pid}");

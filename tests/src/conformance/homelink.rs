@@ -328,9 +328,9 @@ fn router_flag(stage: &Stage) -> u8 {
 /// Unsolicited Neighbour Advertisements after the first registration.
 pub async fn first_advertisement(stage: &Stage, row: &Row) -> Result<()> {
     let update = first_update(stage, row, 15);
-    let agent = stage.agent_mac().await?;
     stage.forget_frames().await;
     stage.accepted(&update, stage.coa(1)).await?;
+    let agent = stage.agent_mac().await?;
     if row.has("home-in-network") {
         let about = |frame: &Frame| advertised(frame).is_some_and(|a| a.target == stage.hoa);
         return stage.hear_nothing(Duration::from_secs(1), about).await;
@@ -351,7 +351,6 @@ pub async fn first_advertisement(stage: &Stage, row: &Row) -> Result<()> {
 
 /// Neighbour Solicitations for what is and what is not defended.
 pub async fn solicit(stage: &Stage, row: &Row) -> Result<()> {
-    let agent = stage.agent_mac().await?;
     let update = first_update(stage, row, 15);
     stage.accepted(&update, stage.coa(1)).await?;
     let target = match row.get("target") {
@@ -364,19 +363,20 @@ pub async fn solicit(stage: &Stage, row: &Row) -> Result<()> {
     let answered = row.has("answered");
     // The forwarder that defends the link may be another than that which sent the BA.
     tokio::time::sleep(SETTLING).await;
-    ask(stage, row, target, agent, answered).await?;
+    ask(stage, row, target, answered).await?;
     if row.has("again") {
         let mut end = first_update(stage, row, 16).lifetime(0);
         end.flags |= flag::A;
         stage.accepted(&end, stage.coa(1)).await?;
         tokio::time::sleep(SETTLING).await;
-        ask(stage, row, target, agent, false).await.context("after the de-registration")?;
+        ask(stage, row, target, false).await.context("after the de-registration")?;
     }
     Ok(())
 }
 
-async fn ask(stage: &Stage, row: &Row, target: Ipv6Addr, agent: Mac, answered: bool) -> Result<()> {
+async fn ask(stage: &Stage, row: &Row, target: Ipv6Addr, answered: bool) -> Result<()> {
     stage.step().await;
+    let agent = stage.agent_mac().await?;
     stage.forget_frames().await;
     let asker = stage.link_local_neighbour(CN);
     let mac = row.has("slla").then(|| stage.lab.link.mac());
@@ -411,9 +411,9 @@ async fn ask(stage: &Stage, row: &Row, target: Ipv6Addr, agent: Mac, answered: b
 
 /// A correspondent node on the home link pings a link-local home address.
 pub async fn link_local_ping(stage: &Stage, _row: &Row) -> Result<()> {
-    let agent = stage.agent_mac().await?;
     stage.accepted(&stage.update(15).and(flag::L), stage.coa(1)).await?;
     stage.step().await;
+    let agent = stage.agent_mac().await?;
     let (from, to) = (stage.link_local_neighbour(CN), stage.link_local_home());
     stage.lab.link.send(agent, &ping(from, to, 1, 1)).await?;
     let told = |frame: &Frame| {

@@ -26,7 +26,7 @@ use super::cast::{HOME_ADDRESSES4, NETWORK_GROUPS};
 use super::decode::{Packet, decode};
 use super::home_net::HomeNet;
 use super::steps::Steps;
-use crate::dev::{Build, DevCluster, Member};
+use crate::dev::{DevCluster, Member};
 use crate::eventually;
 use crate::netns::Figure;
 
@@ -180,12 +180,11 @@ impl Drop for Lab {
 }
 
 impl Lab {
-    /// Starts a cluster and becomes everybody else.
+    /// Becomes everybody else around a cluster with links.
     ///
     /// # Errors
-    /// When it does not come up.
-    pub async fn start(build: Build, steps: Arc<Steps>, extent: Extent) -> Result<Self> {
-        let cluster = DevCluster::start_with_links(build).await?;
+    /// When its network is not as it should be.
+    pub async fn start(cluster: DevCluster, steps: Arc<Steps>, extent: Extent) -> Result<Self> {
         let file = std::fs::read_to_string(cluster.data_dir().join("endpoints.json"))?;
         let laboratory: Laboratory =
             serde_json::from_str(&file).context("endpoints.json of a laboratory")?;
@@ -254,10 +253,22 @@ impl Lab {
     /// # Errors
     /// When the router's namespace refuses the route.
     pub async fn route(&self, address: Ipv6Addr, side: usize) -> Result<()> {
+        self.route_to(&format!("{address}/128"), side).await
+    }
+
+    async fn route_to(&self, prefix: &str, side: usize) -> Result<()> {
         let via: IpAddr = format!("2001:db8:ff:{}::2", side + 1).parse()?;
-        let route = Route::to(format!("{address}/128").parse()?);
+        let route = Route::to(prefix.parse()?);
         let route = route.via(via).device(&format!("forwarder-{}", side + 1));
         Ok(Network::open(&self.router)?.replace_route(&route).await?)
+    }
+
+    /// Sends packets for a whole home prefix to this forwarder.
+    ///
+    /// # Errors
+    /// When the router's namespace refuses the route.
+    pub async fn route_home(&self, home: &Home, side: usize) -> Result<()> {
+        self.route_to(&format!("{}/64", home.prefix), side).await
     }
 
     /// A connection to this replica.
@@ -361,10 +372,11 @@ impl Lab {
             Ok(()) => Ok(()),
             Err(status) if status.code() == Code::AlreadyExists => Ok(()),
             Err(status)
-                if matches!(
-                    status.code(),
-                    Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound
-                ) =>
+                if !leads_no_more(&status)
+                    && matches!(
+                        status.code(),
+                        Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound
+                    ) =>
             {
                 refused = Some(anyhow!("{what}: {}", status.message()));
                 Ok(())
@@ -396,6 +408,11 @@ impl Lab {
     pub async fn forget_leader(&self) {
         *self.leader.lock().await = None;
     }
+}
+
+/// The replica that was asked does not lead, or not any more.
+pub fn leads_no_more(status: &tonic::Status) -> bool {
+    status.code() == Code::FailedPrecondition && status.message().contains("does not lead")
 }
 
 /// A connection to a process.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv6Addr;
+use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -41,7 +42,7 @@ pub(super) fn care_of(stage: &Stage, link: u16, n: u32) -> Ipv6Addr {
 }
 
 /// A Binding Update that lasts until the case is at its end.
-fn lasting(sequence: u16) -> Update {
+pub(super) fn lasting(sequence: u16) -> Update {
     Update::new(sequence).lifetime(LIFETIME)
 }
 
@@ -77,6 +78,14 @@ pub(super) struct Sent {
     pub(super) acknowledged: u32,
     pub(super) sent: u32,
     pub(super) took: Duration,
+}
+
+impl AddAssign for Sent {
+    fn add_assign(&mut self, other: Self) {
+        self.acknowledged += other.acknowledged;
+        self.sent += other.sent;
+        self.took += other.took;
+    }
 }
 
 impl Sent {

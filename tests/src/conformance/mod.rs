@@ -26,7 +26,9 @@ mod scale;
 pub mod stage;
 pub mod steps;
 pub mod story;
+mod upgrade;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,8 +40,9 @@ use self::catalogue::{Link, Row};
 use self::lab::{Extent, Lab, Policy};
 use self::stage::{CannotRun, Stage};
 use self::steps::Steps;
-use crate::dev::Build;
+use crate::dev::{Build, DevCluster};
 use crate::netns::Figure;
+use crate::versions;
 
 /// Cases that run at once: they mostly wait.
 const TOGETHER: usize = 24;
@@ -82,6 +85,16 @@ pub struct Tried {
     pub reason: String,
     /// How long it took.
     pub took: Duration,
+    /// Why it failed beside others, before it was run again by itself; empty when it was not.
+    pub beside_others: String,
+}
+
+impl Tried {
+    /// It was run again by itself.
+    #[must_use]
+    pub fn is_second(&self) -> bool {
+        !self.beside_others.is_empty()
+    }
 }
 
 /// What is to be run.
@@ -104,6 +117,8 @@ pub struct Ran {
     pub tried: Vec<Tried>,
     /// What was measured.
     pub figures: Vec<Figure>,
+    /// How often the leader was killed between steps.
+    pub leader_kills: u32,
 }
 
 /// Each script by its name in the table.
@@ -179,7 +194,7 @@ scripts! {
     "twice" => cluster::twice,
     "unknown_type" => base::unknown_type,
     "unverified" => mcoa::unverified,
-    "upgrade" => cluster::upgrade,
+    "upgrade" => upgrade::upgrade,
     "uplink" => base::uplink,
     "uplink_unbound" => base::uplink_unbound,
     "with_nonce_indices" => base::with_nonce_indices,
@@ -208,33 +223,118 @@ fn policy(row: &Row) -> Result<Policy> {
     Ok(policy)
 }
 
-/// Runs the selected cases on a cluster of their own, and those of many home addresses on one of
-/// programs as they are shipped.
+/// Runs the selected cases on a cluster of their own, those of many home addresses on one of programs as
+/// they are shipped, and those of an upgrade on one of the version before.
 ///
 /// # Errors
 /// When the table is ill-formed or a cluster does not come up; a case that fails is no error.
 pub async fn run(selection: &Selection) -> Result<Ran> {
     let rows: Vec<Row> = selected(selection)?;
-    let (many, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.has("release"));
+    let (mut many, rows): (Vec<Row>, Vec<Row>) =
+        rows.into_iter().partition(|row| row.has("release"));
+    let (mut upgrades, rows): (Vec<Row>, Vec<Row>) =
+        rows.into_iter().partition(|row| row.script == "upgrade");
+    if selection.during_leader_kill {
+        // They end processes by themselves.
+        many.clear();
+        upgrades.clear();
+    }
     let mut ran = Ran::default();
     if !rows.is_empty() {
-        let steps = Arc::new(Steps::new(selection.during_leader_kill));
-        let lab = Arc::new(Lab::start(Build::Debug, steps, selection.extent).await?);
-        ran.tried.extend(run_on(&lab, rows).await);
-        ran.figures.extend(lab.take_figures());
+        let (tried, failed) = ran.play(selection, rows, TOGETHER).await?;
+        ran.tried.extend(tried);
+        ran.again(selection, failed).await?;
+    }
+    if !upgrades.is_empty() {
+        if versions::is_known(versions::BEFORE) {
+            let program = versions::program_of(versions::BEFORE)?;
+            let cluster = DevCluster::start_from(&program).await?;
+            ran.play_alone(cluster, selection.extent, upgrades).await?;
+        } else {
+            ran.tried.extend(upgrades.into_iter().map(without_history));
+        }
     }
     if !many.is_empty() {
-        // They kill who leads by themselves.
-        let steps = Arc::new(Steps::new(false));
-        let lab = Arc::new(Lab::start(Build::Release, steps, selection.extent).await?);
-        ran.tried.extend(run_on(&lab, many).await);
-        ran.figures.extend(lab.take_figures());
+        let cluster = DevCluster::start_with_links(Build::Release).await?;
+        ran.play_alone(cluster, selection.extent, many).await?;
     }
     ran.tried.sort_by_key(|tried| tried.row.number);
+    ran.count_figures(selection);
     Ok(ran)
 }
 
-async fn run_on(lab: &Arc<Lab>, rows: Vec<Row>) -> Vec<Tried> {
+impl Ran {
+    fn count_figures(&mut self, selection: &Selection) {
+        let only_alone = |it: &&Tried| it.verdict == Verdict::Passed && it.is_second();
+        let count = self.tried.iter().filter(only_alone).count();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.figures.push(Figure { name: "passed_only_alone", value: count.into(), unit: "1" });
+        if selection.during_leader_kill {
+            let value = self.leader_kills.into();
+            self.figures.push(Figure { name: "leader_kills", value, unit: "1" });
+        }
+    }
+
+    /// Cases on a cluster of their own, so many at once; those that failed are given apart.
+    async fn play(
+        &mut self,
+        selection: &Selection,
+        rows: Vec<Row>,
+        together: usize,
+    ) -> Result<(Vec<Tried>, Vec<Tried>)> {
+        let steps = Arc::new(Steps::new(selection.during_leader_kill));
+        let cluster = DevCluster::start_with_links(Build::Debug).await?;
+        let lab = Arc::new(Lab::start(cluster, steps, selection.extent).await?);
+        let tried = run_on(&lab, rows, together).await;
+        self.leader_kills += lab.steps.kills();
+        self.figures.extend(lab.take_figures());
+        Ok(tried.into_iter().partition(|tried| tried.verdict != Verdict::Failed))
+    }
+
+    /// Who failed is run again on another cluster, one by one: beside others on a busy machine a timer may
+    /// run out for want of time. What was wrong before is kept.
+    async fn again(&mut self, selection: &Selection, failed: Vec<Tried>) -> Result<()> {
+        if failed.is_empty() {
+            return Ok(());
+        }
+        println!("{} cases are run again, one by one", failed.len());
+        let mut before: BTreeMap<u16, String> = BTreeMap::new();
+        let mut rows = Vec::new();
+        for Tried { row, reason, .. } in failed {
+            before.insert(row.number, reason);
+            rows.push(row);
+        }
+        let (passed, failed) = self.play(selection, rows, 1).await?;
+        self.tried.extend(passed.into_iter().chain(failed).map(|tried| Tried {
+            beside_others: before.remove(&tried.row.number).unwrap_or_default(),
+            ..tried
+        }));
+        Ok(())
+    }
+
+    async fn play_alone(
+        &mut self,
+        cluster: DevCluster,
+        extent: Extent,
+        rows: Vec<Row>,
+    ) -> Result<()> {
+        let lab = Arc::new(Lab::start(cluster, Arc::new(Steps::new(false)), extent).await?);
+        self.tried.extend(run_on(&lab, rows, 1).await);
+        self.figures.extend(lab.take_figures());
+        Ok(())
+    }
+}
+
+/// As where the repository was cloned without its history.
+fn without_history(row: Row) -> Tried {
+    let reason =
+        format!("needs the history of the repository, back to commit {}", versions::BEFORE);
+    println!("{:<16} {:<10} {reason}", row.id, Verdict::CannotRun.name());
+    let (verdict, took) = (Verdict::CannotRun, Duration::ZERO);
+    Tried { row, verdict, reason, took, beside_others: String::new() }
+}
+
+async fn run_on(lab: &Arc<Lab>, rows: Vec<Row>, together: usize) -> Vec<Tried> {
     let (alone, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.has("alone"));
     // Who waits for the end of lifetimes has no time for the steps of everybody else.
     let (slow, quick): (Vec<Row>, Vec<Row>) =
@@ -243,7 +343,7 @@ async fn run_on(lab: &Arc<Lab>, rows: Vec<Row>) -> Vec<Tried> {
         let mut all: Vec<Tried> = Vec::new();
         for rows in [quick, slow] {
             let cases = rows.into_iter().map(|row| tried(Arc::clone(lab), row));
-            let cases = futures_util::stream::iter(cases).buffer_unordered(TOGETHER);
+            let cases = futures_util::stream::iter(cases).buffer_unordered(together);
             all.extend(cases.collect::<Vec<Tried>>().await);
             lab.steps.hurry();
         }
@@ -298,7 +398,7 @@ async fn tried(lab: Arc<Lab>, row: Row) -> Tried {
     };
     let took = started.elapsed();
     println!("{:<16} {:<10} {reason}", row.id, verdict.name());
-    Tried { row, verdict, reason, took }
+    Tried { row, verdict, reason, took, beside_others: String::new() }
 }
 
 async fn run_case(lab: Arc<Lab>, row: &Row) -> Result<()> {
@@ -315,10 +415,11 @@ async fn run_case(lab: Arc<Lab>, row: &Row) -> Result<()> {
 async fn kill_leaders(lab: &Lab) -> Infallible {
     loop {
         lab.steps.everybody_waits().await;
-        if let Err(error) = kill_leader(lab).await {
+        let killed = kill_leader(lab).await;
+        if let Err(error) = &killed {
             println!("the leader was not killed: {error:#}");
         }
-        lab.steps.release();
+        lab.steps.release(killed.is_ok());
     }
 }
 

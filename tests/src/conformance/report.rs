@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::catalogue::Link;
-use super::{Tried, Verdict};
+use super::{Ran, Tried, Verdict};
 
 /// Titles of the parts.
 pub const PARTS: [(u8, &str); 5] = [
@@ -65,11 +65,13 @@ fn line(text: &mut String, name: &str, counts: Counts) {
     debug_assert!(written.is_ok(), "a string takes everything");
 }
 
-/// The page: every case with what is sent, what must come, and its verdict.
+/// The page: every case with what is sent, what must come, and its verdict. What the page before says of
+/// the run with kills stays.
 #[must_use]
-pub fn page(tried: &[Tried]) -> String {
+pub fn page(before: &str, tried: &[Tried]) -> String {
     let mut text = String::from(INTRODUCTION);
     text.push_str(&summary(tried));
+    text.push_str(&second_tries(tried));
     for (part, title) in PARTS {
         let of_part = || tried.iter().filter(|case| case.row.part == part);
         if of_part().next().is_none() {
@@ -93,8 +95,52 @@ pub fn page(tried: &[Tried]) -> String {
             text.push_str(&format!("| {} |\n", cells.map(escaped).join(" | ")));
         }
     }
+    if let Some(at) = before.find(KILLS) {
+        text.push_str(&before[at..]);
+    }
     text
 }
+
+/// The page with another section about the run with kills.
+#[must_use]
+pub fn page_with_kills(before: &str, ran: &Ran) -> String {
+    let mut text = before[..before.find(KILLS).unwrap_or(before.len())].to_owned();
+    text.push_str(KILLS);
+    text.push_str(ABOUT_KILLS);
+    text.push_str(&format!("{} leaders were killed.\n\n", ran.leader_kills));
+    text.push_str(&summary(&ran.tried));
+    text.push_str(&second_tries(&ran.tried));
+    let failed = || ran.tried.iter().filter(|case| case.verdict == Verdict::Failed);
+    if failed().next().is_some() {
+        text.push_str("\n| case that failed | what came instead |\n|---|---|\n");
+    }
+    for case in failed() {
+        let cells = [case.row.id.clone(), shortened(&case.reason)];
+        text.push_str(&format!("| {} |\n", cells.map(|cell| escaped(&cell)).join(" | ")));
+    }
+    text
+}
+
+/// Which cases passed only when they were run again, one by one.
+fn second_tries(tried: &[Tried]) -> String {
+    let second = tried.iter().filter(|case| case.is_second() && case.verdict == Verdict::Passed);
+    let ids: Vec<&str> = second.map(|case| case.row.id.as_str()).collect();
+    if ids.is_empty() {
+        return String::new();
+    }
+    let ids = ids.join(", ");
+    format!("\nOn a busy machine these failed beside others, and passed by themselves: {ids}.\n")
+}
+
+/// Where that section begins; it is the last.
+const KILLS: &str = "\n## With the leader killed between the steps\n";
+
+const ABOUT_KILLS: &str = "
+The same cases by `cargo xtask conformance --during-leader-kill`: whenever all cases that run at the time stand between
+two of their steps, the store's leader is killed with SIGKILL, and they go on under the next. A Binding Update
+that was lost with it is sent again. Cases C06 and C10 are not among them: they end processes by themselves.
+
+";
 
 const INTRODUCTION: &str = "# Conformance
 
@@ -102,7 +148,8 @@ This page is written by `cargo xtask conformance`, which acts as mobile node, co
 and host of the home link on the wire of a running cluster: three store replicas, two front-ends, two
 forwarders. A million home addresses are registered at a cluster of release programs, all others at one of
 debug programs. Part 2 repeats the cases of part 1 with a mobile router, and adds its own. A case that cannot
-run says why, and counts as neither passed nor failed.
+run says why, and counts as neither passed nor failed. One that fails beside others is run again by itself on
+another cluster; that counts, and its name stands below.
 
 ";
 

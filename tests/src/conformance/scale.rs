@@ -30,11 +30,11 @@ const RESTART_MAX: Duration = Duration::from_secs(300);
 const PAGE_SIZE: u32 = 1000;
 
 /// What the store must hold.
-struct Table {
-    count: u32,
-    gone: BTreeSet<u32>,
+pub(super) struct Table {
+    pub(super) count: u32,
+    pub(super) gone: BTreeSet<u32>,
     /// Whose links are no longer those of the first registration, in the order of the BIDs.
-    moved: BTreeMap<u32, [Option<u16>; 2]>,
+    pub(super) moved: BTreeMap<u32, [Option<u16>; 2]>,
     /// State of the generator that chooses home addresses.
     random: u64,
     chosen: BTreeSet<u32>,
@@ -43,13 +43,7 @@ struct Table {
 /// All of it.
 pub(super) async fn scale(stage: &Stage, row: &Row) -> Result<()> {
     let count = stage.lab.extent.home_addresses;
-    let mut table = Table {
-        count,
-        gone: BTreeSet::new(),
-        moved: BTreeMap::new(),
-        random: u64::from(std::process::id()),
-        chosen: BTreeSet::new(),
-    };
+    let mut table = Table::new(count);
     println!("{count} home addresses; those to look at are chosen by {}", table.random);
     let before = resident(stage)?;
     let sent = all_accepted(stage, 0..count, 1, |n, sequence| load::both(stage, n, sequence));
@@ -60,6 +54,12 @@ pub(super) async fn scale(stage: &Stage, row: &Row) -> Result<()> {
     table.is_everywhere(stage).await.context("after the registrations")?;
     table.spots(stage).await.context("after the registrations")?;
     refresh_request(stage, row).await?;
+    // Of half of them again: by then the replicas write their state down, and go on meanwhile.
+    let again = (0..count).filter(|n| table.links(*n) == BIDS.map(Some)).step_by(2);
+    let sent = all_accepted(stage, again, LATER, |_, sequence| load::refreshed(sequence));
+    let sent = sent.await.context("refresh of half of them")?;
+    println!("{sent:?} by a refresh of half of them");
+    println!("snapshots: {:?}", snapshots(stage)?);
     restart_forwarder(stage).await?;
     table.is_everywhere(stage).await.context("after the restart of a forwarder")?;
     table.spots(stage).await.context("after the restart of a forwarder")?;
@@ -76,6 +76,17 @@ fn report_load(stage: &Stage, sent: Sent) {
 }
 
 impl Table {
+    /// Of so many home addresses, each with its first links.
+    pub(super) fn new(count: u32) -> Self {
+        Self {
+            count,
+            gone: BTreeSet::new(),
+            moved: BTreeMap::new(),
+            random: u64::from(std::process::id()),
+            chosen: BTreeSet::new(),
+        }
+    }
+
     /// Home addresses that no check has changed yet, and none twice.
     fn choose(&mut self) -> Vec<u32> {
         let wanted = usize::try_from(SPOTS.min(self.count / 16)).unwrap_or(usize::MAX);
@@ -127,7 +138,7 @@ impl Table {
     }
 
     /// Packets go to the first BID that is bound and come from each, and from nowhere else.
-    async fn look_at(&self, stage: &Stage, numbers: &[u32]) -> Result<()> {
+    pub(super) async fn look_at(&self, stage: &Stage, numbers: &[u32]) -> Result<()> {
         for (at, n) in numbers.iter().copied().enumerate() {
             let (home, links) = (load::home(stage, n), self.links(n));
             let what = || format!("home address {home}, number {n}");
@@ -157,7 +168,7 @@ impl Table {
     }
 
     /// Every replica holds exactly this, and both forwarders hold the same.
-    async fn is_everywhere(&self, stage: &Stage) -> Result<()> {
+    pub(super) async fn is_everywhere(&self, stage: &Stage) -> Result<()> {
         let started = Instant::now();
         let stores = stage.lab.cluster.endpoints()?.stores;
         for store in &stores {
@@ -279,4 +290,15 @@ async fn kill_leader(stage: &Stage, table: &mut Table) -> Result<()> {
     println!("three replicas run again after {took:?}");
     stage.lab.figure("scale_leader_restart", took.as_secs_f64(), "s");
     Ok(())
+}
+
+/// Octets of the snapshot of each replica.
+fn snapshots(stage: &Stage) -> Result<Vec<u64>> {
+    let stores = stage.lab.cluster.endpoints()?.stores;
+    let octets = stores.iter().map(|store| {
+        let directory = stage.lab.cluster.data_dir().join(&store.name).join("snapshots");
+        let files = std::fs::read_dir(directory)?.flatten();
+        Ok(files.filter_map(|file| Some(file.metadata().ok()?.len())).sum())
+    });
+    octets.collect()
 }

@@ -57,6 +57,8 @@ pub struct Stage {
     pub is_router: bool,
     /// Processes die around the case: a Binding Update may have to be sent again.
     pub(super) retransmits: bool,
+    /// A home link stands behind the home prefix.
+    is_real: bool,
     pub(super) inbox: Mutex<Inbox>,
     /// Frames of the home link that concern this case.
     pub(super) frames: Mutex<Frames>,
@@ -101,7 +103,8 @@ impl Stage {
         let is_router = row.is_router;
         let retransmits = lab.steps.enabled() || row.has("alone");
         let frames = Mutex::new(frames);
-        let stage = Self { lab, cast, is_router, retransmits, inbox, frames };
+        let is_real = policy.real;
+        let stage = Self { lab, cast, is_router, retransmits, is_real, inbox, frames };
         stage.provision(row, policy.authenticated).await?;
         stage.is_up().await?;
         Ok(stage)
@@ -193,9 +196,16 @@ impl Stage {
         self.lab.send(packet).await
     }
 
-    /// Where the leader may be killed.
+    /// Where the leader may be killed. A case on a home link goes on once that is defended again: on a busy
+    /// machine its lease runs out before another leads.
     pub async fn step(&self) {
         self.lab.steps.pause().await;
+        if self.lab.steps.enabled()
+            && self.is_real
+            && let Err(error) = self.agent_mac().await
+        {
+            println!("after a step: {error:#}");
+        }
     }
 
     /// A first Binding Update, with R when this is a mobile router.

@@ -23,6 +23,7 @@ struct State {
     running: usize,
     waiting: usize,
     generation: u64,
+    kills: u32,
     hurries: bool,
 }
 
@@ -93,9 +94,15 @@ impl Steps {
         }
     }
 
+    /// How often the leader was killed.
+    pub fn kills(&self) -> u32 {
+        self.state().kills
+    }
+
     /// Lets everybody go on.
-    pub fn release(&self) {
+    pub fn release(&self, was_killed: bool) {
         let mut state = self.state();
+        state.kills += u32::from(was_killed);
         state.generation += 1;
         state.waiting = 0;
         self.go_on.notify_waiters();

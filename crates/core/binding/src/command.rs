@@ -91,6 +91,33 @@ pub enum Command {
     },
 }
 
+/// Version of the commands that this program knows; raised by one with each release that adds a kind, or a
+/// field that decides something.
+pub const ENTRIES_VERSION: u32 = 1;
+
+impl Command {
+    /// The first version of the log's entries with this command: a replica of an older one would pass it
+    /// over, and come to another state. What only follows such a command needs no look of its own.
+    #[must_use]
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::UpdateHomePrefix { .. } | Self::AdvertiseHomePrefix { .. } => 1,
+            Self::PutHomePrefix { home_prefix, .. } if home_prefix.delays_are_set() => 1,
+            Self::PutHomePrefix { .. }
+            | Self::Register(_)
+            | Self::DeleteHomePrefix(_)
+            | Self::PutSubscriber { .. }
+            | Self::DeleteSubscriber(_)
+            | Self::Revoke(_)
+            | Self::RevocationAnswer(_)
+            | Self::Switch(_)
+            | Self::PrefixesSolicited(_)
+            | Self::DuplicateAddressDetection(_)
+            | Self::DefendHomeLink { .. } => 0,
+        }
+    }
+}
+
 /// Where a Binding Update came from on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WireSource {

@@ -51,8 +51,8 @@ pub mod correspondent {
 pub use advertisement::{Advertising, GivenUp, PrefixAdvertisement, PrefixesSolicited};
 pub use cache::{BindingCache, Change, StateError, StateRecord};
 pub use command::{
-    Batch, BidRequest, Command, Ipv4HomeAddressRequest, MobileNetworkRequest, Registration,
-    RequestId, WireSource,
+    Batch, BidRequest, Command, ENTRIES_VERSION, Ipv4HomeAddressRequest, MobileNetworkRequest,
+    Registration, RequestId, WireSource,
 };
 pub use correspondents::{Correspondence, Peer, Peers};
 pub use defender::Defender;

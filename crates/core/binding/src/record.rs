@@ -108,6 +108,16 @@ impl HomePrefix {
             prefix_advertisement_delay_max_secs: limits::PREFIX_ADVERTISEMENT_DELAY_MAX_SECS,
         }
     }
+
+    /// Advertisements are spread in another way than by default.
+    pub(crate) fn delays_are_set(&self) -> bool {
+        let defaults = (
+            limits::PREFIX_ADVERTISEMENT_DELAY_MIN_SECS,
+            limits::PREFIX_ADVERTISEMENT_DELAY_MAX_SECS,
+        );
+        (self.prefix_advertisement_delay_min_secs, self.prefix_advertisement_delay_max_secs)
+            != defaults
+    }
 }
 
 /// RFC 4285 shared key. Its value is never printed.

@@ -19,17 +19,23 @@ struct CaseDetail<'t> {
     reason: &'t str,
 }
 
-/// Runs the selected cases; the page is written when all ran in the ordinary way.
+/// Runs the selected cases; when all ran, the page is written, or its section about kills.
 pub(crate) fn run(root: &Path, selection: &Selection) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let started = std::time::Instant::now();
-    let Ran { tried, figures } = runtime.block_on(conformance::run(selection))?;
-    println!("\n{}", report::summary(&tried));
+    let ran = runtime.block_on(conformance::run(selection))?;
+    println!("\n{}", report::summary(&ran.tried));
     let is_shortened = selection.extent.home_addresses < Extent::ORDINARY.home_addresses;
-    if selection.case.is_none() && !selection.during_leader_kill && !is_shortened {
+    if selection.case.is_none() && (selection.during_leader_kill || !is_shortened) {
         let page = root.join(PAGE);
-        std::fs::write(&page, report::page(&tried)).with_context(|| page.display().to_string())?;
+        let before = std::fs::read_to_string(&page).unwrap_or_default();
+        let text = match selection.during_leader_kill {
+            true => report::page_with_kills(&before, &ran),
+            false => report::page(&before, &ran.tried),
+        };
+        std::fs::write(&page, text).with_context(|| page.display().to_string())?;
     }
+    let Ran { tried, figures, .. } = ran;
     let mut result = Report::default();
     for case in &tried {
         match case.verdict {

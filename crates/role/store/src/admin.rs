@@ -36,7 +36,25 @@ pub(crate) fn routes(store: Store) -> Routes {
 
 /// Carries out an operator's command; returns its revision.
 async fn execute(store: &Store, command: Command) -> Result<u64, Status> {
-    done(store.proposer.propose(command).await.map_err(|error| status_of(&error))?)
+    done(propose(store, command).await?)
+}
+
+/// Proposes a command once every replica is of a version that knows it.
+async fn propose(store: &Store, command: Command) -> Result<Verdict, Status> {
+    let since = command.since();
+    if since > 0 {
+        // Only a leader hears of all others.
+        read_barrier(store, false).await?;
+        let older = store.node.older_members(since);
+        if !older.is_empty() {
+            let message = format!(
+                "replicas {older:?} run an older version that does not know this, or were not heard \
+                 from since this one started: upgrade or start them first"
+            );
+            return Err(Status::failed_precondition(message));
+        }
+    }
+    store.proposer.propose(command).await.map_err(|error| status_of(&error))
 }
 
 /// Revision of an operator's command that was carried out.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 use homeport_api::convert;
-use homeport_binding::{BindingCache, Change, Dispatch, GivenUp, StateRecord};
+use homeport_binding::{BindingCache, Change, Dispatch, ENTRIES_VERSION, GivenUp, StateRecord};
 use homeport_raft::{FrozenState, SnapshotError, StateMachine};
 use tokio::sync::mpsc;
 
@@ -103,6 +103,8 @@ impl Machine {
 }
 
 impl StateMachine for Machine {
+    const ENTRIES_VERSION: u32 = ENTRIES_VERSION;
+
     fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
         let verdicts = match convert::decode_batch(command) {
             Ok(batch) => match &mut self.tap {

@@ -54,6 +54,7 @@ struct Inner<S: StateMachine> {
     state: Arc<RwLock<S>>,
     log: Log,
     service: PeerService<S>,
+    guard: Guard,
     progress: Arc<Progress>,
     space: Arc<DiskSpace>,
     heard: Arc<Heard>,
@@ -91,7 +92,8 @@ impl<S: StateMachine> Node<S> {
     pub async fn start(config: RaftConfig, state_machine: S) -> Result<Self, StartError> {
         config.validate()?;
         let DataDir { identity, mut log, snapshots } = DataDir::open(&config).await?;
-        let (snapshots, guard) = (Arc::new(snapshots), Guard::new(&identity, log.clone()));
+        let guard = Guard::new(&identity, log.clone(), S::ENTRIES_VERSION);
+        let snapshots = Arc::new(snapshots);
         let empty = is_empty(&mut log).await?;
         let state = Arc::new(RwLock::new(state_machine));
         let progress = Arc::new(Progress::new());
@@ -127,7 +129,7 @@ impl<S: StateMachine> Node<S> {
         let (leadership, stopped) = (watcher.leadership(), watcher.stopped());
         let service = PeerService::new(
             raft.clone(),
-            guard,
+            guard.clone(),
             snapshots,
             Arc::clone(&space),
             Arc::clone(&heard),
@@ -139,6 +141,7 @@ impl<S: StateMachine> Node<S> {
             state,
             log,
             service,
+            guard,
             progress,
             space,
             heard,
@@ -288,6 +291,15 @@ impl<S: StateMachine> Node<S> {
     /// should end then, with the reason as its last word.
     pub fn stopped(&self) -> watch::Receiver<Option<StopReason>> {
         self.inner.stopped.clone()
+    }
+
+    /// Members that do not know log entries of this version, as far as a leader has heard: those that
+    /// run an older program, and those that have said nothing since this process started. An entry that
+    /// a member does not know would leave it with another state than the others.
+    pub fn older_members(&self, entries_version: u32) -> Vec<u64> {
+        let status = self.status();
+        let members = status.voters.iter().chain(&status.learners).map(|member| member.node_id);
+        members.filter(|id| !self.inner.guard.knows_entries(*id, entries_version)).collect()
     }
 
     fn stop_reason(&self) -> StopReason {

@@ -9,6 +9,11 @@ use bytes::Bytes;
 /// One task applies; readers see it through [`Node::read`](crate::Node::read) between two
 /// commands, never in the middle of one.
 pub trait StateMachine: Send + Sync + 'static {
+    /// Version of the commands that it knows. Replicas tell each other, so that a leader knows before
+    /// it proposes a newer command whether all of them can apply it: see
+    /// [`Node::older_members`](crate::Node::older_members).
+    const ENTRIES_VERSION: u32 = 0;
+
     /// Applies the committed command at this log index and returns the encoded reply for whoever
     /// proposed it. It cannot fail: a refusal is a reply.
     fn apply(&mut self, index: u64, command: &[u8]) -> Bytes;

@@ -38,6 +38,9 @@ pub(crate) struct DevArgs {
     /// End when standard input closes: for a test that the cluster must not outlive
     #[arg(long, hide = true)]
     end_with_stdin: bool,
+    /// Start each process from the program of its name in this directory: for tests of upgrades
+    #[arg(long, hide = true, value_name = "DIR")]
+    programs: Option<PathBuf>,
 }
 
 /// Arguments of `homeport demo`.
@@ -80,6 +83,7 @@ pub(crate) async fn dev(args: DevArgs) -> anyhow::Result<()> {
     };
     let mode = mode(args.mode)?;
     let plan = Plan::load_or_make(&data_dir, mode, args.udp_port)?;
+    let plan = Plan { programs: args.programs, ..plan };
     let authenticated = args.authentication == AuthenticationArg::MnHa;
     let mut cluster = Cluster::start(plan, shutdown.clone()).await?;
     cluster.provision(authenticated).await?;

@@ -48,6 +48,9 @@ pub(crate) struct Plan {
     pub(crate) data_dir: PathBuf,
     #[serde(skip, default = "udp")]
     pub(crate) mode: Mode,
+    /// Where each process has a program under its own name; all run this one when absent.
+    #[serde(skip)]
+    pub(crate) programs: Option<PathBuf>,
     pub(crate) stores: Vec<Member>,
     pub(crate) front_ends: Vec<Member>,
     pub(crate) forwarders: Vec<Member>,
@@ -99,8 +102,8 @@ impl Plan {
             Some(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             None => udp_address()?,
         };
-        let (data_dir, mode) = (PathBuf::new(), Mode::Udp);
-        Ok(Self { data_dir, mode, stores, front_ends, forwarders, noc, udp })
+        let (data_dir, mode, programs) = (PathBuf::new(), Mode::Udp, None);
+        Ok(Self { data_dir, mode, programs, stores, front_ends, forwarders, noc, udp })
     }
 
     /// A cluster that is started again needs its ports: they stand in its membership.

@@ -88,7 +88,11 @@ fn spawn(plan: &Plan, member: &Member, role: &str) -> anyhow::Result<Child> {
         .append(true)
         .open(&log)
         .with_context(|| log.display().to_string())?;
-    Command::new(std::env::current_exe().context("cannot find this program")?)
+    let program = match &plan.programs {
+        Some(directory) => directory.join(&member.name),
+        None => std::env::current_exe().context("cannot find this program")?,
+    };
+    Command::new(program)
         .arg(role)
         .arg("--config")
         .arg(plan.configuration(member))

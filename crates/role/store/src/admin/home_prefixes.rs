@@ -12,7 +12,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{
     address, done, execute, field_error, invalid, ipv4_prefix, ipv6_prefix, page_after, page_size,
-    read_barrier, status_of,
+    propose, read_barrier,
 };
 use crate::{Store, limits};
 
@@ -83,8 +83,7 @@ impl HomePrefixes for Service {
             let record = record_of(&message)?;
             let (home_prefix, base_revision) = (record.clone(), old.revision);
             let command = Command::UpdateHomePrefix { home_prefix, base_revision };
-            let proposed = self.0.proposer.propose(command).await;
-            let verdict = proposed.map_err(|error| status_of(&error))?;
+            let verdict = propose(&self.0, command).await?;
             // What was read was not the newest: the same fields are changed in what is.
             let is_changed = matches!(&verdict.outcome,
                 Outcome::Refused(refusal) if refusal.kind == RefusalKind::Changed);

@@ -9,9 +9,11 @@ use crate::disk::{Identity, Log};
 use crate::error::DiskError;
 use crate::limits::PEERS_MAX;
 use crate::proto;
+use crate::sync::lock;
 use prost::Message as _;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
@@ -24,6 +26,10 @@ pub(crate) struct Guard {
     cluster: String,
     node_id: u64,
     incarnation: u64,
+    /// Version of log entries that this replica knows.
+    entries_version: u32,
+    /// The same of every peer that was heard from, as it said last.
+    peers: Arc<Mutex<BTreeMap<u64, u32>>>,
     log: Log,
     /// Whether this replica may vote: its disk is not newer than the cluster's memory of it.
     joined: Arc<AtomicBool>,
@@ -68,11 +74,13 @@ impl From<Stranger> for Status {
 }
 
 impl Guard {
-    pub(crate) fn new(identity: &Identity, log: Log) -> Self {
+    pub(crate) fn new(identity: &Identity, log: Log, entries_version: u32) -> Self {
         Self {
             cluster: identity.cluster.clone(),
             node_id: identity.node_id,
             incarnation: identity.incarnation,
+            entries_version,
+            peers: Arc::default(),
             log,
             joined: Arc::new(AtomicBool::new(false)),
         }
@@ -105,6 +113,7 @@ impl Guard {
             target_id: target,
             incarnation: self.incarnation,
             target_incarnation: self.log.peer(target).unwrap_or(0),
+            entries_version: self.entries_version,
         };
         let mut request = Request::new(message);
         let value = MetadataValue::from_bytes(&caller.encode_to_vec());
@@ -114,7 +123,11 @@ impl Guard {
 
     /// Puts this replica's name on an answer.
     pub(super) fn sign_answer<T>(&self, message: T) -> Response<T> {
-        let replica = proto::Replica { node_id: self.node_id, incarnation: self.incarnation };
+        let replica = proto::Replica {
+            node_id: self.node_id,
+            incarnation: self.incarnation,
+            entries_version: self.entries_version,
+        };
         let mut response = Response::new(message);
         let value = MetadataValue::from_bytes(&replica.encode_to_vec());
         response.metadata_mut().insert_bin(REPLICA, value);
@@ -135,6 +148,7 @@ impl Guard {
             return Err(Stranger::NewDisk { ours: self.node_id });
         }
         self.check_disk(caller.node_id, caller.incarnation).await?;
+        self.note(caller.node_id, caller.entries_version);
         Ok(caller.node_id)
     }
 
@@ -148,7 +162,25 @@ impl Guard {
         if replica.node_id != target {
             return Err(Stranger::OtherNode { wanted: target, ours: replica.node_id });
         }
-        self.check_disk(replica.node_id, replica.incarnation).await
+        self.check_disk(replica.node_id, replica.incarnation).await?;
+        self.note(replica.node_id, replica.entries_version);
+        Ok(())
+    }
+
+    /// As many as there are known disks at most.
+    fn note(&self, node_id: u64, entries_version: u32) {
+        lock(&self.peers).insert(node_id, entries_version);
+    }
+
+    /// Whether this replica, or a peer when it was last heard from, knows log entries of a version.
+    pub(crate) fn knows_entries(&self, node_id: u64, version: u32) -> bool {
+        let peers = lock(&self.peers);
+        let known = if node_id == self.node_id {
+            Some(self.entries_version)
+        } else {
+            peers.get(&node_id).copied()
+        };
+        known.is_some_and(|known| known >= version)
     }
 
     async fn check_disk(&self, node_id: u64, incarnation: u64) -> Result<(), Stranger> {
@@ -174,15 +206,12 @@ mod tests {
     use super::*;
     use crate::config::RaftConfig;
     use crate::disk::{SledEngine, claim};
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
     fn guard(dir: &std::path::Path, cluster: &str, node_id: u64) -> Guard {
         let config =
             RaftConfig::new(node_id, dir.join(node_id.to_string()), cluster, BTreeMap::new());
         let mut identity = claim(&config, node_id * 100).unwrap();
         let engine = SledEngine::open(&config.data_dir, &mut identity).unwrap();
-        Guard::new(&identity, Log::open(Arc::new(engine), 1 << 20).unwrap())
+        Guard::new(&identity, Log::open(Arc::new(engine), 1 << 20).unwrap(), 1)
     }
 
     #[tokio::test]
@@ -210,6 +239,26 @@ mod tests {
             Err(Stranger::OtherDisk { node_id: 2 })
         );
         for guard in [one, two, foreign] {
+            guard.log.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_knows_is_what_it_said_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, mut two) = (guard(dir.path(), "blue", 1), guard(dir.path(), "blue", 2));
+        assert!(one.knows_entries(1, 1) && !one.knows_entries(1, 2), "itself");
+        assert!(!one.knows_entries(2, 0), "not heard from yet");
+        one.check_call(two.sign_call(1, ()).metadata()).await.unwrap();
+        assert!(one.knows_entries(2, 1) && !one.knows_entries(2, 2));
+        // Upgraded, and taken back to a program that says nothing of it.
+        two.entries_version = 2;
+        one.check_answer(2, two.sign_answer(()).metadata()).await.unwrap();
+        assert!(one.knows_entries(2, 2));
+        two.entries_version = 0;
+        one.check_answer(2, two.sign_answer(()).metadata()).await.unwrap();
+        assert!(one.knows_entries(2, 0) && !one.knows_entries(2, 1));
+        for guard in [one, two] {
             guard.log.close().await;
         }
     }

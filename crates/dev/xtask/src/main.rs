@@ -1,6 +1,7 @@
 //! `cargo xtask`: the menu of what is done to this tree. Every task checks or measures something, prints
 //! what it found, writes it as JSON when asked, and exits non-zero when something failed.
 
+mod bench;
 mod chart;
 mod conformance;
 #[cfg(test)]
@@ -35,6 +36,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Measure, beside a peer in the same run.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Lint the Helm chart and render it with each set of example values.
     Chart,
     /// Run the conformance cases on the wire of a running cluster and write docs/conformance.md.
@@ -94,6 +98,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let root = workspace_root()?;
     let report = match &arguments.task {
+        Task::Bench(bench) => bench::run(&root, bench)?,
         Task::Chart => chart::check(&root)?,
         Task::Conformance { during_leader_kill, case, full, home_addresses } => {
             let (during_leader_kill, case) = (*during_leader_kill, case.clone());

@@ -66,12 +66,27 @@ impl Cluster {
     /// Starts a replica, for the first time or again on its disk.
     pub fn start_replica(&mut self, id: u64) {
         let peers = self.addresses.iter().map(|(id, address)| (*id, address.to_string()));
+        self.start_replica_with(id, peers.collect());
+    }
+
+    /// Starts a replica that waits to be added; where it listens.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub fn start_newcomer(&mut self, id: u64) -> Result<SocketAddr> {
+        let address = free_address()?;
+        self.addresses.insert(id, address);
+        self.start_replica_with(id, BTreeMap::new());
+        Ok(address)
+    }
+
+    fn start_replica_with(&mut self, id: u64, peers: BTreeMap<u64, String>) {
         let config = homeport_store::Config {
             node_id: id,
             cluster_name: "test".to_owned(),
             data_dir: self.data.path().join(format!("store-{id}")),
             listen: self.addresses[&id],
-            peers: peers.collect(),
+            peers,
             raft: homeport_store::RaftTimers::default(),
             telemetry: Default::default(),
             ops: OpsConfig { listen: self.ops[&id] },

@@ -75,6 +75,11 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         action: HomeAgentAction,
     },
+    /// The store's replicas: which there are, and which of them leads.
+    Raft {
+        #[command(subcommand)]
+        action: RaftAction,
+    },
     /// What each replica says of itself and of its feed's subscribers.
     Status,
 }
@@ -396,6 +401,44 @@ pub(crate) struct Switch {
     /// How long this home agent will be there yet, 4 to 262140 [default: not told]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) time_left_secs: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RaftAction {
+    /// Show them.
+    Members,
+    /// Make a replica a member. It runs already, on an empty disk, with peers that do not name it;
+    /// it gets the whole state first, for which --timeout-secs may be too short: then give the same
+    /// command again.
+    Add(AddReplica),
+    /// Let a replica go for ever; its process can be stopped then, and its id is not used again.
+    Remove {
+        /// As in its configuration.
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        node_id: u64,
+    },
+    /// Let another replica lead, for instance before a host is looked after.
+    Transfer {
+        /// Which one [default: the one whose log is the longest]
+        #[arg(long = "to", value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+        node_id: Option<u64>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddReplica {
+    /// As in its configuration; one that no other disk has had.
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) node_id: u64,
+    /// Where the other replicas reach it.
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) address: String,
+    /// It gets the log and does not vote.
+    #[arg(long, conflicts_with = "replaces")]
+    pub(crate) learner_only: bool,
+    /// It takes the place of this one in the same step: for a replica whose disk is lost.
+    #[arg(long, value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) replaces: Option<u64>,
 }
 
 /// How much of a list.

@@ -3,6 +3,7 @@
 pub(crate) mod bindings;
 pub(crate) mod home_agents;
 pub(crate) mod home_prefixes;
+pub(crate) mod raft;
 mod revocation;
 pub(crate) mod status;
 pub(crate) mod subscribers;

@@ -231,9 +231,16 @@ where
         .add_service(reflection);
     tracing::info!(node_id = config.node_id, address = %config.listen, "store replica");
 
-    let ending = shutdown.clone();
+    let (ending, leading) = (shutdown.clone(), node.clone());
     let served = async move {
-        let stop = async move { ending.begun().await };
+        let stop = async move {
+            ending.begun().await;
+            // Nobody has to wait for an election because of a planned stop.
+            match leading.hand_over(None, limits::HAND_OVER_MAX).await {
+                Ok(leader) => tracing::info!(leader, "this replica stops, and does not lead"),
+                Err(error) => tracing::info!(%error, "the leadership is not handed over"),
+            }
+        };
         server.serve_with_incoming_shutdown(ground.incoming, stop).await
     };
     tokio::select! {

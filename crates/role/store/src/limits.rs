@@ -65,6 +65,10 @@ pub const REQUESTS_PER_CONNECTION_MAX: usize = 1024;
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// After this a peer that does not answer is gone.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a leader that is to stop waits until another replica leads: below the shortest election.
+pub const HAND_OVER_MAX: Duration = Duration::from_millis(300);
+/// How long an operator's hand-over may take: the replica that is to lead may have to catch up.
+pub const HAND_OVER_ASKED_MAX: Duration = Duration::from_secs(2);
 /// How long a shutdown waits for streams to end.
 pub const DRAIN_MAX: Duration = Duration::from_millis(500);
 /// Home links that the forwarder of one stream may ask for: as many as a forwarder can have, and more.

@@ -9,7 +9,7 @@ use crate::machine::{Machine, Progress};
 use crate::network::{DiskSpace, Guard, Heard, PeerService, Peers};
 use crate::proto::raft_service_server::RaftServiceServer;
 use crate::state_machine::StateMachine;
-use crate::status::{Leadership, NodeStatus, status};
+use crate::status::{Leadership, NodeStatus, Role, status};
 use crate::sync::{lock, read};
 use crate::types::{Command, Types};
 use crate::watcher::{Watcher, fatal_reason};
@@ -22,6 +22,7 @@ use openraft::{BasicNode, ChangeMembers, Raft, ReadPolicy};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -327,6 +328,38 @@ impl<S: StateMachine> Node<S> {
         asked.map_err(|fatal| ProposeError::Stopped(fatal_reason(&fatal)))
     }
 
+    /// Leaves the leadership to `to`, or to the voter whose log is the longest, and waits until another
+    /// replica leads. Returns who leads then; `None` when that did not come about `within` this time.
+    /// Does nothing when this replica does not lead.
+    ///
+    /// # Errors
+    ///
+    /// When the node has stopped.
+    pub async fn hand_over(
+        &self,
+        to: Option<u64>,
+        within: Duration,
+    ) -> Result<Option<u64>, ProposeError> {
+        let status = self.status();
+        if status.role != Role::Leader {
+            return Ok(status.leader.map(|leader| leader.node_id));
+        }
+        let matched = |node_id| status.matched.iter().find(|(id, _)| *id == node_id);
+        let voters = status.voters.iter().map(|voter| voter.node_id);
+        let longest = voters
+            .filter(|node_id| *node_id != status.node_id)
+            .max_by_key(|node_id| matched(*node_id).and_then(|(_, index)| *index));
+        let Some(to) = to.or(longest) else { return Ok(None) };
+        let mut leadership = self.leadership();
+        self.transfer_leadership(to).await?;
+        let other = leadership.wait_for(|now| {
+            now.leader.as_ref().is_some_and(|leader| leader.node_id != status.node_id)
+        });
+        let other = tokio::time::timeout(within, other).await;
+        let other = other.ok().and_then(|now| Some(now.ok()?.leader.as_ref()?.node_id));
+        Ok(other)
+    }
+
     /// Adds a replica that receives entries but does not vote, and waits until it has caught up.
     ///
     /// # Errors
@@ -345,6 +378,17 @@ impl<S: StateMachine> Node<S> {
     /// way.
     pub async fn set_voters(&self, voters: BTreeSet<u64>) -> Result<(), MembershipError> {
         let change = ChangeMembers::ReplaceAllVoters(voters);
+        let changed = self.inner.raft.change_membership(change, false).await;
+        changed.map(drop).map_err(|error| self.membership_error(error))
+    }
+
+    /// Removes a member that does not vote.
+    ///
+    /// # Errors
+    ///
+    /// When this replica does not lead, or another change is under way.
+    pub async fn remove_learner(&self, node_id: u64) -> Result<(), MembershipError> {
+        let change = ChangeMembers::RemoveNodes(BTreeSet::from([node_id]));
         let changed = self.inner.raft.change_membership(change, false).await;
         changed.map(drop).map_err(|error| self.membership_error(error))
     }

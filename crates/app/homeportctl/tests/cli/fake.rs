@@ -24,6 +24,7 @@ pub(crate) struct Script {
     subscriber: Option<admin::Subscriber>,
     revoked: Option<admin::RevokeBindingsRequest>,
     switched: Option<admin::SwitchHomeAgentRequest>,
+    added: Option<admin::AddReplicaRequest>,
     updated: Option<admin::UpdateHomePrefixRequest>,
     advertised: Option<admin::AdvertiseHomePrefixRequest>,
 }
@@ -45,6 +46,7 @@ impl Script {
             subscriber: None,
             revoked: None,
             switched: None,
+            added: None,
             updated: None,
             advertised: None,
         }
@@ -117,6 +119,10 @@ impl Fake {
     }
 
     /// The last switch as it arrived.
+    pub(crate) fn added(&self) -> Option<admin::AddReplicaRequest> {
+        self.service.script().added.clone()
+    }
+
     pub(crate) fn switched(&self) -> Option<admin::SwitchHomeAgentRequest> {
         self.service.script().switched.clone()
     }
@@ -379,5 +385,39 @@ impl cluster_server::Cluster for Service {
             version: "0.1.0".to_owned(),
             ..admin::GetStatusResponse::default()
         }))
+    }
+    async fn add_replica(
+        &self,
+        request: Request<admin::AddReplicaRequest>,
+    ) -> Result<Response<admin::AddReplicaResponse>, Status> {
+        self.admit().await?;
+        let request = request.into_inner();
+        let member = admin::Member {
+            node_id: request.node_id,
+            address: request.address.clone(),
+            voter: !request.learner_only,
+        };
+        self.script().added = Some(request);
+        Ok(Response::new(admin::AddReplicaResponse { members: vec![member] }))
+    }
+
+    async fn remove_replica(
+        &self,
+        request: Request<admin::RemoveReplicaRequest>,
+    ) -> Result<Response<admin::RemoveReplicaResponse>, Status> {
+        self.admit().await?;
+        let node_id = request.into_inner().node_id;
+        let status = Status::not_found(format!("node_id: {node_id} is no member"));
+        Err(status)
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<admin::TransferLeadershipRequest>,
+    ) -> Result<Response<admin::TransferLeadershipResponse>, Status> {
+        self.admit().await?;
+        let node_id = request.into_inner().node_id;
+        let leader_id = if node_id == 0 { 3 } else { node_id };
+        Ok(Response::new(admin::TransferLeadershipResponse { leader_id }))
     }
 }

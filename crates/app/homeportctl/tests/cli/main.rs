@@ -4,6 +4,7 @@
 
 mod fake;
 mod notices;
+mod raft;
 
 use std::{
     net::TcpListener,

@@ -1,9 +1,12 @@
+use std::collections::BTreeSet;
+
 use homeport_api::admin::cluster_server::Cluster;
 use homeport_api::admin::{self as api};
-use homeport_raft::{Leader, Role};
-use tonic::{Request, Response, Status};
+use homeport_raft::{Leader, MembershipError, NodeStatus, Role};
+use tonic::{Code, Request, Response, Status};
 
-use crate::Store;
+use super::{field_error, invalid, status_of};
+use crate::{Store, limits};
 
 pub(crate) struct Service(pub(crate) Store);
 
@@ -26,13 +29,6 @@ impl Cluster for Service {
             Role::Learner => "learner",
             Role::Stopped => "stopped",
         };
-        let member = |leader: &Leader, voter| api::Member {
-            node_id: leader.node_id,
-            address: leader.address.clone(),
-            voter,
-        };
-        let voters = status.voters.iter().map(|entry| member(entry, true));
-        let learners = status.learners.iter().map(|entry| member(entry, false));
         let feed_subscribers = self.0.subscribers.list().into_iter();
         Ok(Response::new(api::GetStatusResponse {
             node_id: status.node_id,
@@ -42,7 +38,7 @@ impl Cluster for Service {
             last_log_index: status.last_log.unwrap_or(0),
             committed_index: status.committed.unwrap_or(0),
             applied_index: status.applied.unwrap_or(0),
-            members: voters.chain(learners).collect(),
+            members: members(&status),
             home_addresses: count(home_addresses),
             bindings: count(bindings),
             feed_subscribers: feed_subscribers
@@ -50,5 +46,147 @@ impl Cluster for Service {
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }))
+    }
+    async fn add_replica(
+        &self,
+        request: Request<api::AddReplicaRequest>,
+    ) -> Result<Response<api::AddReplicaResponse>, Status> {
+        let request = request.into_inner();
+        let node = &self.0.node;
+        node.read_index().await.map_err(|error| status_of(&error))?;
+        let before = node.status();
+        check(&request, &before)?;
+        let is_member = before.voters.iter().chain(&before.learners);
+        if is_member.into_iter().all(|member| member.node_id != request.node_id) {
+            tracing::info!(
+                node_id = request.node_id,
+                address = request.address,
+                "adding a replica"
+            );
+        }
+        let votes = |node_id| before.voters.iter().any(|voter| voter.node_id == node_id);
+        if !votes(request.node_id) {
+            let added = node.add_learner(request.node_id, &request.address).await;
+            added.map_err(|error| not_changed(&error))?;
+        }
+        let mut voters: BTreeSet<u64> = before.voters.iter().map(|voter| voter.node_id).collect();
+        let is_replaced = voters.remove(&request.replaces_node_id);
+        if !request.learner_only && (voters.insert(request.node_id) || is_replaced) {
+            node.set_voters(voters).await.map_err(|error| not_changed(&error))?;
+        }
+        Ok(Response::new(api::AddReplicaResponse { members: members(&node.status()) }))
+    }
+
+    async fn remove_replica(
+        &self,
+        request: Request<api::RemoveReplicaRequest>,
+    ) -> Result<Response<api::RemoveReplicaResponse>, Status> {
+        let node_id = request.into_inner().node_id;
+        let node = &self.0.node;
+        node.read_index().await.map_err(|error| status_of(&error))?;
+        let before = node.status();
+        let mut voters: BTreeSet<u64> = before.voters.iter().map(|voter| voter.node_id).collect();
+        if voters.remove(&node_id) {
+            if voters.is_empty() {
+                let message = format!("{node_id} is the last replica that votes");
+                return Err(field_error(Code::FailedPrecondition, "node_id", &message));
+            }
+            if node_id == before.node_id {
+                // Who leads next removes this one, and the caller is told who that is.
+                let handed_over = node.hand_over(None, limits::HAND_OVER_ASKED_MAX).await;
+                handed_over.map_err(|error| status_of(&error))?;
+            }
+            node.set_voters(voters).await.map_err(|error| not_changed(&error))?;
+        } else if before.learners.iter().any(|learner| learner.node_id == node_id) {
+            node.remove_learner(node_id).await.map_err(|error| not_changed(&error))?;
+        } else {
+            let message = format!("{node_id} is no member; see homeportctl raft members");
+            return Err(field_error(Code::NotFound, "node_id", &message));
+        }
+        Ok(Response::new(api::RemoveReplicaResponse { members: members(&node.status()) }))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<api::TransferLeadershipRequest>,
+    ) -> Result<Response<api::TransferLeadershipResponse>, Status> {
+        let to = Some(request.into_inner().node_id).filter(|node_id| *node_id != 0);
+        let node = &self.0.node;
+        node.read_index().await.map_err(|error| status_of(&error))?;
+        let status = node.status();
+        if to == Some(status.node_id) {
+            return Ok(Response::new(api::TransferLeadershipResponse {
+                leader_id: status.node_id,
+            }));
+        }
+        if let Some(to) = to
+            && status.voters.iter().all(|voter| voter.node_id != to)
+        {
+            return Err(field_error(Code::NotFound, "node_id", &format!("{to} does not vote")));
+        }
+        let leader_id = node.hand_over(to, limits::HAND_OVER_ASKED_MAX).await;
+        match leader_id.map_err(|error| status_of(&error))? {
+            Some(leader_id) => Ok(Response::new(api::TransferLeadershipResponse { leader_id })),
+            None => Err(Status::unavailable(
+                "no other replica has taken the leadership: see homeportctl status which of them are up",
+            )),
+        }
+    }
+}
+
+fn members(status: &NodeStatus) -> Vec<api::Member> {
+    let member = |leader: &Leader, voter| api::Member {
+        node_id: leader.node_id,
+        address: leader.address.clone(),
+        voter,
+    };
+    let voters = status.voters.iter().map(|entry| member(entry, true));
+    voters.chain(status.learners.iter().map(|entry| member(entry, false))).collect()
+}
+
+fn check(request: &api::AddReplicaRequest, now: &NodeStatus) -> Result<(), Status> {
+    if request.node_id == 0 {
+        return Err(invalid("node_id", "expected 1 or more, as in the replica's configuration"));
+    }
+    let address = request.address.rsplit_once(':');
+    if !address.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        let message = format!("{:?} is not host:port", request.address);
+        return Err(invalid("address", &message));
+    }
+    let all = || now.voters.iter().chain(&now.learners);
+    let known = all().find(|member| member.node_id == request.node_id);
+    if let Some(known) = known.filter(|known| known.address != request.address) {
+        let message = format!("{} is a member at {}", request.node_id, known.address);
+        return Err(field_error(Code::AlreadyExists, "node_id", &message));
+    }
+    let taken = all().find(|member| member.address == request.address);
+    if let Some(taken) = taken.filter(|taken| taken.node_id != request.node_id)
+        && taken.node_id != request.replaces_node_id
+    {
+        let message = format!("{} is the address of member {}", request.address, taken.node_id);
+        return Err(field_error(Code::AlreadyExists, "address", &message));
+    }
+    let replaced = request.replaces_node_id;
+    if replaced != 0 {
+        if request.learner_only || replaced == request.node_id {
+            return Err(invalid(
+                "replaces_node_id",
+                "only another replica that votes takes a place",
+            ));
+        }
+        let is_voter = |node_id| now.voters.iter().any(|voter| voter.node_id == node_id);
+        // Asked again after it was done.
+        if !is_voter(replaced) && !is_voter(request.node_id) {
+            let message = format!("{replaced} does not vote");
+            return Err(field_error(Code::NotFound, "replaces_node_id", &message));
+        }
+    }
+    Ok(())
+}
+
+fn not_changed(error: &MembershipError) -> Status {
+    match error {
+        MembershipError::Propose(error) => status_of(error),
+        MembershipError::Refused(_) => Status::aborted(error.to_string()),
     }
 }

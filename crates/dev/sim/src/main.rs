@@ -1,0 +1,2 @@
+//! One seed.
+fn main() {}

@@ -8,17 +8,17 @@ macro_rules! bugs {
     ($($(#[$doc:meta])+ $variant:ident = $name:literal,)+) => {
         /// A planted bug.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Bug {
+        pub(crate) enum Bug {
             $($(#[$doc])+ $variant,)+
         }
 
         impl Bug {
             /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             /// The name on the command line.
             #[must_use]
-            pub const fn name(self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
                 }

@@ -55,13 +55,13 @@ pub(crate) enum Event<'a> {
 
 /// A property that did not hold.
 #[derive(Clone, Debug, serde::Serialize)]
-pub struct Violation {
+pub(crate) struct Violation {
     /// The invariant's name.
-    pub invariant: &'static str,
+    pub(crate) invariant: &'static str,
     /// When, in milliseconds of the run.
-    pub at_ms: u64,
+    pub(crate) at_ms: u64,
     /// What was seen.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
 /// All invariants. Clones share them.
@@ -75,7 +75,9 @@ struct Inner {
     newest: u64,
     acknowledged: u64,
     acknowledgements: u64,
-    last_acknowledged_ms: u64,
+    /// Where each replica and each subscriber stands.
+    replicas: BTreeMap<u64, u64>,
+    subscribers: BTreeMap<usize, u64>,
 }
 
 impl Checks {
@@ -87,7 +89,8 @@ impl Checks {
             newest: 0,
             acknowledged: 0,
             acknowledgements: 0,
-            last_acknowledged_ms: 0,
+            replicas: BTreeMap::new(),
+            subscribers: BTreeMap::new(),
         })))
     }
 
@@ -98,13 +101,9 @@ impl Checks {
     pub(crate) fn see(&self, event: &Event<'_>) {
         let inner = &mut *self.lock();
         match event {
-            Event::Entry { index, .. } | Event::State { index, .. } => {
-                inner.newest = inner.newest.max(*index);
-            }
             Event::Acknowledged(ack) => {
                 inner.acknowledged = inner.acknowledged.max(ack.revision);
-                inner.acknowledgements += 1;
-                inner.last_acknowledged_ms = process::now_ms();
+                inner.acknowledgements += u64::from(ack.status.is_accepted());
             }
             _ => {}
         }
@@ -128,10 +127,27 @@ impl Checks {
         self.lock().acknowledged
     }
 
-    /// How many acknowledgements there were, and when the last.
-    pub(crate) fn acknowledgements(&self) -> (u64, u64) {
+    /// How many Binding Updates were acknowledged and accepted.
+    pub(crate) fn acknowledgements(&self) -> u64 {
+        self.lock().acknowledgements
+    }
+
+    /// A replica has applied this index.
+    pub(crate) fn reached(&self, replica: u64, index: u64) {
+        let mut inner = self.lock();
+        inner.newest = inner.newest.max(index);
+        inner.replicas.insert(replica, index);
+    }
+
+    /// A subscriber holds the state of this revision.
+    pub(crate) fn subscriber_reached(&self, subscriber: usize, revision: u64) {
+        self.lock().subscribers.insert(subscriber, revision);
+    }
+
+    /// Where replicas stand, and where subscribers do.
+    pub(crate) fn stand(&self) -> (BTreeMap<u64, u64>, BTreeMap<usize, u64>) {
         let inner = self.lock();
-        (inner.acknowledgements, inner.last_acknowledged_ms)
+        (inner.replicas.clone(), inner.subscribers.clone())
     }
 
     pub(crate) fn violations(&self) -> Vec<Violation> {

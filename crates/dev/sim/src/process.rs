@@ -6,11 +6,15 @@
 #![expect(unsafe_code, reason = "functions of the C library have its signatures")]
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 static ARMED: AtomicBool = AtomicBool::new(false);
 static NOW_MS: AtomicU64 = AtomicU64::new(0);
 static SKEW_MS: AtomicI64 = AtomicI64::new(0);
 static RANDOM: AtomicU64 = AtomicU64::new(0);
+
+/// What has panicked since somebody asked.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// The monotonic clock when a run begins.
 const MONOTONIC_START_SECS: i64 = 100_000;
@@ -43,6 +47,23 @@ pub(crate) fn wall_ms() -> u64 {
     let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
     let wall = WALL_START_MS + SKEW_MS.load(Relaxed) + now;
     u64::try_from(wall).unwrap_or(0)
+}
+
+/// From now on panics are kept for [`take_panics`]: a runtime would pass over those of its tasks. With
+/// `told` they are also written to standard error, as always.
+pub(crate) fn note_panics(told: bool) {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(panic.to_string());
+        if told {
+            usual(panic);
+        }
+    }));
+}
+
+/// What has panicked since this was asked last.
+pub(crate) fn take_panics() -> Vec<String> {
+    std::mem::take(&mut PANICS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The next number of the sequence that `state` stands in (SplitMix64).

@@ -1,15 +1,52 @@
 //! What happened, as a digest: two runs of a seed are the same to the octet when their digests are.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::process;
+
+/// FNV-1a.
+#[derive(Clone, Copy)]
+pub(crate) struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    /// The digest of these octets.
+    pub(crate) fn of(octets: &[u8]) -> u64 {
+        let mut digest = Self::default();
+        digest.take(octets);
+        digest.value()
+    }
+
+    pub(crate) fn take(&mut self, octets: &[u8]) {
+        for octet in octets {
+            self.0 = (self.0 ^ u64::from(*octet)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+
+    pub(crate) const fn value(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Write for Fnv {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.take(text.as_bytes());
+        Ok(())
+    }
+}
 
 /// Clones share it.
 #[derive(Clone)]
 pub(crate) struct Trace(Arc<Mutex<Inner>>);
 
 struct Inner {
-    digest: u64,
+    digest: Fnv,
     events: u64,
     told: bool,
 }
@@ -17,13 +54,12 @@ struct Inner {
 impl Trace {
     /// With `told` every event is a line on standard error.
     pub(crate) fn new(told: bool) -> Self {
-        // The offset basis of FNV-1a.
-        Self(Arc::new(Mutex::new(Inner { digest: 0xcbf2_9ce4_8422_2325, events: 0, told })))
+        Self(Arc::new(Mutex::new(Inner { digest: Fnv::default(), events: 0, told })))
     }
 
     /// Something happened.
     pub(crate) fn event(&self, text: &str) {
-        let told = self.mix(text.as_bytes());
+        let told = self.mix(&[text.as_bytes()]);
         if told {
             eprintln!("{:>7} ms  {text}", process::now_ms());
         }
@@ -31,17 +67,13 @@ impl Trace {
 
     /// Octets of a connection arrived.
     pub(crate) fn octets(&self, pipe: u64, octets: &[u8]) {
-        self.mix(&pipe.to_le_bytes());
-        self.mix(octets);
+        self.mix(&[&pipe.to_le_bytes(), octets]);
     }
 
-    fn mix(&self, octets: &[u8]) -> bool {
+    fn mix(&self, parts: &[&[u8]]) -> bool {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = process::now_ms().to_le_bytes();
-        let digest = now.iter().chain(octets).fold(inner.digest, |digest, octet| {
-            (digest ^ u64::from(*octet)).wrapping_mul(0x100_0000_01b3)
-        });
-        inner.digest = digest;
+        inner.digest.take(&process::now_ms().to_le_bytes());
+        parts.iter().for_each(|part| inner.digest.take(part));
         inner.events += 1;
         inner.told
     }
@@ -49,6 +81,6 @@ impl Trace {
     /// The digest so far, and of how many events.
     pub(crate) fn digest(&self) -> (u64, u64) {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (inner.digest, inner.events)
+        (inner.digest.value(), inner.events)
     }
 }

@@ -32,12 +32,6 @@ impl Chance {
     pub(crate) fn percent(&mut self, percent: u64) -> bool {
         self.range(0, 100) < percent
     }
-
-    /// One of them.
-    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
-        let count = u64::try_from(of.len()).unwrap_or(u64::MAX);
-        of.get(usize::try_from(self.range(0, count)).unwrap_or(0)).copied()
-    }
 }
 
 #[cfg(test)]

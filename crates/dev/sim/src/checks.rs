@@ -17,7 +17,6 @@ pub(crate) struct Applied<'a> {
     pub(crate) index: u64,
     pub(crate) batch: &'a Batch,
     pub(crate) verdicts: &'a [Verdict],
-    pub(crate) before: &'a BindingCache,
     pub(crate) after: &'a BindingCache,
 }
 
@@ -54,10 +53,10 @@ pub(crate) enum Event<'a> {
 }
 
 /// A property that did not hold.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Violation {
     /// The invariant's name.
-    pub(crate) invariant: &'static str,
+    pub(crate) invariant: String,
     /// When, in milliseconds of the run.
     pub(crate) at_ms: u64,
     /// What was seen.
@@ -109,7 +108,7 @@ impl Checks {
         }
         for invariant in &mut inner.invariants {
             if let Err(detail) = invariant.see(event) {
-                let name = invariant.name();
+                let name = invariant.name().to_owned();
                 inner.trace.event(&format!("VIOLATION of {name}: {detail}"));
                 let at_ms = process::now_ms();
                 inner.violations.push(Violation { invariant: name, at_ms, detail });

@@ -196,7 +196,8 @@ mod tests {
     async fn planted_bugs_lose_what_was_synced() {
         let mut lost = 0;
         for _ in 0..4 {
-            lost += u32::from(!left(Some(Bug::SkipFsync), &[b"a"], &[]).await.contains(&b"a".to_vec()));
+            lost +=
+                u32::from(!left(Some(Bug::SkipFsync), &[b"a"], &[]).await.contains(&b"a".to_vec()));
         }
         let whole = left(Some(Bug::VoteAfterLog), &[VOTE, b"\x01entry"], &[]).await;
         assert_eq!(whole.len(), 2, "with entries it is written");

@@ -56,8 +56,8 @@ impl Faults {
         Self { chance, next_ms: 0, lasting: Vec::new(), counts: BTreeMap::new(), bug }
     }
 
-    pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
-        self.counts.clone()
+    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
+        self.counts.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect()
     }
 
     /// Ends what is over.
@@ -113,13 +113,7 @@ impl Faults {
     }
 
     /// Says whether it took place.
-    fn carry_out(
-        &mut self,
-        world: &mut World,
-        kind: &str,
-        replica: HostId,
-        now_ms: u64,
-    ) -> bool {
+    fn carry_out(&mut self, world: &mut World, kind: &str, replica: HostId, now_ms: u64) -> bool {
         let end_ms = now_ms + self.chance.range(LAST_MS.0, LAST_MS.1);
         match kind {
             "one_way" | "isolated" | "split" => {
@@ -201,7 +195,8 @@ impl Faults {
         match kind {
             "one_way" => {
                 let other = self.draw(0, world.hosts.len());
-                let pair = if self.chance.percent(50) { (replica, other) } else { (other, replica) };
+                let pair =
+                    if self.chance.percent(50) { (replica, other) } else { (other, replica) };
                 vec![pair]
             }
             "isolated" => {

@@ -40,9 +40,7 @@ pub(crate) fn apply(
 
 /// The records of a snapshot of a store with this bug.
 pub(crate) fn records(bug: Option<Bug>, cache: &BindingCache) -> Vec<StateRecord> {
-    let is_tombstone = |record: &StateRecord| {
-        matches!(record, StateRecord::Home(_, home) if home.bindings.is_empty())
-    };
+    let is_tombstone = |record: &StateRecord| matches!(record, StateRecord::Home(_, home) if home.bindings.is_empty());
     let forgets = bug == Some(Bug::SnapshotWithoutTombstones);
     cache.records().filter(|record| !(forgets && is_tombstone(record))).collect()
 }
@@ -99,9 +97,7 @@ fn take_equal_sequence(cache: &mut BindingCache, index: u64, mut batch: Batch) -
 }
 
 fn drop_deregistrations(cache: &mut BindingCache, index: u64, batch: &Batch) -> Vec<Verdict> {
-    let is_dropped = |command: &Command| {
-        matches!(command, Command::Register(r) if r.lifetime.is_deregistration())
-    };
+    let is_dropped = |command: &Command| matches!(command, Command::Register(r) if r.lifetime.is_deregistration());
     // What it would have said.
     let said = cache.clone().apply(index, batch.clone());
     let kept = batch.commands.iter().filter(|command| !is_dropped(command)).cloned();

@@ -1,7 +1,8 @@
 //! Deterministic simulation: a cluster of Homeport in one thread, on a network, disks and clocks that fail
 //! as one seed says, and invariants that must hold all the same. The same seed does the same to the octet.
 //!
-//! This program runs one seed; `cargo xtask sim` runs many.
+//! `run` runs one seed, `seeds` many, each in a process of its own, and `planted` looks whether bugs are
+//! found: `cargo xtask sim` builds this program and calls it.
 //!
 //! ```text
 //! world (one thread, one step a simulated millisecond)
@@ -16,6 +17,7 @@
 //! ```
 
 mod bugs;
+mod campaign;
 mod chance;
 mod checks;
 mod disk;
@@ -41,9 +43,13 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::bugs::Bug;
+use crate::campaign::Seeds;
 use crate::world::{Outcome, Plan};
 
-/// Runs a cluster under faults that one seed decides.
+/// How long there are faults in a run, in simulated seconds.
+const FAULT_SECS: u64 = 12;
+
+/// Runs clusters under faults that seeds decide.
 #[derive(Debug, Parser)]
 #[command(name = "homeport-sim", version)]
 struct Arguments {
@@ -59,7 +65,7 @@ enum Command {
         #[arg(long)]
         seed: u64,
         /// How long there are faults, in simulated seconds.
-        #[arg(long, default_value_t = 12)]
+        #[arg(long, default_value_t = FAULT_SECS)]
         fault_secs: u64,
         /// Plants a bug.
         #[arg(long, value_name = "NAME")]
@@ -68,8 +74,16 @@ enum Command {
         #[arg(long)]
         tell: bool,
     },
-    /// Prints the names of the bugs that can be planted.
-    Bugs,
+    /// Runs many seeds; fails when an invariant did not hold in one, or a seed did not repeat itself.
+    Seeds(Seeds),
+    /// Plants one bug after the other and runs seeds until an invariant finds it; fails when none does.
+    Planted {
+        /// Only this one.
+        #[arg(long, value_name = "NAME")]
+        bug: Option<Bug>,
+        #[command(flatten)]
+        seeds: Seeds,
+    },
 }
 
 fn main() -> ExitCode {
@@ -84,10 +98,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let (seed, fault_secs, bug, told) = match arguments.command {
-        Command::Bugs => {
-            Bug::ALL.iter().for_each(|bug| println!("{bug}"));
-            return Ok(ExitCode::SUCCESS);
-        }
+        Command::Seeds(seeds) => return Ok(code(seeds.run()?)),
+        Command::Planted { bug, seeds } => return Ok(code(seeds.planted(bug)?)),
         Command::Run { seed, fault_secs, bug, tell } => (seed, fault_secs, bug, tell),
     };
     if told {
@@ -97,7 +109,11 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let plan = Plan { seed, faults_ms: fault_secs.saturating_mul(1000), bug, told };
     let outcome = simulate(plan)?;
     println!("{}", serde_json::to_string(&outcome)?);
-    Ok(if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(code(outcome.violations.is_empty()))
+}
+
+fn code(held: bool) -> ExitCode {
+    if held { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
 /// In a thread of its own: what a thread has drawn from the kernel before is no part of the run.

@@ -117,9 +117,7 @@ impl MobileNode<'_> {
         self.sequence.0 = self.sequence.0.wrapping_add(u16::try_from(skipped).unwrap_or(1));
         let lifetime = match self.chance.percent(20) {
             true => Lifetime::DEREGISTER,
-            false => {
-                Lifetime(u16::try_from(self.chance.range(1, LIFETIME_MAX + 1)).unwrap_or(1))
-            }
+            false => Lifetime(u16::try_from(self.chance.range(1, LIFETIME_MAX + 1)).unwrap_or(1)),
         };
         let mut flags = BuFlags::ACKNOWLEDGE.with(BuFlags::HOME_REGISTRATION);
         let mut bids = Vec::new();
@@ -147,8 +145,7 @@ impl MobileNode<'_> {
             options.push(&MobilityOption::BindingIdentifier(*bid));
         }
         let (sequence, options) = (self.sequence, options.finish());
-        let message =
-            Message::BindingUpdate(BindingUpdate { sequence, flags, lifetime, options });
+        let message = Message::BindingUpdate(BindingUpdate { sequence, flags, lifetime, options });
         let home = home_address(self.node);
         let octets = message.emit(home, HOME_AGENT);
         mobility_packet(source, HOME_AGENT, Some(home), None, &octets)

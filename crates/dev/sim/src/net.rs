@@ -126,7 +126,8 @@ impl Net {
                 let mut state = self.lock();
                 let to = state.listeners.get(address).map(|(to, _)| *to);
                 let to = to.ok_or(io::ErrorKind::ConnectionRefused)?;
-                let open = !state.blocked.contains(&(host, to)) && !state.blocked.contains(&(to, host));
+                let open =
+                    !state.blocked.contains(&(host, to)) && !state.blocked.contains(&(to, host));
                 open.then(|| state.delay(host, to) + state.delay(to, host))
             };
             let Some(delay) = delay else {

@@ -85,12 +85,17 @@ impl Operator {
             if chance.percent(50) {
                 let node = u16::try_from(chance.range(0, self.mobile_nodes)).unwrap_or(0);
                 let home_address = home_address(node).to_string();
-                let request = RevokeBindingsRequest { home_address, bids: Vec::new(), trigger: None };
-                drop(timeout(PATIENCE, RevocationsClient::new(channel).revoke_bindings(request)).await);
+                let request =
+                    RevokeBindingsRequest { home_address, bids: Vec::new(), trigger: None };
+                drop(
+                    timeout(PATIENCE, RevocationsClient::new(channel).revoke_bindings(request))
+                        .await,
+                );
             } else {
                 let lifetime_max_secs = u32::try_from(chance.range(3, 7) * 4).unwrap_or(20);
                 let prefix = PREFIX.to_owned();
-                let home_prefix = Some(HomePrefix { prefix, lifetime_max_secs, ..Default::default() });
+                let home_prefix =
+                    Some(HomePrefix { prefix, lifetime_max_secs, ..Default::default() });
                 let update_mask = vec!["lifetime_max_secs".to_owned()];
                 let request = UpdateHomePrefixRequest { home_prefix, update_mask };
                 let mut client = HomePrefixesClient::new(channel);
@@ -123,8 +128,8 @@ impl Operator {
         loop {
             tokio::time::sleep(Duration::from_millis(chance.range(20, 120))).await;
             let Some((replica, channel)) = at(channels, &mut chance) else { return };
-            let linearizable = self.bug != Some(Bug::LeaseRead)
-                || !believes_to_lead(channel.clone()).await;
+            let linearizable =
+                self.bug != Some(Bug::LeaseRead) || !believes_to_lead(channel.clone()).await;
             let at_least = self.checks.acknowledged();
             let request = LookUpPolicyRequest {
                 home_address: ipv6_octets(home_address(0)),

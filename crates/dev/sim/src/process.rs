@@ -79,7 +79,7 @@ pub(crate) fn split_mix(state: u64) -> (u64, u64) {
 /// # Safety
 /// `buffer` is valid for `length` octets.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getrandom(
+pub(crate) unsafe extern "C" fn getrandom(
     buffer: *mut libc::c_void,
     length: libc::size_t,
     flags: libc::c_uint,
@@ -106,7 +106,7 @@ pub unsafe extern "C" fn getrandom(
 /// # Safety
 /// `time` is valid for writing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn clock_gettime(
+pub(crate) unsafe extern "C" fn clock_gettime(
     clock: libc::clockid_t,
     time: *mut libc::timespec,
 ) -> libc::c_int {

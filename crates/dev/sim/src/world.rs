@@ -39,14 +39,14 @@ pub(crate) struct Plan {
 }
 
 /// What came of it.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) seed: u64,
     pub(crate) digest: String,
     pub(crate) events: u64,
     pub(crate) replicas: u64,
     pub(crate) simulated_ms: u64,
-    pub(crate) faults: BTreeMap<&'static str, u64>,
+    pub(crate) faults: BTreeMap<String, u64>,
     pub(crate) entries: u64,
     pub(crate) acknowledged: u64,
     pub(crate) violations: Vec<Violation>,
@@ -107,7 +107,9 @@ enum Phase {
     Starting,
     Faults,
     /// Without faults, until everything has come together; so many were acknowledged when it began.
-    Healing { acknowledged: u64 },
+    Healing {
+        acknowledged: u64,
+    },
     Done,
 }
 
@@ -135,7 +137,8 @@ impl Run<'_> {
                 // Processes that have ended by themselves are still started again.
                 faults.mend(world, now_ms);
                 let served = world.checks.acknowledgements() > acknowledged;
-                let missing = if served { world.missing() } else { Some("no acknowledgement".into()) };
+                let missing =
+                    if served { world.missing() } else { Some("no acknowledgement".into()) };
                 match missing {
                     None if lasted > QUIET_MS => self.enter(world, Phase::Done, now_ms),
                     Some(missing) if lasted > CONVERGE_MAX_MS => world.not_converged(&missing),
@@ -170,7 +173,8 @@ impl World {
         for node_id in 1..=replicas {
             let disk = Disk::new(Chance::new(seed, &format!("disk {node_id}")), bug);
             let data_dir = directory.join(format!("store-{node_id}"));
-            let machine = Machine { disk: disk.clone(), data_dir: data_dir.clone(), may_end: false };
+            let machine =
+                Machine { disk: disk.clone(), data_dir: data_dir.clone(), may_end: false };
             machines.push(machine);
             let (host, net, checks) = (hosts.len(), net.clone(), checks.clone());
             let replica = Replica { node_id, replicas, host, net, disk, data_dir, checks, bug };
@@ -313,8 +317,7 @@ impl World {
             return;
         }
         drop(std::fs::remove_dir_all(&machine.data_dir));
-        let mut replaced =
-            self.replaced.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut replaced = self.replaced.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         replaced.insert(u64::try_from(replica + 1).unwrap_or(0));
     }
 

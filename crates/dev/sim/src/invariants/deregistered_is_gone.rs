@@ -17,7 +17,8 @@ impl Invariant for DeregisteredIsGone {
     fn see(&mut self, event: &Event<'_>) -> Result<(), String> {
         let Event::Applied(applied) = event else { return Ok(()) };
         for (command, verdict) in applied.batch.commands.iter().zip(applied.verdicts) {
-            let (Command::Register(r), Outcome::Answer(answer)) = (command, &verdict.outcome) else {
+            let (Command::Register(r), Outcome::Answer(answer)) = (command, &verdict.outcome)
+            else {
                 continue;
             };
             let counts = r.lifetime.is_deregistration()

@@ -41,8 +41,10 @@ impl Invariant for FeedIsTheState {
                     let expected = at.checked_sub(1).and_then(|at| history.get(at));
                     let expected = expected.and_then(|(_, home)| home.as_ref());
                     if homes.get(address) != expected {
+                        let held = homes.get(address);
                         return Err(format!(
-                            "subscriber {subscriber} has another {address} at {revision} than the store"
+                            "subscriber {subscriber} holds at {revision} of {address} {held:?}, the store \
+                             {expected:?}"
                         ));
                     }
                 }
@@ -72,5 +74,6 @@ fn visible(address: Ipv6Addr, home: &homeport_binding::Home) -> Home {
     home.sequence = Sequence::default();
     home.forget = None;
     home.remembered.clear();
+    (home.notice, home.advertisement) = (None, None);
     home_message(address, home)
 }

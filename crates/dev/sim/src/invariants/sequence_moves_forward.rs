@@ -26,7 +26,8 @@ impl Invariant for SequenceMovesForward {
         let Event::Applied(applied) = event else { return Ok(()) };
         let now = applied.after.now();
         for (command, verdict) in applied.batch.commands.iter().zip(applied.verdicts) {
-            let (Command::Register(r), Outcome::Answer(answer)) = (command, &verdict.outcome) else {
+            let (Command::Register(r), Outcome::Answer(answer)) = (command, &verdict.outcome)
+            else {
                 continue;
             };
             // An earlier index: the first answer to a command that came again.

@@ -134,7 +134,7 @@ impl Faults {
                 world.disk(replica).slow(self.chance.range(5, 200));
                 self.lasting.push((end_ms, Lasting::SlowDisk(replica)));
             }
-            "disk_failed" => world.fail_disk(replica),
+            "disk_failed" => return world.fail_disk(replica),
             "clock_jumped" => {
                 let far = if self.chance.percent(10) { 3_600_000 } else { 5_000 };
                 let by = i64::try_from(self.chance.range(0, 2 * far)).unwrap_or(0);

@@ -246,12 +246,14 @@ impl World {
         &self.replicas[replica].disk
     }
 
-    /// The next sync fails, and with it the process.
-    pub(crate) fn fail_disk(&mut self, replica: HostId) {
-        if let Some(machine) = self.replicas.get_mut(replica) {
+    /// The next sync fails, and with it the process. Says whether there is one.
+    pub(crate) fn fail_disk(&mut self, replica: HostId) -> bool {
+        let is_up = self.is_up(replica);
+        if let Some(machine) = self.replicas.get_mut(replica).filter(|_| is_up) {
             machine.disk.fail();
             machine.may_end = true;
         }
+        is_up
     }
 
     pub(crate) fn halt(&mut self, host: HostId, halted: bool) {

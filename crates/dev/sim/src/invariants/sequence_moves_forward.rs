@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use homeport_binding::limits::MAX_DELETE_BCE_TIMEOUT;
-use homeport_binding::{Command, LogTime, Outcome};
+use homeport_binding::{Command, LogTime, Outcome, RequestId};
 use homeport_wire::Sequence;
 
 use super::Invariant;
@@ -13,8 +13,8 @@ use crate::checks::Event;
 
 #[derive(Default)]
 pub(super) struct SequenceMovesForward {
-    /// The last accepted one, and its log time.
-    last: BTreeMap<Ipv6Addr, (Sequence, LogTime)>,
+    /// The last accepted one, its log time, and its request id.
+    last: BTreeMap<Ipv6Addr, (Sequence, LogTime, RequestId)>,
 }
 
 impl Invariant for SequenceMovesForward {
@@ -35,7 +35,9 @@ impl Invariant for SequenceMovesForward {
                 continue;
             }
             let (home, sequence) = (r.home_address, r.sequence);
-            if let Some((last, at)) = self.last.insert(home, (sequence, now))
+            if let Some((last, at, request_id)) = self.last.insert(home, (sequence, now, r.request_id))
+                // The same one again, in the same entry.
+                && request_id != r.request_id
                 && at.until(now) < MAX_DELETE_BCE_TIMEOUT
                 && !sequence.is_newer_than(last)
             {

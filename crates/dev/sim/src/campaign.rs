@@ -40,31 +40,24 @@ impl Seeds {
     /// Runs all of them without planted bugs. Says whether every invariant held in each.
     pub(crate) fn run(&self) -> anyhow::Result<bool> {
         let started = Instant::now();
-        let results = self.each(None, |_| true)?;
+        let rerun = AtomicU64::new(0);
+        let failed = AtomicU64::new(0);
+        let results = self.each(None, |outcome| {
+            let broken = self.tell(outcome);
+            let again = !broken && outcome.seed % RERUN_EVERY == self.seed % RERUN_EVERY;
+            let differs = again && {
+                rerun.fetch_add(1, Relaxed);
+                run_seed(outcome.seed, self.fault_secs, None)?.digest != outcome.digest
+            };
+            if differs {
+                println!("seed {} does not do the same when it is run again", outcome.seed);
+            }
+            failed.fetch_add(u64::from(broken || differs), Relaxed);
+            Ok(true)
+        })?;
+        let (rerun, failed) = (rerun.into_inner(), failed.into_inner());
+        let passed = u64::try_from(results.len())?.saturating_sub(failed);
         let mut sums: BTreeMap<String, u64> = BTreeMap::new();
-        let (mut passed, mut failed, mut rerun) = (0_u64, 0_u64, 0_u64);
-        for outcome in &results {
-            for violation in &outcome.violations {
-                println!(
-                    "seed {}: {} at {} ms: {}",
-                    outcome.seed, violation.invariant, violation.at_ms, violation.detail
-                );
-            }
-            if !outcome.violations.is_empty() {
-                failed += 1;
-                println!("  replay: {}", self.replay(outcome.seed, None));
-                continue;
-            }
-            passed += 1;
-            if outcome.seed % RERUN_EVERY == self.seed % RERUN_EVERY {
-                let again = run_seed(outcome.seed, self.fault_secs, None)?;
-                rerun += 1;
-                if again.digest != outcome.digest {
-                    failed += 1;
-                    println!("seed {} does not do the same when it is run again", outcome.seed);
-                }
-            }
-        }
         for outcome in &results {
             *sums.entry("simulated_ms".to_owned()).or_default() += outcome.simulated_ms;
             *sums.entry("entries".to_owned()).or_default() += outcome.entries;
@@ -93,6 +86,22 @@ impl Seeds {
         Ok(failed == 0)
     }
 
+    /// Says at once which invariants did not hold, if any.
+    fn tell(&self, outcome: &Outcome) -> bool {
+        for violation in &outcome.violations {
+            println!(
+                "seed {}: {} at {} ms: {}",
+                outcome.seed, violation.invariant, violation.at_ms, violation.detail
+            );
+        }
+        let broken = !outcome.violations.is_empty();
+        if broken {
+            let (seed, secs) = (outcome.seed, self.fault_secs);
+            println!("  replay: cargo xtask sim --replay --seed {seed} --fault-secs {secs}");
+        }
+        broken
+    }
+
     /// Plants each bug, and runs seeds until it is found. Says whether all are.
     pub(crate) fn planted(&self, only: Option<Bug>) -> anyhow::Result<bool> {
         let (mut passed, mut failed) = (0, 0);
@@ -100,7 +109,7 @@ impl Seeds {
         println!("| planted bug | seeds needed | found by |");
         println!("|---|---|---|");
         for bug in Bug::ALL.iter().copied().filter(|bug| only.is_none_or(|only| only == *bug)) {
-            let results = self.each(Some(bug), |outcome| outcome.violations.is_empty())?;
+            let results = self.each(Some(bug), |outcome| Ok(outcome.violations.is_empty()))?;
             let found = results.iter().find_map(|outcome| {
                 Some((outcome.seed, outcome.violations.first()?.invariant.clone()))
             });
@@ -125,7 +134,7 @@ impl Seeds {
     fn each(
         &self,
         bug: Option<Bug>,
-        goes_on: impl Fn(&Outcome) -> bool + Sync,
+        goes_on: impl Fn(&Outcome) -> anyhow::Result<bool> + Sync,
     ) -> anyhow::Result<Vec<Outcome>> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let jobs = self.jobs.unwrap_or(u64::try_from(cores).unwrap_or(1)).max(1);
@@ -140,7 +149,7 @@ impl Seeds {
                         return Ok(());
                     }
                     let outcome = run_seed(seed, self.fault_secs, bug)?;
-                    if !goes_on(&outcome) {
+                    if !goes_on(&outcome)? {
                         end.fetch_min(seed, Relaxed);
                     }
                     done.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, outcome);
@@ -155,12 +164,6 @@ impl Seeds {
             })
         })?;
         Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect())
-    }
-
-    fn replay(&self, seed: u64, bug: Option<Bug>) -> String {
-        let bug = bug.map(|bug| format!(" --bug {bug}")).unwrap_or_default();
-        let secs = self.fault_secs;
-        format!("cargo xtask sim --replay --seed {seed} --fault-secs {secs}{bug}")
     }
 
     fn report(&self, report: &Value) -> anyhow::Result<()> {

@@ -99,12 +99,9 @@ impl Checks {
 
     pub(crate) fn see(&self, event: &Event<'_>) {
         let inner = &mut *self.lock();
-        match event {
-            Event::Acknowledged(ack) => {
-                inner.acknowledged = inner.acknowledged.max(ack.revision);
-                inner.acknowledgements += u64::from(ack.status.is_accepted());
-            }
-            _ => {}
+        if let Event::Acknowledged(ack) = event {
+            inner.acknowledged = inner.acknowledged.max(ack.revision);
+            inner.acknowledgements += u64::from(ack.status.is_accepted());
         }
         for invariant in &mut inner.invariants {
             if let Err(detail) = invariant.see(event) {

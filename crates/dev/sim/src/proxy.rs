@@ -85,11 +85,11 @@ impl BindingStore for Proxy {
         });
         // Of the truth only that of other commands goes back.
         let truths = responses.filter(move |response| {
-            let verdict = match response {
-                Ok(SubmitResponse {
-                    result: Some(submit_response::Result::Verdict(v)), ..
-                }) => v,
-                _ => return std::future::ready(true),
+            let Ok(SubmitResponse {
+                result: Some(submit_response::Result::Verdict(verdict)), ..
+            }) = response
+            else {
+                return std::future::ready(true);
             };
             seen.fetch_max(verdict.revision, Relaxed);
             std::future::ready(false)

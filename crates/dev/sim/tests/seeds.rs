@@ -2,42 +2,44 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 
 /// Runs a seed with so many simulated seconds of faults; what came of it.
-fn run(seed: &str, fault_secs: &str, more: &[&str]) -> Value {
+fn run(seed: &str, fault_secs: &str, more: &[&str]) -> Result<Value> {
     let mut program = Command::new(env!("CARGO_BIN_EXE_homeport-sim"));
     program.args(["run", "--seed", seed, "--fault-secs", fault_secs]).args(more);
-    let output = program.output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let outcome: Value = serde_json::from_str(&said).unwrap_or_else(|error| {
-        panic!("{error}: {said:?} and {}", String::from_utf8_lossy(&output.stderr))
-    });
-    let held = outcome["violations"].as_array().unwrap().is_empty();
-    assert_eq!(output.status.success(), held, "{outcome}");
-    outcome
+    let output = program.output()?;
+    let outcome: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    let held = outcome["violations"] == json!([]);
+    ensure!(output.status.success() == held, "{} with {outcome}", output.status);
+    Ok(outcome)
 }
 
 #[test]
-fn a_seed_does_the_same_to_the_octet_when_it_is_run_again() {
-    let first = run("2", "2", &[]);
-    assert_eq!(first["violations"], Value::Array(Vec::new()));
-    assert!(first["acknowledged"].as_u64().unwrap() > 0, "{first}");
-    assert!(!first["faults"].as_object().unwrap().is_empty(), "{first}");
-    assert_eq!(run("2", "2", &[]), first);
+fn a_seed_does_the_same_to_the_octet_when_it_is_run_again() -> Result<()> {
+    let first = run("2", "2", &[])?;
+    assert_eq!(first["violations"], json!([]));
+    assert!(first["acknowledged"].as_u64().is_some_and(|count| count > 0), "{first}");
+    assert_ne!(first["faults"], json!({}));
+    assert_eq!(run("2", "2", &[])?, first);
+    Ok(())
 }
 
 #[test]
-fn another_seed_does_something_else() {
-    let [one, other] = ["3", "6"].map(|seed| run(seed, "1", &[]));
+fn another_seed_does_something_else() -> Result<()> {
+    let (one, other) = (run("3", "1", &[])?, run("6", "1", &[])?);
     for outcome in [&one, &other] {
-        assert_eq!(outcome["violations"], Value::Array(Vec::new()));
+        assert_eq!(outcome["violations"], json!([]));
     }
     assert_ne!(one["digest"], other["digest"]);
+    Ok(())
 }
 
 #[test]
-fn an_acknowledgement_before_the_commit_is_found() {
-    let outcome = run("1", "1", &["--bug", "ack-before-commit"]);
+fn an_acknowledgement_before_the_commit_is_found() -> Result<()> {
+    let outcome = run("1", "1", &["--bug", "ack-before-commit"])?;
     assert_eq!(outcome["violations"][0]["invariant"], "acknowledged_is_committed");
+    Ok(())
 }

@@ -101,7 +101,10 @@ impl Command {
     #[must_use]
     pub fn since(&self) -> u32 {
         match self {
-            Self::UpdateHomePrefix { .. } | Self::AdvertiseHomePrefix { .. } => 1,
+            Self::UpdateHomePrefix { .. }
+            | Self::AdvertiseHomePrefix { .. }
+            | Self::ReleaseHomeLink { .. }
+            | Self::Correspond(_) => 1,
             Self::PutHomePrefix { home_prefix, .. } if home_prefix.delays_are_set() => 1,
             Self::PutHomePrefix { .. }
             | Self::Register(_)

@@ -13,6 +13,7 @@ mod layers;
 mod packages;
 mod report;
 mod rfc;
+mod sim;
 mod suite;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -76,6 +77,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Simulate clusters under faults that seeds decide, or look whether planted bugs are found.
+    Sim(sim::Options),
     /// Run every test: unit, property, integration, and documentation.
     Test,
 }
@@ -113,6 +116,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::Layers => layers::check(&root)?,
         Task::Packages => packages::install()?,
         Task::Rfc { check } => rfc::run(&root, *check)?,
+        Task::Sim(options) => sim::run(&root, options)?,
         Task::Test => suite::run(&root)?,
     };
     if let Some(file) = &arguments.json {

@@ -296,13 +296,14 @@ fn concerns_forwarders(home: &Home) -> bool {
 }
 
 /// What is forwarded, and nothing that moves without it: a refused Binding Update takes its
-/// sequence number and is remembered, but is no change, so of two subscribers at one revision only
-/// one would see it.
-fn home_change(address: Ipv6Addr, home: Option<Home>) -> HomeChange {
+/// sequence number and is remembered, and a notice is begun and sent again, but that is no change, so of
+/// two subscribers at one revision only one would see it.
+pub(crate) fn home_change(address: Ipv6Addr, home: Option<Home>) -> HomeChange {
     let home = home.map(|mut home| {
         home.sequence = Sequence::default();
         home.forget = None;
         home.remembered.clear();
+        (home.notice, home.advertisement) = (None, None);
         home_message(address, home)
     });
     HomeChange { home_address: ipv6_octets(address), home }

@@ -79,7 +79,7 @@ async fn next_write(
     let policy_revisions = replicas.policy_revisions().await?;
     let first = next.next().context("no more home addresses")?;
     let writes = Writes { first, count: 1, rounds_before: 0, bulk: false, policy_revisions };
-    Ok(SubmitRequest { ticket: 1, command: Some(writes.command(0)), takes_notices: false })
+    Ok(SubmitRequest { ticket: 1, command: Some(writes.command(0)), ..SubmitRequest::default() })
 }
 
 async fn others(replicas: &Replicas, leader: usize) -> Result<Vec<Channel>> {

@@ -158,7 +158,7 @@ impl Client {
         let ticket = u32::try_from(sent_at.len())?;
         let command = Some(self.writes.command(ticket));
         sent_at.push(Instant::now());
-        let request = SubmitRequest { ticket: ticket.into(), command, takes_notices: false };
+        let request = SubmitRequest { ticket: ticket.into(), command, ..SubmitRequest::default() };
         self.requests.send(request).await?;
         Ok(())
     }

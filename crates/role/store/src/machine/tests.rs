@@ -1,8 +1,10 @@
 use std::net::Ipv6Addr;
 
 use homeport_binding::{
-    Authentication, Batch, Command, HomePrefix, Ipv6Prefix, LogTime, Outcome, Verdict,
+    Authentication, Batch, Command, HomePrefix, Ipv6Prefix, LogTime, Outcome, Registration, Revoke,
+    Verdict, WireSource,
 };
+use homeport_wire::{BuFlags, Lifetime, RevocationTrigger, Sequence};
 
 use super::*;
 
@@ -39,6 +41,48 @@ fn what_changed_after_a_revision() {
     assert_eq!(changed(&machine, 3), Some(vec![]));
     // Not yet seen here.
     assert_eq!(changed(&machine, 4), None);
+}
+
+// Two subscribers at one revision hold the same, whether they saw each change or came for a snapshot.
+#[test]
+fn what_is_no_change_is_not_in_the_feed() {
+    let mut machine = Machine::default();
+    apply(&mut machine, 1, vec![put(1)]);
+    let home_address = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);
+    let registration = Registration {
+        request_id: [1; 16],
+        home_address,
+        home_agent: Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1),
+        source: WireSource::Ipv6(Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 0x11)),
+        sequence: Sequence(1),
+        lifetime: Lifetime(225),
+        flags: BuFlags::ACKNOWLEDGE.with(BuFlags::HOME_REGISTRATION),
+        alternate_care_of: None,
+        ipv4_care_of: None,
+        bids: Vec::new(),
+        link_layer_address: Vec::new(),
+        message_id: None,
+        mobile_networks: Vec::new(),
+        ipv4_home_address: None,
+        flows: Vec::new(),
+        flow_summary: Vec::new(),
+        home_address_option_missing: false,
+        policy_revisions: (1, 0),
+    };
+    let again = Registration { request_id: [2; 16], ..registration.clone() };
+    apply(&mut machine, 2, vec![Command::Register(registration)]);
+    let shown = |machine: &Machine| {
+        crate::feed::home_change(home_address, machine.cache.home(home_address).cloned())
+    };
+    let before = shown(&machine);
+    assert_eq!(before.home.as_ref().map(|home| home.bindings.len()), Some(1));
+    let trigger = RevocationTrigger::ADMINISTRATIVE;
+    let revoke = Revoke { home_address, bids: Vec::new(), trigger };
+    // Refused: not newer than the last one.
+    apply(&mut machine, 3, vec![Command::Register(again), Command::Revoke(revoke)]);
+    assert!(machine.cache.home(home_address).is_some_and(|home| home.notice.is_some()));
+    assert_eq!(changed(&machine, 2), Some(vec![]));
+    assert_eq!(shown(&machine), before);
 }
 
 #[test]

@@ -122,7 +122,8 @@ fn log_entries_of_the_first_format_are_read() -> Result<()> {
             | Command::PrefixesSolicited(_)
             | Command::DuplicateAddressDetection(_)
             | Command::DefendHomeLink { .. }
-            | Command::ReleaseHomeLink { .. } => {
+            | Command::ReleaseHomeLink { .. }
+            | Command::Correspond(_) => {
                 bail!("the first format does not know {command:?}")
             }
         }] += 1;

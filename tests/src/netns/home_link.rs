@@ -14,6 +14,9 @@ use crate::{PATIENCE, eventually, ops};
 
 const DEFENDED: &str = "homeport_forwarder_home_links_defended";
 
+/// How a process is ended.
+type End = fn(&Member) -> Result<()>;
+
 /// The other forwarder takes over at once, listens before it speaks, and there is never a second one; the
 /// kernels of both say nothing of their own.
 pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
@@ -29,11 +32,11 @@ pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
     one_defends(lab).await?;
     let mut advertisements = link.advertisements();
 
-    let ends: [(fn(&Member) -> Result<()>, &'static str); 2] = [
-        (kill, "home_link_taken_over_after_kill_ms"),
+    let kill_it: End = kill;
+    for (end, figure) in [
+        (kill_it, "home_link_taken_over_after_kill_ms"),
         (terminate, "home_link_taken_over_after_end_ms"),
-    ];
-    for (end, figure) in ends {
+    ] {
         let (defender, mac) = defender(lab, &link).await?;
         while advertisements.try_recv().is_ok() {}
         let since = Instant::now();

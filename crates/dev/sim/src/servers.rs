@@ -120,6 +120,7 @@ impl FrontEnd {
                 listen,
                 stores: (1..=this.replicas).map(|id| store_address(id).to_string()).collect(),
                 deadline_ms: 1000,
+                correspondent: None,
                 telemetry: Default::default(),
                 ops: Default::default(),
             };

@@ -47,7 +47,7 @@ fn a_home_address_option_of_a_correspondent_is_believed_from_its_care_of_address
     let message = Icmpv6::EchoRequest { identifier: 7, sequence: 9, data: b"homeport" };
     let request = |care_of| {
         PacketBuilder::new(care_of, AGENT)
-            .home_address(Some(FOREIGN))
+            .home_address_option(Some(FOREIGN))
             .build(protocol::ICMPV6, &message.emit(FOREIGN, AGENT))
     };
     let mut forwarding = forwarding_of(vec![correspondent(CARE_OF_1, 0)]);

@@ -136,6 +136,27 @@ impl cluster_server::Cluster for Script {
     ) -> Result<Response<admin::GetStatusResponse>, Status> {
         Ok(Response::new(self.status.clone()))
     }
+
+    async fn add_replica(
+        &self,
+        _: Request<admin::AddReplicaRequest>,
+    ) -> Result<Response<admin::AddReplicaResponse>, Status> {
+        Err(Status::permission_denied("the page must not write"))
+    }
+
+    async fn remove_replica(
+        &self,
+        _: Request<admin::RemoveReplicaRequest>,
+    ) -> Result<Response<admin::RemoveReplicaResponse>, Status> {
+        Err(Status::permission_denied("the page must not write"))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        _: Request<admin::TransferLeadershipRequest>,
+    ) -> Result<Response<admin::TransferLeadershipResponse>, Status> {
+        Err(Status::permission_denied("the page must not write"))
+    }
 }
 
 #[tonic::async_trait]

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use homeport_binding as core;
 use homeport_binding::correspondent::{Binding, Home, Millis, Request, Spent};
-use homeport_wire::{Bid, BidOption, BuFlags, Lifetime, Sequence, Status};
+use homeport_wire::{Bid, BidOption, BuFlags, Lifetime, Sequence};
 use prost::bytes::Bytes;
 
 use super::record::{remembered_message, remembered_of};
@@ -47,13 +47,9 @@ impl TryFrom<proto::Correspond> for core::Correspondence {
         let request_id = message.request_id.as_ref().try_into();
         let bids = message.bids.into_iter().map(|option| {
             let option = core::BidRequest::try_from(option)?;
-            Ok(BidOption {
-                bid: option.bid.ok_or_else(|| invalid("correspond.bids.bid", "a value"))?,
-                status: Status::ACCEPTED,
-                home: option.home,
-                priority: option.priority,
-                care_of: option.care_of,
-            })
+            let bid = option.bid.ok_or_else(|| invalid("correspond.bids.bid", "a value"))?;
+            let named = BidOption::refresh(bid).with_home(option.home);
+            Ok(BidOption { care_of: option.care_of, ..named.with_priority(option.priority) })
         });
         Ok(Self {
             request_id: request_id.map_err(|_| invalid("correspond.request_id", "16 octets"))?,

@@ -76,6 +76,7 @@ impl Cluster {
     pub fn start_newcomer(&mut self, id: u64) -> Result<SocketAddr> {
         let address = free_address()?;
         self.addresses.insert(id, address);
+        self.ops.insert(id, free_address()?);
         self.start_replica_with(id, BTreeMap::new());
         Ok(address)
     }

@@ -200,6 +200,8 @@ where
 {
     let (machine, due) = Machine::announcing(metrics.clone(), ground.tap);
     let node = Node::start(ground.raft, machine).await.map_err(Error::Start)?;
+    let (asked, shutdown) = (shutdown, Shutdown::manual());
+    let _leaving = Task::spawn("hand-over", leave(node.clone(), asked, shutdown.clone()));
     let takers = notices::Takers::default();
     let advertisements = config.prefix_advertisements_per_second_max;
     let sender =
@@ -231,16 +233,9 @@ where
         .add_service(reflection);
     tracing::info!(node_id = config.node_id, address = %config.listen, "store replica");
 
-    let (ending, leading) = (shutdown.clone(), node.clone());
+    let ending = shutdown.clone();
     let served = async move {
-        let stop = async move {
-            ending.begun().await;
-            // Nobody has to wait for an election because of a planned stop.
-            match leading.hand_over(None, limits::HAND_OVER_MAX).await {
-                Ok(leader) => tracing::info!(leader, "this replica stops, and does not lead"),
-                Err(error) => tracing::info!(%error, "the leadership is not handed over"),
-            }
-        };
+        let stop = async move { ending.begun().await };
         server.serve_with_incoming_shutdown(ground.incoming, stop).await
     };
     tokio::select! {
@@ -258,6 +253,17 @@ async fn stopped(node: &Node<Machine>) -> homeport_raft::StopReason {
         Ok(reason) => reason.clone().unwrap_or(homeport_raft::StopReason::Broken),
         Err(_closed) => homeport_raft::StopReason::Broken,
     }
+}
+
+/// Serves until another replica leads: nobody has to wait for an election because of a planned stop, and
+/// whom this replica sends away finds the new leader.
+async fn leave(node: Node<Machine>, asked: Shutdown, shutdown: Shutdown) {
+    asked.begun().await;
+    match node.hand_over(None, limits::HAND_OVER_MAX).await {
+        Ok(leader) => tracing::info!(leader, "this replica stops, and does not lead"),
+        Err(error) => tracing::info!(%error, "the leadership is not handed over"),
+    }
+    shutdown.begin();
 }
 
 /// Long-lived streams of others do not hold up the end of this process.

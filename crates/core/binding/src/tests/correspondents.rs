@@ -121,11 +121,18 @@ fn who_is_served_here_is_no_correspondent() {
     let answer = correspond(&mut lab, HOME, asked);
     assert_eq!(answer.status, Status::REGISTRATION_TYPE_CHANGE);
     assert_eq!(lab.cache.correspondent_count(), 0);
-    // The other way round: a home prefix of the same home agent is newer than the binding.
+}
+
+#[test]
+fn a_correspondent_that_is_served_later_stays_one_until_its_binding_ends() {
+    let mut lab = Lab::new();
     let asked = request(&lab, 1, 100, vec![]);
     assert_eq!(correspond(&mut lab, FOREIGN, asked).status, Status::ACCEPTED);
+    // A wider home prefix of the same home agent takes the place of the one that was.
+    let old = home_prefix();
+    assert_eq!(lab.run(Command::DeleteHomePrefix(old.prefix)).outcome, Outcome::Done);
     let prefix = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32).unwrap();
-    let home_prefix = HomePrefix { prefix, ..home_prefix() };
+    let home_prefix = HomePrefix { prefix, ..old };
     assert_eq!(
         lab.run(Command::PutHomePrefix { home_prefix, must_not_exist: true }).outcome,
         Outcome::Done

@@ -7,6 +7,8 @@ use homeport_api::admin::cluster_client::ClusterClient;
 use homeport_api::admin::{
     AddReplicaRequest, Authentication, Member, RemoveReplicaRequest, TransferLeadershipRequest,
 };
+use homeport_binding::{Command, Ipv6Prefix};
+use homeport_tests::submit::Submitter;
 use homeport_tests::updates::{Update, acknowledgement, home_address};
 use homeport_tests::{Cluster, FrontEnd, eventually};
 use tonic::transport::Channel;
@@ -163,4 +165,26 @@ async fn what_cannot_be_names_its_field() -> Result<()> {
     assert(&status, Code::NotFound, "node_id:");
     assert_eq!(voters(&cluster.status(leader).await?.members), [1, 2, 3]);
     Ok(())
+}
+
+/// A replica that runs an older program would pass the command over, whoever proposes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_kind_of_command_waits_for_all_to_know_it() -> Result<()> {
+    let mut cluster = Cluster::start().await?;
+    cluster.create_home_prefix(Authentication::None).await?;
+    for id in 1..=3 {
+        cluster.stop_replica(id).await?;
+    }
+    cluster.start_replica(1);
+    cluster.start_replica(2);
+    let prefix = Ipv6Prefix::new("2001:db8:0:1::".parse()?, 64).context("is a prefix")?;
+    let release = || Command::ReleaseHomeLink { prefix, forwarder: "one".to_owned() };
+    let submit = async |cluster: &Cluster| {
+        let mut submitter = Submitter::open(cluster.leader_channel().await?).await?;
+        submitter.command(release()).await
+    };
+    let refused = submit(&cluster).await.unwrap_err().to_string();
+    assert!(refused.contains("replicas [3] run an older version"), "{refused}");
+    cluster.start_replica(3);
+    eventually("the third to be heard from", async || submit(&cluster).await.map(drop)).await
 }

@@ -39,20 +39,11 @@ async fn execute(store: &Store, command: Command) -> Result<u64, Status> {
     done(propose(store, command).await?)
 }
 
-/// Proposes a command once every replica is of a version that knows it.
+/// Proposes a command. A leader that was elected just now hears from the others first, for what they all
+/// have to know.
 async fn propose(store: &Store, command: Command) -> Result<Verdict, Status> {
-    let since = command.since();
-    if since > 0 {
-        // Only a leader hears of all others.
+    if command.since() > 0 {
         read_barrier(store, false).await?;
-        let older = store.node.older_members(since);
-        if !older.is_empty() {
-            let message = format!(
-                "replicas {older:?} run an older version that does not know this, or were not heard \
-                 from since this one started: upgrade or start them first"
-            );
-            return Err(Status::failed_precondition(message));
-        }
     }
     store.proposer.propose(command).await.map_err(|error| status_of(&error))
 }
@@ -101,6 +92,7 @@ pub(crate) fn status_of(error: &ProposeError) -> Status {
             }
             status
         }
+        ProposeError::OlderMembers { .. } => Status::failed_precondition(error.to_string()),
         ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
         ProposeError::Overloaded | ProposeError::DiskFull => {
             Status::resource_exhausted(error.to_string())

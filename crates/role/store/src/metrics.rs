@@ -34,7 +34,7 @@ impl Metrics {
                 registry,
                 "commands_refused",
                 "Commands that got no verdict, by reason",
-                &["not_leader", "overloaded", "no_quorum", "unknown", "disk_full"],
+                &["not_leader", "overloaded", "no_quorum", "unknown", "disk_full", "older_members"],
             ),
             commands: Counter::default(),
             entries: Counter::default(),

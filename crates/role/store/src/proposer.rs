@@ -18,6 +18,8 @@ use crate::metrics::Metrics;
 /// Hands commands to the task that makes entries of them.
 #[derive(Clone)]
 pub(crate) struct Proposer {
+    node: Node<Machine>,
+    metrics: Arc<Metrics>,
     queue: mpsc::Sender<Pending>,
 }
 
@@ -33,7 +35,8 @@ impl Proposer {
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, pending) = mpsc::channel(limits::COMMANDS_WAITING_MAX);
-        (Self { queue }, make_entries(node, metrics, pending))
+        let proposer = Self { node: node.clone(), metrics: metrics.clone(), queue };
+        (proposer, make_entries(node, metrics, pending))
     }
 
     /// Returns the verdict once the command is committed and applied. The command takes its place in
@@ -48,12 +51,32 @@ impl Proposer {
         command: Command,
     ) -> Result<oneshot::Receiver<Result<Verdict, ProposeError>>, ProposeError> {
         let (verdict, receiver) = oneshot::channel();
-        let pending = Pending { command: Some(command), verdict };
-        self.queue.try_send(pending).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => ProposeError::Stopped(StopReason::Requested),
-        })?;
+        let taken = self.check_known(&command).and_then(|()| {
+            let pending = Pending { command: Some(command), verdict };
+            self.queue.try_send(pending).map_err(|refused| match refused {
+                mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => {
+                    ProposeError::Stopped(StopReason::Requested)
+                }
+            })
+        });
+        taken.inspect_err(|error| self.metrics.outcomes.count(reason(error)))?;
         Ok(receiver)
+    }
+
+    /// Every member knows the command. Only a leader hears of all of them.
+    fn check_known(&self, command: &Command) -> Result<(), ProposeError> {
+        let since = command.since();
+        if since == 0 {
+            return Ok(());
+        }
+        let status = self.node.status();
+        if status.role != Role::Leader {
+            let leader = status.leader.map(|leader| (leader.node_id, leader.address));
+            return Err(ProposeError::NotLeader { leader });
+        }
+        let members = self.node.older_members(since);
+        if members.is_empty() { Ok(()) } else { Err(ProposeError::OlderMembers { members }) }
     }
 
     /// Proposes an entry without command, which moves the log's time and so works off what is due.
@@ -134,6 +157,7 @@ fn reason(error: &ProposeError) -> &'static str {
     match error {
         ProposeError::NotLeader { .. } => "not_leader",
         ProposeError::TooLarge { .. } => "too_large",
+        ProposeError::OlderMembers { .. } => "older_members",
         ProposeError::Overloaded => "overloaded",
         ProposeError::DiskFull => "disk_full",
         ProposeError::NoQuorum => "no_quorum",

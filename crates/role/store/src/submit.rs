@@ -149,7 +149,9 @@ fn result_of(outcome: Result<Verdict, ProposeError>) -> submit_response::Result 
         Err(ProposeError::NotLeader { leader }) => Reply::NotLeader(NotLeader {
             leader: leader.map(|(_, address)| address).unwrap_or_default(),
         }),
-        Err(error @ ProposeError::TooLarge { .. }) => Reply::Invalid(error.to_string()),
+        Err(error @ (ProposeError::TooLarge { .. } | ProposeError::OlderMembers { .. })) => {
+            Reply::Invalid(error.to_string())
+        }
         Err(error @ (ProposeError::Overloaded | ProposeError::DiskFull)) => {
             Reply::Overloaded(error.to_string())
         }

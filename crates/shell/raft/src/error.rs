@@ -308,6 +308,16 @@ pub enum ProposeError {
         /// The limit.
         limit: usize,
     },
+    /// Members that do not know the command would pass it over and come to another state; nothing was
+    /// written.
+    #[error(
+        "replicas {members:?} run an older version that does not know this, or were not heard from \
+         since this one started: upgrade or start them first"
+    )]
+    OlderMembers {
+        /// Their node ids.
+        members: Vec<u64>,
+    },
     /// Too many commands wait already; nothing was written.
     #[error("too many commands wait for the log")]
     Overloaded,

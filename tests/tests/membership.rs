@@ -50,7 +50,12 @@ async fn a_new_disk_takes_the_place_of_a_lost_one() -> Result<()> {
     // Its answer may have got lost.
     let again = client.add_replica(request).await?.into_inner().members;
     assert_eq!(again, members);
-    assert_eq!(cluster.status(4).await?.home_addresses, 1);
+    // It votes once it has the log; it applies that a moment later.
+    eventually("the new one to have applied what was there", async || {
+        ensure!(cluster.status(4).await?.home_addresses == 1);
+        Ok(())
+    })
+    .await?;
     // Now it is needed.
     cluster.stop_replica(kept).await?;
     registers(&mut front_end, 0x100, 2).await

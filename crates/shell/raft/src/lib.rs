@@ -23,6 +23,7 @@
 //!                    |---> apply task (1): owns writes to the state machine
 //!                    |---> per peer: replication task, heartbeat task, snapshot task on demand
 //! watcher task (1): leadership, snapshot and purge triggers, free disk space
+//! succession task (1): stands for election when the leader's process has ended
 //! ```
 //!
 //! Every queue between them is bounded; see [`limits`].
@@ -42,6 +43,7 @@ mod proto;
 mod snapshot;
 mod state_machine;
 mod status;
+mod succession;
 mod sync;
 mod types;
 mod watcher;

@@ -76,6 +76,16 @@ pub(crate) const FAILURES_TOLD: u32 = 5;
 /// How long opening an append stream may take.
 pub(crate) const STREAM_OPEN_TIMEOUT: Duration = Duration::from_millis(750);
 
+/// How often a leader whose stream ended is asked for before the election timeout is left to decide, and
+/// how long between two questions and for an answer.
+pub(crate) const SUCCESSION_ASKS_MAX: u32 = 10;
+pub(crate) const SUCCESSION_PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const SUCCESSION_ANSWER_MAX: Duration = Duration::from_millis(50);
+
+/// How much later each voter stands for election than the one before it: an election takes a few
+/// milliseconds.
+pub(crate) const SUCCESSION_STAGGER: Duration = Duration::from_millis(30);
+
 /// How long an append stream may owe an answer before it is given up and opened again.
 pub(crate) const STREAM_STALL_TIMEOUT: Duration = Duration::from_secs(3);
 

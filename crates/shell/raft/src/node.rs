@@ -10,6 +10,7 @@ use crate::network::{DiskSpace, Guard, Heard, PeerService, Peers};
 use crate::proto::raft_service_server::RaftServiceServer;
 use crate::state_machine::StateMachine;
 use crate::status::{Leadership, NodeStatus, Role, status};
+use crate::succession::Succession;
 use crate::sync::{lock, read};
 use crate::types::{Command, Types};
 use crate::watcher::{Watcher, fatal_reason};
@@ -64,6 +65,7 @@ struct Inner<S: StateMachine> {
     proposals: Semaphore,
     proposed_kib: Semaphore,
     watcher: Mutex<Option<JoinHandle<()>>>,
+    succession: JoinHandle<()>,
     /// Only after the first start of an empty disk.
     bootstrap: Option<JoinHandle<()>>,
 }
@@ -73,6 +75,7 @@ impl<S: StateMachine> Drop for Inner<S> {
         if let Some(watcher) = lock(&self.watcher).take() {
             watcher.abort();
         }
+        self.succession.abort();
         if let Some(bootstrap) = &self.bootstrap {
             bootstrap.abort();
         }
@@ -127,6 +130,11 @@ impl<S: StateMachine> Node<S> {
             refused.subscribe(),
         );
         let bootstrap = bootstrap.map(|begin| begin.spawn(raft.clone(), refused));
+        let succession = Succession {
+            raft: raft.clone(),
+            peers: Peers::new(guard.clone(), config.endpoint.clone()),
+            heard: Arc::clone(&heard),
+        };
         let (leadership, stopped) = (watcher.leadership(), watcher.stopped());
         let service = PeerService::new(
             raft.clone(),
@@ -151,6 +159,7 @@ impl<S: StateMachine> Node<S> {
             proposals: Semaphore::new(PROPOSALS_MAX),
             proposed_kib: Semaphore::new(PROPOSED_OCTETS_MAX / 1024),
             watcher: Mutex::new(Some(tokio::spawn(watcher.run()))),
+            succession: tokio::spawn(succession.run()),
             bootstrap,
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -1,20 +1,27 @@
-//! A replica in a process of its own, killed with SIGKILL in the middle of its work.
+//! Replicas in processes of their own, killed with SIGKILL in the middle of their work.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
 
 mod toy;
 
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use toy::{Replica, addresses, config, eventually, propose};
 
 /// Tells the test that it is the process to be killed, and where its disk is.
 const DISK: &str = "HOMEPORT_RAFT_TEST_DISK";
 const ROUND: &str = "HOMEPORT_RAFT_TEST_ROUND";
+const REPLICA: &str = "HOMEPORT_RAFT_TEST_REPLICA";
+const PEERS: &str = "HOMEPORT_RAFT_TEST_PEERS";
 const KILLS: u32 = 6;
 const CLIENTS: u32 = 8;
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any test waits.
+const NEVER_MS: u64 = 3_600_000;
 
 /// The same test run again, which then ends in `work_until_killed`.
 fn victim(dir: &Path, round: u32) -> std::process::Child {
@@ -88,4 +95,84 @@ async fn what_was_acknowledged_survives_kills() {
     println!("{} acknowledged, {KILLS} kills, {} lost", acknowledged.len(), lost.len());
     assert!(lost.is_empty(), "{lost:?}");
     replica.stop().await;
+}
+
+/// Three children, each of which says when it leads.
+struct Children {
+    children: BTreeMap<u64, Child>,
+    leads: mpsc::Receiver<u64>,
+}
+
+impl Children {
+    fn start(dir: &Path) -> Self {
+        let addresses = addresses(3);
+        let peers: Vec<&str> = addresses.values().map(String::as_str).collect();
+        let (says, leads) = mpsc::channel(16);
+        let mut children = BTreeMap::new();
+        for id in 1..=3 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "a_leader_that_is_killed_is_followed_at_once", "--nocapture"])
+                .env(DISK, dir)
+                .env(REPLICA, id.to_string())
+                .env(PEERS, peers.join(","))
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let says = says.clone();
+            std::thread::spawn(move || {
+                for line in lines.map_while(Result::ok) {
+                    if line == "leads" && says.blocking_send(id).is_err() {
+                        return;
+                    }
+                }
+            });
+            children.insert(id, child);
+        }
+        Self { children, leads }
+    }
+
+    async fn next_leader(&mut self) -> u64 {
+        let next = tokio::time::timeout(PATIENCE, self.leads.recv()).await;
+        next.expect("nobody leads").unwrap()
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for child in self.children.values_mut() {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+async fn be_a_replica(dir: PathBuf) {
+    let id = std::env::var(REPLICA).unwrap().parse().unwrap();
+    let peers = std::env::var(PEERS).unwrap();
+    let peers = (1..).zip(peers.split(',').map(str::to_owned)).collect();
+    let mut config = config(id, &dir, &peers);
+    (config.election_timeout_ms_min, config.election_timeout_ms_max) = (NEVER_MS, 2 * NEVER_MS);
+    let replica = Replica::start(config).await;
+    let mut leadership = replica.node.leadership();
+    loop {
+        leadership.wait_for(|now| now.local).await.unwrap();
+        // The parent knows that followers have an append stream when an entry was committed.
+        propose(&[&replica], b"I lead").await;
+        println!("leads");
+        leadership.wait_for(|now| !now.local).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_killed_is_followed_at_once() {
+    if let Some(dir) = std::env::var_os(DISK) {
+        return be_a_replica(PathBuf::from(dir)).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut children = Children::start(dir.path());
+    let first = children.next_leader().await;
+    children.children.get_mut(&first).unwrap().kill().unwrap();
+    let second = children.next_leader().await;
+    assert_ne!(second, first);
 }

@@ -10,6 +10,7 @@ use crate::encoding::{Invalid, vote_from_proto, vote_to_proto};
 use crate::limits::{
     CONNECT_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_OCTETS_MAX,
     SNAPSHOT_INSTALL_TIMEOUT, SNAPSHOT_QUEUE, STREAM_OPEN_TIMEOUT, STREAM_STALL_TIMEOUT,
+    SUCCESSION_ANSWER_MAX,
 };
 use crate::proto;
 use crate::proto::raft_service_client::RaftServiceClient;
@@ -94,6 +95,26 @@ impl Peers {
                 .or_insert_with(|| Arc::new(Reachability::new(target))),
         );
         Connection { guard: self.guard.clone(), target, purpose, client, reachability }
+    }
+
+    /// Whether the peer's address refuses a connection: its machine is there, its process is not.
+    pub(crate) async fn is_refused(&self, target: u64, address: &str) -> bool {
+        let Ok(channel) = self.open(address) else { return false };
+        let mut client = RaftServiceClient::new(channel);
+        let call = client.hello(self.guard.sign_call(target, proto::HelloRequest {}));
+        let status = match timeout(SUCCESSION_ANSWER_MAX, call).await {
+            Ok(Err(status)) => status,
+            Ok(Ok(_)) | Err(_) => return false,
+        };
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&status);
+        while let Some(error) = cause {
+            let io = error.downcast_ref::<std::io::Error>();
+            if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// A channel that connects when it is used, and again when the connection is lost.

@@ -16,12 +16,21 @@ pub(crate) struct Heard {
     window: Duration,
     last: Mutex<Option<(u64, Instant)>>,
     changed: Notify,
+    /// Whose stream ended, when it was the last to lead.
+    left: Mutex<Option<u64>>,
+    leaves: Notify,
 }
 
 impl Heard {
     /// A leader counts for `window` after each of its messages.
     pub(crate) fn new(window: Duration) -> Self {
-        Self { window, last: Mutex::new(None), changed: Notify::new() }
+        Self {
+            window,
+            last: Mutex::new(None),
+            changed: Notify::new(),
+            left: Mutex::new(None),
+            leaves: Notify::new(),
+        }
     }
 
     /// This node has sent what only a leader sends.
@@ -36,6 +45,34 @@ impl Heard {
     /// Whether this node was the last to lead, and not too long ago.
     pub(crate) fn recently(&self, node_id: u64) -> bool {
         lock(&self.last).is_some_and(|(last, at)| last == node_id && at.elapsed() < self.window)
+    }
+
+    /// The stream of a node ended; that counts when it was the last to lead.
+    pub(super) fn note_end(&self, node_id: u64) {
+        if self.recently(node_id) {
+            *lock(&self.left) = Some(node_id);
+            self.leaves.notify_one();
+        }
+    }
+
+    /// Waits until the stream of whoever leads has ended.
+    pub(crate) async fn left(&self) -> u64 {
+        loop {
+            self.leaves.notified().await;
+            if let Some(node_id) = lock(&self.left).take() {
+                return node_id;
+            }
+        }
+    }
+
+    /// This node does not lead any more, until it is heard from again.
+    pub(crate) fn forget(&self, node_id: u64) {
+        let mut last = lock(&self.last);
+        if last.is_some_and(|(last, _)| last == node_id) {
+            *last = None;
+            drop(last);
+            self.changed.notify_one();
+        }
     }
 
     /// Waits for a leader that did not count before.
@@ -91,6 +128,19 @@ mod tests {
         heard.note(2);
         assert!(heard.recently(2) && !heard.recently(1));
         heard.changed().await;
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_leaders_stream_is_told_and_nobody_elses() {
+        let heard = Heard::new(Duration::from_secs(3600));
+        heard.note(1);
+        heard.note_end(2);
+        heard.note_end(1);
+        assert_eq!(heard.left().await, 1);
+        heard.forget(2);
+        assert!(heard.recently(1));
+        heard.forget(1);
+        assert!(!heard.recently(1), "a leader that is gone is not worth asking");
     }
 
     #[test]

@@ -183,6 +183,13 @@ fn requests(
         .filter_map(|request| ready(request.ok()))
 }
 
+/// No requests, but something that is done where they would be.
+fn end(
+    then: impl FnOnce() + Send + 'static,
+) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send + 'static {
+    futures_util::stream::once(async move { then() }).filter_map(|()| ready(None))
+}
+
 #[tonic::async_trait]
 impl<S: StateMachine> RaftService for PeerService<S> {
     async fn hello(
@@ -248,7 +255,10 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         // with it the server, until the caller lets go.
         let (answering, answered) = oneshot::channel::<()>();
         let heard = Arc::clone(&self.heard);
-        let requests = requests(request.into_inner(), Arc::clone(&self.space)).take_until(answered);
+        let ended = Arc::clone(&self.heard);
+        let requests = requests(request.into_inner(), Arc::clone(&self.space))
+            .chain(end(move || ended.note_end(leader)))
+            .take_until(answered);
         let answers = self.raft.stream_append(requests).map(move |answer| match answer {
             Ok(result) => {
                 note_leader(&heard, leader, &result);

@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use tokio::time::{Instant, sleep_until};
 
 use super::cast::HA0;
 use super::catalogue::Row;
@@ -141,11 +142,14 @@ async fn order(stage: &Stage, n: u16) -> Result<()> {
             return lists(stage, false, &[rut, ha0]).await;
         }
         10 => {
+            let heard = Instant::now();
             Router { information: Some((20, 32, true)), ..first(0) }.advertise(stage).await?;
             lists(stage, is_router, &[ha0, rut]).await?;
-            tokio::time::sleep(Duration::from_secs(29)).await;
+            // The step of another leader takes seconds.
+            let late = if stage.lab.steps.enabled() { 22 } else { 29 };
+            sleep_until(heard + Duration::from_secs(late)).await;
             lists(stage, is_router, &[ha0, rut]).await?;
-            tokio::time::sleep(Duration::from_secs(4)).await;
+            sleep_until(heard + Duration::from_secs(33)).await;
             return lists(stage, is_router, &[rut]).await;
         }
         11 => {

@@ -245,17 +245,16 @@ pub async fn run(selection: &Selection) -> Result<Ran> {
         ran.tried.extend(tried);
         ran.again(selection, failed).await?;
     }
+    if !versions::is_known(versions::BEFORE) {
+        ran.tried.extend(upgrades.drain(..).map(without_history));
+    }
     if !upgrades.is_empty() {
-        if versions::is_known(versions::BEFORE) {
-            let program = versions::program_of(versions::BEFORE)?;
-            let cluster = DevCluster::start_from(&program).await?;
-            ran.play_alone(cluster, selection.extent, upgrades).await?;
-        } else {
-            ran.tried.extend(upgrades.into_iter().map(without_history));
-        }
+        let program = versions::program_of(versions::BEFORE)?;
+        let cluster = DevCluster::start_from(&program).await;
+        ran.play_alone(cluster, selection.extent, upgrades).await?;
     }
     if !many.is_empty() {
-        let cluster = DevCluster::start_with_links(Build::Release).await?;
+        let cluster = DevCluster::start_with_links(Build::Release).await;
         ran.play_alone(cluster, selection.extent, many).await?;
     }
     ran.tried.sort_by_key(|tried| tried.row.number);
@@ -314,15 +313,30 @@ impl Ran {
 
     async fn play_alone(
         &mut self,
-        cluster: DevCluster,
+        cluster: Result<DevCluster>,
         extent: Extent,
         rows: Vec<Row>,
     ) -> Result<()> {
+        let cluster = match cluster {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                self.tried.extend(rows.into_iter().map(|row| not_begun(row, &error)));
+                return Ok(());
+            }
+        };
         let lab = Arc::new(Lab::start(cluster, Arc::new(Steps::new(false)), extent).await?);
         self.tried.extend(run_on(&lab, rows, 1).await);
         self.figures.extend(lab.take_figures());
         Ok(())
     }
+}
+
+/// What has run before is worth its page.
+fn not_begun(row: Row, error: &anyhow::Error) -> Tried {
+    let reason = format!("its cluster does not come up: {error:#}");
+    println!("{:<16} {:<10} {reason}", row.id, Verdict::Failed.name());
+    let (verdict, took) = (Verdict::Failed, Duration::ZERO);
+    Tried { row, verdict, reason, took, beside_others: String::new() }
 }
 
 /// As where the repository was cloned without its history.

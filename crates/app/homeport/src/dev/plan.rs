@@ -136,13 +136,19 @@ impl Plan {
         for (n, member) in self.stores.iter().enumerate() {
             self.write(member, self.store_configuration(n + 1, member))?;
         }
-        let key_file = self.correspondent_key()?.display().to_string();
+        // Programs of other versions may not know of it.
+        let key_file = match self.programs {
+            None => Some(self.correspondent_key()?.display().to_string()),
+            Some(_) => None,
+        };
         for member in &self.front_ends {
             let mut table = toml::Table::new();
             table.insert("listen".into(), listen(member).into());
             table.insert("stores".into(), self.store_addresses().into());
-            let correspondent = [("key_file".to_owned(), key_file.clone().into())];
-            table.insert("correspondent".into(), toml::Table::from_iter(correspondent).into());
+            if let Some(key_file) = &key_file {
+                let correspondent = [("key_file".to_owned(), key_file.clone().into())];
+                table.insert("correspondent".into(), toml::Table::from_iter(correspondent).into());
+            }
             self.write(member, table)?;
         }
         for (n, member) in self.forwarders.iter().enumerate() {

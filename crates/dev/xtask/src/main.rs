@@ -9,8 +9,10 @@ mod decisions;
 mod e2e;
 mod failover;
 mod fuzz;
+mod interrupt;
 mod layers;
 mod packages;
+mod power_cut;
 mod report;
 mod rfc;
 mod sim;
@@ -71,6 +73,8 @@ enum Task {
     Layers,
     /// Install the Debian packages that the tests need, or say which they are.
     Packages,
+    /// Cut the power of store replicas under load, or kill them: is all that was acknowledged there?
+    PowerCut(power_cut::Options),
     /// Write `docs/rfc.md`: which section of which RFC is met and tested where.
     Rfc {
         /// Write nothing; fail when the page is stale.
@@ -115,6 +119,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::Fuzz(options) => fuzz::run(&root, options)?,
         Task::Layers => layers::check(&root)?,
         Task::Packages => packages::install()?,
+        Task::PowerCut(options) => power_cut::run(options)?,
         Task::Rfc { check } => rfc::run(&root, *check)?,
         Task::Sim(options) => sim::run(&root, options)?,
         Task::Test => suite::run(&root)?,

@@ -11,6 +11,7 @@ mod failover;
 mod fuzz;
 mod interrupt;
 mod layers;
+mod linearizability;
 mod packages;
 mod power_cut;
 mod report;
@@ -71,6 +72,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Check which crate depends on which: core <- shell <- role <- app.
     Layers,
+    /// Record what clients of a cluster under faults see, and check that it is linearizable.
+    Linearizability(linearizability::Options),
     /// Install the Debian packages that the tests need, or say which they are.
     Packages,
     /// Cut the power of store replicas under load, or kill them: is all that was acknowledged there?
@@ -118,6 +121,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::Failover { kills } => failover::run(*kills)?,
         Task::Fuzz(options) => fuzz::run(&root, options)?,
         Task::Layers => layers::check(&root)?,
+        Task::Linearizability(options) => linearizability::run(options)?,
         Task::Packages => packages::install()?,
         Task::PowerCut(options) => power_cut::run(options)?,
         Task::Rfc { check } => rfc::run(&root, *check)?,

@@ -145,7 +145,11 @@ async fn cut(seen: &mut Seen, goal: u32, planted: bool, bar: &ProgressBar) -> Re
             return Ok(());
         }
         let on = one.map(usize::try_from).transpose()?;
-        let stored = look(seen, &replicas, &demanded, on).await?;
+        let (stored, all_there) = look(seen, &replicas, &demanded, on).await?;
+        if !all_there {
+            // What else is gone, such as the home prefix, would only be told again.
+            return Ok(());
+        }
         ledger.begin_with(&stored);
     }
     Ok(())
@@ -229,13 +233,13 @@ fn last_words(directory: &Path, n: usize) -> Result<String> {
 }
 
 /// Looks at the store for all that is demanded: by the leader, and where one replica was cut also by that
-/// one's own state. What the leader holds.
+/// one's own state. What the leader holds, and whether all was there.
 async fn look(
     seen: &mut Seen,
     replicas: &Replicas,
     demanded: &Demanded,
     on: Option<usize>,
-) -> Result<Stored> {
+) -> Result<(Stored, bool)> {
     let stored = eventually("all bindings of the leader", async || {
         stored(replicas, replicas.leader().await?, false).await
     })
@@ -250,7 +254,7 @@ async fn look(
         eprintln!("lost: {what}");
     }
     seen.acked_lost += u64::try_from(missing.len())?;
-    Ok(stored)
+    Ok((stored, missing.is_empty()))
 }
 
 async fn stored(replicas: &Replicas, n: usize, local: bool) -> Result<Stored> {

@@ -67,6 +67,19 @@ struct Seen {
     opens_failed: u64,
 }
 
+impl Seen {
+    /// Where nobody sees the bar.
+    fn tell(&self, bar: &ProgressBar) {
+        if bar.is_hidden() {
+            let Self { rounds, sigkills, acked, acked_lost, opens_failed, .. } = self;
+            eprintln!(
+                "{rounds} power cuts, {sigkills} kills: {acked} acknowledged, {acked_lost} lost, \
+                 {opens_failed} not opened"
+            );
+        }
+    }
+}
+
 /// Cuts and kills.
 pub(crate) fn run(options: &Options) -> Result<Report> {
     ensure!(options.rounds + options.sigkills > 0, "--rounds 0 without --sigkills does nothing");
@@ -79,12 +92,14 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         while seen.rounds < options.rounds {
             let goal = options.rounds.min(seen.rounds + CUTS_PER_CLUSTER);
             cut(&mut seen, goal, options.planted, &bar).await?;
+            seen.tell(&bar);
         }
         bar.finish();
         let bar = progress(options.sigkills, "kills");
         while seen.sigkills < options.sigkills {
             let goal = options.sigkills.min(seen.sigkills + KILLS_PER_CLUSTER);
             kill(&mut seen, goal, &bar).await?;
+            seen.tell(&bar);
         }
         bar.finish();
         Ok(seen)

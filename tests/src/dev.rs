@@ -323,18 +323,25 @@ impl DevCluster {
     /// # Errors
     /// When it cannot be asked.
     pub async fn all_bindings(&self) -> Result<Vec<HomeBindings>> {
-        let mut client = BindingsClient::new(channel_to(&self.leader().await?).await?);
-        let mut all = Vec::new();
-        let mut request =
-            ListHomeBindingsRequest { page_size: 1000, page_token: String::new(), local: false };
-        loop {
-            let page = client.list_home_bindings(request.clone()).await?.into_inner();
-            all.extend(page.homes);
-            if page.next_page_token.is_empty() {
-                return Ok(all);
-            }
-            request.page_token = page.next_page_token;
+        all_bindings_of(channel_to(&self.leader().await?).await?, false).await
+    }
+}
+
+/// All home addresses with bindings: of a leader, or `local`, of whichever replica is asked.
+///
+/// # Errors
+/// When it cannot be asked.
+pub async fn all_bindings_of(replica: Channel, local: bool) -> Result<Vec<HomeBindings>> {
+    let mut client = BindingsClient::new(replica);
+    let mut all = Vec::new();
+    let mut request = ListHomeBindingsRequest { page_size: 1000, page_token: String::new(), local };
+    loop {
+        let page = client.list_home_bindings(request.clone()).await?.into_inner();
+        all.extend(page.homes);
+        if page.next_page_token.is_empty() {
+            return Ok(all);
         }
+        request.page_token = page.next_page_token;
     }
 }
 

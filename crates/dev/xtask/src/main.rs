@@ -9,8 +9,11 @@ mod decisions;
 mod e2e;
 mod failover;
 mod fuzz;
+mod interrupt;
 mod layers;
+mod linearizability;
 mod packages;
+mod power_cut;
 mod report;
 mod rfc;
 mod sim;
@@ -69,8 +72,12 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Check which crate depends on which: core <- shell <- role <- app.
     Layers,
+    /// Record what clients of a cluster under faults see, and check that it is linearizable.
+    Linearizability(linearizability::Options),
     /// Install the Debian packages that the tests need, or say which they are.
     Packages,
+    /// Cut the power of store replicas under load, or kill them: is all that was acknowledged there?
+    PowerCut(power_cut::Options),
     /// Write `docs/rfc.md`: which section of which RFC is met and tested where.
     Rfc {
         /// Write nothing; fail when the page is stale.
@@ -114,7 +121,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::Failover { kills } => failover::run(*kills)?,
         Task::Fuzz(options) => fuzz::run(&root, options)?,
         Task::Layers => layers::check(&root)?,
+        Task::Linearizability(options) => linearizability::run(options)?,
         Task::Packages => packages::install()?,
+        Task::PowerCut(options) => power_cut::run(options)?,
         Task::Rfc { check } => rfc::run(&root, *check)?,
         Task::Sim(options) => sim::run(&root, options)?,
         Task::Test => suite::run(&root)?,

@@ -4,8 +4,8 @@ mod etcd;
 mod failover;
 mod latencies;
 mod load;
-mod processes;
-mod replicas;
+pub(crate) mod processes;
+pub(crate) mod replicas;
 mod scale;
 mod store;
 
@@ -106,7 +106,7 @@ impl Figures {
 }
 
 /// A bar of so many steps.
-fn progress(steps: u32, what: &'static str) -> ProgressBar {
+pub(crate) fn progress(steps: u32, what: &'static str) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{msg:45} {bar:30} {pos}/{len} {elapsed} of {duration}");
     let bar = ProgressBar::new(steps.into()).with_message(what);

@@ -1,7 +1,7 @@
 //! Three processes that make a cluster, with their disks in one directory.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -44,9 +44,25 @@ impl Process {
 
     /// SIGTERM; does not wait for the end.
     pub(crate) fn terminate(&self) -> Result<()> {
-        let status = Command::new("kill").arg(self.pid()?.to_string()).status()?;
-        ensure!(status.success(), "cannot end {}", self.name);
+        self.signal("TERM")
+    }
+
+    /// Sends a signal by its name without "SIG".
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.pid()?.to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status()?;
+        ensure!(status.success(), "cannot send SIG{name} to {}", self.name);
         Ok(())
+    }
+
+    /// How it has ended by itself; `None` while it runs.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let child = self.child.as_mut().with_context(|| format!("{} is down", self.name))?;
+        let status = child.try_wait()?;
+        if status.is_some() {
+            self.child = None;
+        }
+        Ok(status)
     }
 
     /// Waits for the end.
@@ -57,7 +73,8 @@ impl Process {
         Ok(())
     }
 
-    fn pid(&self) -> Result<u32> {
+    /// Process id.
+    pub(crate) fn pid(&self) -> Result<u32> {
         Ok(self.child.as_ref().with_context(|| format!("{} is down", self.name))?.id())
     }
 

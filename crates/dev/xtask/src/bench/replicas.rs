@@ -22,6 +22,38 @@ use super::processes::Process;
 /// The home network of all that is registered.
 const HOME_PREFIX: &str = "2001:db8:0:1::/64";
 
+/// One replica, before it is started.
+#[derive(Debug)]
+pub(crate) struct Replica<'a> {
+    pub(crate) id: u64,
+    pub(crate) listen: SocketAddr,
+    /// All first members, as they reach each other; none for one that waits to be added.
+    pub(crate) peers: &'a [(u64, SocketAddr)],
+    pub(crate) data_dir: &'a Path,
+}
+
+impl Replica<'_> {
+    /// Starts the program as it is shipped; configuration and output are files in `directory`.
+    pub(crate) fn start(&self, directory: &Path) -> Result<Process> {
+        let name = format!("store-{}", self.id);
+        let peers = self.peers.iter().map(|(id, at)| format!("{id} = \"{at}\"\n"));
+        let text = format!(
+            "node_id = {}\ncluster_name = \"bench\"\ndata_dir = \"{}\"\n\
+             listen = \"{}\"\n[peers]\n{}[ops]\nlisten = \"{}\"\n",
+            self.id,
+            self.data_dir.display(),
+            self.listen,
+            peers.collect::<String>(),
+            free_address()?,
+        );
+        let file = directory.join(format!("{name}.toml"));
+        std::fs::write(&file, text)?;
+        let mut command = Command::new(program_of(Build::Release, "homeport")?);
+        command.arg("store").arg("--config").arg(&file);
+        Process::start(directory, &name, command)
+    }
+}
+
 /// The cluster; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Replicas {
@@ -33,24 +65,23 @@ pub(crate) struct Replicas {
 impl Replicas {
     /// Starts them on empty disks below `directory`, with one home prefix without authentication.
     pub(crate) async fn start(directory: &Path) -> Result<Self> {
+        Self::start_on(directory, |n| directory.join(format!("store-{}", n + 1))).await
+    }
+
+    /// The same with the disk of the replica with each place where `data_dir` says.
+    pub(crate) async fn start_on(
+        directory: &Path,
+        data_dir: impl Fn(usize) -> PathBuf,
+    ) -> Result<Self> {
         let addresses = [free_address()?, free_address()?, free_address()?];
-        let peers = addresses.iter().enumerate();
-        let peers: String = peers.map(|(n, at)| format!("{} = \"{at}\"\n", n + 1)).collect();
+        let mut peers = Vec::new();
+        for (id, address) in (1..).zip(addresses) {
+            peers.push((id, address));
+        }
         let mut processes = Vec::new();
-        for (n, listen) in addresses.iter().enumerate() {
-            let (id, name) = (n + 1, format!("store-{}", n + 1));
-            let data_dir = directory.join(&name);
-            let text = format!(
-                "node_id = {id}\ncluster_name = \"bench\"\ndata_dir = \"{}\"\n\
-                 listen = \"{listen}\"\n[peers]\n{peers}[ops]\nlisten = \"{}\"\n",
-                data_dir.display(),
-                free_address()?,
-            );
-            let file = directory.join(format!("{name}.toml"));
-            std::fs::write(&file, text)?;
-            let mut command = Command::new(program_of(Build::Release, "homeport")?);
-            command.arg("store").arg("--config").arg(&file);
-            processes.push(Process::start(directory, &name, command)?);
+        for (n, (id, listen)) in peers.iter().copied().enumerate() {
+            let replica = Replica { id, listen, peers: &peers, data_dir: &data_dir(n) };
+            processes.push(replica.start(directory)?);
         }
         let addresses = addresses.to_vec();
         let replicas = Self { processes, addresses, directory: directory.to_owned() };
@@ -60,16 +91,7 @@ impl Replicas {
     }
 
     async fn create_home_prefix(&self) -> Result<()> {
-        let home_prefix = HomePrefix {
-            prefix: HOME_PREFIX.to_owned(),
-            home_agent: HOME_AGENT.to_string(),
-            authentication: Authentication::None.into(),
-            ..HomePrefix::default()
-        };
-        let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
-        let channel = self.channel(self.leader().await?).await?;
-        HomePrefixesClient::new(channel).create_home_prefix(request).await?;
-        Ok(())
+        create_home_prefix(self.channel(self.leader().await?).await?).await
     }
 
     /// Place of the leader, once those that run agree on it.
@@ -105,6 +127,11 @@ impl Replicas {
         Submitter::open(channel).await?.policy_revisions(home_address(0)).await
     }
 
+    /// Where each replica listens.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
     /// Until a replica that has started has applied what the leader had at its start.
     pub(crate) async fn until_serving(&self, n: usize) -> Result<Duration> {
         let started = Instant::now();
@@ -122,6 +149,19 @@ impl Replicas {
     pub(crate) fn snapshots(&self, n: usize) -> PathBuf {
         self.directory.join(format!("store-{}", n + 1)).join("snapshots")
     }
+}
+
+/// Creates the home network of all that is registered, without authentication.
+pub(crate) async fn create_home_prefix(leader: Channel) -> Result<()> {
+    let home_prefix = HomePrefix {
+        prefix: HOME_PREFIX.to_owned(),
+        home_agent: HOME_AGENT.to_string(),
+        authentication: Authentication::None.into(),
+        ..HomePrefix::default()
+    };
+    let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+    HomePrefixesClient::new(leader).create_home_prefix(request).await?;
+    Ok(())
 }
 
 /// Home address `n` of the home prefix, apart from the home agent's.

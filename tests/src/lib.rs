@@ -89,6 +89,7 @@ impl Cluster {
             listen: self.addresses[&id],
             peers,
             raft: homeport_store::RaftTimers::default(),
+            snapshot_after_mib: homeport_store::limits::SNAPSHOT_AFTER_MIB_DEFAULT,
             telemetry: Default::default(),
             ops: OpsConfig { listen: self.ops[&id] },
             prefix_advertisements_per_second_max:

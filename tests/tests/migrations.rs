@@ -172,6 +172,7 @@ fn store_config(data_dir: &Path, listen: std::net::SocketAddr) -> homeport_store
         listen,
         peers: [(NODE_ID, ADDRESS.to_owned())].into(),
         raft: homeport_store::RaftTimers::default(),
+        snapshot_after_mib: homeport_store::limits::SNAPSHOT_AFTER_MIB_DEFAULT,
         telemetry: Default::default(),
         ops: Default::default(),
         prefix_advertisements_per_second_max:

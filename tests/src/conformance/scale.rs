@@ -24,6 +24,8 @@ const SPOTS: u32 = 48;
 const SILENT_SPOTS: usize = 4;
 /// First sequence number after that of the registration, however often that was sent.
 const LATER: u16 = 100;
+/// The same of the refresh of half of them, before any that is LATER.
+const HALFWAY: u16 = 50;
 /// How long a process may take that starts again with all of it on a busy machine.
 const RESTART_MAX: Duration = Duration::from_secs(300);
 /// The longest page that the store gives.
@@ -55,8 +57,9 @@ pub(super) async fn scale(stage: &Stage, row: &Row) -> Result<()> {
     table.spots(stage).await.context("after the registrations")?;
     refresh_request(stage, row).await?;
     // Of half of them again: by then the replicas write their state down, and go on meanwhile.
-    let again = (0..count).filter(|n| table.links(*n) == BIDS.map(Some)).step_by(2);
-    let sent = all_accepted(stage, again, LATER, |_, sequence| load::refreshed(sequence));
+    let untouched = (0..count).filter(|n| !table.chosen.contains(n));
+    let again: Vec<u32> = untouched.step_by(2).collect();
+    let sent = all_accepted(stage, again, HALFWAY, |_, sequence| load::refreshed(sequence));
     let sent = sent.await.context("refresh of half of them")?;
     println!("{sent:?} by a refresh of half of them");
     println!("snapshots: {:?}", snapshots(stage)?);

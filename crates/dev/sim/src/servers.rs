@@ -69,6 +69,7 @@ impl Replica {
                 listen: address,
                 peers,
                 raft: homeport_store::RaftTimers::default(),
+                snapshot_after_mib: homeport_store::limits::SNAPSHOT_AFTER_MIB_DEFAULT,
                 prefix_advertisements_per_second_max:
                     homeport_store::limits::ADVERTISEMENTS_PER_SECOND_DEFAULT,
                 telemetry: Default::default(),

@@ -137,7 +137,7 @@ async fn cut(seen: &mut Seen, goal: u32, planted: bool, bar: &ProgressBar) -> Re
     let mut disks = Disks::create()?;
     let directory = disks.directory().to_owned();
     let data_dir = |n| disks.data_dir(u64::try_from(n).unwrap_or(u64::MAX));
-    let mut replicas = Replicas::start_on(&directory, data_dir).await?;
+    let mut replicas = Replicas::start_on(&directory, None, data_dir).await?;
     let policy_revisions = replicas.policy_revisions().await?;
     let ledger = Ledger::default();
     let mut before = 0;

@@ -64,6 +64,10 @@ pub struct Config {
     /// Timers of the consensus.
     #[serde(default)]
     pub raft: RaftTimers,
+    /// A snapshot is written after so many MiB of commands since the last, 1 or more: fewer shorten a start
+    /// and the log, more spare the disk. Also after 1,000,000 log entries.
+    #[serde(default = "snapshot_after_default")]
+    pub snapshot_after_mib: NonZeroU32,
     /// Mobile Prefix Advertisements a second that the leader sends unasked (RFC 6275 §10.6.2), 1 or more.
     #[serde(default = "advertisements_default")]
     pub prefix_advertisements_per_second_max: NonZeroU32,
@@ -79,8 +83,12 @@ const fn advertisements_default() -> NonZeroU32 {
     limits::ADVERTISEMENTS_PER_SECOND_DEFAULT
 }
 
-/// Timers of the consensus, in milliseconds. A dead leader is replaced after about the largest
-/// election timeout plus a random one.
+const fn snapshot_after_default() -> NonZeroU32 {
+    limits::SNAPSHOT_AFTER_MIB_DEFAULT
+}
+
+/// Timers of the consensus, in milliseconds. A leader whose process has ended is replaced at once; one
+/// that falls silent, after about the largest election timeout plus a random one.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RaftTimers {
@@ -284,6 +292,7 @@ pub fn raft_config(config: &Config) -> RaftConfig {
     raft.heartbeat_ms = config.raft.heartbeat_ms;
     raft.election_timeout_ms_min = config.raft.election_timeout_min_ms;
     raft.election_timeout_ms_max = config.raft.election_timeout_max_ms;
+    raft.snapshot_after_log_bytes = u64::from(config.snapshot_after_mib.get()) << 20;
     raft.propose_timeout = limits::PROPOSE_TIMEOUT;
     raft
 }

@@ -43,6 +43,8 @@ pub const ADVERTISEMENTS_WAITING_MAX: usize = 65_536;
 /// Mobile Prefix Advertisements a second, in the whole cluster, when nothing else is configured: RFC 6275
 /// §10.6.2 lets a home agent delay them so as not to overwhelm its network.
 pub const ADVERTISEMENTS_PER_SECOND_DEFAULT: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
+/// MiB of commands after which a replica writes a snapshot, when nothing else is configured.
+pub const SNAPSHOT_AFTER_MIB_DEFAULT: NonZeroU32 = NonZeroU32::MIN.saturating_add(255);
 /// Times that a change of a home prefix is made again because somebody else has changed it meanwhile.
 pub const UPDATES_MAX: usize = 4;
 /// Mobile nodes that one request asks to leave: with one a second, the last waits for 18 hours.

@@ -94,10 +94,20 @@ impl Etcd {
     }
 }
 
-/// Writes one key.
-pub(crate) async fn put(channel: Channel, key: Bytes, value: Vec<u8>) -> Result<()> {
-    let _: PutResponse = call(channel, "/etcdserverpb.KV/Put", PutRequest { key, value }).await?;
-    Ok(())
+/// What etcd says when more than 5,000 writes wait to be applied.
+const TOO_MANY: &str = "etcdserver: too many requests";
+
+/// Writes one key; false when there was no room for it, and nothing was written.
+pub(crate) async fn put(channel: Channel, key: Bytes, value: Vec<u8>) -> Result<bool> {
+    let request = PutRequest { key, value };
+    let put: Result<PutResponse> = call(channel, "/etcdserverpb.KV/Put", request).await;
+    match put {
+        Ok(PutResponse {}) => Ok(true),
+        Err(error) => match error.downcast_ref::<tonic::Status>() {
+            Some(status) if status.message() == TOO_MANY => Ok(false),
+            _ => Err(error),
+        },
+    }
 }
 
 async fn call<Q, A>(channel: Channel, path: &'static str, request: Q) -> Result<A>

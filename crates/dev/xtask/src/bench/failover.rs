@@ -142,7 +142,7 @@ async fn etcd_failovers(timers: Timers, kills: u32) -> Result<Latencies> {
                     under_way.spawn(write);
                     sleep(ATTEMPT_PAUSE).await;
                     while let Some(ended) = under_way.try_join_next() {
-                        if ended?.is_ok() {
+                        if ended?.is_ok_and(|written| written) {
                             return anyhow::Ok(started.elapsed());
                         }
                     }

@@ -27,6 +27,8 @@ use super::replicas::{Replicas, home_address};
 const PER_STREAM_MAX: u32 = 2500;
 /// Connections of etcd's clients.
 const ETCD_CONNECTIONS: usize = 16;
+/// Before what etcd had no room for is sent again.
+const REFUSED_PAUSE: Duration = Duration::from_millis(5);
 /// A write that takes so long is lost.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -213,7 +215,13 @@ pub(crate) async fn put_all(
                 if sent >= until {
                     break;
                 }
-                let written = put(channel.clone(), key, command.encode_to_vec());
+                let value = command.encode_to_vec();
+                let written = async {
+                    while !put(channel.clone(), key.clone(), value.clone()).await? {
+                        tokio::time::sleep(REFUSED_PAUSE).await;
+                    }
+                    anyhow::Ok(())
+                };
                 tokio::time::timeout(PATIENCE, written).await??;
                 latencies.record(sent.elapsed());
             }

@@ -7,6 +7,7 @@ mod load;
 pub(crate) mod processes;
 pub(crate) mod replicas;
 mod scale;
+mod snapshot;
 mod store;
 
 use std::path::Path;

@@ -30,6 +30,8 @@ pub(crate) struct Replica<'a> {
     /// All first members, as they reach each other; none for one that waits to be added.
     pub(crate) peers: &'a [(u64, SocketAddr)],
     pub(crate) data_dir: &'a Path,
+    /// As by default, if `None`.
+    pub(crate) snapshot_after_mib: Option<u32>,
 }
 
 impl Replica<'_> {
@@ -37,9 +39,11 @@ impl Replica<'_> {
     pub(crate) fn start(&self, directory: &Path) -> Result<Process> {
         let name = format!("store-{}", self.id);
         let peers = self.peers.iter().map(|(id, at)| format!("{id} = \"{at}\"\n"));
+        let snapshots = self.snapshot_after_mib.map(|mib| format!("snapshot_after_mib = {mib}\n"));
         let text = format!(
-            "node_id = {}\ncluster_name = \"bench\"\ndata_dir = \"{}\"\n\
+            "{}node_id = {}\ncluster_name = \"bench\"\ndata_dir = \"{}\"\n\
              listen = \"{}\"\n[peers]\n{}[ops]\nlisten = \"{}\"\n",
+            snapshots.unwrap_or_default(),
             self.id,
             self.data_dir.display(),
             self.listen,
@@ -65,12 +69,19 @@ pub(crate) struct Replicas {
 impl Replicas {
     /// Starts them on empty disks below `directory`, with one home prefix without authentication.
     pub(crate) async fn start(directory: &Path) -> Result<Self> {
-        Self::start_on(directory, |n| directory.join(format!("store-{}", n + 1))).await
+        Self::start_on(directory, None, |n| directory.join(format!("store-{}", n + 1))).await
+    }
+
+    /// The same, and they write a snapshot after so many MiB of commands.
+    pub(crate) async fn start_with_snapshots(directory: &Path, after_mib: u32) -> Result<Self> {
+        let data_dir = |n| directory.join(format!("store-{}", n + 1));
+        Self::start_on(directory, Some(after_mib), data_dir).await
     }
 
     /// The same with the disk of the replica with each place where `data_dir` says.
     pub(crate) async fn start_on(
         directory: &Path,
+        snapshot_after_mib: Option<u32>,
         data_dir: impl Fn(usize) -> PathBuf,
     ) -> Result<Self> {
         let addresses = [free_address()?, free_address()?, free_address()?];
@@ -80,7 +91,8 @@ impl Replicas {
         }
         let mut processes = Vec::new();
         for (n, (id, listen)) in peers.iter().copied().enumerate() {
-            let replica = Replica { id, listen, peers: &peers, data_dir: &data_dir(n) };
+            let data_dir = &data_dir(n);
+            let replica = Replica { id, listen, peers: &peers, data_dir, snapshot_after_mib };
             processes.push(replica.start(directory)?);
         }
         let addresses = addresses.to_vec();

@@ -17,13 +17,15 @@ const FEW: u32 = 10_000;
 const IN_FLIGHT: u32 = 2_000;
 /// Home addresses between two steps of the bar.
 const STEP: u32 = 50_000;
+/// An eighth of the default: some snapshots are to be seen.
+const SNAPSHOT_AFTER_MIB: u32 = 32;
 /// What a feed's delay is taken from.
 const FEED_WRITES: u32 = 2_000;
 
 /// Fills the store with so many home addresses and looks at it.
 pub(crate) async fn measure(figures: &mut Figures, many: u32) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let mut replicas = Replicas::start(directory.path()).await?;
+    let mut replicas = Replicas::start_with_snapshots(directory.path(), SNAPSHOT_AFTER_MIB).await?;
     let policy_revisions = replicas.policy_revisions().await?;
     let leader = replicas.leader().await?;
     let writes =
@@ -50,6 +52,9 @@ pub(crate) async fn measure(figures: &mut Figures, many: u32) -> Result<()> {
     figures.add("cpu_us_per_ack_1m", cost_of_many, "us");
     resync(&replicas, figures, many).await?;
     feed_delay(&replicas, figures, writes(many + FEW, FEED_WRITES)).await?;
+
+    let refreshes = Writes { rounds_before: 1, ..writes(0, many / 2) };
+    super::snapshot::measure(&replicas, figures, refreshes).await?;
 
     let follower = (leader + 1) % replicas.processes.len();
     replicas.processes[follower].terminate()?;

@@ -88,7 +88,8 @@ impl Cluster {
         peers: &[(u64, SocketAddr)],
     ) -> Result<()> {
         let data_dir = self.directory.join(format!("store-{id}"));
-        let replica = Replica { id, listen: own, peers, data_dir: &data_dir };
+        let replica =
+            Replica { id, listen: own, peers, data_dir: &data_dir, snapshot_after_mib: None };
         let process = replica.start(&self.directory)?;
         self.net.runs_as(id, process.pid()?);
         let addresses = Addresses { own, known: relay.address };

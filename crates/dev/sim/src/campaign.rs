@@ -56,6 +56,8 @@ impl Seeds {
             Ok(true)
         })?;
         let (rerun, failed) = (rerun.into_inner(), failed.into_inner());
+        let violations = results.iter().map(|outcome| outcome.violations.len()).sum::<usize>();
+        let violations = u64::try_from(violations)?;
         let passed = u64::try_from(results.len())?.saturating_sub(failed);
         let mut sums: BTreeMap<String, u64> = BTreeMap::new();
         for outcome in &results {
@@ -69,6 +71,7 @@ impl Seeds {
         let seconds = started.elapsed().as_secs();
         let mut figures = vec![
             figure("seeds", passed + failed, "1"),
+            figure("violations", violations, "1"),
             figure("seconds", seconds, "s"),
             figure("rerun", rerun, "1"),
         ];
@@ -104,8 +107,7 @@ impl Seeds {
 
     /// Plants each bug, and runs seeds until it is found. Says whether all are.
     pub(crate) fn planted(&self, only: Option<Bug>) -> anyhow::Result<bool> {
-        let (mut passed, mut failed) = (0, 0);
-        let mut figures = Vec::new();
+        let (mut found_at, mut failed) = (Vec::new(), 0);
         println!("| planted bug | seeds needed | found by |");
         println!("|---|---|---|");
         for bug in Bug::ALL.iter().copied().filter(|bug| only.is_none_or(|only| only == *bug)) {
@@ -120,9 +122,12 @@ impl Seeds {
             };
             let needed = seed - self.seed + 1;
             println!("| `{bug}` | {needed} | `{invariant}` |");
-            passed += 1;
-            figures.push(figure(&format!("seeds_{bug}"), needed, "1"));
+            found_at.push(figure(&format!("seeds_{bug}"), needed, "1"));
         }
+        let passed = u64::try_from(found_at.len())?;
+        let mut figures =
+            vec![figure("bugs_planted", passed + failed, "1"), figure("bugs_found", passed, "1")];
+        figures.extend(found_at);
         self.report(
             &json!({"passed": passed, "failed": failed, "skipped": 0, "figures": figures}),
         )?;

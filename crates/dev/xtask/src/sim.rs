@@ -7,25 +7,25 @@ use serde::Deserialize;
 
 use crate::report::Report;
 
+/// A planted bug must be found within so many seeds.
+const BUG_SEEDS_MAX: u64 = 2_000;
+
 /// What is simulated.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// How many seeds; of each planted bug at most so many.
+    /// How many seeds without a bug; then each planted bug, until a seed finds it.
     #[arg(long, default_value_t = 50)]
     seeds: u64,
-    /// The first one.
+    /// The first one, also for planted bugs.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How long there are faults in each, in simulated seconds.
     #[arg(long, default_value_t = 12)]
     fault_secs: u64,
-    /// Plant one bug after the other, and look how many seeds it takes to find it.
-    #[arg(long, conflicts_with = "replay")]
-    planted: bool,
     /// Run the one seed and tell what happens; `RUST_LOG` says how much the processes log.
     #[arg(long)]
     replay: bool,
-    /// Only this planted bug.
+    /// Only this planted bug; `all` for all of them and no seeds without.
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
 }
@@ -47,34 +47,45 @@ struct Figure {
 
 /// Builds the program and runs it.
 pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<Report> {
-    let directory = tempfile::tempdir().context("cannot make a directory")?;
-    let json = directory.path().join("report.json");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .args(["run", "--quiet", "--profile", "sim", "-p", "homeport-sim", "--"])
-        .current_dir(root);
-    let verb = match (options.replay, options.planted) {
-        (true, _) => "run",
-        (false, true) => "planted",
-        (false, false) => "seeds",
-    };
-    let (seed, fault_secs) = (options.seed.to_string(), options.fault_secs.to_string());
-    cargo.args([verb, "--seed", &seed, "--fault-secs", &fault_secs]);
-    if let Some(bug) = &options.bug {
-        cargo.args(["--bug", bug]);
-    }
+    let bug = options.bug.as_deref().filter(|bug| *bug != "all");
+    let mut report = Report::default();
     if options.replay {
-        let status = cargo.arg("--tell").status().context("cannot run cargo")?;
-        let mut report = Report::default();
-        report.count(status.success());
+        let mut cargo = program(root, "run", options);
+        cargo.arg("--tell").args(bug.map(|bug| ["--bug", bug]).into_iter().flatten());
+        report.count(cargo.status().context("cannot run cargo")?.success());
         return Ok(report);
     }
-    cargo.args(["--seeds", &options.seeds.to_string()]).arg("--json").arg(&json);
-    let status = cargo.status().context("cannot run cargo")?;
+    if options.bug.is_none() {
+        let mut cargo = program(root, "seeds", options);
+        cargo.args(["--seeds", &options.seeds.to_string()]);
+        add(&mut report, cargo)?;
+    }
+    let mut cargo = program(root, "planted", options);
+    cargo.args(["--seeds", &BUG_SEEDS_MAX.to_string()]);
+    cargo.args(bug.map(|bug| ["--bug", bug]).into_iter().flatten());
+    add(&mut report, cargo)?;
+    Ok(report)
+}
+
+fn program(root: &Path, verb: &str, options: &Options) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["run", "--quiet", "--profile", "sim", "-p", "homeport-sim", "--", verb]);
+    cargo.args(["--seed", &options.seed.to_string()]);
+    cargo.args(["--fault-secs", &options.fault_secs.to_string()]);
+    cargo.current_dir(root);
+    cargo
+}
+
+/// Runs it and adds what it found.
+fn add(report: &mut Report, mut cargo: Command) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir().context("cannot make a directory")?;
+    let json = directory.path().join("report.json");
+    let status = cargo.arg("--json").arg(&json).status().context("cannot run cargo")?;
     let found = std::fs::read(&json);
     ensure!(found.is_ok(), "the simulation ended with {status} and no report");
     let found: Found = serde_json::from_slice(&found?).context("the report cannot be read")?;
-    let mut report = Report { passed: found.passed, failed: found.failed, ..Report::default() };
+    report.passed += found.passed;
+    report.failed += found.failed;
     for figure in found.figures {
         let unit = match figure.unit.as_str() {
             "s" => "s",
@@ -83,5 +94,5 @@ pub(crate) fn run(root: &Path, options: &Options) -> anyhow::Result<Report> {
         };
         report.figure(&figure.name, figure.value, unit);
     }
-    Ok(report)
+    Ok(())
 }

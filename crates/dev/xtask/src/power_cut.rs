@@ -33,6 +33,10 @@ const KILLS_PER_CLUSTER: u32 = 250;
 const KILLS_PER_CHECK: u32 = 10;
 /// Writing before a cut, at least and at most.
 const WRITING_MS: std::ops::Range<u64> = 30..700;
+/// One time in so many the power of all fails again, while the replicas open what is left.
+const AGAIN_ONE_OF: u32 = 3;
+/// When it does.
+const OPENING_MS: std::ops::Range<u64> = 0..300;
 /// From one kill to the next.
 const BETWEEN_KILLS_MS: std::ops::Range<u64> = 0..150;
 /// A replica that does not serve by then has not opened.
@@ -60,6 +64,7 @@ pub(crate) struct Options {
 #[derive(Debug, Default)]
 struct Seen {
     rounds: u32,
+    cuts_while_opening: u32,
     sigkills: u32,
     acked: u64,
     acked_lost: u64,
@@ -119,6 +124,7 @@ fn report(seen: &Seen, options: &Options) -> Result<Report> {
     ensure!(seen.acked > 0, "nothing was acknowledged: nothing could be lost");
     let figures = [
         ("rounds", seen.rounds.into()),
+        ("cuts_while_opening", seen.cuts_while_opening.into()),
         ("sigkills", seen.sigkills.into()),
         ("acked", seen.acked),
         ("acked_lost", seen.acked_lost),
@@ -149,8 +155,12 @@ async fn cut(seen: &mut Seen, goal: u32, planted: bool, bar: &ProgressBar) -> Re
             Some(n) => cut_one(&mut replicas, &mut disks, &ledger, n).await?,
             None => cut_all(&mut replicas, &mut disks, &ledger, planted).await?,
         };
+        if one.is_none() && rand::random_range(0..AGAIN_ONE_OF) == 0 {
+            sleep(Duration::from_millis(rand::random_range(OPENING_MS))).await;
+            cut_all(&mut replicas, &mut disks, &ledger, false).await?;
+            seen.cuts_while_opening += 1;
+        }
         let opened = opened(seen, &mut replicas, &directory).await?;
-        // All that was acknowledged by one of three that is back is looked for on that one.
         writers.stop().await?;
         seen.rounds += 1;
         bar.inc(1);

@@ -151,9 +151,9 @@ async fn cut(seen: &mut Seen, goal: u32, planted: bool, bar: &ProgressBar) -> Re
         let writers = Writers::start(replicas.addresses(), ledger.clone(), policy_revisions);
         sleep(Duration::from_millis(rand::random_range(WRITING_MS))).await;
         let one = (!planted && seen.rounds % 2 == 1).then_some(seen.rounds / 2 % 3);
-        let demanded = match one {
-            Some(n) => cut_one(&mut replicas, &mut disks, &ledger, n).await?,
-            None => cut_all(&mut replicas, &mut disks, &ledger, planted).await?,
+        let at_the_cut = match one {
+            Some(n) => cut_one(&mut replicas, &mut disks, n).map(|()| None)?,
+            None => Some(cut_all(&mut replicas, &mut disks, &ledger, planted).await?),
         };
         if one.is_none() && rand::random_range(0..AGAIN_ONE_OF) == 0 {
             sleep(Duration::from_millis(rand::random_range(OPENING_MS))).await;
@@ -169,6 +169,8 @@ async fn cut(seen: &mut Seen, goal: u32, planted: bool, bar: &ProgressBar) -> Re
         if !opened {
             return Ok(());
         }
+        // While two of three went on, nothing may be lost that they acknowledged since.
+        let demanded = at_the_cut.unwrap_or_else(|| ledger.demanded());
         let on = one.map(usize::try_from).transpose()?;
         let (stored, all_there) = look(seen, &replicas, &demanded, on).await?;
         if !all_there {
@@ -203,20 +205,13 @@ async fn cut_all(
 
 /// The power of one fails, while the others go on. It is held before its disk is copied: what it would
 /// promise afterwards it must not forget.
-async fn cut_one(
-    replicas: &mut Replicas,
-    disks: &mut Disks,
-    ledger: &Ledger,
-    n: u32,
-) -> Result<Demanded> {
+fn cut_one(replicas: &mut Replicas, disks: &mut Disks, n: u32) -> Result<()> {
     let replica = &mut replicas.processes[usize::try_from(n)?];
     replica.signal("STOP")?;
-    let demanded = ledger.demanded();
     disks.copy()?;
     replica.kill()?;
     disks.one_as_copied(n.into())?;
-    replica.again()?;
-    Ok(demanded)
+    replica.again()
 }
 
 /// Whether all replicas serve, each by itself, and know one leader.

@@ -28,7 +28,7 @@ use crate::report::Report;
 /// Cuts that one cluster lives through before the next begins on empty disks.
 const CUTS_PER_CLUSTER: u32 = 20;
 /// Kills that one cluster lives through.
-const KILLS_PER_CLUSTER: u32 = 250;
+const KILLS_PER_CLUSTER: u32 = 100;
 /// Kills between two looks at all that was acknowledged.
 const KILLS_PER_CHECK: u32 = 10;
 /// Writing before a cut, at least and at most.
@@ -40,7 +40,7 @@ const OPENING_MS: std::ops::Range<u64> = 0..300;
 /// From one kill to the next.
 const BETWEEN_KILLS_MS: std::ops::Range<u64> = 0..150;
 /// A replica that does not serve by then has not opened.
-const OPEN_MAX: Duration = Duration::from_secs(30);
+const OPEN_MAX: Duration = Duration::from_secs(120);
 /// How much older the disks are than said, when a loss is planted.
 const PLANTED_AGE: Duration = Duration::from_millis(300);
 /// Losses and lines of output that are told.

@@ -48,6 +48,9 @@ pub(crate) struct Options {
     /// How long clients work, at least.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=86_400))]
     seconds: u32,
+    /// Only this kind of fault, by its name in the figures.
+    #[arg(long, value_name = "KIND")]
+    only: Option<String>,
     /// Read from any replica's own state: are the old answers found?
     #[arg(long)]
     planted: bool,
@@ -68,19 +71,24 @@ struct Recorded {
 
 /// Records and checks.
 pub(crate) fn run(options: &Options) -> Result<Report> {
+    let is_wanted = |fault: &Fault| options.only.as_ref().is_none_or(|only| only == fault.name());
+    let wanted: Vec<Fault> = Fault::ALL.into_iter().filter(is_wanted).collect();
+    let names = || Fault::ALL.map(Fault::name).join(", ");
+    ensure!(!wanted.is_empty(), "--only: no such fault; expected one of {}", names());
     let mut skipped = Vec::new();
-    for fault in Fault::ALL {
+    for fault in wanted.iter().copied() {
         if let Some(why) = fault.impossible() {
             eprintln!("SKIPPED: {}: {why}", fault.name());
             skipped.push(fault);
         }
     }
     let directory = tempfile::tempdir().context("cannot make a directory")?;
-    let recorded = interrupt::run(record(options, directory.path()))?;
+    let struck: Vec<Fault> = wanted.into_iter().filter(|it| !skipped.contains(it)).collect();
+    let recorded = interrupt::run(record(options, &struck, directory.path()))?;
     let mut report = Report { skipped: u64::try_from(skipped.len())?, ..Report::default() };
     judge(&recorded, options, &mut report)?;
     let is_long = options.seconds >= LONG_SECS;
-    for fault in Fault::ALL.into_iter().filter(|fault| !skipped.contains(fault)) {
+    for fault in struck {
         let struck = || recorded.struck.iter().filter(move |struck| struck.fault == fault);
         let times = u64::try_from(struck().count())?;
         let all = recorded.histories.values().flatten();
@@ -101,7 +109,7 @@ impl Struck {
 }
 
 /// Clients work while one fault after the other strikes.
-async fn record(options: &Options, directory: &Path) -> Result<Recorded> {
+async fn record(options: &Options, faults: &[Fault], directory: &Path) -> Result<Recorded> {
     let mut cluster = Cluster::start(directory).await?;
     let channel = cluster.channel(cluster.leader().await?).await?;
     let policy_revisions =
@@ -115,16 +123,14 @@ async fn record(options: &Options, directory: &Path) -> Result<Recorded> {
     }
     let bar = progress(options.seconds, "seconds of faults");
     let mut struck = Vec::new();
-    let possible = Fault::ALL.into_iter().filter(|fault| fault.impossible().is_none());
-    let mut faults = possible.collect::<Vec<_>>().into_iter().cycle();
+    let mut faults = faults.iter().copied().cycle();
     while shared.begun.elapsed() < Duration::from_secs(options.seconds.into()) {
         sleep(CALM).await;
         let fault = faults.next().context("no kind of fault")?;
         let begin_ns = shared.now_ns();
-        fault.strike(&mut cluster, directory).await.with_context(|| fault.name())?;
+        let done = strike(fault, &mut cluster, directory).await;
+        done.with_context(|| format!("{}\n{}", fault.name(), cluster.last_words()))?;
         struck.push(Struck { fault, begin_ns, end_ns: shared.now_ns() });
-        cluster.all_run().with_context(|| format!("after {}", fault.name()))?;
-        cluster.leader().await.with_context(|| format!("after {}", fault.name()))?;
         if let Some(ended) = clients.try_join_next() {
             ended?.context("a client has ended")?;
         }
@@ -146,6 +152,13 @@ async fn record(options: &Options, directory: &Path) -> Result<Recorded> {
         add(&mut histories, log??);
     }
     Ok(Recorded { histories, struck })
+}
+
+/// One fault, and all replicas serve again.
+async fn strike(fault: Fault, cluster: &mut Cluster, directory: &Path) -> Result<()> {
+    fault.strike(cluster, directory).await?;
+    cluster.all_run()?;
+    cluster.leader().await.map(drop)
 }
 
 fn add(histories: &mut BTreeMap<u32, Vec<Operation>>, log: Log) {

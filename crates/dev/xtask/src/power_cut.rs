@@ -28,15 +28,19 @@ use crate::report::Report;
 /// Cuts that one cluster lives through before the next begins on empty disks.
 const CUTS_PER_CLUSTER: u32 = 20;
 /// Kills that one cluster lives through.
-const KILLS_PER_CLUSTER: u32 = 250;
+const KILLS_PER_CLUSTER: u32 = 100;
 /// Kills between two looks at all that was acknowledged.
 const KILLS_PER_CHECK: u32 = 10;
 /// Writing before a cut, at least and at most.
 const WRITING_MS: std::ops::Range<u64> = 30..700;
+/// One time in so many the power of all fails again, while the replicas open what is left.
+const AGAIN_ONE_OF: u32 = 3;
+/// When it does.
+const OPENING_MS: std::ops::Range<u64> = 0..300;
 /// From one kill to the next.
 const BETWEEN_KILLS_MS: std::ops::Range<u64> = 0..150;
 /// A replica that does not serve by then has not opened.
-const OPEN_MAX: Duration = Duration::from_secs(30);
+const OPEN_MAX: Duration = Duration::from_secs(120);
 /// How much older the disks are than said, when a loss is planted.
 const PLANTED_AGE: Duration = Duration::from_millis(300);
 /// Losses and lines of output that are told.
@@ -60,6 +64,7 @@ pub(crate) struct Options {
 #[derive(Debug, Default)]
 struct Seen {
     rounds: u32,
+    cuts_while_opening: u32,
     sigkills: u32,
     acked: u64,
     acked_lost: u64,
@@ -119,6 +124,7 @@ fn report(seen: &Seen, options: &Options) -> Result<Report> {
     ensure!(seen.acked > 0, "nothing was acknowledged: nothing could be lost");
     let figures = [
         ("rounds", seen.rounds.into()),
+        ("cuts_while_opening", seen.cuts_while_opening.into()),
         ("sigkills", seen.sigkills.into()),
         ("acked", seen.acked),
         ("acked_lost", seen.acked_lost),
@@ -145,12 +151,16 @@ async fn cut(seen: &mut Seen, goal: u32, planted: bool, bar: &ProgressBar) -> Re
         let writers = Writers::start(replicas.addresses(), ledger.clone(), policy_revisions);
         sleep(Duration::from_millis(rand::random_range(WRITING_MS))).await;
         let one = (!planted && seen.rounds % 2 == 1).then_some(seen.rounds / 2 % 3);
-        let demanded = match one {
-            Some(n) => cut_one(&mut replicas, &mut disks, &ledger, n).await?,
-            None => cut_all(&mut replicas, &mut disks, &ledger, planted).await?,
+        let at_the_cut = match one {
+            Some(n) => cut_one(&mut replicas, &mut disks, n).map(|()| None)?,
+            None => Some(cut_all(&mut replicas, &mut disks, &ledger, planted).await?),
         };
+        if one.is_none() && rand::random_range(0..AGAIN_ONE_OF) == 0 {
+            sleep(Duration::from_millis(rand::random_range(OPENING_MS))).await;
+            cut_all(&mut replicas, &mut disks, &ledger, false).await?;
+            seen.cuts_while_opening += 1;
+        }
         let opened = opened(seen, &mut replicas, &directory).await?;
-        // All that was acknowledged by one of three that is back is looked for on that one.
         writers.stop().await?;
         seen.rounds += 1;
         bar.inc(1);
@@ -159,6 +169,8 @@ async fn cut(seen: &mut Seen, goal: u32, planted: bool, bar: &ProgressBar) -> Re
         if !opened {
             return Ok(());
         }
+        // While two of three went on, nothing may be lost that they acknowledged since.
+        let demanded = at_the_cut.unwrap_or_else(|| ledger.demanded());
         let on = one.map(usize::try_from).transpose()?;
         let (stored, all_there) = look(seen, &replicas, &demanded, on).await?;
         if !all_there {
@@ -193,20 +205,13 @@ async fn cut_all(
 
 /// The power of one fails, while the others go on. It is held before its disk is copied: what it would
 /// promise afterwards it must not forget.
-async fn cut_one(
-    replicas: &mut Replicas,
-    disks: &mut Disks,
-    ledger: &Ledger,
-    n: u32,
-) -> Result<Demanded> {
+fn cut_one(replicas: &mut Replicas, disks: &mut Disks, n: u32) -> Result<()> {
     let replica = &mut replicas.processes[usize::try_from(n)?];
     replica.signal("STOP")?;
-    let demanded = ledger.demanded();
     disks.copy()?;
     replica.kill()?;
     disks.one_as_copied(n.into())?;
-    replica.again()?;
-    Ok(demanded)
+    replica.again()
 }
 
 /// Whether all replicas serve, each by itself, and know one leader.

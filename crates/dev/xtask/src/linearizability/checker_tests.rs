@@ -278,7 +278,7 @@ fn history(seed: u64, len: u64) -> Vec<Operation> {
 
 #[test]
 fn what_a_register_did_is_always_linearizable() {
-    for seed in 0..300 {
+    for seed in 0..100 {
         assert_eq!(check(&history(seed, 200)), Verdict::Linearizable, "seed {seed}");
     }
 }
@@ -287,8 +287,8 @@ fn what_a_register_did_is_always_linearizable() {
 #[test]
 fn a_fault_anywhere_in_a_long_history_is_found() {
     let mut planted = 0;
-    for seed in 0..300 {
-        let mut history = history(seed, 120);
+    for seed in 0..90 {
+        let mut history = history(seed, 60);
         let at = u64::try_from(history.len()).expect("short") * 100 + 2000;
         let known = |it: &&Operation| it.end.as_ref().is_some_and(|e| e.output == Output::Accepted);
         let accepted: Vec<Operation> = history.iter().filter(known).cloned().collect();
@@ -306,5 +306,5 @@ fn a_fault_anywhere_in_a_long_history_is_found() {
         assert!(matches!(check(&history), Verdict::Anomaly { .. }), "seed {seed}");
         planted += 1;
     }
-    assert!(planted > 250, "{planted}");
+    assert!(planted > 80, "{planted}");
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use homeport_api::admin::cluster_client::ClusterClient;
 use homeport_api::admin::{
     AddReplicaRequest, GetStatusRequest, GetStatusResponse, RemoveReplicaRequest,
@@ -21,6 +21,8 @@ use crate::bench::replicas::{Replica, create_home_prefix};
 
 /// A call of this experiment's own that takes longer has failed.
 const CALL_MAX: Duration = Duration::from_secs(5);
+/// Lines of each replica's output that are told.
+const TOLD_MAX: usize = 15;
 /// A cluster without faults has a leader by then.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,6 +37,11 @@ pub(crate) struct Addresses {
     /// Of the relay, which all replicas know it by.
     pub(crate) known: SocketAddr,
 }
+
+/// A replica that joins reads the whole log while clients write on.
+const CHANGE_MAX: Duration = Duration::from_secs(240);
+/// After this an operator asks again: who led when the change was asked for may not lead any more.
+const ASK_AGAIN: Duration = Duration::from_secs(20);
 
 /// The cluster; it ends when this is dropped.
 pub(crate) struct Cluster {
@@ -135,14 +142,23 @@ impl Cluster {
     pub(crate) fn all_run(&mut self) -> Result<()> {
         for (id, member) in &mut self.members {
             if let Some(status) = member.process.ended()? {
-                let output = self.directory.join(format!("store-{id}.out"));
-                let output = std::fs::read_to_string(output)?;
-                let lines: Vec<&str> = output.lines().rev().take(10).collect();
-                let last_words = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
-                anyhow::bail!("replica {id} has ended by itself: {status}\n{last_words}");
+                bail!("replica {id} has ended by itself: {status}");
             }
         }
         Ok(())
+    }
+
+    /// The last lines of each replica's output.
+    pub(crate) fn last_words(&self) -> String {
+        let mut words = String::new();
+        for id in self.members.keys() {
+            let output = std::fs::read_to_string(self.directory.join(format!("store-{id}.out")));
+            let output = output.unwrap_or_default();
+            let lines: Vec<&str> = output.lines().rev().take(TOLD_MAX).collect();
+            words.push_str(&format!("--- replica {id}\n"));
+            words.extend(lines.into_iter().rev().flat_map(|line| [line, "\n"]));
+        }
+        words
     }
 
     /// The leader, once a majority of all replicas agrees on one and each that runs knows one.
@@ -180,11 +196,11 @@ impl Cluster {
         let address = relay.address.to_string();
         self.add(id, own, relay, &[])?;
         eventually_within(PATIENCE, "the new replica", async || self.channel(id).await).await?;
-        eventually_within(PATIENCE, "the new replica to be added", async || {
+        eventually_within(CHANGE_MAX, "the new replica to be added", async || {
             let mut client = ClusterClient::new(self.channel(self.any_leader().await?).await?);
             let address = address.clone();
             let request = AddReplicaRequest { node_id: id, address, ..Default::default() };
-            timeout(PATIENCE, client.add_replica(request)).await??;
+            timeout(ASK_AGAIN, client.add_replica(request)).await??;
             Ok(())
         })
         .await?;
@@ -193,11 +209,11 @@ impl Cluster {
 
     /// Removes a replica, ends it, and takes its disk away.
     pub(crate) async fn leave(&mut self, id: u64) -> Result<()> {
-        eventually_within(PATIENCE, "the replica to be removed", async || {
+        eventually_within(CHANGE_MAX, "the replica to be removed", async || {
             let leader = self.any_leader().await?;
             let mut client = ClusterClient::new(self.channel(leader).await?);
             let request = RemoveReplicaRequest { node_id: id };
-            match timeout(PATIENCE, client.remove_replica(request)).await? {
+            match timeout(ASK_AGAIN, client.remove_replica(request)).await? {
                 // Asked again after it was done.
                 Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
                 other => other.map(drop).map_err(Into::into),
@@ -219,7 +235,7 @@ impl Cluster {
                 return Ok(status.leader_id);
             }
         }
-        anyhow::bail!("nobody knows a leader")
+        bail!("nobody knows a leader")
     }
 }
 

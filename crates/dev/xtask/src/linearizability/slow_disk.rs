@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 const BLKIO: &str = "/sys/fs/cgroup/blkio";
+/// The limit's file, in each group.
+const LIMIT: &str = "blkio.throttle.write_iops_device";
 /// Writes a second: each sync takes some hundred milliseconds.
 const WRITES_PER_SECOND: u32 = 12;
 
@@ -16,14 +18,17 @@ pub(crate) struct SlowDisk {
     pid: u32,
 }
 
-/// Why disks cannot be made slow here; `None` when they can.
+/// Why the disk of the temporary directory cannot be made slow; `None` when it can.
 pub(crate) fn impossible() -> Option<&'static str> {
-    if !Path::new(BLKIO).join("blkio.throttle.write_iops_device").is_file()
-        && !Path::new(BLKIO).is_dir()
-    {
-        return Some("this kernel has no block controller of cgroup v1");
+    if !Path::new(BLKIO).join(LIMIT).is_file() {
+        return Some("there is no block controller of cgroup v1");
     }
-    (!crate::packages::is_root()).then_some("it needs root")
+    if !crate::packages::is_root() {
+        return Some("it needs root");
+    }
+    let number = std::fs::metadata(std::env::temp_dir()).map(|directory| directory.dev());
+    let device = number.map_err(Into::into).and_then(whole_device);
+    device.is_err().then_some("the temporary directory is on no disk")
 }
 
 impl SlowDisk {
@@ -34,8 +39,7 @@ impl SlowDisk {
         let slow = Self { group, pid };
         let device = whole_device(std::fs::metadata(directory)?.dev())?;
         let limit = format!("{device} {WRITES_PER_SECOND}");
-        let file = slow.group.join("blkio.throttle.write_iops_device");
-        std::fs::write(file, limit).context("cannot make the disk slow")?;
+        std::fs::write(slow.group.join(LIMIT), limit).context("cannot make the disk slow")?;
         std::fs::write(slow.group.join("cgroup.procs"), pid.to_string())?;
         Ok(slow)
     }

@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) advertisements_given_up: Counter,
     pub(crate) leases_given_back: Counter,
     pub(crate) waits_for_defender: ReasonCounter,
+    pub(crate) backups: ReasonCounter,
     is_leader: Gauge,
     term: Gauge<u64, AtomicU64>,
     revision: Gauge<u64, AtomicU64>,
@@ -63,6 +64,14 @@ impl Metrics {
                  what was known when they were answered: the defender had left it, was late, or there \
                  was none",
                 &["left", "late", "no_defender"],
+            ),
+            backups: ReasonCounter::register(
+                registry,
+                "backups",
+                "Snapshots that an operator has asked for, by what became of them: saved, refused since \
+                 another was being saved or this replica could not say what is current, or broken off \
+                 since the reader left or stalled",
+                &["saved", "busy", "not_current", "left", "stalled"],
             ),
             is_leader: Gauge::default(),
             term: Gauge::default(),

@@ -217,3 +217,156 @@ fn remove_dir(dir: &Path) -> Result<(), DiskError> {
         Ok(()) | Err(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::claim;
+    use crate::error::SnapshotError;
+    use crate::state_machine::FrozenState;
+    use bytes::Bytes;
+
+    /// Counts what it has applied.
+    #[derive(Clone, Default, PartialEq, Debug)]
+    struct Counter(u64);
+
+    impl StateMachine for Counter {
+        fn apply(&mut self, _index: u64, command: &[u8]) -> Bytes {
+            self.0 += 1;
+            Bytes::copy_from_slice(command)
+        }
+
+        fn advance(&mut self, _index: u64) {}
+
+        fn freeze(&self) -> Box<dyn FrozenState> {
+            Box::new(self.clone())
+        }
+
+        fn restore(
+            &mut self,
+            _index: u64,
+            chunks: &mut dyn Iterator<Item = Result<Bytes, SnapshotError>>,
+        ) -> Result<(), SnapshotError> {
+            let octets: Vec<Bytes> = chunks.collect::<Result<_, _>>()?;
+            let octets = octets.concat().try_into();
+            let octets = octets.map_err(|_| SnapshotError::Content("not 8 octets".to_owned()))?;
+            self.0 = u64::from_be_bytes(octets);
+            Ok(())
+        }
+    }
+
+    impl FrozenState for Counter {
+        fn chunks(self: Box<Self>) -> Box<dyn Iterator<Item = Bytes> + Send> {
+            Box::new(std::iter::once(Bytes::copy_from_slice(&self.0.to_be_bytes())))
+        }
+    }
+
+    fn foundation(dir: &Path, cluster_name: &str) -> Foundation {
+        Foundation {
+            data_dir: dir.to_owned(),
+            cluster_name: cluster_name.to_owned(),
+            node_id: 1,
+            address: "127.0.0.1:7101".to_owned(),
+            revision: 40,
+            term: 6,
+            origin: "made by a test".to_owned(),
+        }
+    }
+
+    fn config(dir: &Path) -> RaftConfig {
+        RaftConfig::new(1, dir, "blue", BTreeMap::new())
+    }
+
+    /// What stands in a data directory, once everything was read and checked.
+    fn opened(dir: &Path) -> (Identity, SnapshotMeta, u64) {
+        let mut identity = claim(&config(dir), 9).unwrap();
+        let engine = SledEngine::open(dir, &mut identity).unwrap();
+        let log = engine.load(&mut |entry| panic!("{entry}")).unwrap();
+        let store = SnapshotStore::open(dir, "blue").unwrap();
+        let (meta, file) = store.current().unwrap();
+        let mut state = Counter::default();
+        store.read(&file, |chunks| state.restore(0, chunks)).unwrap();
+        assert_eq!((log.purged, log.committed), (meta.last_log_id, meta.last_log_id));
+        assert_eq!(log.vote, Some(Vote::new_committed(7, 1)));
+        (identity, meta, state.0)
+    }
+
+    #[test]
+    fn a_cluster_begins_with_one_member_a_leap_behind_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(NOT_OURS)).unwrap();
+        let founded = found(&foundation(dir.path(), "blue"), &mut Counter(3)).unwrap();
+        assert!(!founded.finished && founded.aside.is_none());
+        let (identity, meta, state) = opened(dir.path());
+        assert_eq!(state, 3);
+        assert_eq!((identity.cluster_id, identity.format), (founded.cluster_id, FORMAT_VERSION));
+        assert_ne!(identity.cluster_id, 0);
+        assert_eq!(meta.last_log_id.unwrap().index(), 40 + INDEX_LEAP);
+        let membership = meta.last_membership.membership();
+        assert_eq!(membership.voter_ids().collect::<Vec<_>>(), [1]);
+        assert_eq!(membership.get_node(&1).unwrap().addr, "127.0.0.1:7101");
+        let again = found(&foundation(dir.path(), "blue"), &mut Counter(3)).unwrap_err();
+        assert!(matches!(again, StartError::NotEmpty { .. }), "{again}");
+        let other = tempfile::tempdir().unwrap();
+        let founded = found(&foundation(other.path(), "blue"), &mut Counter(3)).unwrap();
+        assert_ne!(founded.cluster_id, identity.cluster_id);
+    }
+
+    #[test]
+    fn what_cannot_work_leaves_nothing_that_starts() {
+        let full = Foundation { revision: u64::MAX, ..foundation(Path::new(""), "blue") };
+        let nowhere = Foundation { address: "nowhere".to_owned(), ..full.clone() };
+        for wrong in [full, nowhere, foundation(Path::new(""), "")] {
+            let dir = tempfile::tempdir().unwrap();
+            let wrong = Foundation { data_dir: dir.path().to_owned(), ..wrong };
+            assert!(found(&wrong, &mut Counter(3)).is_err(), "{wrong:?}");
+            assert!(!dir.path().join("identity").exists());
+        }
+    }
+
+    /// Before the first part is moved, between every two, and after the last.
+    #[test]
+    fn whenever_it_is_interrupted_nothing_starts_until_it_is_finished() {
+        for steps in 0..=2 * PARTS.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path();
+            let mut before = claim(&config(path), 5).unwrap();
+            drop(SledEngine::open(path, &mut before).unwrap());
+            let aside = path.join("aside");
+            build(&foundation(path, "blue"), &mut Counter(4)).unwrap();
+            for step in 0..steps {
+                let part = PARTS[step / 2];
+                let (made, place) = (path.join(STAGE).join(part), path.join(part));
+                if step % 2 == 1 {
+                    std::fs::rename(&made, &place).unwrap();
+                } else if place.exists() {
+                    set_aside(&place, &aside.join(part), part == "identity").unwrap();
+                }
+            }
+            let refused = claim(&config(path), 6).unwrap_err();
+            assert!(matches!(refused, StartError::Unfinished { .. }), "{steps}: {refused}");
+            // Nor does a program that does not know of it: a part is missing, or the log not its own.
+            if (1..2 * PARTS.len()).contains(&steps) {
+                assert!(SledEngine::open(path, &mut before.clone()).is_err(), "{steps}");
+            }
+            let finished = finish(path, Some(&aside)).unwrap().unwrap();
+            assert!(finished.finished && finished.origin == "made by a test", "{steps}");
+            let (identity, _, state) = opened(path);
+            assert_eq!((identity.cluster_id, state), (finished.cluster_id, 4), "{steps}");
+            let old = identity_of(&aside.join("identity")).unwrap();
+            assert_eq!((old.incarnation, old.cluster_id), (5, 0), "{steps}");
+            assert!(aside.join("log/db").exists() && !path.join(STAGE).exists(), "{steps}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_ready_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        build(&foundation(dir.path(), "blue"), &mut Counter(4)).unwrap();
+        std::fs::remove_file(dir.path().join(STAGE).join(READY)).unwrap();
+        assert!(claim(&config(dir.path()), 6).is_err());
+        let founded = found(&foundation(dir.path(), "blue"), &mut Counter(5)).unwrap();
+        assert!(!founded.finished);
+        assert_eq!(opened(dir.path()).2, 5);
+    }
+}

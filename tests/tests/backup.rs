@@ -203,6 +203,47 @@ async fn a_replica_that_does_not_lead_saves_only_when_it_is_asked_for_its_own() 
     Ok(())
 }
 
+/// More than the messages that wait for a reader hold.
+const MANY: u16 = 24_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_snapshot_is_saved_at_a_time_while_writes_go_on() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    cluster.create_home_prefix(Authentication::None).await?;
+    let mut submitter = Submitter::open(cluster.leader_channel().await?).await?;
+    let policy = submitter.policy_revisions(home_address(1)).await?;
+    let many = (0..MANY).map(|n| registration(home_address(0x1000 + n), 1, n.into(), policy));
+    assert_eq!(submitter.register_all(many).await?.len(), usize::from(MANY));
+    let mut client = SnapshotsClient::new(cluster.leader_channel().await?);
+    let save = SaveSnapshotRequest::default();
+    let mut unread = client.save_snapshot(save).await?.into_inner();
+    let refused = client.save_snapshot(save).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let late = registration(home_address(0x100), 1, u128::MAX, policy);
+    submitter.register(late).await?;
+    // What is read late is of the moment at which it was asked for.
+    let mut octets = Vec::new();
+    while let Some(message) = unread.message().await? {
+        octets.extend_from_slice(&message.octets);
+    }
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("many.hpb");
+    std::fs::write(&file, octets)?;
+    assert_eq!(backup::verify(&file)?.counts.bindings, u64::from(MANY));
+    let left = eventually("a place", async || Ok(client.save_snapshot(save).await?)).await?;
+    drop(left);
+    for (outcome, count) in [("busy", 1.0), ("saved", 1.0), ("left", 1.0)] {
+        let counter = format!("homeport_store_backups_total{{reason=\"{outcome}\"}}");
+        eventually("the counter", async || {
+            let counted = cluster.metric(&counter).await?;
+            ensure!(counted >= count, "{outcome}: {counted}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_cluster_goes_on_where_the_backup_was() -> Result<()> {
     let Saved { mut cluster, mut front_end, file, shown, dir: _dir } = saved().await?;

@@ -63,6 +63,21 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Replicas at the same addresses and without any disk; none runs yet, nor may one of `old`.
+    ///
+    /// # Errors
+    /// When there is no room for their disks.
+    pub fn at_the_addresses_of(old: &Self) -> Result<Self> {
+        let (addresses, ops) = (old.addresses.clone(), old.ops.clone());
+        Ok(Self { data: tempfile::tempdir()?, addresses, ops, replicas: BTreeMap::new() })
+    }
+
+    /// Where a replica has its disk.
+    #[must_use]
+    pub fn data_dir(&self, id: u64) -> PathBuf {
+        self.data.path().join(format!("store-{id}"))
+    }
+
     /// Starts a replica, for the first time or again on its disk.
     pub fn start_replica(&mut self, id: u64) {
         let peers = self.addresses.iter().map(|(id, address)| (*id, address.to_string()));
@@ -85,7 +100,7 @@ impl Cluster {
         let config = homeport_store::Config {
             node_id: id,
             cluster_name: "test".to_owned(),
-            data_dir: self.data.path().join(format!("store-{id}")),
+            data_dir: self.data_dir(id),
             listen: self.addresses[&id],
             peers,
             raft: homeport_store::RaftTimers::default(),
@@ -96,7 +111,11 @@ impl Cluster {
                 homeport_store::limits::ADVERTISEMENTS_PER_SECOND_DEFAULT,
         };
         let shutdown = Shutdown::manual();
-        let task = Task::spawn("store", homeport_store::run(config, shutdown.clone()));
+        let (ops, running) = (config.ops.listen, homeport_store::run(config, shutdown.clone()));
+        let task = Task::spawn("store", async move {
+            until_free(ops).await;
+            running.await
+        });
         self.replicas.insert(id, (shutdown, task));
     }
 
@@ -351,6 +370,14 @@ pub fn free_address() -> Result<SocketAddr> {
         }
     }
     bail!("no port of 127.0.0.1 from 20000 on is free")
+}
+
+/// Who was stopped a moment ago may still hold it; whoever starts there says so if it stays so.
+async fn until_free(address: SocketAddr) {
+    let patience = tokio::time::Instant::now() + PATIENCE;
+    while std::net::TcpListener::bind(address).is_err() && tokio::time::Instant::now() < patience {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Ports for tests: from 20000 up to where the kernel's own begin.

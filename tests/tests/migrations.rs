@@ -232,15 +232,75 @@ async fn a_newer_format_is_refused_by_name() -> Result<()> {
         };
         let mut octets = std::fs::read(&path)?;
         ensure!(octets[8..12] == [1, 0, 0, 0]);
-        octets[8] = 2;
+        let reads = if file == "identity" { 2 } else { 1 };
+        octets[8] = reads + 1;
         std::fs::write(&path, &octets)?;
         let config = store_config(disk.path(), free_address()?);
         let refused = homeport_store::run(config, Shutdown::manual()).await;
         let text = refused.err().context("it was taken")?.to_string();
-        ensure!(text.contains("version 2") && text.contains("up to 1"), "{file}: {text}");
+        let both = [format!("version {}", reads + 1), format!("up to {reads}")];
+        ensure!(both.iter().all(|part| text.contains(part)), "{file}: {text}");
         ensure!(text.contains(&*path.to_string_lossy()), "{file}: {text}");
         assert_eq!(std::fs::read(&path)?, octets, "{file} was touched");
     }
+    Ok(())
+}
+
+fn second() -> PathBuf {
+    ledger().join("0002-cluster-id")
+}
+
+fn version_of(data_dir: &Path) -> Result<u8> {
+    Ok(std::fs::read(data_dir.join("identity"))?[8])
+}
+
+/// Whether a replica on this disk comes to the state that the history leaves.
+async fn starts(data_dir: &Path) -> Result<()> {
+    let expected = replay(first::history());
+    let node = Node::start(raft_config(data_dir), Machine::default()).await?;
+    eventually("the log to be applied", async || {
+        ensure!(node.read(|machine| machine.0.revision()) >= expected.revision());
+        ensure!(node.leadership().borrow().local);
+        Ok(())
+    })
+    .await?;
+    ensure!(node.cluster() == (CLUSTER, 0), "{:?}", node.cluster());
+    ensure!(node.read(|machine| content(&machine.0) == content(&expected)), "another state");
+    node.shutdown().await?;
+    Ok(())
+}
+
+/// Nothing but the identity is another one than in the first format.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_starts_on_a_disk_of_the_second_format() -> Result<()> {
+    assert_eq!(version_of(&second().join("replica"))?, 2);
+    for sample in ["state.bin", "batch.bin"] {
+        ensure!(std::fs::read(second().join(sample))? == std::fs::read(entry().join(sample))?);
+    }
+    let disk = tempfile::tempdir()?;
+    copy_dir(&second().join("replica"), disk.path())?;
+    starts(disk.path()).await?;
+    assert_eq!(version_of(disk.path())?, 2);
+    Ok(())
+}
+
+/// The way back stays open until an operator closes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_of_the_first_format_stays_so_until_it_is_migrated() -> Result<()> {
+    let disk = replica()?;
+    starts(disk.path()).await?;
+    assert_eq!(version_of(disk.path())?, 1);
+    let running = Node::start(raft_config(disk.path()), Machine::default()).await?;
+    let refused = homeport_store::migrate(disk.path()).err().context("it runs")?.to_string();
+    ensure!(refused.contains("in use"), "{refused}");
+    running.shutdown().await?;
+    assert_eq!(homeport_store::migrate(disk.path())?, (1, 2));
+    assert_eq!(homeport_store::migrate(disk.path())?, (2, 2));
+    starts(disk.path()).await?;
+    assert_eq!(version_of(disk.path())?, 2);
+    let nothing = tempfile::tempdir()?;
+    let refused = homeport_store::migrate(nothing.path()).err().context("there is nothing")?;
+    ensure!(refused.to_string().contains("identity"), "{refused}");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../../proto";
     println!("cargo:rerun-if-changed={root}");
-    let files = ["binding", "store", "feed", "signalling", "admin"]
+    let files = ["binding", "store", "feed", "signalling", "admin", "backup"]
         .map(|part| format!("homeport/{part}/v1/{part}.proto"));
     let descriptors = protox::compile(files, [root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

@@ -2,6 +2,7 @@
 //! `dev`, which runs a whole cluster on one machine.
 
 mod dev;
+mod disk;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run one replica of the store, or look at the disk of one that does not run
+    /// Run one replica of the store, or see to the disk of one that does not run
     Store(StoreArgs),
     /// Run a signalling front-end
     Signalling(RoleArgs),
@@ -39,28 +40,9 @@ enum Command {
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct StoreArgs {
     #[command(subcommand)]
-    action: Option<DiskAction>,
+    action: Option<disk::Action>,
     #[command(flatten)]
     role: Option<RoleArgs>,
-}
-
-/// None of them changes anything.
-#[derive(Subcommand)]
-enum DiskAction {
-    /// Check everything in a data directory: exit status 1 when something is damaged
-    Verify(DiskArgs),
-    /// Show what a data directory holds
-    Inspect(DiskArgs),
-}
-
-#[derive(Args)]
-struct DiskArgs {
-    /// Data directory of a replica that does not run
-    #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
-    /// Where the copy of the log goes that is read
-    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
-    scratch_dir: PathBuf,
 }
 
 #[derive(Args)]
@@ -95,7 +77,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Store(StoreArgs { action: Some(action), .. }) => look_at_disk(&action),
+        Command::Store(StoreArgs { action: Some(action), .. }) => disk::run(&action),
         Command::Store(StoreArgs { role, .. }) => {
             let args = role.context("--config FILE is missing")?;
             let (config, shutdown, _guard) =
@@ -120,27 +102,6 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Dev(args) => dev::dev(args).await,
         Command::Demo(args) => dev::demo(args).await,
     }
-}
-
-fn look_at_disk(action: &DiskAction) -> anyhow::Result<()> {
-    let (DiskAction::Verify(args) | DiskAction::Inspect(args)) = action;
-    homeport_store::end_with_reason();
-    let scratch = tempfile::tempdir_in(&args.scratch_dir)
-        .with_context(|| format!("cannot create a directory in {}", args.scratch_dir.display()))?;
-    let found = homeport_store::inspect(&args.data_dir, scratch.path())?;
-    println!("{found}");
-    for damage in found.damage() {
-        println!("damaged: {damage}");
-    }
-    match (action, found.damage().len()) {
-        (DiskAction::Verify(_), 0) => println!("all of it is whole"),
-        (DiskAction::Verify(_), damaged) => {
-            let dir = args.data_dir.display();
-            anyhow::bail!("{dir} is damaged in {damaged} places: a replica does not start on it")
-        }
-        (DiskAction::Inspect(_), _) => {}
-    }
-    Ok(())
 }
 
 /// The configuration is read and checked before anything is opened.

@@ -11,7 +11,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  the store refused; the fields at fault are printed
-  2  the command line is wrong, or a file that it names cannot be read
+  2  the command line is wrong, or a file or directory that it names cannot be used
   3  no store that could answer was reached, or the answer to a change was lost: look before repeating";
 
 /// Operates a Homeport cluster.
@@ -79,6 +79,11 @@ pub(crate) enum Verb {
     Raft {
         #[command(subcommand)]
         action: RaftAction,
+    },
+    /// Backups of all that the store holds, and a new cluster out of one.
+    Snapshot {
+        #[command(subcommand)]
+        action: SnapshotAction,
     },
     /// What each replica says of itself and of its feed's subscribers.
     Status,
@@ -439,6 +444,47 @@ pub(crate) struct AddReplica {
     /// It takes the place of this one in the same step: for a replica whose disk is lost.
     #[arg(long, value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) replaces: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotAction {
+    /// Write all that the store holds now into a file, keys of subscribers included.
+    Save {
+        /// Only its owner may read it; it is there when it is whole.
+        file: PathBuf,
+        /// Replace the file when it exists.
+        #[arg(long)]
+        force: bool,
+        /// Ask the endpoint's own state, which may be behind, not the leader.
+        #[arg(long)]
+        local: bool,
+    },
+    /// Read all of such a file, check it, and show what is in it. Asks no store.
+    Verify {
+        /// Written by save.
+        file: PathBuf,
+    },
+    /// Make the data directory of the first replica of a new cluster out of such a file. Asks no store.
+    /// The other replicas start with empty data directories and are added by `raft add`.
+    Restore(RestoreSnapshot),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreSnapshot {
+    /// Written by save.
+    pub(crate) file: PathBuf,
+    /// Data directory of the replica: new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Id of the replica, as in its configuration; the new cluster has not used any yet.
+    #[arg(long, value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) node_id: u64,
+    /// Where other replicas reach it.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) address: String,
+    /// Name of the new cluster, as in its configuration [default: that of the old one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster_name: Option<String>,
 }
 
 /// How much of a list.

@@ -52,6 +52,11 @@ impl Cluster {
         Ok(Self { endpoints, deadline: Duration::from_secs(timeout_secs) })
     }
 
+    /// How long one store may take to answer.
+    pub(crate) const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     pub(crate) fn endpoints(&self) -> &[String] {
         &self.endpoints
     }

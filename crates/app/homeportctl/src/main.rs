@@ -48,6 +48,7 @@ async fn run(arguments: &Arguments) -> Result<String, Failure> {
         Verb::Bindings { action } => verbs::bindings::run(&cluster, format, action).await,
         Verb::HomeAgents { action } => verbs::home_agents::run(&cluster, format, action).await,
         Verb::Raft { action } => verbs::raft::run(&cluster, format, action).await,
+        Verb::Snapshot { action } => verbs::snapshot::run(&cluster, format, action).await,
         Verb::Status => verbs::status::run(&cluster, format).await,
     }
 }

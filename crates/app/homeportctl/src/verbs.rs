@@ -5,6 +5,7 @@ pub(crate) mod home_agents;
 pub(crate) mod home_prefixes;
 pub(crate) mod raft;
 mod revocation;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod subscribers;
 

@@ -190,6 +190,12 @@ impl BindingCache {
         self.homes.len()
     }
 
+    /// Number of subscribers.
+    #[must_use]
+    pub fn subscriber_count(&self) -> usize {
+        self.subscribers.len()
+    }
+
     /// Number of bindings.
     #[must_use]
     pub const fn binding_count(&self) -> usize {

@@ -8,6 +8,7 @@ use homeport_api::admin::cluster_server::ClusterServer;
 use homeport_api::admin::home_agents_server::HomeAgentsServer;
 use homeport_api::admin::home_prefixes_server::HomePrefixesServer;
 use homeport_api::admin::revocations_server::RevocationsServer;
+use homeport_api::admin::snapshots_server::SnapshotsServer;
 use homeport_api::admin::subscribers_server::SubscribersServer;
 use homeport_binding::{Command, Ipv4Prefix, Ipv6Prefix, Outcome, Refusal, RefusalKind, Verdict};
 use homeport_raft::ProposeError;
@@ -23,6 +24,7 @@ mod bindings;
 mod cluster;
 mod home_prefixes;
 mod notices;
+mod snapshots;
 mod subscribers;
 
 pub(crate) fn routes(store: Store) -> Routes {
@@ -31,6 +33,7 @@ pub(crate) fn routes(store: Store) -> Routes {
         .add_service(BindingsServer::new(bindings::Service(store.clone())))
         .add_service(RevocationsServer::new(notices::Service(store.clone())))
         .add_service(HomeAgentsServer::new(notices::Service(store.clone())))
+        .add_service(SnapshotsServer::new(snapshots::Service(store.clone())))
         .add_service(ClusterServer::new(cluster::Service(store)))
 }
 

@@ -54,9 +54,16 @@ impl fmt::Display for Inspected {
         let disk = &self.disk;
         writeln!(f, "data directory  {}", self.data_dir.display())?;
         writeln!(f, "replica         node {} of cluster {:?}", disk.node_id, disk.cluster)?;
-        writeln!(f, "disk            {:016x}", disk.incarnation)?;
+        let (format, incarnation) = (disk.format, disk.incarnation);
+        writeln!(f, "cluster id      {:016x}", disk.cluster_id)?;
+        if !disk.origin.is_empty() {
+            writeln!(f, "origin          {}", disk.origin)?;
+        }
+        writeln!(f, "disk            {incarnation:016x}, format {format}")?;
         if let Some(log) = &disk.log {
-            let entries = log.entries.map(|(first, last)| format!("{first} to {last}"));
+            let term = log.last_term.unwrap_or_default();
+            let entries = log.entries;
+            let entries = entries.map(|(first, last)| format!("{first} to {last} of term {term}"));
             writeln!(f, "vote            {}", log.vote.as_deref().unwrap_or("none"))?;
             writeln!(f, "log entries     {}", entries.as_deref().unwrap_or("none"))?;
             writeln!(f, "committed to    {}", known(log.committed))?;

@@ -12,6 +12,7 @@
 //! Every queue is bounded ([`limits`]). No rule of any protocol is decided here.
 
 mod admin;
+mod backup;
 mod feed;
 mod home_link;
 mod inspect;
@@ -37,14 +38,16 @@ use homeport_runtime::{Readiness, Shutdown, Task, ops};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::machine::Machine;
 use crate::proposer::Proposer;
 
+pub use crate::backup::{RecoveredStore, Restore, RestoreError, Restored, recover, restore};
 pub use crate::inspect::{Inspected, inspect};
 pub use crate::tap::Tap;
-pub use homeport_raft::end_with_reason;
+pub use homeport_raft::{end_with_reason, migrate};
 
 /// Configuration of a replica.
 #[derive(Clone, Debug, Deserialize)]
@@ -143,6 +146,8 @@ pub(crate) struct Store {
     pub(crate) subscribers: feed::Subscribers,
     pub(crate) takers: notices::Takers,
     pub(crate) defenders: home_link::Defenders,
+    /// Places for those who save snapshots.
+    pub(crate) backups: Arc<Semaphore>,
 }
 
 /// Runs a replica until `shutdown` begins or it must not go on.
@@ -222,7 +227,9 @@ where
     let _observer = Task::spawn("observer", observe(node.clone(), metrics.clone(), joined));
     let subscribers = feed::Subscribers::default();
     let defenders = home_link::Defenders::default();
-    let store = Store { node: node.clone(), proposer, metrics, subscribers, takers, defenders };
+    let backups = Arc::new(Semaphore::new(limits::BACKUPS_MAX));
+    let store =
+        Store { node: node.clone(), proposer, metrics, subscribers, takers, defenders, backups };
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;

@@ -84,3 +84,9 @@ pub const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// How long the verdict on a Binding Update waits until the defender of the home link has left the home
 /// address to its mobile node; then it goes, and is counted.
 pub const DEFENDER_WAIT_MAX: Duration = Duration::from_millis(50);
+/// Snapshots that are being saved at once: each keeps in memory what has changed since it began.
+pub const BACKUPS_MAX: usize = 1;
+/// Messages of such a snapshot that wait for its reader, each about [`SNAPSHOT_CHUNK_OCTETS`].
+pub const BACKUP_MESSAGES_WAITING_MAX: usize = 4;
+/// How long the reader of such a snapshot may take for a message; then it is broken off.
+pub const BACKUP_STALL_MAX: Duration = Duration::from_secs(30);

@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) advertisements_given_up: Counter,
     pub(crate) leases_given_back: Counter,
     pub(crate) waits_for_defender: ReasonCounter,
+    pub(crate) backups: ReasonCounter,
     is_leader: Gauge,
     term: Gauge<u64, AtomicU64>,
     revision: Gauge<u64, AtomicU64>,
@@ -56,14 +57,8 @@ impl Metrics {
             ),
             advertisements_given_up: Counter::default(),
             leases_given_back: Counter::default(),
-            waits_for_defender: ReasonCounter::register(
-                registry,
-                "waits_for_defender",
-                "Binding Updates that leave a home address of a real home link to its mobile node, by \
-                 what was known when they were answered: the defender had left it, was late, or there \
-                 was none",
-                &["left", "late", "no_defender"],
-            ),
+            waits_for_defender: waits_for_defender(registry),
+            backups: backups(registry),
             is_leader: Gauge::default(),
             term: Gauge::default(),
             revision: Gauge::default(),
@@ -111,4 +106,25 @@ impl Metrics {
         self.home_addresses.set(u64::try_from(home_addresses).unwrap_or(u64::MAX));
         self.bindings.set(u64::try_from(bindings).unwrap_or(u64::MAX));
     }
+}
+
+fn waits_for_defender(registry: &mut Registry) -> ReasonCounter {
+    ReasonCounter::register(
+        registry,
+        "waits_for_defender",
+        "Binding Updates that leave a home address of a real home link to its mobile node, by what was \
+         known when they were answered: the defender had left it, was late, or there was none",
+        &["left", "late", "no_defender"],
+    )
+}
+
+fn backups(registry: &mut Registry) -> ReasonCounter {
+    ReasonCounter::register(
+        registry,
+        "backups",
+        "Snapshots that an operator has asked for, by what became of them: saved, refused since another \
+         was being saved or this replica could not say what is current, or broken off since the reader \
+         left or stalled",
+        &["saved", "busy", "not_current", "left", "stalled"],
+    )
 }

@@ -1,6 +1,7 @@
 //! The gRPC interfaces of Homeport (`proto/`), generated, and the conversions between their messages
 //! and the types of the core. No rule of any protocol is decided here.
 
+pub mod backup;
 pub mod convert;
 
 #[expect(
@@ -16,6 +17,7 @@ mod generated {
 }
 
 pub use generated::homeport::admin::v1 as admin;
+pub use generated::homeport::backup::v1 as backup_file;
 pub use generated::homeport::binding::v1 as binding;
 pub use generated::homeport::feed::v1 as feed;
 pub use generated::homeport::signalling::v1 as signalling;

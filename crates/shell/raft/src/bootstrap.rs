@@ -69,7 +69,10 @@ impl Bootstrap {
         // Side by side: each may take until its process has started.
         let meeting = self.others.iter().map(|peer| meet(peer, self.guard.node_id()));
         futures_util::future::try_join_all(meeting).await?;
-        self.guard.join();
+        if !self.guard.join_as_first() {
+            tracing::info!("this replica was added to a cluster that was there before");
+            return Ok(());
+        }
         match raft.initialize(self.members).await {
             Ok(()) => tracing::info!("first start: membership written"),
             // A leader was faster and has sent its log.

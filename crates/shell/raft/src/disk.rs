@@ -16,9 +16,9 @@ mod writer;
 
 pub use contain::end_with_reason;
 pub(crate) use data_dir::DataDir;
-pub(crate) use engine::{LogEngine, LogState};
+pub(crate) use engine::{LogEngine, LogState, Write};
 pub(crate) use file::sync_dir;
-pub(crate) use identity::{Identity, claim, identity_of};
+pub(crate) use identity::{FORMAT_VERSION, Identity, STAGE, claim, identity_of};
 pub(crate) use log::Log;
 pub use records::{RecordChange, RecordDisk};
 pub(crate) use sled_engine::SledEngine;

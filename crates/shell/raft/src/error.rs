@@ -253,6 +253,33 @@ pub enum StartError {
         /// The directory that should be there.
         path: PathBuf,
     },
+    /// A restore or a recovery of this directory was interrupted.
+    #[error(
+        "{path} is what an interrupted restore or recovery has left: give the same command again, \
+         which finishes it"
+    )]
+    Unfinished {
+        /// The directory in which it was being made.
+        path: PathBuf,
+    },
+    /// There is something where a new cluster's data is to go.
+    #[error(
+        "{path} is not empty: {found} is in it; a backup is restored into a new or an empty directory"
+    )]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// The first thing that was found.
+        found: String,
+    },
+    /// Nothing can be recovered.
+    #[error("{path} cannot be recovered: {detail}")]
+    Unrecoverable {
+        /// The data directory.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
     /// What the disk holds does not fit together.
     #[error("the log and the snapshot do not fit together: {detail}; {REBUILD}")]
     Inconsistent {

@@ -3,7 +3,7 @@
 //! sled repairs what it opens, so it is given a copy of the log. Everything is read that a start
 //! reads, and the committed entries are applied, so what is whole here starts.
 
-use crate::disk::{Identity, LogEngine as _, LogState, SledEngine, identity_of};
+use crate::disk::{Identity, LogEngine as _, LogState, STAGE, SledEngine, identity_of};
 use crate::error::{DiskError, SnapshotError, StartError};
 use crate::snapshot::{SnapshotFile, SnapshotStore};
 use crate::state_machine::StateMachine;
@@ -18,6 +18,12 @@ use std::path::{Path, PathBuf};
 pub struct Inspection {
     /// The cluster that it belongs to.
     pub cluster: String,
+    /// Version of the data directory.
+    pub format: u32,
+    /// Which cluster of this name: drawn when one is restored or recovered, 0 before any.
+    pub cluster_id: u64,
+    /// How that cluster came to be, for people; empty for 0.
+    pub origin: String,
     /// The replica that it belongs to.
     pub node_id: u64,
     /// Drawn when the directory was created.
@@ -39,6 +45,9 @@ pub struct LogSummary {
     pub vote: Option<String>,
     /// The first and the last entry.
     pub entries: Option<(u64, u64)>,
+    /// Term of the last entry: of several disks, that with the greatest term, then with the greatest
+    /// last index, holds the most.
+    pub last_term: Option<u64>,
     /// Up to where entries are known to be committed.
     pub committed: Option<u64>,
     /// Up to where entries were purged.
@@ -86,7 +95,13 @@ pub fn inspect(
             return Ok(found);
         }
     };
+    let stage = data_dir.join(STAGE);
+    if stage.exists() {
+        found.damage.push(StartError::Unfinished { path: stage }.to_string());
+    }
     found.cluster.clone_from(&identity.cluster);
+    (found.format, found.cluster_id) = (identity.format, identity.cluster_id);
+    found.origin.clone_from(&identity.origin);
     (found.node_id, found.incarnation) = (identity.node_id, identity.incarnation);
     let restored = found.snapshots(data_dir, state);
     copy_log(data_dir, scratch)?;
@@ -110,7 +125,7 @@ fn lock(db: &Path) -> Result<Option<File>, StartError> {
     }
 }
 
-fn copy_log(data_dir: &Path, scratch: &Path) -> Result<(), DiskError> {
+pub(crate) fn copy_log(data_dir: &Path, scratch: &Path) -> Result<(), DiskError> {
     let (from, to) = (data_dir.join("log"), scratch.join("log"));
     let copy = |from: &Path, to: &Path| match std::fs::copy(from, to) {
         Ok(_) => Ok(()),
@@ -129,7 +144,10 @@ fn copy_log(data_dir: &Path, scratch: &Path) -> Result<(), DiskError> {
     Ok(())
 }
 
-fn load(scratch: &Path, identity: &mut Identity) -> Result<(LogState, Vec<Entry>), StartError> {
+pub(crate) fn load(
+    scratch: &Path,
+    identity: &mut Identity,
+) -> Result<(LogState, Vec<Entry>), StartError> {
     identity.path = scratch.join("identity");
     let engine = SledEngine::open(scratch, identity)?;
     let mut entries = Vec::new();
@@ -194,6 +212,7 @@ impl Inspection {
         let summary = LogSummary {
             vote: log.vote.as_ref().map(words),
             entries: entries.first().map(index).zip(entries.last().map(index)),
+            last_term: entries.last().map(|entry| entry.log_id.committed_leader_id().term),
             committed: log.committed.map(|committed| committed.index()),
             purged: log.purged.map(|purged| purged.index()),
             peers: log.peers.iter().map(|(node_id, _)| *node_id).collect(),

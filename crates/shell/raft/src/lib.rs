@@ -9,7 +9,7 @@
 //! # What stands on the disk
 //!
 //! ```text
-//! <data_dir>/identity        format version, cluster, node id, incarnation of this disk
+//! <data_dir>/identity        format version, cluster and its id, node id, incarnation of this disk
 //! <data_dir>/reached         how far the log is known to be on the disk: less is damage
 //! <data_dir>/log/            sled: log entries, vote, purge and commit markers
 //! <data_dir>/snapshots/      one snapshot file; the state machine itself lives in memory
@@ -34,12 +34,15 @@ mod config;
 mod disk;
 mod encoding;
 mod error;
+mod founding;
 mod inspect;
 pub mod limits;
 mod machine;
+mod migrate;
 mod network;
 mod node;
 mod proto;
+mod recovery;
 mod snapshot;
 mod state_machine;
 mod status;
@@ -53,7 +56,10 @@ pub use disk::{RecordChange, RecordDisk, end_with_reason};
 pub use error::{
     ConfigError, DiskError, MembershipError, ProposeError, SnapshotError, StartError, StopReason,
 };
+pub use founding::{Foundation, Founded, found};
 pub use inspect::{Inspection, LogSummary, SnapshotSummary, inspect};
+pub use migrate::migrate;
 pub use node::{Node, Proposed};
+pub use recovery::{Recovered, Survivor, recover};
 pub use state_machine::{FrozenState, StateMachine};
 pub use status::{Leader, Leadership, NodeStatus, Role};

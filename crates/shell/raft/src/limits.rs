@@ -16,6 +16,12 @@ pub const PROPOSED_OCTETS_MAX: usize = 64 * 1024 * 1024;
 /// Commands that were proposed here and are not yet answered.
 pub const PROPOSALS_MAX: usize = 16 * 1024;
 
+/// How far the log index leaps when a cluster is restored or recovered. The old cluster may have gone
+/// on after what is known of it, and those who followed it must not take an index of the new one for
+/// the same index of the old one: no cluster writes that many entries in its life (at ten thousand a
+/// second it takes three years), and there is room for sixteen million leaps.
+pub const INDEX_LEAP: u64 = 1 << 40;
+
 /// Requests that wait for the writer thread.
 pub(crate) const WRITER_QUEUE: usize = 1024;
 

@@ -96,6 +96,9 @@ impl<S: StateMachine> Node<S> {
     pub async fn start(config: RaftConfig, state_machine: S) -> Result<Self, StartError> {
         config.validate()?;
         let DataDir { identity, mut log, snapshots } = DataDir::open(&config).await?;
+        if !identity.origin.is_empty() {
+            tracing::info!(origin = identity.origin, "how this cluster began");
+        }
         let guard = Guard::new(&identity, log.clone(), S::ENTRIES_VERSION);
         let snapshots = Arc::new(snapshots);
         let empty = is_empty(&mut log).await?;
@@ -106,7 +109,8 @@ impl<S: StateMachine> Node<S> {
         let machine =
             Machine::new(Arc::clone(&state), Arc::clone(&snapshots), Arc::clone(&progress));
         let peers = Peers::new(guard.clone(), config.endpoint.clone());
-        let bootstrap = Bootstrap::new(&config, &guard, &peers).filter(|_| empty);
+        let founds = empty && guard.cluster_id() == 0;
+        let bootstrap = Bootstrap::new(&config, &guard, &peers).filter(|_| founds);
         let settings = Arc::new(config.openraft());
         let raft = Raft::new(config.node_id, settings, peers, log.clone(), machine).await;
         let raft = match raft {
@@ -295,6 +299,12 @@ impl<S: StateMachine> Node<S> {
     /// This replica's state now.
     pub fn status(&self) -> NodeStatus {
         status(&self.inner.raft.metrics().borrow_watched(), &self.inner.heard)
+    }
+
+    /// Name of the cluster, and which one of that name: drawn when one is restored or recovered, 0
+    /// before any.
+    pub fn cluster(&self) -> (&str, u64) {
+        (&self.inner.config.cluster_name, self.inner.guard.cluster_id())
     }
 
     /// Becomes `Some` when this replica takes no further part. Unless it was asked to, the process

@@ -5,6 +5,7 @@
 mod fake;
 mod notices;
 mod raft;
+mod snapshot;
 
 use std::{
     net::TcpListener,

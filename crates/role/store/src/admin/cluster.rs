@@ -29,6 +29,7 @@ impl Cluster for Service {
             Role::Learner => "learner",
             Role::Stopped => "stopped",
         };
+        let (cluster_name, cluster_id) = self.0.node.cluster();
         let feed_subscribers = self.0.subscribers.list().into_iter();
         Ok(Response::new(api::GetStatusResponse {
             node_id: status.node_id,
@@ -45,6 +46,8 @@ impl Cluster for Service {
                 .map(|(name, sent_revision)| api::FeedSubscriber { name, sent_revision })
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster_name: cluster_name.to_owned(),
+            cluster_id,
         }))
     }
     async fn add_replica(

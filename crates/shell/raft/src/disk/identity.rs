@@ -20,14 +20,27 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"HPREPLIC";
 
-/// The version of everything below the data directory.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The newest version of everything below the data directory that this program reads, and the one
+/// that it writes. A directory of an older one stays as it is until it is migrated: version 1 does
+/// not say which cluster of its name it belongs to.
+pub(crate) const FORMAT_VERSION: u32 = 2;
+
+/// The first version that says which cluster of its name a disk belongs to.
+const CLUSTER_ID_SINCE: u32 = 2;
+
+/// Below the data directory: what a restore or a recovery has made and not yet put into its place.
+pub(crate) const STAGE: &str = "founding";
 
 /// Whom the data directory belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) path: PathBuf,
+    pub(crate) format: u32,
     pub(crate) cluster: String,
+    /// Which cluster of this name: drawn when one is restored or recovered, 0 before any.
+    pub(crate) cluster_id: u64,
+    /// How that cluster came to be, for people.
+    pub(crate) origin: String,
     pub(crate) node_id: u64,
     /// Drawn when the disk was created; peers tell a lost and recreated disk by it.
     pub(crate) incarnation: u64,
@@ -40,6 +53,7 @@ pub(crate) fn claim(config: &RaftConfig, incarnation: u64) -> Result<Identity, S
     let dir = &config.data_dir;
     std::fs::create_dir_all(dir).map_err(|e| DiskError::io("create", dir, e))?;
     let path = dir.join("identity");
+    check_finished(dir)?;
     match std::fs::read(&path) {
         Ok(octets) => {
             let identity = parse(&path, &octets)?;
@@ -53,7 +67,10 @@ pub(crate) fn claim(config: &RaftConfig, incarnation: u64) -> Result<Identity, S
             }
             let identity = Identity {
                 path,
+                format: FORMAT_VERSION,
                 cluster: config.cluster_name.clone(),
+                cluster_id: 0,
+                origin: String::new(),
                 node_id: config.node_id,
                 incarnation,
                 log_created: false,
@@ -88,7 +105,23 @@ impl Identity {
         self.write()
     }
 
-    fn write(&self) -> Result<(), DiskError> {
+    /// Becomes that of another cluster of the same name, durably: for an empty disk.
+    pub(crate) fn join_cluster(&mut self, cluster_id: u64) -> Result<(), DiskError> {
+        self.cluster_id = cluster_id;
+        self.format = self.format.max(CLUSTER_ID_SINCE);
+        self.write()
+    }
+
+    /// Writes it in the newest version; the version that it had.
+    pub(crate) fn migrate(&mut self) -> Result<u32, DiskError> {
+        let before = std::mem::replace(&mut self.format, FORMAT_VERSION);
+        if before < FORMAT_VERSION {
+            self.write()?;
+        }
+        Ok(before)
+    }
+
+    pub(crate) fn write(&self) -> Result<(), DiskError> {
         replace_file(&self.path, &self.emit()).map_err(|e| DiskError::io("write", &self.path, e))
     }
 
@@ -99,12 +132,14 @@ impl Identity {
             incarnation: self.incarnation,
             log_created: self.log_created,
             reached_created: self.reached_created,
+            cluster_id: self.cluster_id,
+            origin: self.origin.clone(),
         }
         .encode_to_vec();
         let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
         let mut octets = Vec::with_capacity(message.len() + 20);
         octets.extend_from_slice(MAGIC);
-        octets.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        octets.extend_from_slice(&self.format.to_le_bytes());
         octets.extend_from_slice(&length.to_le_bytes());
         octets.extend_from_slice(&message);
         let sum = crc32c::crc32c(&octets);
@@ -147,12 +182,21 @@ fn parse(path: &Path, octets: &[u8]) -> Result<Identity, StartError> {
     let message = proto::Identity::decode(message).map_err(|e| corrupt(&e.to_string()))?;
     Ok(Identity {
         path: path.into(),
+        format: version,
         cluster: message.cluster,
+        cluster_id: message.cluster_id,
+        origin: message.origin,
         node_id: message.node_id,
         incarnation: message.incarnation,
         log_created: message.log_created,
         reached_created: message.reached_created,
     })
+}
+
+/// A directory in which a cluster was being founded belongs to nobody yet.
+fn check_finished(dir: &Path) -> Result<(), StartError> {
+    let stage = dir.join(STAGE);
+    if stage.exists() { Err(StartError::Unfinished { path: stage }) } else { Ok(()) }
 }
 
 fn check(identity: &Identity, config: &RaftConfig) -> Result<(), StartError> {
@@ -215,11 +259,39 @@ mod tests {
         claim(&config(dir.path(), "blue", 1), 1).unwrap();
         let path = dir.path().join("identity");
         let mut octets = std::fs::read(&path).unwrap();
-        octets[8] = 2;
+        octets[8] = 3;
         std::fs::write(&path, &octets).unwrap();
         let error = claim(&config(dir.path(), "blue", 1), 1).unwrap_err();
-        assert_eq!(error, StartError::NewerFormat { path, found: 2, supported: 1 });
-        assert!(error.to_string().contains("version 2") && error.to_string().contains("to 1"));
+        assert_eq!(error, StartError::NewerFormat { path, found: 3, supported: 2 });
+        assert!(error.to_string().contains("version 3") && error.to_string().contains("to 2"));
+    }
+
+    #[test]
+    fn an_older_format_stays_until_it_is_migrated() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut old = claim(&config(dir.path(), "blue", 1), 1).unwrap();
+        old.format = 1;
+        old.write().unwrap();
+        let mut again = claim(&config(dir.path(), "blue", 1), 2).unwrap();
+        again.mark_log_created().unwrap();
+        assert_eq!((again.format, again.cluster_id), (1, 0));
+        let mut again = claim(&config(dir.path(), "blue", 1), 2).unwrap();
+        assert_eq!((again.format, again.migrate()), (1, Ok(1)));
+        let mut again = claim(&config(dir.path(), "blue", 1), 2).unwrap();
+        assert_eq!((again.format, again.migrate()), (2, Ok(2)));
+        // Whoever joins a cluster that was restored says which, and no older program reads that.
+        old.join_cluster(77).unwrap();
+        let joined = claim(&config(dir.path(), "blue", 1), 2).unwrap();
+        assert_eq!((joined.format, joined.cluster_id), (2, 77));
+    }
+
+    #[test]
+    fn a_directory_with_an_unfinished_restore_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(STAGE)).unwrap();
+        let error = claim(&config(dir.path(), "blue", 1), 1).unwrap_err();
+        assert!(matches!(error, StartError::Unfinished { .. }), "{error}");
+        assert!(!dir.path().join("identity").exists());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! it acknowledged; counted in a majority it could lose committed entries. So each replica
 //! remembers the incarnation of every peer's disk, durably, and takes no other.
 
+use crate::blocking::blocking;
 use crate::disk::{Identity, Log};
 use crate::error::DiskError;
 use crate::limits::PEERS_MAX;
@@ -24,6 +25,8 @@ const REPLICA: &str = "homeport-replica-bin";
 #[derive(Clone)]
 pub(crate) struct Guard {
     cluster: String,
+    /// An empty disk takes the cluster id of the leader that adds it.
+    identity: Arc<Mutex<Identity>>,
     node_id: u64,
     incarnation: u64,
     /// Version of log entries that this replica knows.
@@ -42,6 +45,12 @@ pub(crate) enum Stranger {
     Anonymous,
     #[error("the caller belongs to the cluster {found:?}, this is a replica of {ours:?}")]
     OtherCluster { found: String, ours: String },
+    #[error(
+        "the other replica is of the cluster with id {found:016x}, this one of that with id \
+         {ours:016x}: the cluster was restored or recovered, and a disk or a program from before that \
+         takes no part in it; a replica with an empty disk waits until `homeportctl raft add` adds it"
+    )]
+    OtherClusterId { found: u64, ours: u64 },
     #[error("the caller looks for node {wanted}, this is node {ours}")]
     OtherNode { wanted: u64, ours: u64 },
     #[error(
@@ -77,6 +86,7 @@ impl Guard {
     pub(crate) fn new(identity: &Identity, log: Log, entries_version: u32) -> Self {
         Self {
             cluster: identity.cluster.clone(),
+            identity: Arc::new(Mutex::new(identity.clone())),
             node_id: identity.node_id,
             incarnation: identity.incarnation,
             entries_version,
@@ -89,6 +99,39 @@ impl Guard {
     /// From now on this replica votes.
     pub(crate) fn join(&self) {
         self.joined.store(true, Ordering::Relaxed);
+    }
+
+    /// The same for a first member, unless a leader of an existing cluster was faster.
+    pub(crate) fn join_as_first(&self) -> bool {
+        let identity = lock(&self.identity);
+        let first = identity.cluster_id == 0;
+        if first {
+            self.join();
+        }
+        first
+    }
+
+    /// Which cluster of its name: drawn when one is restored or recovered, 0 before any.
+    pub(crate) fn cluster_id(&self) -> u64 {
+        lock(&self.identity).cluster_id
+    }
+
+    /// A replica with an empty disk becomes one of its leader's cluster, durably. Nobody else is asked
+    /// for that: a candidate may come from before the cluster was restored.
+    async fn follow(&self, cluster_id: u64) -> Result<(), DiskError> {
+        if cluster_id == 0 || self.joined.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (identity, joined) = (Arc::clone(&self.identity), Arc::clone(&self.joined));
+        let joining = blocking(move || {
+            let mut identity = lock(&identity);
+            if joined.load(Ordering::Relaxed) || identity.cluster_id != 0 {
+                return Ok(());
+            }
+            tracing::info!(cluster_id = format!("{cluster_id:016x}"), "joining a cluster");
+            identity.join_cluster(cluster_id)
+        });
+        joining.await.unwrap_or(Err(DiskError::Closed))
     }
 
     /// A replica whose disk was lost does not know for whom it has voted. So one with an empty
@@ -114,6 +157,7 @@ impl Guard {
             incarnation: self.incarnation,
             target_incarnation: self.log.peer(target).unwrap_or(0),
             entries_version: self.entries_version,
+            cluster_id: self.cluster_id(),
         };
         let mut request = Request::new(message);
         let value = MetadataValue::from_bytes(&caller.encode_to_vec());
@@ -127,6 +171,7 @@ impl Guard {
             node_id: self.node_id,
             incarnation: self.incarnation,
             entries_version: self.entries_version,
+            cluster_id: self.cluster_id(),
         };
         let mut response = Response::new(message);
         let value = MetadataValue::from_bytes(&replica.encode_to_vec());
@@ -137,9 +182,25 @@ impl Guard {
     /// Checks who calls.
     pub(super) async fn check_call(&self, metadata: &MetadataMap) -> Result<u64, Stranger> {
         let caller: proto::Caller = binary(metadata, CALLER).ok_or(Stranger::Anonymous)?;
+        self.check_caller(&caller)?;
+        self.check_cluster_id(caller.cluster_id)?;
+        self.check_disk(caller.node_id, caller.incarnation).await?;
+        self.note(caller.node_id, caller.entries_version);
+        Ok(caller.node_id)
+    }
+
+    /// Checks who calls as a leader.
+    pub(super) async fn check_leader(&self, metadata: &MetadataMap) -> Result<u64, Stranger> {
+        let caller: proto::Caller = binary(metadata, CALLER).ok_or(Stranger::Anonymous)?;
+        self.check_caller(&caller)?;
+        self.follow(caller.cluster_id).await?;
+        self.check_call(metadata).await
+    }
+
+    fn check_caller(&self, caller: &proto::Caller) -> Result<(), Stranger> {
         if caller.cluster != self.cluster {
-            let ours = self.cluster.clone();
-            return Err(Stranger::OtherCluster { found: caller.cluster, ours });
+            let (found, ours) = (caller.cluster.clone(), self.cluster.clone());
+            return Err(Stranger::OtherCluster { found, ours });
         }
         if caller.target_id != self.node_id {
             return Err(Stranger::OtherNode { wanted: caller.target_id, ours: self.node_id });
@@ -147,9 +208,12 @@ impl Guard {
         if ![0, self.incarnation].contains(&caller.target_incarnation) {
             return Err(Stranger::NewDisk { ours: self.node_id });
         }
-        self.check_disk(caller.node_id, caller.incarnation).await?;
-        self.note(caller.node_id, caller.entries_version);
-        Ok(caller.node_id)
+        Ok(())
+    }
+
+    fn check_cluster_id(&self, found: u64) -> Result<(), Stranger> {
+        let ours = self.cluster_id();
+        if found == ours { Ok(()) } else { Err(Stranger::OtherClusterId { found, ours }) }
     }
 
     /// Checks who answered a call to `target`.
@@ -162,6 +226,7 @@ impl Guard {
         if replica.node_id != target {
             return Err(Stranger::OtherNode { wanted: target, ours: replica.node_id });
         }
+        self.check_cluster_id(replica.cluster_id)?;
         self.check_disk(replica.node_id, replica.incarnation).await?;
         self.note(replica.node_id, replica.entries_version);
         Ok(())
@@ -239,6 +304,35 @@ mod tests {
             Err(Stranger::OtherDisk { node_id: 2 })
         );
         for guard in [one, two, foreign] {
+            guard.log.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn only_an_empty_disk_follows_a_leader_into_another_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        let (leader, empty) = (guard(dir.path(), "blue", 1), guard(dir.path(), "blue", 2));
+        let old = guard(dir.path(), "blue", 3);
+        old.join();
+        lock(&leader.identity).join_cluster(77).unwrap();
+        let call = |from: &Guard, target| from.sign_call(target, ()).metadata().clone();
+        let other = |found, ours| Err(Stranger::OtherClusterId { found, ours });
+        // A candidate is no leader.
+        assert_eq!(empty.check_call(&call(&leader, 2)).await, other(77, 0));
+        assert_eq!(leader.check_call(&call(&empty, 1)).await, other(0, 77));
+        assert_eq!(empty.check_leader(&call(&leader, 2)).await, Ok(1));
+        assert_eq!(leader.check_answer(2, empty.sign_answer(()).metadata()).await, Ok(()));
+        assert_eq!(leader.check_call(&call(&empty, 1)).await, Ok(2));
+        assert!(!empty.join_as_first(), "it is no first member of a cluster of its own");
+        let disk = crate::disk::identity_of(&dir.path().join("2/identity")).unwrap();
+        assert_eq!(disk.cluster_id, 77);
+        // A disk from before stays outside, whoever calls whom.
+        assert_eq!(old.check_leader(&call(&leader, 3)).await, other(77, 0));
+        assert_eq!(leader.check_leader(&call(&old, 1)).await, other(0, 77));
+        assert_eq!(empty.check_leader(&call(&old, 2)).await, other(0, 77));
+        let answer = old.sign_answer(());
+        assert_eq!(leader.check_answer(3, answer.metadata()).await, other(0, 77).map(|_: u64| ()));
+        for guard in [leader, empty, old] {
             guard.log.close().await;
         }
     }

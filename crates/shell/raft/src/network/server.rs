@@ -230,7 +230,7 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         &self,
         request: Request<proto::AppendRequest>,
     ) -> Result<Response<proto::AppendResponse>, Status> {
-        let leader = self.guard.check_call(request.metadata()).await?;
+        let leader = self.guard.check_leader(request.metadata()).await?;
         let request = convert::to_append_request(request.into_inner()).map_err(invalid)?;
         if !request.entries.is_empty() {
             return Err(Status::invalid_argument("entries come in a stream"));
@@ -249,7 +249,7 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         &self,
         request: Request<Streaming<proto::AppendRequest>>,
     ) -> Result<Response<AppendResponses>, Status> {
-        let leader = self.guard.check_call(request.metadata()).await?;
+        let leader = self.guard.check_leader(request.metadata()).await?;
         let guard = self.guard.clone();
         // The requests end with the answers: otherwise openraft's task would keep this stream, and
         // with it the server, until the caller lets go.
@@ -284,7 +284,7 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         &self,
         request: Request<Streaming<proto::InstallSnapshotRequest>>,
     ) -> Result<Response<proto::InstallSnapshotResponse>, Status> {
-        let leader = self.guard.check_call(request.metadata()).await?;
+        let leader = self.guard.check_leader(request.metadata()).await?;
         let _only = self
             .receiving
             .try_acquire()

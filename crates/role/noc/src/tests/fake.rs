@@ -58,6 +58,8 @@ impl Script {
             bindings: 3,
             feed_subscribers,
             version: "0.1.0".to_owned(),
+            cluster_name: "test".to_owned(),
+            cluster_id: 0,
         };
         let prefix = admin::HomePrefix {
             prefix: "2001:db8:0:1::/64".to_owned(),

@@ -36,6 +36,7 @@ mod encoding;
 mod error;
 mod founding;
 mod inspect;
+mod leads;
 pub mod limits;
 mod machine;
 mod migrate;

@@ -4,6 +4,7 @@ use crate::bootstrap::{Bootstrap, is_empty};
 use crate::config::RaftConfig;
 use crate::disk::{DataDir, Log};
 use crate::error::{MembershipError, ProposeError, StartError, StopReason};
+use crate::leads::leads;
 use crate::limits::{COMMAND_OCTETS_MAX, MESSAGE_OCTETS_MAX, PROPOSALS_MAX, PROPOSED_OCTETS_MAX};
 use crate::machine::{Machine, Progress};
 use crate::network::{DiskSpace, Guard, Heard, PeerService, Peers};
@@ -53,6 +54,8 @@ impl<S: StateMachine> Clone for Node<S> {
 struct Inner<S: StateMachine> {
     config: RaftConfig,
     raft: Raft<Types, Machine<S>>,
+    /// Besides those of openraft.
+    peers: Arc<Peers>,
     state: Arc<RwLock<S>>,
     log: Log,
     service: PeerService<S>,
@@ -134,11 +137,9 @@ impl<S: StateMachine> Node<S> {
             refused.subscribe(),
         );
         let bootstrap = bootstrap.map(|begin| begin.spawn(raft.clone(), refused));
-        let succession = Succession {
-            raft: raft.clone(),
-            peers: Peers::new(guard.clone(), config.endpoint.clone()),
-            heard: Arc::clone(&heard),
-        };
+        let peers = Arc::new(Peers::new(guard.clone(), config.endpoint.clone()));
+        let succession =
+            Succession { raft: raft.clone(), peers: Arc::clone(&peers), heard: Arc::clone(&heard) };
         let (leadership, stopped) = (watcher.leadership(), watcher.stopped());
         let service = PeerService::new(
             raft.clone(),
@@ -151,6 +152,7 @@ impl<S: StateMachine> Node<S> {
         let inner = Inner {
             config,
             raft,
+            peers,
             state,
             log,
             service,
@@ -275,7 +277,14 @@ impl<S: StateMachine> Node<S> {
         let confirmed = inner.raft.ensure_linearizable(ReadPolicy::ReadIndex);
         let deadline = Instant::now() + inner.config.propose_timeout;
         match timeout_at(deadline, confirmed).await {
-            Ok(Ok(log_id)) => Ok(log_id.log_id().index()),
+            Ok(Ok(log_id)) => {
+                let within = deadline.saturating_duration_since(Instant::now());
+                if leads(&inner.raft, &inner.peers, within).await {
+                    Ok(log_id.log_id().index())
+                } else {
+                    Err(ProposeError::NoQuorum)
+                }
+            }
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {
                 Err(self.not_leader(&to))
             }

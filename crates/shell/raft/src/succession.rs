@@ -22,7 +22,7 @@ use tokio::time::sleep;
 
 pub(crate) struct Succession<S: StateMachine> {
     pub(crate) raft: Raft<Types, Machine<S>>,
-    pub(crate) peers: Peers,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) heard: Arc<Heard>,
 }
 

@@ -53,7 +53,7 @@ pub(crate) enum Event<'a> {
 }
 
 /// A property that did not hold.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Violation {
     /// The invariant's name.
     pub(crate) invariant: String,

@@ -39,7 +39,7 @@ pub(crate) struct Plan {
 }
 
 /// What came of it.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) seed: u64,
     pub(crate) digest: String,

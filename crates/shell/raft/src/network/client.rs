@@ -102,10 +102,7 @@ impl Peers {
         let Ok(channel) = self.open(address) else { return false };
         let mut client = RaftServiceClient::new(channel);
         let call = client.hello(self.guard.sign_call(target, proto::HelloRequest {}));
-        let status = match timeout(SUCCESSION_ANSWER_MAX, call).await {
-            Ok(Err(status)) => status,
-            Ok(Ok(_)) | Err(_) => return false,
-        };
+        let Ok(Err(status)) = timeout(SUCCESSION_ANSWER_MAX, call).await else { return false };
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&status);
         while let Some(error) = cause {
             let io = error.downcast_ref::<std::io::Error>();

@@ -19,6 +19,8 @@ const IN_FLIGHT: u32 = 2_000;
 const STEP: u32 = 50_000;
 /// An eighth of the default: some snapshots are to be seen.
 const SNAPSHOT_AFTER_MIB: u32 = 32;
+/// No home address was registered so often before.
+const ROUNDS_MAX: u16 = 10;
 /// What a feed's delay is taken from.
 const FEED_WRITES: u32 = 2_000;
 
@@ -34,7 +36,7 @@ pub(crate) async fn measure(figures: &mut Figures, many: u32) -> Result<()> {
     let bar = progress(many / STEP, "fifty thousand home addresses registered");
     register(&replicas, writes(0, FEW), IN_FLIGHT, End::Round).await?;
     let cost_of_few = cost(&replicas, writes(0, FEW)).await?;
-    for first in (0..many).step_by(usize::try_from(STEP)?) {
+    for first in (FEW..many).step_by(usize::try_from(STEP)?) {
         let count = STEP.min(many - first);
         register(&replicas, writes(first, count), IN_FLIGHT, End::Round).await?;
         bar.inc(1);
@@ -53,7 +55,7 @@ pub(crate) async fn measure(figures: &mut Figures, many: u32) -> Result<()> {
     resync(&replicas, figures, many).await?;
     feed_delay(&replicas, figures, writes(many + FEW, FEED_WRITES)).await?;
 
-    let refreshes = Writes { rounds_before: 1, ..writes(0, many / 2) };
+    let refreshes = Writes { rounds_before: ROUNDS_MAX, ..writes(0, many / 2) };
     super::snapshot::measure(&replicas, figures, refreshes).await?;
 
     let follower = (leader + 1) % replicas.processes.len();

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use homeport_api::convert::ipv6_octets;
 use homeport_api::store::binding_store_client::BindingStoreClient;
 use homeport_api::store::{LookUpPolicyRequest, SubmitRequest, SubmitResponse, submit_response};
-use homeport_binding::{Command, Registration, Verdict, WireSource};
-use homeport_wire::{BuFlags, Lifetime, Sequence};
+use homeport_binding::{BidRequest, Command, Registration, Verdict, WireSource};
+use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -158,5 +158,17 @@ pub fn registration(
         flows: Vec::new(),
         flow_summary: Vec::new(),
         home_address_option_missing: false,
+    }
+}
+
+/// A BID at a care-of address, as a Binding Identifier mobility option asks for it.
+#[must_use]
+pub const fn bid_request(bid: u16, care_of: Ipv6Addr) -> BidRequest {
+    BidRequest {
+        bid: Some(Bid(bid)),
+        home: false,
+        priority: BidPriority::UNSET,
+        care_of: BidCareOf::V6(care_of),
+        malformed: false,
     }
 }

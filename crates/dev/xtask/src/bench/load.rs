@@ -10,9 +10,8 @@ use homeport_api::store::binding_store_client::BindingStoreClient;
 use homeport_api::store::{SubmitRequest, submit_response};
 use homeport_api::{binding, store};
 use homeport_binding::{BidRequest, Command, Outcome, Verdict};
-use homeport_tests::submit::registration;
+use homeport_tests::submit::{bid_request, registration};
 use homeport_tests::updates::CARE_OF;
-use homeport_wire::{Bid, BidCareOf, BidPriority};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -168,14 +167,7 @@ impl Client {
 
 /// BID `n` at a care-of address of its own.
 fn bid(n: u16) -> BidRequest {
-    let care_of = Ipv6Addr::from(u128::from(CARE_OF) & !0xffff | u128::from(n));
-    BidRequest {
-        bid: Some(Bid(n)),
-        home: false,
-        priority: BidPriority::UNSET,
-        care_of: BidCareOf::V6(care_of),
-        malformed: false,
-    }
+    bid_request(n, Ipv6Addr::from(u128::from(CARE_OF) & !0xffff | u128::from(n)))
 }
 
 /// Only what is stored counts.

@@ -12,9 +12,9 @@ use homeport_api::admin::GetHomeBindingsRequest;
 use homeport_api::admin::bindings_client::BindingsClient;
 use homeport_api::store::binding_store_client::BindingStoreClient;
 use homeport_api::store::{SubmitRequest, SubmitResponse, submit_response};
-use homeport_binding::{BidRequest, Command, Outcome, Registration, Verdict, WireSource};
-use homeport_tests::submit::registration;
-use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Status};
+use homeport_binding::{Command, Outcome, Registration, Verdict, WireSource};
+use homeport_tests::submit::{bid_request, registration};
+use homeport_wire::{BuFlags, Lifetime, Status};
 use rand::Rng as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -369,14 +369,4 @@ fn asked(home: u32, sequence: u16, change: &Change, policy_revisions: (u64, u64)
         asked.flags = asked.flags.with(BuFlags::OVERWRITE);
     }
     asked
-}
-
-fn bid_request(bid: u16, care_of: Ipv6Addr) -> BidRequest {
-    BidRequest {
-        bid: Some(Bid(bid)),
-        home: false,
-        priority: BidPriority::UNSET,
-        care_of: BidCareOf::V6(care_of),
-        malformed: false,
-    }
 }

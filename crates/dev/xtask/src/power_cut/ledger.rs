@@ -5,9 +5,8 @@ use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use homeport_api::admin::HomeBindings;
-use homeport_binding::{BidRequest, Registration, WireSource};
-use homeport_tests::submit::registration;
-use homeport_wire::{Bid, BidCareOf, BidPriority};
+use homeport_binding::{Registration, WireSource};
+use homeport_tests::submit::{bid_request, registration};
 
 use crate::bench::replicas::home_address;
 
@@ -49,16 +48,6 @@ impl Write {
         let [high, low] = [self.home >> 16, self.home & 0xffff].map(u16::try_from);
         let (high, low) = (high.unwrap_or(u16::MAX), low.unwrap_or(u16::MAX));
         Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, bid.unwrap_or(0), high, low, self.sequence)
-    }
-}
-
-fn bid_request(bid: u16, care_of: Ipv6Addr) -> BidRequest {
-    BidRequest {
-        bid: Some(Bid(bid)),
-        home: false,
-        priority: BidPriority::UNSET,
-        care_of: BidCareOf::V6(care_of),
-        malformed: false,
     }
 }
 

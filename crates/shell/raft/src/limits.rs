@@ -88,9 +88,16 @@ pub(crate) const SUCCESSION_ASKS_MAX: u32 = 10;
 pub(crate) const SUCCESSION_PAUSE: Duration = Duration::from_millis(5);
 pub(crate) const SUCCESSION_ANSWER_MAX: Duration = Duration::from_millis(50);
 
+/// Elections that it takes part in before that is left to the election timeout: one may fail because
+/// the log of the first to stand is the shorter one.
+pub(crate) const SUCCESSION_ROUNDS_MAX: u32 = 5;
+
 /// How much later each voter stands for election than the one before it: an election takes a few
 /// milliseconds.
 pub(crate) const SUCCESSION_STAGGER: Duration = Duration::from_millis(30);
+
+/// How long an election may take before the next one.
+pub(crate) const SUCCESSION_ROUND: Duration = Duration::from_millis(60);
 
 /// How long an append stream may owe an answer before it is given up and opened again.
 pub(crate) const STREAM_STALL_TIMEOUT: Duration = Duration::from_secs(3);

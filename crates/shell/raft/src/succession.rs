@@ -9,7 +9,10 @@
 //!
 //! A machine that loses its power, or its network, refuses nothing: then the election timeout decides.
 
-use crate::limits::{SUCCESSION_ASKS_MAX, SUCCESSION_PAUSE, SUCCESSION_STAGGER};
+use crate::limits::{
+    SUCCESSION_ASKS_MAX, SUCCESSION_PAUSE, SUCCESSION_ROUND, SUCCESSION_ROUNDS_MAX,
+    SUCCESSION_STAGGER,
+};
 use crate::machine::Machine;
 use crate::network::{Heard, Peers};
 use crate::state_machine::StateMachine;
@@ -51,19 +54,37 @@ impl<S: StateMachine> Succession<S> {
             return Ok(());
         }
         self.heard.forget(leader);
-        // One after the other: two that stand at once would share the votes.
-        sleep(SUCCESSION_STAGGER * stand.place).await;
-        if self.stand(leader).as_ref() != Some(&stand) {
-            return Ok(());
-        }
         tracing::info!(leader, "the leader's process has ended: standing for election");
-        let id = self.raft.metrics().borrow_watched().id;
-        let request = TransferLeaderRequest::new(stand.vote, id, None);
-        let stood = self.raft.handle_transfer_leader(request).await?;
-        if let Err(reason) = stood {
-            tracing::debug!(%reason, "not standing for election");
+        for _ in 0..SUCCESSION_ROUNDS_MAX {
+            let vote = self.vote();
+            // One after the other: two that stand at once would share the votes.
+            sleep(SUCCESSION_STAGGER * stand.place).await;
+            if vote == self.vote() {
+                let request = TransferLeaderRequest::new(vote, self.id(), None);
+                if let Err(reason) = self.raft.handle_transfer_leader(request).await? {
+                    tracing::debug!(%reason, "not standing for election");
+                }
+            }
+            sleep(SUCCESSION_ROUND).await;
+            if self.is_followed(&stand) {
+                break;
+            }
         }
         Ok(())
+    }
+
+    fn id(&self) -> u64 {
+        self.raft.metrics().borrow_watched().id
+    }
+
+    fn vote(&self) -> Vote {
+        self.raft.metrics().borrow_watched().vote
+    }
+
+    /// Somebody leads by a later vote.
+    fn is_followed(&self, stand: &Stand) -> bool {
+        let vote = self.vote();
+        vote.is_committed() && vote != stand.vote
     }
 
     fn stand(&self, leader: u64) -> Option<Stand> {

@@ -183,11 +183,16 @@ fn requests(
         .filter_map(|request| ready(request.ok()))
 }
 
-/// No requests, but something that is done where they would be.
-fn end(
-    then: impl FnOnce() + Send + 'static,
-) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send + 'static {
-    futures_util::stream::once(async move { then() }).filter_map(|()| ready(None))
+/// Tells of the end of a leader's stream, whichever side of it ends first.
+struct LeaderStream {
+    heard: Arc<Heard>,
+    leader: u64,
+}
+
+impl Drop for LeaderStream {
+    fn drop(&mut self) {
+        self.heard.note_end(self.leader);
+    }
 }
 
 #[tonic::async_trait]
@@ -255,10 +260,8 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         // with it the server, until the caller lets go.
         let (answering, answered) = oneshot::channel::<()>();
         let heard = Arc::clone(&self.heard);
-        let ended = Arc::clone(&self.heard);
-        let requests = requests(request.into_inner(), Arc::clone(&self.space))
-            .chain(end(move || ended.note_end(leader)))
-            .take_until(answered);
+        let stream = LeaderStream { heard: Arc::clone(&self.heard), leader };
+        let requests = requests(request.into_inner(), Arc::clone(&self.space)).take_until(answered);
         let answers = self.raft.stream_append(requests).map(move |answer| match answer {
             Ok(result) => {
                 note_leader(&heard, leader, &result);
@@ -275,7 +278,7 @@ impl<S: StateMachine> RaftService for PeerService<S> {
             drop(stop.wait_for(Option::is_some).await);
         });
         let answers = answers.inspect(move |_| {
-            let _held_until_the_end = &answering;
+            let _held_until_the_end = (&answering, &stream);
         });
         Ok(self.guard.sign_answer(Box::pin(answers)))
     }

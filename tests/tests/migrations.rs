@@ -14,7 +14,7 @@ use homeport_api::admin::{
     GetStatusRequest, ListHomeBindingsRequest, ListHomePrefixesRequest, ListSubscribersRequest,
 };
 use homeport_api::convert;
-use homeport_binding::{BindingCache, CareOf, Command, Outcome, StateRecord};
+use homeport_binding::{Binding, BindingCache, CareOf, Command, Home, Outcome, StateRecord};
 use homeport_raft::Node;
 use homeport_runtime::{Shutdown, Task};
 use homeport_tests::formats::{
@@ -40,6 +40,10 @@ fn replica() -> Result<TempDir> {
 /// All records but the header, whose revision moves with each new leader.
 fn content(cache: &BindingCache) -> Vec<StateRecord> {
     cache.records().skip(1).collect()
+}
+
+fn binding(home: &Home, bid: Option<Bid>) -> Result<&Binding> {
+    home.bindings.get(&bid).with_context(|| format!("no binding with {bid:?}"))
 }
 
 /// The log replayed by today's code gives the state that the code of then has written.
@@ -71,8 +75,8 @@ fn the_state_of_the_first_format_holds_what_it_should() -> Result<()> {
         (Some(Bid(4)), CareOf::Ipv6(first::address(1, 0x100))),
     ];
     assert_eq!(care_of, expected);
-    assert_eq!(several.bindings[&Some(Bid(2))].priority.value(), 10);
-    let home = several.bindings[&Some(Bid(4))].home.as_ref().context("no home binding")?;
+    assert_eq!(binding(several, Some(Bid(2)))?.priority.value(), 10);
+    let home = binding(several, Some(Bid(4)))?.home.as_ref().context("no home binding")?;
     assert_eq!(home.link_layer_address, [2, 0, 0, 0, 0, 4]);
     assert_eq!((several.sequence.0, several.forget), (2, None));
     let statuses = |home_address| -> Option<Vec<u8>> {
@@ -86,7 +90,7 @@ fn the_state_of_the_first_format_holds_what_it_should() -> Result<()> {
     };
     assert_eq!(statuses(first::address(1, 0x100)), Some(vec![4, 164, 135, 255]));
     let plain = state.home(first::address(1, 0x101)).context("no binding")?;
-    assert_eq!(plain.bindings[&None].care_of, foreign(0x33));
+    assert_eq!(binding(plain, None)?.care_of, foreign(0x33));
     let gone = state.home(first::address(1, 0x102)).context("no tombstone")?;
     ensure!(gone.bindings.is_empty() && gone.forget.is_some() && gone.sequence.0 == 8);
     assert_eq!(statuses(first::address(2, 0x100)), Some(vec![0, 144]));

@@ -11,10 +11,10 @@ use homeport_wire::{Lifetime, Sequence, Status};
 
 use crate::cache::{BindingCache, Change};
 use crate::command::RequestId;
-use crate::home::Remembered;
 use crate::limits;
 use crate::pages::Pages;
 use crate::record::HomePrefix;
+use crate::remembered::Remembered;
 use crate::time::LogTime;
 use crate::verdict::{Answer, Outcome, Silence, Verdict};
 

@@ -1,12 +1,11 @@
 //! Who defends a home link: one forwarder at a time, by a lease that it keeps renewing.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use core::net::Ipv6Addr;
 
 use crate::cache::BindingCache;
-use crate::home::Binding;
+use crate::home::Bindings;
 use crate::limits;
 use crate::prefix::Ipv6Prefix;
 use crate::time::LogTime;
@@ -73,7 +72,7 @@ impl BindingCache {
         let is_accepted = matches!(outcome, Outcome::Answer(answer) if answer.status.is_accepted());
         let record = &self.serving_prefix(home_address)?.record;
         let bindings = self.home(home_address).map(|home| &home.bindings);
-        let is_away = |bindings: &BTreeMap<_, Binding>| {
+        let is_away = |bindings: &Bindings| {
             !bindings.is_empty() && bindings.values().all(|binding| binding.home.is_none())
         };
         let is_left = is_accepted && record.real_home_link && !bindings.is_some_and(is_away);

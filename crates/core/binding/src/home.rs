@@ -1,18 +1,19 @@
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_wire::{Bid, BidPriority, Sequence};
 
 use crate::advertisement::PrefixAdvertisement;
-use crate::command::RequestId;
 use crate::flow::FlowBinding;
 use crate::limits;
 use crate::notice::Notice;
 use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
 use crate::probe::Probe;
+use crate::remembered::Memory;
+use crate::sorted::Sorted;
 use crate::time::LogTime;
-use crate::verdict::Verdict;
 
 /// A registered care-of address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,14 +65,8 @@ pub struct Binding {
     pub registered: LogTime,
 }
 
-/// A verdict kept for a command that may be sent again.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Remembered {
-    /// The command's request id.
-    pub request_id: RequestId,
-    /// Its first answer.
-    pub verdict: Verdict,
-}
+/// By BID; `None` is the binding of plain RFC 6275.
+pub type Bindings = Sorted<Option<Bid>, Binding>;
 
 /// Everything that is known of one home address. Without bindings it is a tombstone, which keeps
 /// the sequence number until `forget` (RFC 6275 §10.3.2).
@@ -82,7 +77,7 @@ pub struct Home {
     /// Last accepted sequence number: one for all BIDs (RFC 5648 §4.1).
     pub sequence: Sequence,
     /// By BID; `None` is the binding of plain RFC 6275, which never stands beside others.
-    pub bindings: BTreeMap<Option<Bid>, Binding>,
+    pub bindings: Bindings,
     /// The mobile node is a mobile router: its Binding Updates have the R flag (RFC 3963 §6.1).
     pub mobile_router: bool,
     /// Mobile network prefixes in force: every binding carries them (RFC 5648 §7).
@@ -100,9 +95,9 @@ pub struct Home {
     /// Log index of the last change.
     pub revision: u64,
     /// At most [`limits::REMEMBERED_PER_HOME_ADDRESS`], oldest first.
-    pub remembered: VecDeque<Remembered>,
-    /// What the mobile node is being told, while it has bindings.
-    pub notice: Option<Notice>,
+    pub remembered: Memory,
+    /// What the mobile node is being told, while it has bindings: few at a time.
+    pub notice: Option<Box<Notice>>,
     /// What it is told of its home prefix, while it is away.
     pub advertisement: Option<PrefixAdvertisement>,
 }
@@ -112,7 +107,7 @@ impl Home {
         Self {
             home_agent,
             sequence,
-            bindings: BTreeMap::new(),
+            bindings: Bindings::new(),
             mobile_router: false,
             mobile_networks: BTreeSet::new(),
             ipv4_home_address: None,
@@ -121,7 +116,7 @@ impl Home {
             probe: None,
             forget: None,
             revision: 0,
-            remembered: VecDeque::new(),
+            remembered: Memory::new(),
             notice: None,
             advertisement: None,
         }
@@ -141,7 +136,7 @@ impl Home {
     /// When something of this record ends next.
     #[must_use]
     pub fn deadline(&self) -> Option<LogTime> {
-        let notice = self.notice.as_ref().map(Notice::deadline);
+        let notice = self.notice.as_deref().map(Notice::deadline);
         let advertisement = self.advertisement.and_then(|advertisement| advertisement.next);
         let ends = self.bindings.values().map(|binding| binding.ends);
         ends.chain(self.forget).chain(notice).chain(advertisement).min()
@@ -175,16 +170,5 @@ impl Home {
     /// Nothing is left that anybody could ask for.
     pub(crate) fn is_forgotten(&self, now: LogTime) -> bool {
         self.bindings.is_empty() && self.forget.is_none_or(|at| at <= now)
-    }
-
-    pub(crate) fn remember(&mut self, request_id: RequestId, verdict: Verdict) {
-        if self.remembered.len() >= limits::REMEMBERED_PER_HOME_ADDRESS {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back(Remembered { request_id, verdict });
-    }
-
-    pub(crate) fn recall(&self, request_id: &RequestId) -> Option<&Verdict> {
-        self.remembered.iter().find(|r| r.request_id == *request_id).map(|r| &r.verdict)
     }
 }

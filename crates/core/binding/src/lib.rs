@@ -37,6 +37,8 @@ mod prefix;
 mod probe;
 mod record;
 mod register;
+mod remembered;
+mod sorted;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -57,7 +59,7 @@ pub use command::{
 pub use correspondents::{Correspondence, Peer, Peers};
 pub use defender::Defender;
 pub use flow::{FlowBinding, FlowRequest, SelectorRequest};
-pub use home::{Binding, CareOf, Home, HomeBinding, Remembered};
+pub use home::{Binding, Bindings, CareOf, Home, HomeBinding};
 pub use notice::{
     Dispatch, DispatchMessage, HomeAgentSwitch, Notice, Revocation, RevocationAnswer, Revoke,
     Switch,
@@ -65,6 +67,8 @@ pub use notice::{
 pub use prefix::{Ipv4Prefix, Ipv6Prefix};
 pub use probe::{Detected, Probe};
 pub use record::{Authentication, HomePrefix, Key, Policy, Revised, Subscriber};
+pub use remembered::{Memory, Remembered};
+pub use sorted::Sorted;
 pub use time::LogTime;
 pub use verdict::{
     Answer, Ipv4AddressAnswer, NatDetection, Outcome, Refusal, RefusalKind, Silence, Verdict,

@@ -5,6 +5,7 @@
 //! A home address has one notice in progress at most. It lives no longer than the bindings that it is
 //! about. When to send it is log time, so that every replica knows what is due, whoever leads then.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
@@ -191,7 +192,7 @@ impl Home {
         out: &mut Vec<Dispatch>,
     ) -> bool {
         self.drop_void_notice();
-        let Some(due) = self.notice.as_mut().filter(|notice| notice.deadline() <= now) else {
+        let Some(due) = self.notice.as_deref_mut().filter(|notice| notice.deadline() <= now) else {
             return false;
         };
         match due {
@@ -219,7 +220,7 @@ impl Home {
 
     /// The notice in progress as it is sent now.
     fn dispatch(&self, home_address: Ipv6Addr, now: LogTime, revision: u64) -> Option<Dispatch> {
-        let notice = self.notice.as_ref()?;
+        let notice = self.notice.as_deref()?;
         let message = match notice {
             Notice::Revocation(revocation) => DispatchMessage::Revocation {
                 trigger: revocation.trigger,
@@ -260,14 +261,14 @@ impl Home {
 
     /// Who is told to leave may leave, but not come back.
     pub(crate) fn refuses_renewal(&self) -> bool {
-        self.notice.as_ref().is_some_and(Notice::refuses_renewal)
+        self.notice.as_deref().is_some_and(Notice::refuses_renewal)
     }
 
     /// A Binding Update was accepted: what is registered again is not revoked any more, and nothing
     /// is said about bindings that are gone.
     pub(crate) fn update_heard(&mut self, is_deregistration: bool) {
         let is_heard = choices::REVOCATION_ENDS_WITH_UPDATE && !is_deregistration;
-        if is_heard && matches!(self.notice, Some(Notice::Revocation(_))) {
+        if is_heard && matches!(self.notice.as_deref(), Some(Notice::Revocation(_))) {
             self.notice = None;
         }
         self.drop_void_notice();
@@ -275,7 +276,7 @@ impl Home {
 
     /// No notice without a binding that it is about.
     fn drop_void_notice(&mut self) {
-        let is_void = match &self.notice {
+        let is_void = match self.notice.as_deref() {
             None => false,
             Some(Notice::Revocation(revocation)) => {
                 !self.bindings.keys().any(|bid| revocation.names(*bid))
@@ -289,7 +290,7 @@ impl Home {
 
     /// Removes what is being revoked.
     fn revoke_now(&mut self, now: LogTime) {
-        let Some(Notice::Revocation(revocation)) = self.notice.take() else {
+        let Some(Notice::Revocation(revocation)) = self.notice.take().map(|notice| *notice) else {
             return;
         };
         self.bindings.retain(|bid, _| !revocation.names(*bid));
@@ -314,7 +315,7 @@ impl BindingCache {
             let advertisement = home.and_then(|home| home.advertisement);
             return advertisement.is_some_and(|advertisement| advertisement.sent > 0);
         }
-        let notice = home.and_then(|home| home.notice.as_ref());
+        let notice = home.and_then(|home| home.notice.as_deref());
         match (notice, &dispatch.message) {
             (
                 Some(Notice::Revocation(revocation)),
@@ -341,7 +342,7 @@ impl BindingCache {
             Some(refused) => refused,
             None => {
                 let now = self.now;
-                home.notice = Some(Notice::Revocation(Revocation {
+                home.notice = Some(Box::new(Notice::Revocation(Revocation {
                     trigger: command.trigger,
                     // Unlike any other of this home address for a long time.
                     sequence: low_bits(self.revision),
@@ -349,7 +350,7 @@ impl BindingCache {
                     retries_left: limits::BRI_MAX_RETRIES_NUMBER,
                     next: now.after(limits::INIT_MIN_DELAY_BRIS),
                     interval: limits::INIT_MIN_DELAY_BRIS,
-                }));
+                })));
                 self.notices.extend(home.dispatch(home_address, now, self.revision));
                 Outcome::Done
             }
@@ -365,7 +366,7 @@ impl BindingCache {
         let Some(mut home) = self.take_bound_home(answer.home_address) else {
             return unknown;
         };
-        let is_awaited = match &home.notice {
+        let is_awaited = match home.notice.as_deref() {
             Some(Notice::Revocation(revocation)) => revocation.sequence == answer.sequence,
             Some(Notice::Switch(_)) | None => false,
         };
@@ -395,7 +396,7 @@ impl BindingCache {
                 let until = time_left.map(|left| now.after(left));
                 let next = now.after(delay);
                 let switch = HomeAgentSwitch::new(addresses, now, until, next);
-                home.notice = Some(Notice::Switch(switch));
+                home.notice = Some(Box::new(Notice::Switch(switch)));
                 home.advance_notice(home_address, (now, self.revision), &mut self.notices);
                 Outcome::Done
             }
@@ -416,7 +417,7 @@ impl BindingCache {
 }
 
 fn check_revocation(home: &Home, command: &Revoke) -> Option<Outcome> {
-    if matches!(home.notice, Some(Notice::Revocation(_))) {
+    if matches!(home.notice.as_deref(), Some(Notice::Revocation(_))) {
         return Some(in_progress(command.home_address));
     }
     let missing = command.bids.iter().find(|bid| !home.bindings.contains_key(&Some(**bid)))?;
@@ -438,7 +439,7 @@ fn bound(home: &Home) -> String {
 }
 
 fn check_switch(home_address: Ipv6Addr, home: &Home, addresses: &[Ipv6Addr]) -> Option<Outcome> {
-    if matches!(home.notice, Some(Notice::Revocation(_))) {
+    if matches!(home.notice.as_deref(), Some(Notice::Revocation(_))) {
         return Some(in_progress(home_address));
     }
     if addresses.len() > limits::SWITCH_ADDRESSES_MAX {

@@ -30,8 +30,10 @@ impl BindingCache {
     pub(crate) fn register(&mut self, registration: Registration) -> Verdict {
         let home_address = registration.home_address;
         let known = self.homes.get(&home_address);
-        if let Some(verdict) = known.and_then(|home| home.recall(&registration.request_id)) {
-            return verdict.clone();
+        if let Some(verdict) =
+            known.and_then(|home| home.remembered.recall(&registration.request_id))
+        {
+            return verdict;
         }
         let policy = self.policy(home_address, registration.home_agent);
         let revision = self.revision;
@@ -44,7 +46,7 @@ impl BindingCache {
             return verdict;
         }
         if let Some(home) = self.homes.get_mut(&home_address) {
-            home.remember(registration.request_id, verdict.clone());
+            home.remembered.remember(registration.request_id, &verdict);
         }
         verdict
     }

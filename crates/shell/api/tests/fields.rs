@@ -300,7 +300,7 @@ fn home() -> proto::Home {
         probe: Some(Probe { request_id: [2; 16], link_local: true, verdict: None }),
         forget: None,
         revision: 1,
-        remembered: [Remembered { request_id: [1; 16], verdict }].into(),
+        remembered: [Remembered { request_id: [1; 16], verdict }].into_iter().collect(),
         notice: None,
         advertisement: None,
     };

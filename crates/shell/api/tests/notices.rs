@@ -144,7 +144,7 @@ fn home(notice: Option<Notice>, advertisement: Option<PrefixAdvertisement>) -> H
         remembered: Default::default(),
         link_local: false,
         probe: None,
-        notice,
+        notice: notice.map(Box::new),
         advertisement,
     }
 }

@@ -373,7 +373,7 @@ fn home() -> impl Strategy<Value = Home> {
         |(home_agent, sequence, bindings, forget, revision, remembered, later)| Home {
             home_agent,
             sequence: Sequence(sequence),
-            bindings,
+            bindings: bindings.into_iter().collect(),
             mobile_router: later.0,
             mobile_networks: later.1,
             ipv4_home_address: later.2,
@@ -382,7 +382,7 @@ fn home() -> impl Strategy<Value = Home> {
             probe: later.4.1,
             forget: forget.map(LogTime),
             revision,
-            remembered,
+            remembered: remembered.into_iter().collect(),
             notice: None,
             advertisement: None,
         },

@@ -9,6 +9,17 @@ pub const COMMAND_OCTETS_MAX: usize = 512 * 1024;
 /// The largest chunk of a snapshot.
 pub const SNAPSHOT_CHUNK_OCTETS: usize = 1024 * 1024;
 
+/// Octets of a snapshot that are written before they are synced: some milliseconds of a slow disk, which is
+/// what the log's next fdatasync may have to wait for.
+pub(crate) const SNAPSHOT_STEP_OCTETS: usize = 1024 * 1024;
+
+/// While commands come, a snapshot's writer rests after each step so many times as long as the step took: a
+/// third of one processor at most is its.
+pub(crate) const SNAPSHOT_REST: u32 = 2;
+
+/// The longest of these rests: a step that the disk held up for long says nothing of the next.
+pub(crate) const SNAPSHOT_REST_MAX: Duration = Duration::from_millis(100);
+
 /// Octets of commands that were proposed here and are not yet answered. Beyond this a proposer
 /// waits, and is told `Overloaded` when its time is up.
 pub const PROPOSED_OCTETS_MAX: usize = 64 * 1024 * 1024;

@@ -1,7 +1,8 @@
 //! The caller's state machine as openraft wants it: applying, freezing, restoring.
 
-use crate::blocking::blocking;
+use crate::blocking::{behind_all, blocking};
 use crate::error::SnapshotError;
+use crate::limits::{SNAPSHOT_REST, SNAPSHOT_REST_MAX};
 use crate::snapshot::{SnapshotFile, SnapshotStore};
 use crate::state_machine::{FrozenState, StateMachine};
 use crate::sync::{lock, read, write};
@@ -13,6 +14,7 @@ use openraft::{EntryPayload, OptionalSend};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How far the state machine has come; shared with the node.
@@ -48,6 +50,15 @@ impl Progress {
         self.entries_since_snapshot.fetch_add(1, Ordering::Relaxed);
         let octets = u64::try_from(octets).unwrap_or(u64::MAX);
         self.octets_since_snapshot.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    /// Lets commands go first: rests after a step of work that took so long, if any came meanwhile.
+    fn rest_after(&self, step: Duration, applied: &mut u64) {
+        let now = *self.applied.borrow();
+        if now != *applied {
+            std::thread::sleep(step.saturating_mul(SNAPSHOT_REST).min(SNAPSHOT_REST_MAX));
+        }
+        *applied = now;
     }
 
     fn restart_count(&self) {
@@ -104,6 +115,7 @@ impl<S: StateMachine> Machine<S> {
                 last_membership: self.membership.clone(),
             },
             snapshots: Arc::clone(&self.snapshots),
+            progress: Arc::clone(&self.progress),
         }
     }
 }
@@ -164,6 +176,7 @@ pub(crate) struct Builder {
     frozen: Mutex<Option<Box<dyn FrozenState>>>,
     meta: SnapshotMeta,
     snapshots: Arc<SnapshotStore>,
+    progress: Arc<Progress>,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
@@ -175,7 +188,16 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let (meta, snapshots) = (self.meta.clone(), Arc::clone(&self.snapshots));
         let index = meta.last_log_id.map(|last| last.index());
         let written = meta.clone();
-        let snapshot = off_the_runtime(move || snapshots.write(&written, frozen.chunks())).await?;
+        let progress = Arc::clone(&self.progress);
+        let snapshot = behind_all("snapshot", move |may_wait| {
+            let mut applied = 0;
+            snapshots.write(&written, frozen.chunks(), |step| {
+                if may_wait {
+                    progress.rest_after(step, &mut applied);
+                }
+            })
+        })
+        .await??;
         tracing::info!(index, octets = snapshot.octets(), "snapshot written");
         Ok(Snapshot { meta, snapshot })
     }

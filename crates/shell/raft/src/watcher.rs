@@ -133,8 +133,15 @@ impl<S: StateMachine> Watcher<S> {
     async fn maintain(&mut self, metrics: &RaftMetrics) {
         self.check_space(metrics).await;
         let (entries, octets) = self.progress.since_snapshot();
-        let due = entries >= self.thresholds.snapshot_entries
-            || octets >= self.thresholds.snapshot_octets;
+        let thresholds = &self.thresholds;
+        let (of_entries, of_octets) = (thresholds.snapshot_entries, thresholds.snapshot_octets);
+        let due = match metrics.snapshot {
+            Some(_) => entries >= of_entries || octets >= of_octets,
+            None => {
+                let first = |threshold| first_threshold(metrics.id, threshold);
+                entries >= first(of_entries) || octets >= first(of_octets)
+            }
+        };
         if due && !self.space.is_low() {
             // Counting starts anew when the state is frozen, so this asks once.
             tracing::debug!(entries, octets, "a snapshot is due");
@@ -195,6 +202,13 @@ impl<S: StateMachine> Watcher<S> {
     }
 }
 
+/// The first snapshot comes sooner, with each replica at another time: as all apply the same, they would go
+/// on writing theirs at the same moment, and no majority would be free of that.
+const fn first_threshold(node_id: u64, threshold: u64) -> u64 {
+    const PARTS: u64 = 4;
+    threshold.div_ceil(PARTS).saturating_mul(PARTS - node_id % PARTS)
+}
+
 fn stop_reason(metrics: &RaftMetrics, failed: Option<DiskError>) -> Option<StopReason> {
     let fatal = metrics.running_state.as_ref().err();
     Some(match (failed, fatal) {
@@ -215,4 +229,15 @@ pub(crate) fn fatal_reason(fatal: &Fatal<Types>) -> StopReason {
 fn free_octets(dir: &Path) -> Option<u64> {
     let status = rustix::fs::statvfs(dir).ok()?;
     Some(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_threshold;
+
+    #[test]
+    fn three_replicas_write_their_first_snapshots_at_three_times() {
+        let first: Vec<u64> = (1..=4).map(|node_id| first_threshold(node_id, 100)).collect();
+        assert_eq!(first, [75, 50, 25, 100]);
+    }
 }

@@ -9,7 +9,7 @@ use homeport_wire::{Bid, BinarySelector, FlowStatus, SelectorRefusal, TrafficSel
 use crate::choices;
 use crate::command::Registration;
 use crate::flow::{FlowBinding, FlowRequest, SelectorRequest};
-use crate::home::Binding;
+use crate::home::Bindings;
 use crate::limits;
 
 pub(super) type Flows = BTreeMap<u16, FlowBinding>;
@@ -26,7 +26,7 @@ pub(super) struct FlowRuling {
 /// `bindings` are those that the Binding Update leaves, `max` is how many flows there may be.
 pub(super) fn decide(
     r: &Registration,
-    bindings: &BTreeMap<Option<Bid>, Binding>,
+    bindings: &Bindings,
     before: &Flows,
     max: usize,
 ) -> FlowRuling {
@@ -76,7 +76,7 @@ pub(super) fn decide(
 /// One option by itself: what the flow becomes.
 fn judge(
     option: &FlowRequest,
-    bindings: &BTreeMap<Option<Bid>, Binding>,
+    bindings: &Bindings,
     before: Option<&FlowBinding>,
 ) -> Result<FlowBinding, FlowStatus> {
     if option.malformed {

@@ -1,6 +1,6 @@
 //! Which bindings a Binding Update leaves: RFC 6275 §10.3 without BID options, RFC 5648 §6.2 with.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -12,14 +12,12 @@ use homeport_wire::{
 
 use crate::choices;
 use crate::command::{BidRequest, Registration, WireSource};
-use crate::home::{Binding, CareOf, Home, HomeBinding};
+use crate::home::{Binding, Bindings, CareOf, Home, HomeBinding};
 use crate::prefix::Ipv6Prefix;
 use crate::record::{Authentication, HomePrefix, Policy, Subscriber};
 use crate::time::LogTime;
 
 use super::networks;
-
-type Bindings = BTreeMap<Option<Bid>, Binding>;
 
 /// What the Binding Acknowledgement says and what is stored.
 pub(super) struct Ruling {

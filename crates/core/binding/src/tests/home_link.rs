@@ -71,7 +71,7 @@ fn a_first_binding_waits_for_the_defender() {
     assert_eq!(status(&outcome), Some(0));
     let home = lab.cache.home(HOME).unwrap();
     assert_eq!((home.probe.clone(), home.link_local, home.forget), (None, true, None));
-    let ends = home.bindings[&None].ends;
+    let ends = home.bindings.get(&None).unwrap().ends;
     assert_eq!(ends, LogTime(lab.at + 600_000), "the lifetime counts from the acknowledgement");
     // The verdict is remembered, and a late result changes nothing.
     assert_eq!(submit(&mut lab, 1, link_local(bu(7, 150, Vec::new()))), outcome);

@@ -379,7 +379,7 @@ proptest! {
             prop_assert_eq!(&restored, &one.cache);
             two.cache = restored;
             let Some(home) = one.cache.home(HOME) else { continue };
-            let Some(notice) = &home.notice else { continue };
+            let Some(notice) = home.notice.as_deref() else { continue };
             prop_assert!(!home.bindings.is_empty());
             prop_assert!(notice.deadline() > one.cache.now());
             prop_assert!(home.deadline() <= Some(notice.deadline()));
@@ -394,7 +394,7 @@ proptest! {
         // Without anybody's help nothing is being revoked for long.
         one.pass(2);
         one.pass(2);
-        let notice = one.cache.home(HOME).and_then(|home| home.notice.as_ref());
+        let notice = one.cache.home(HOME).and_then(|home| home.notice.as_deref());
         prop_assert!(!matches!(notice, Some(Notice::Revocation(_))));
     }
 }

@@ -288,13 +288,13 @@ pub fn home_message(home_address: std::net::Ipv6Addr, home: core::Home) -> proto
         mobile_networks: home.mobile_networks.into_iter().map(Into::into).collect(),
         ipv4_home_address: home.ipv4_home_address.map(Into::into),
         flows: home.flows.into_iter().map(|(fid, flow)| flow_message(fid, flow)).collect(),
-        notice: home.notice.map(Into::into),
+        notice: home.notice.map(|notice| (*notice).into()),
         advertisement: home.advertisement.map(Into::into),
         link_local: home.link_local,
         probe: home.probe.map(Into::into),
         forget_ms: home.forget.map(|at| at.0),
         revision: home.revision,
-        remembered: home.remembered.into_iter().map(remembered_message).collect(),
+        remembered: home.remembered.iter().map(remembered_message).collect(),
     }
 }
 
@@ -321,7 +321,7 @@ pub(super) fn remembered_of(remembered: proto::Remembered) -> Result<core::Remem
 pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home), Invalid> {
     let remembered =
         message.remembered.into_iter().map(remembered_of).collect::<Result<_, Invalid>>()?;
-    let mut bindings = BTreeMap::new();
+    let mut bindings = core::Bindings::new();
     for message in message.bindings {
         let (bid, binding) = binding_of(message)?;
         if bindings.insert(bid, binding).is_some() {
@@ -351,7 +351,7 @@ pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home),
             .map(|prefix| ipv4_prefix_of(prefix, "home.ipv4_home_address"))
             .transpose()?,
         flows,
-        notice: message.notice.map(TryInto::try_into).transpose()?,
+        notice: message.notice.map(TryInto::try_into).transpose()?.map(Box::new),
         advertisement: message.advertisement.map(TryInto::try_into).transpose()?,
         link_local: message.link_local,
         probe: message.probe.map(TryInto::try_into).transpose()?,

@@ -2,9 +2,10 @@
 //! wholly on the disk.
 
 use super::format::{self, Reader};
+use super::steps::Steps;
 use crate::disk::sync_dir;
 use crate::error::SnapshotError;
-use crate::limits::SNAPSHOT_CHUNK_OCTETS;
+use crate::limits::{SNAPSHOT_CHUNK_OCTETS, SNAPSHOT_STEP_OCTETS};
 use crate::sync::lock;
 use crate::types::{LogId, SnapshotMeta};
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const DIRECTORY: &str = "snapshots";
 const SUFFIX: &str = "snap";
@@ -141,13 +143,16 @@ impl SnapshotStore {
     }
 
     /// Writes a snapshot and, unless a newer one counts already, makes it the one that counts.
+    /// After each step `rest` is told how long that took, and may wait.
     pub(crate) fn write(
         &self,
         meta: &SnapshotMeta,
         chunks: impl Iterator<Item = Bytes>,
+        rest: impl FnMut(Duration),
     ) -> Result<SnapshotFile, SnapshotError> {
         let mut receiver = self.receive()?;
-        let mut out = BufWriter::with_capacity(1 << 18, &receiver.0.file);
+        let steps = Steps::new(&receiver.0.file, rest);
+        let mut out = BufWriter::with_capacity(SNAPSHOT_STEP_OCTETS / 4, steps);
         receiver.0.octets = format::write(&mut out, &self.cluster, meta, chunks)
             .and_then(|octets| out.flush().map(|()| octets))
             .map_err(|e| SnapshotError::io("write", &receiver.0.path, e))?;

@@ -23,8 +23,8 @@ impl<'f, R: FnMut(Duration)> Steps<'f, R> {
 
 impl<R: FnMut(Duration)> Write for Steps<'_, R> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        // A longer one would be a step that is too long.
-        let octets = octets.get(..SNAPSHOT_STEP_OCTETS).unwrap_or(octets);
+        let left = SNAPSHOT_STEP_OCTETS.saturating_sub(self.octets);
+        let octets = octets.get(..left).unwrap_or(octets);
         let written = self.file.write(octets)?;
         self.octets += written;
         if self.octets >= SNAPSHOT_STEP_OCTETS {

@@ -236,7 +236,7 @@ async fn a_newer_format_is_refused_by_name() -> Result<()> {
         };
         let mut octets = std::fs::read(&path)?;
         ensure!(octets[8..12] == [1, 0, 0, 0]);
-        let reads = if file == "identity" { 2 } else { 1 };
+        let reads = if file == "identity" { 3 } else { 1 };
         octets[8] = reads + 1;
         std::fs::write(&path, &octets)?;
         let config = store_config(disk.path(), free_address()?);
@@ -285,6 +285,32 @@ async fn a_replica_starts_on_a_disk_of_the_second_format() -> Result<()> {
     copy_dir(&second().join("replica"), disk.path())?;
     starts(disk.path()).await?;
     assert_eq!(version_of(disk.path())?, 2);
+    ensure!(!disk.path().join("journal").exists(), "an older program would not read it");
+    Ok(())
+}
+
+fn third() -> PathBuf {
+    ledger().join("0003-journal")
+}
+
+/// The second time sled's file is damaged, so that everything comes from the journal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_starts_on_a_disk_of_the_third_format() -> Result<()> {
+    assert_eq!(version_of(&third().join("replica"))?, 3);
+    for sample in ["state.bin", "batch.bin"] {
+        ensure!(std::fs::read(third().join(sample))? == std::fs::read(entry().join(sample))?);
+    }
+    for damaged in [false, true] {
+        let disk = tempfile::tempdir()?;
+        copy_dir(&third().join("replica"), disk.path())?;
+        if damaged {
+            let db = disk.path().join("log/db");
+            let mut octets = std::fs::read(&db)?;
+            octets[40] ^= 1;
+            std::fs::write(&db, octets)?;
+        }
+        starts(disk.path()).await?;
+    }
     Ok(())
 }
 
@@ -298,10 +324,14 @@ async fn a_disk_of_the_first_format_stays_so_until_it_is_migrated() -> Result<()
     let refused = homeport_store::migrate(disk.path()).err().context("it runs")?.to_string();
     ensure!(refused.contains("in use"), "{refused}");
     running.shutdown().await?;
-    assert_eq!(homeport_store::migrate(disk.path())?, (1, 2));
-    assert_eq!(homeport_store::migrate(disk.path())?, (2, 2));
-    starts(disk.path()).await?;
-    assert_eq!(version_of(disk.path())?, 2);
+    assert_eq!(homeport_store::migrate(disk.path())?, (1, 3));
+    assert_eq!(homeport_store::migrate(disk.path())?, (3, 3));
+    ensure!(!disk.path().join("journal").exists());
+    for _ in 0..2 {
+        starts(disk.path()).await?;
+        assert_eq!(version_of(disk.path())?, 3);
+        ensure!(disk.path().join("journal/0").exists());
+    }
     let nothing = tempfile::tempdir()?;
     let refused = homeport_store::migrate(nothing.path()).err().context("there is nothing")?;
     ensure!(refused.to_string().contains("identity"), "{refused}");

@@ -4,6 +4,7 @@
 mod dev;
 mod disk;
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use homeport_runtime::config::{TelemetryConfig, load};
 use homeport_runtime::{Shutdown, telemetry};
 use serde::de::DeserializeOwned;
+use tokio::runtime::Runtime;
 
 #[derive(Parser)]
 #[command(name = "homeport", version, about, propagate_version = true)]
@@ -55,9 +57,11 @@ struct RoleArgs {
     end_with_stdin: bool,
 }
 
+const WORKERS: &str = "TOKIO_WORKER_THREADS";
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime_for(&cli.command) {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("homeport: cannot start the runtime: {error}");
@@ -73,6 +77,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The threads of a store wake each other for every step of a command, which costs more than the steps:
+/// half as many as there are processors. `TOKIO_WORKER_THREADS` says otherwise.
+fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if matches!(command, Command::Store(_)) && std::env::var_os(WORKERS).is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        builder.worker_threads((processors / 2).max(1));
+    }
+    builder.enable_all().build()
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {

@@ -122,5 +122,5 @@ fn lie(request: &SubmitRequest, revision: u64) -> Option<SubmitResponse> {
     };
     let verdict = Verdict { revision: revision + 1, outcome: Outcome::Answer(answer) };
     let result = Some(submit_response::Result::Verdict(verdict.into()));
-    Some(SubmitResponse { ticket: request.ticket, result })
+    Some(SubmitResponse { ticket: request.ticket, result, ..SubmitResponse::default() })
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use homeport_api::batches::{Batch as _, submit};
 use homeport_api::binding::Command;
 use homeport_api::store::binding_store_client::BindingStoreClient;
 use homeport_api::store::{SubmitRequest, SubmitResponse, submit_response};
@@ -191,7 +192,7 @@ impl Link {
         let connect = async {
             let channel = self.stores.connect(&target).await?;
             let mut client = BindingStoreClient::new(channel);
-            Some(client.submit(ReceiverStream::new(outgoing)).await.ok()?.into_inner())
+            submit(&mut client, ReceiverStream::new(outgoing)).await.ok()
         };
         match tokio::time::timeout(limits::CONNECT_TIMEOUT, connect).await {
             Ok(Some(responses)) => self.converse(address, &requests, responses).await,
@@ -215,11 +216,13 @@ impl Link {
                     Some(waiting) => self.send(requests, waiting),
                     None => return Left::Done,
                 },
-                response = responses.message() => match response {
-                    Ok(Some(response)) => {
+                message = responses.message() => match message {
+                    Ok(Some(message)) => {
                         last_heard = Instant::now();
-                        if let Some(left) = self.settle(address, requests, response) {
-                            return left;
+                        for response in message.split() {
+                            if let Some(left) = self.settle(address, requests, response) {
+                                return left;
+                            }
                         }
                     }
                     Ok(None) | Err(_) => return Left::For(None),
@@ -330,7 +333,13 @@ impl Link {
 }
 
 const fn request(ticket: u64, command: Option<Command>) -> SubmitRequest {
-    SubmitRequest { ticket, command, takes_notices: false, settled_revision: None }
+    SubmitRequest {
+        ticket,
+        command,
+        takes_notices: false,
+        settled_revision: None,
+        more: Vec::new(),
+    }
 }
 
 /// A replica that answers others is not stalled.

@@ -53,7 +53,7 @@ impl Takers {
         for _ in 0..mailboxes.len() {
             mailboxes.rotate_left(1);
             let result = Some(submit_response::Result::Notice(dispatch.clone().into()));
-            let response = SubmitResponse { ticket: 0, result };
+            let response = SubmitResponse { ticket: 0, result, ..SubmitResponse::default() };
             if mailboxes.back().is_some_and(|mailbox| mailbox.try_send(response).is_ok()) {
                 return true;
             }
@@ -66,7 +66,10 @@ impl Takers {
         for mailbox in self.lock().drain(..) {
             let not_leader = NotLeader { leader: leader.to_owned() };
             let result = Some(submit_response::Result::NotLeader(not_leader));
-            if mailbox.try_send(SubmitResponse { ticket: 0, result }).is_err() {
+            if mailbox
+                .try_send(SubmitResponse { ticket: 0, result, ..SubmitResponse::default() })
+                .is_err()
+            {
                 tracing::debug!("a front-end was not told who leads, its next command will be");
             }
         }

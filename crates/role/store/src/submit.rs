@@ -3,8 +3,9 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt as _};
+use homeport_api::batches::{self, BATCH_MAX, Batch as _};
 use homeport_api::convert::ipv6;
 use homeport_api::store::binding_store_server::{BindingStore, BindingStoreServer};
 use homeport_api::store::{
@@ -37,6 +38,7 @@ impl BindingStore for Submit {
         request: Request<Streaming<SubmitRequest>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
         let store = self.0.clone();
+        let takes_batches = batches::are_taken(request.metadata());
         let (notices, mailbox) = mpsc::channel(limits::NOTICES_PER_FRONT_END_MAX);
         let taker = Taker::new(store.takers.clone(), notices);
         let stream = Arc::new(home_link::Stream::open(store.clone(), self.1.clone()));
@@ -44,13 +46,21 @@ impl BindingStore for Submit {
         // Commands take their places in the order in which they come; verdicts leave as they come.
         let verdicts = request
             .into_inner()
+            .flat_map(|message| futures_util::stream::iter(split(message)))
             .filter_map(move |request| {
                 let request = listening.heard(request);
                 std::future::ready(request.and_then(|request| taker.heard(request)))
             })
             .map(move |request| enqueue(&store, &stream, request))
             .buffer_unordered(limits::COMMANDS_PER_STREAM_MAX);
-        Ok(Response::new(with_notices(verdicts, mailbox).boxed()))
+        let responses = with_notices(verdicts, mailbox);
+        let mut responses = Response::new(if takes_batches {
+            responses.ready_chunks(BATCH_MAX).flat_map(joined).boxed()
+        } else {
+            responses.boxed()
+        });
+        batches::offer(responses.metadata_mut());
+        Ok(responses)
     }
 
     async fn look_up_policy(
@@ -80,6 +90,29 @@ impl BindingStore for Submit {
     }
 }
 
+fn split(message: Result<SubmitRequest, Status>) -> Vec<Result<SubmitRequest, Status>> {
+    match message {
+        Ok(message) => message.split().map(Ok).collect(),
+        Err(status) => vec![Err(status)],
+    }
+}
+
+/// One message up to the first error, which ends the stream.
+fn joined(
+    responses: Vec<Result<SubmitResponse, Status>>,
+) -> impl Stream<Item = Result<SubmitResponse, Status>> {
+    let mut error = None;
+    let ready = responses.into_iter().map_while(|response| match response {
+        Ok(response) => Some(response),
+        Err(status) => {
+            error = Some(status);
+            None
+        }
+    });
+    let message = SubmitResponse::join(ready.collect());
+    futures_util::stream::iter(message.map(Ok).into_iter().chain(error.map(Err)))
+}
+
 type Pending = Pin<Box<dyn Future<Output = Result<SubmitResponse, Status>> + Send>>;
 
 /// Takes the command's place in the order now; the future only waits.
@@ -97,7 +130,11 @@ fn enqueue(
         Ok(command) => command,
         Err(invalid) => {
             let result = Some(submit_response::Result::Invalid(invalid));
-            return Box::pin(std::future::ready(Ok(SubmitResponse { ticket, result })));
+            return Box::pin(std::future::ready(Ok(SubmitResponse {
+                ticket,
+                result,
+                ..SubmitResponse::default()
+            })));
         }
     };
     stream.asked(&command);
@@ -107,7 +144,11 @@ fn enqueue(
         return Box::pin(async move {
             home_link::until_free(&store, prefix, &forwarder).await;
             let outcome = answer(store.proposer.enqueue(command)).await;
-            Ok(SubmitResponse { ticket, result: Some(result_of(outcome)) })
+            Ok(SubmitResponse {
+                ticket,
+                result: Some(result_of(outcome)),
+                ..SubmitResponse::default()
+            })
         });
     }
     let home_address = match &command {
@@ -120,7 +161,7 @@ fn enqueue(
         if let (Some(home_address), Ok(verdict)) = (home_address, &outcome) {
             home_link::until_left(&store, home_address, verdict).await;
         }
-        Ok(SubmitResponse { ticket, result: Some(result_of(outcome)) })
+        Ok(SubmitResponse { ticket, result: Some(result_of(outcome)), ..SubmitResponse::default() })
     })
 }
 

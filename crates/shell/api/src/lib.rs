@@ -2,12 +2,14 @@
 //! and the types of the core. No rule of any protocol is decided here.
 
 pub mod backup;
+pub mod batches;
 pub mod convert;
 
 #[expect(
     missing_docs,
     unreachable_pub,
     clippy::all,
+    clippy::use_self,
     clippy::as_conversions,
     clippy::allow_attributes_without_reason,
     reason = "generated"

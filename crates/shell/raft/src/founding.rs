@@ -8,7 +8,7 @@
 
 use crate::config::RaftConfig;
 use crate::disk::{
-    FORMAT_VERSION, Identity, LogEngine as _, STAGE, SledEngine, Write, identity_of, sync_dir,
+    FORMAT_VERSION, Identity, JOURNAL, STAGE, Write, identity_of, open_log, sync_dir,
 };
 use crate::error::{DiskError, StartError};
 use crate::limits::INDEX_LEAP;
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 const READY: &str = "ready";
 
 /// What a data directory consists of, in the order in which it is moved into its place.
-const PARTS: [&str; 4] = ["log", "snapshots", "reached", "identity"];
+const PARTS: [&str; 5] = ["log", JOURNAL, "snapshots", "reached", "identity"];
 
 /// What a fresh file system may hold.
 const NOT_OURS: &str = "lost+found";
@@ -144,9 +144,10 @@ pub(crate) fn build(
         incarnation: drawn(),
         log_created: false,
         reached_created: false,
+        journal_created: false,
     };
     identity.write()?;
-    let engine = SledEngine::open(&stage, &mut identity)?;
+    let engine = open_log(&stage, &mut identity)?;
     let vote = Write::Vote(Vote::new_committed(term, *node_id));
     engine.write(vec![vote, Write::Purged(last), Write::Committed(Some(last))])?;
     engine.sync()?;
@@ -280,7 +281,7 @@ mod tests {
     /// What stands in a data directory, once everything was read and checked.
     fn opened(dir: &Path) -> (Identity, SnapshotMeta, u64) {
         let mut identity = claim(&config(dir), 9).unwrap();
-        let engine = SledEngine::open(dir, &mut identity).unwrap();
+        let engine = open_log(dir, &mut identity).unwrap();
         let log = engine.load(&mut |entry| panic!("{entry}")).unwrap();
         let store = SnapshotStore::open(dir, "blue").unwrap();
         let (meta, file) = store.current().unwrap();
@@ -331,7 +332,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path();
             let mut before = claim(&config(path), 5).unwrap();
-            drop(SledEngine::open(path, &mut before).unwrap());
+            drop(open_log(path, &mut before).unwrap());
             let aside = path.join("aside");
             build(&foundation(path, "blue"), &mut Counter(4)).unwrap();
             for step in 0..steps {
@@ -347,7 +348,7 @@ mod tests {
             assert!(matches!(refused, StartError::Unfinished { .. }), "{steps}: {refused}");
             // Nor does a program that does not know of it: a part is missing, or the log not its own.
             if (1..2 * PARTS.len()).contains(&steps) {
-                assert!(SledEngine::open(path, &mut before.clone()).is_err(), "{steps}");
+                assert!(open_log(path, &mut before.clone()).is_err(), "{steps}");
             }
             let finished = finish(path, Some(&aside)).unwrap().unwrap();
             assert!(finished.finished && finished.origin == "made by a test", "{steps}");

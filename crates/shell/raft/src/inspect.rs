@@ -3,7 +3,7 @@
 //! sled repairs what it opens, so it is given a copy of the log. Everything is read that a start
 //! reads, and the committed entries are applied, so what is whole here starts.
 
-use crate::disk::{Identity, LogEngine as _, LogState, STAGE, SledEngine, identity_of};
+use crate::disk::{Identity, JOURNAL, LogState, STAGE, identity_of, open_log};
 use crate::error::{DiskError, SnapshotError, StartError};
 use crate::snapshot::{SnapshotFile, SnapshotStore};
 use crate::state_machine::StateMachine;
@@ -126,19 +126,21 @@ fn lock(db: &Path) -> Result<Option<File>, StartError> {
 }
 
 pub(crate) fn copy_log(data_dir: &Path, scratch: &Path) -> Result<(), DiskError> {
-    let (from, to) = (data_dir.join("log"), scratch.join("log"));
     let copy = |from: &Path, to: &Path| match std::fs::copy(from, to) {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(DiskError::io("copy", from, e)),
     };
     copy(&data_dir.join("reached"), &scratch.join("reached"))?;
-    std::fs::create_dir_all(&to).map_err(|e| DiskError::io("create", &to, e))?;
-    let Ok(entries) = std::fs::read_dir(&from) else { return Ok(()) };
-    for entry in entries {
-        let path = entry.map_err(|e| DiskError::io("list", &from, e))?.path();
-        if let Some(name) = path.file_name().filter(|_| path.is_file()) {
-            copy(&path, &to.join(name))?;
+    for name in ["log", JOURNAL] {
+        let (from, to) = (data_dir.join(name), scratch.join(name));
+        std::fs::create_dir_all(&to).map_err(|e| DiskError::io("create", &to, e))?;
+        let Ok(entries) = std::fs::read_dir(&from) else { continue };
+        for entry in entries {
+            let path = entry.map_err(|e| DiskError::io("list", &from, e))?.path();
+            if let Some(name) = path.file_name().filter(|_| path.is_file()) {
+                copy(&path, &to.join(name))?;
+            }
         }
     }
     Ok(())
@@ -149,7 +151,7 @@ pub(crate) fn load(
     identity: &mut Identity,
 ) -> Result<(LogState, Vec<Entry>), StartError> {
     identity.path = scratch.join("identity");
-    let engine = SledEngine::open(scratch, identity)?;
+    let engine = open_log(scratch, identity)?;
     let mut entries = Vec::new();
     let state = engine.load(&mut |entry| entries.push(entry))?;
     Ok((state, entries))

@@ -46,6 +46,14 @@ pub(crate) const WRITER_DRAIN_OCTETS: usize = 8 * 1024 * 1024;
 /// hardly ever more than one.
 pub(crate) const PURGER_QUEUE: usize = 64;
 
+/// How long what the journal has may wait before it is put into sled, and how many octets of it: each time
+/// costs sled as much as some hundred records in one.
+pub(crate) const BACKLOG_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const BACKLOG_OCTETS: usize = 512 * 1024;
+
+/// Octets that sled is given at once.
+pub(crate) const BACKLOG_OCTETS_AT_ONCE: usize = 2 * 1024 * 1024;
+
 /// Octets of entries in one append message; a single larger entry goes alone.
 pub(crate) const APPEND_OCTETS: usize = 2 * 1024 * 1024;
 
@@ -63,6 +71,10 @@ pub(crate) const SLED_CACHE_OCTETS: u64 = 64 * 1024 * 1024;
 
 /// sled's largest segment: values below a quarter of it are never put into unsynced blob files.
 pub(crate) const SLED_SEGMENT_OCTETS: usize = 16 * 1024 * 1024;
+
+/// What must be free for sled to be opened: it writes a summary of its file then, and takes half of one
+/// for damage the next time.
+pub(crate) const SLED_OPEN_OCTETS: u64 = 2 * 1024 * 1024;
 
 /// How long a commit marker may wait for a write that it can share a flush with.
 pub(crate) const COMMIT_MARKER_DELAY: Duration = Duration::from_millis(20);

@@ -3,7 +3,7 @@
 
 use crate::blocking::blocking;
 use crate::config::RaftConfig;
-use crate::disk::Log;
+use crate::disk::{Log, free_octets};
 use crate::error::{DiskError, StopReason};
 use crate::machine::{Machine, Progress};
 use crate::network::{DiskSpace, Heard};
@@ -13,7 +13,7 @@ use crate::types::{RaftMetrics, Types};
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::Fatal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -224,11 +224,6 @@ pub(crate) fn fatal_reason(fatal: &Fatal<Types>) -> StopReason {
         Fatal::Panicked => StopReason::Broken,
         Fatal::Stopped => StopReason::Requested,
     }
-}
-
-fn free_octets(dir: &Path) -> Option<u64> {
-    let status = rustix::fs::statvfs(dir).ok()?;
-    Some(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
 #[cfg(test)]

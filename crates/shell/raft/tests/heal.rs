@@ -42,13 +42,15 @@ async fn a_replica_with_a_damaged_disk_is_replaced_under_a_new_id() {
     replicas.remove(damaged).stop().await;
 
     // It does not start, and what it says is what helps.
-    let db = configs[damaged].data_dir.join("log/db");
-    let mut octets = std::fs::read(&db).unwrap();
-    octets[40] ^= 1;
-    std::fs::write(&db, octets).unwrap();
+    for file in ["log/db", "journal/0"] {
+        let path = configs[damaged].data_dir.join(file);
+        let mut octets = std::fs::read(&path).unwrap();
+        octets[40] ^= 1;
+        std::fs::write(&path, octets).unwrap();
+    }
     let refused = Node::start(configs[damaged].clone(), Register::default()).await.err().unwrap();
     let refused = refused.to_string();
-    assert!(refused.contains("log") && refused.contains("new node id"), "{refused}");
+    assert!(refused.contains("journal") && refused.contains("new node id"), "{refused}");
 
     let all: Vec<_> = replicas.iter().collect();
     let at = leader(&all).await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::try_join_all;
+use homeport_api::batches::{Batch as _, submit};
 use homeport_api::convert::ipv6_octets;
 use homeport_api::store::binding_store_client::BindingStoreClient;
 use homeport_api::store::{SubmitRequest, submit_response};
@@ -124,7 +125,7 @@ impl Client {
     async fn open(channel: Channel, writes: Writes, in_flight: u32) -> Result<Self> {
         let (requests, outgoing) = mpsc::channel(usize::try_from(in_flight)?);
         let mut client = BindingStoreClient::new(channel);
-        let responses = client.submit(ReceiverStream::new(outgoing)).await?.into_inner();
+        let responses = submit(&mut client, ReceiverStream::new(outgoing)).await?;
         Ok(Self { requests, responses, writes, in_flight })
     }
 
@@ -140,16 +141,18 @@ impl Client {
             self.send(&mut sent_at).await?;
         }
         while left > 0 {
-            let response = tokio::time::timeout(PATIENCE, self.responses.message()).await??;
-            let response = response.context("the replica ended the stream")?;
-            accepted(response.result)?;
-            let sent = sent_at.get(usize::try_from(response.ticket)?).context("no such ticket")?;
+            let message = tokio::time::timeout(PATIENCE, self.responses.message()).await??;
+            let message = message.context("the replica ended the stream")?;
             let now = Instant::now();
-            latencies.record(now - *sent);
-            if until.is_none_or(|until| now < until) && sent_at.len() < count {
-                self.send(&mut sent_at).await?;
-            } else {
-                left -= 1;
+            for response in message.split() {
+                accepted(response.result)?;
+                let ticket = usize::try_from(response.ticket)?;
+                latencies.record(now - *sent_at.get(ticket).context("no such ticket")?);
+                if until.is_none_or(|until| now < until) && sent_at.len() < count {
+                    self.send(&mut sent_at).await?;
+                } else {
+                    left -= 1;
+                }
             }
         }
         Ok(latencies)

@@ -38,7 +38,7 @@ impl BindingStore for Commands {
             let SubmitRequest { ticket, command, .. } = request.ok()?;
             // Without one it says which revision home links have settled.
             let result = say.lock().unwrap()(command?)?;
-            Some(Ok(SubmitResponse { ticket, result: Some(result) }))
+            Some(Ok(SubmitResponse { ticket, result: Some(result), ..SubmitResponse::default() }))
         });
         Ok(Response::new(Box::pin(responses)))
     }

@@ -220,6 +220,9 @@ fn used(octets: &[u8]) -> usize {
 }
 
 fn every_damage(used: usize, chance: &mut StdRng) -> Vec<Damage> {
+    if used == 0 {
+        return vec![Damage::Removed];
+    }
     let mut all = vec![Damage::Removed, Damage::Empty, Damage::Zeros, Damage::Garbage];
     let ends = [1, 4, 8, 20, 512, 4096].into_iter().filter(|end| *end < used);
     let ends: Vec<_> = ends.map(|end| used - end).collect();
@@ -281,7 +284,13 @@ async fn no_damage_goes_unnoticed() {
             let damages = every_damage(used(&octets), &mut chance);
             let counts = damage(whole, name, damages, &mut chance).await;
             println!("{image} {} ({} octets): {counts:?}", name.display(), octets.len());
-            if name.ends_with("identity") || name.ends_with("db") || name.starts_with("snapshots") {
+            // What sled has lost, the journal has still, and the other way round; but not right after a
+            // kill, when sled lacks what came last.
+            let is_only_copy = match image {
+                "killed" => name.ends_with("journal/0"),
+                _ => false,
+            };
+            if is_only_copy || name.ends_with("identity") || name.starts_with("snapshots") {
                 assert!(counts[&Outcome::Refused] > FLIPS, "{image}: {}", name.display());
             }
         }
@@ -294,7 +303,7 @@ async fn no_damage_goes_unnoticed() {
 async fn damage_in_the_middle_of_a_large_log_is_refused() {
     const SEGMENT: usize = 16 << 20;
     let mut chance = StdRng::seed_from_u64(SEED);
-    let [(_, dir), _] = images(|_| 300_000).await;
+    let [_, (_, dir)] = images(|_| 300_000).await;
     let name = Path::new("log/db");
     let used = used(&std::fs::read(dir.path().join(name)).unwrap());
     let segments = used / SEGMENT;

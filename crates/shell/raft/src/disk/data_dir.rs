@@ -1,6 +1,6 @@
 //! Opens everything in a data directory, and checks that it fits together.
 
-use super::{Identity, Log, SledEngine, claim};
+use super::{Identity, Log, claim, open_log};
 use crate::blocking::blocking;
 use crate::config::{LogDisk, RaftConfig};
 use crate::error::StartError;
@@ -24,8 +24,8 @@ impl DataDir {
             let log = match &config.log_disk {
                 Some(LogDisk(disk)) => Log::on_records(Arc::clone(disk), config.cache_bytes)?,
                 None => {
-                    let engine = SledEngine::open(&config.data_dir, &mut identity)?;
-                    Log::open(Arc::new(engine), config.cache_bytes)?
+                    let engine = open_log(&config.data_dir, &mut identity)?;
+                    Log::open(engine, config.cache_bytes)?
                 }
             };
             Ok(Self { identity, log, snapshots })

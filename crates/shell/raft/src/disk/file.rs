@@ -19,3 +19,9 @@ pub(crate) fn replace_file(path: &Path, octets: &[u8]) -> io::Result<()> {
     std::fs::rename(&temporary, path)?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
+
+/// Free on the file system that this is on; `None` when nobody can say.
+pub(crate) fn free_octets(dir: &Path) -> Option<u64> {
+    let status = rustix::fs::statvfs(dir).ok()?;
+    Some(status.f_bavail.saturating_mul(status.f_frsize))
+}

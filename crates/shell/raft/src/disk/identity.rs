@@ -22,11 +22,14 @@ const MAGIC: &[u8; 8] = b"HPREPLIC";
 
 /// The newest version of everything below the data directory that this program reads, and the one
 /// that it writes. A directory of an older one stays as it is until it is migrated: version 1 does
-/// not say which cluster of its name it belongs to.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+/// not say which cluster of its name it belongs to, and version 2 has no journal.
+pub(crate) const FORMAT_VERSION: u32 = 3;
 
 /// The first version that says which cluster of its name a disk belongs to.
 const CLUSTER_ID_SINCE: u32 = 2;
+
+/// The first version with a journal before sled.
+const JOURNAL_SINCE: u32 = 3;
 
 /// Below the data directory: what a restore or a recovery has made and not yet put into its place.
 pub(crate) const STAGE: &str = "founding";
@@ -46,6 +49,7 @@ pub(crate) struct Identity {
     pub(crate) incarnation: u64,
     pub(crate) log_created: bool,
     pub(crate) reached_created: bool,
+    pub(crate) journal_created: bool,
 }
 
 /// Reads whose the data directory is, or takes an empty one into possession.
@@ -75,6 +79,7 @@ pub(crate) fn claim(config: &RaftConfig, incarnation: u64) -> Result<Identity, S
                 incarnation,
                 log_created: false,
                 reached_created: false,
+                journal_created: false,
             };
             identity.write()?;
             if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -105,6 +110,17 @@ impl Identity {
         self.write()
     }
 
+    /// There is a journal before sled, or will be with the next start.
+    pub(crate) const fn has_journal(&self) -> bool {
+        self.format >= JOURNAL_SINCE
+    }
+
+    /// Notes durably that the journal exists from now on.
+    pub(crate) fn mark_journal_created(&mut self) -> Result<(), DiskError> {
+        self.journal_created = true;
+        self.write()
+    }
+
     /// Becomes that of another cluster of the same name, durably: for an empty disk.
     pub(crate) fn join_cluster(&mut self, cluster_id: u64) -> Result<(), DiskError> {
         self.cluster_id = cluster_id;
@@ -132,6 +148,7 @@ impl Identity {
             incarnation: self.incarnation,
             log_created: self.log_created,
             reached_created: self.reached_created,
+            journal_created: self.journal_created,
             cluster_id: self.cluster_id,
             origin: self.origin.clone(),
         }
@@ -190,6 +207,7 @@ fn parse(path: &Path, octets: &[u8]) -> Result<Identity, StartError> {
         incarnation: message.incarnation,
         log_created: message.log_created,
         reached_created: message.reached_created,
+        journal_created: message.journal_created,
     })
 }
 
@@ -259,11 +277,11 @@ mod tests {
         claim(&config(dir.path(), "blue", 1), 1).unwrap();
         let path = dir.path().join("identity");
         let mut octets = std::fs::read(&path).unwrap();
-        octets[8] = 3;
+        octets[8] = 4;
         std::fs::write(&path, &octets).unwrap();
         let error = claim(&config(dir.path(), "blue", 1), 1).unwrap_err();
-        assert_eq!(error, StartError::NewerFormat { path, found: 3, supported: 2 });
-        assert!(error.to_string().contains("version 3") && error.to_string().contains("to 2"));
+        assert_eq!(error, StartError::NewerFormat { path, found: 4, supported: 3 });
+        assert!(error.to_string().contains("version 4") && error.to_string().contains("to 3"));
     }
 
     #[test]
@@ -278,7 +296,7 @@ mod tests {
         let mut again = claim(&config(dir.path(), "blue", 1), 2).unwrap();
         assert_eq!((again.format, again.migrate()), (1, Ok(1)));
         let mut again = claim(&config(dir.path(), "blue", 1), 2).unwrap();
-        assert_eq!((again.format, again.migrate()), (2, Ok(2)));
+        assert_eq!((again.format, again.migrate()), (3, Ok(3)));
         // Whoever joins a cluster that was restored says which, and no older program reads that.
         old.join_cluster(77).unwrap();
         let joined = claim(&config(dir.path(), "blue", 1), 2).unwrap();

@@ -5,6 +5,7 @@
 //! key 00 "committed"      01 and proto LogId, or nothing
 //! key 00 "purged"         01 and proto LogId
 //! key 00 "owner"          incarnation of the disk that the log belongs to, 8 octets little endian
+//! key 00 "journal"        number of the last journal record that is in here, 8 octets little endian
 //! key 00 "peer" id        incarnation, 8 octets little endian; id is 8 octets big endian
 //! key 01 index            number of further parts, 2 octets little endian, and the first part of
 //!                         proto LogEntry; index is 8 octets big endian
@@ -17,6 +18,7 @@
 //! A large entry is cut into parts because sled writes a whole page of up to some thirty values at
 //! once, and puts it into a file that it never syncs when it is larger than a quarter of a segment.
 
+use super::engine::Write;
 use crate::encoding;
 use crate::proto;
 use crate::types::{Entry, LogId, Vote};
@@ -28,6 +30,7 @@ pub(super) const COMMITTED: &[u8] = b"\x00committed";
 pub(super) const PURGED: &[u8] = b"\x00purged";
 pub(super) const OWNER: &[u8] = b"\x00owner";
 pub(super) const PEER: &[u8] = b"\x00peer";
+pub(super) const JOURNAL: &[u8] = b"\x00journal";
 const ENTRY: u8 = 1;
 
 /// The largest part of an entry: thirty of them in a page stay below 4 MiB.
@@ -92,6 +95,19 @@ pub(super) fn seal(key: &[u8], content: &[u8]) -> Vec<u8> {
     value.extend_from_slice(&checksum(key, content).to_le_bytes());
     value.extend_from_slice(content);
     value
+}
+
+/// The keys that a write sets, and their values. A truncation sets none.
+pub(super) fn changes(write: Write) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let marker = |key: &[u8], content: &[u8]| vec![(key.to_vec(), seal(key, content))];
+    match write {
+        Write::Append(entries) => entries.iter().flat_map(seal_entry).collect(),
+        Write::Vote(vote) => marker(VOTE, &emit_vote(&vote)),
+        Write::Committed(log_id) => marker(COMMITTED, &emit_log_id(log_id.as_ref())),
+        Write::Purged(log_id) => marker(PURGED, &emit_log_id(Some(&log_id))),
+        Write::Peer(node_id, incarnation) => marker(&peer_key(node_id), &incarnation.to_le_bytes()),
+        Write::Truncate(_) => Vec::new(),
+    }
 }
 
 /// The records of an entry: key and value of each part.
@@ -203,7 +219,7 @@ pub(super) fn parse_vote(content: &[u8]) -> Result<Vote, String> {
     encoding::vote_from_proto(Some(&vote)).map_err(|e| e.to_string())
 }
 
-pub(super) fn parse_incarnation(content: &[u8]) -> Result<u64, String> {
+pub(super) fn parse_number(content: &[u8]) -> Result<u64, String> {
     content.try_into().map(u64::from_le_bytes).map_err(|_| "its length is wrong".to_owned())
 }
 

@@ -62,11 +62,11 @@ pub(super) struct Reached {
     /// What the file says.
     claimed: Bound,
     claimed_at: Option<Instant>,
-    /// What sled was given.
+    /// What was written.
     written: Bound,
-    /// What sled has synced.
+    /// What was synced.
     durable: Bound,
-    /// The peers that sled was given: one may be given twice.
+    /// The peers that were written: one may be given twice.
     peers: BTreeSet<u64>,
 }
 

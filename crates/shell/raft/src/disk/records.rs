@@ -121,7 +121,7 @@ impl LogEngine for RecordEngine {
             let known = image.iter().filter(|(key, _)| key.starts_with(markers::PEER));
             let peer = |(key, value): (&Vec<u8>, &Vec<u8>)| {
                 let node_id = markers::peer_id(key).ok_or("its key is malformed".to_owned());
-                let content = markers::open(key, value).and_then(markers::parse_incarnation);
+                let content = markers::open(key, value).and_then(markers::parse_number);
                 let peer = node_id.and_then(|node_id| Ok((node_id, content?)));
                 peer.map_err(|detail| corrupt(key, detail))
             };

@@ -9,11 +9,12 @@
 
 use super::contain::{reading, writing};
 use super::engine::{LogEngine, LogState, Write};
-use super::file::sync_dir;
+use super::file::{free_octets, sync_dir};
+use super::journal::Record;
 use super::reached::{Bound, Reached};
 use super::{Identity, markers};
 use crate::error::{DiskError, StartError};
-use crate::limits::{SLED_CACHE_OCTETS, SLED_SEGMENT_OCTETS};
+use crate::limits::{SLED_CACHE_OCTETS, SLED_OPEN_OCTETS, SLED_SEGMENT_OCTETS};
 use crate::sync::lock;
 use crate::types::Entry;
 use std::fs::File;
@@ -42,6 +43,12 @@ impl SledEngine {
         if identity.log_created && !dir.join("db").exists() {
             return Err(StartError::LogMissing { path: dir });
         }
+        if let Some(free) = free_octets(data_dir).filter(|free| *free < SLED_OPEN_OCTETS) {
+            let cause = format!(
+                "No space left on device: {free} octets are free, opening it takes {SLED_OPEN_OCTETS}"
+            );
+            return Err(DiskError::io("open", &dir, cause).into());
+        }
         let (db, tree) = reading("open", &dir, || -> Result<_, StartError> {
             let db = open_sled(&dir)?;
             let tree = db.open_tree("raft").map_err(|e| sled_error("open", &dir, &e))?;
@@ -68,7 +75,7 @@ impl SledEngine {
     /// A log moved here from another disk has another disk's votes.
     fn check_owner(&self, identity: &Identity) -> Result<(), StartError> {
         let expected = identity.incarnation;
-        match self.marker(markers::OWNER, markers::parse_incarnation)? {
+        match self.marker(markers::OWNER, markers::parse_number)? {
             Some(found) if found == expected => Ok(()),
             Some(found) => Err(StartError::OtherLog { path: self.dir.clone(), found, expected }),
             // New, or from before the owner was noted.
@@ -81,7 +88,7 @@ impl SledEngine {
     }
 
     /// Waits for the device: sled's own flush does not.
-    fn flush(&self) -> Result<(), DiskError> {
+    pub(super) fn flush(&self) -> Result<(), DiskError> {
         writing("flush", &self.dir, || self.db.flush().map_err(self.error("flush")))?;
         self.file.sync_data().map_err(|e| DiskError::io("sync", self.dir.join("db"), e))
     }
@@ -130,7 +137,7 @@ impl SledEngine {
             let (key, value) = record.map_err(self.error("read"))?;
             let parsed = markers::open(&key, &value).and_then(|content| {
                 let node_id = markers::peer_id(&key).ok_or("its key is malformed")?;
-                Ok((node_id, markers::parse_incarnation(content)?))
+                Ok((node_id, markers::parse_number(content)?))
             });
             peers.push(parsed.map_err(|detail| self.corrupt(&key, detail))?);
         }
@@ -172,7 +179,7 @@ impl LogEngine for SledEngine {
 
     fn sync(&self) -> Result<(), DiskError> {
         self.flush()?;
-        lock(&self.reached).synced()
+        self.note_synced()
     }
 
     fn read(&self, range: Range<u64>) -> Result<Vec<Entry>, DiskError> {
@@ -232,46 +239,61 @@ impl SledEngine {
 
     fn write_records(&self, writes: Vec<Write>) -> Result<(), DiskError> {
         let mut batch = sled::Batch::default();
-        let put = |batch: &mut sled::Batch, key: &[u8], content: &[u8]| {
-            batch.insert(key, markers::seal(key, content));
-        };
-        let mut reached = lock(&self.reached);
         for write in writes {
-            match write {
-                Write::Append(entries) => {
-                    if let Some(last) = entries.last() {
-                        reached.wrote_entries(last.log_id.index() + 1);
-                    }
-                    for entry in entries {
-                        for (key, value) in markers::seal_entry(&entry) {
-                            batch.insert(key, value);
-                        }
-                    }
-                }
-                Write::Vote(vote) => {
-                    reached.wrote_vote(vote);
-                    put(&mut batch, markers::VOTE, &markers::emit_vote(&vote));
-                }
-                Write::Committed(log_id) => {
-                    put(&mut batch, markers::COMMITTED, &markers::emit_log_id(log_id.as_ref()));
-                }
-                Write::Purged(log_id) => {
-                    reached.wrote_purge(log_id.index() + 1);
-                    put(&mut batch, markers::PURGED, &markers::emit_log_id(Some(&log_id)));
-                }
-                Write::Peer(node_id, incarnation) => {
-                    reached.wrote_peer(node_id);
-                    put(&mut batch, &markers::peer_key(node_id), &incarnation.to_le_bytes());
-                }
-                Write::Truncate(range) => {
-                    let before = std::mem::take(&mut batch);
-                    self.tree.apply_batch(before).map_err(self.error("write"))?;
-                    reached.lower(range.start)?;
-                    self.truncate(&mut batch, range)?;
-                }
+            if let Write::Truncate(range) = write {
+                let before = std::mem::take(&mut batch);
+                self.tree.apply_batch(before).map_err(self.error("write"))?;
+                lock(&self.reached).lower(range.start)?;
+                self.truncate(&mut batch, range)?;
+                continue;
+            }
+            self.note(&write);
+            for (key, value) in markers::changes(write) {
+                batch.insert(key, value);
             }
         }
         self.tree.apply_batch(batch).map_err(self.error("write"))
+    }
+
+    /// What this write brings will have been reached with the next sync.
+    pub(super) fn note(&self, write: &Write) {
+        let mut reached = lock(&self.reached);
+        match write {
+            Write::Append(entries) => {
+                if let Some(last) = entries.last() {
+                    reached.wrote_entries(last.log_id.index() + 1);
+                }
+            }
+            Write::Vote(vote) => reached.wrote_vote(*vote),
+            Write::Purged(log_id) => reached.wrote_purge(log_id.index() + 1),
+            Write::Peer(node_id, _) => reached.wrote_peer(*node_id),
+            Write::Committed(_) | Write::Truncate(_) => {}
+        }
+    }
+
+    /// All that was noted is durable, here or in the journal.
+    pub(super) fn note_synced(&self) -> Result<(), DiskError> {
+        lock(&self.reached).synced()
+    }
+
+    /// Number of the last journal record that is in here; 0 for none.
+    pub(super) fn journaled(&self) -> Result<u64, DiskError> {
+        reading("read", &self.dir, || {
+            Ok(self.marker(markers::JOURNAL, markers::parse_number)?.unwrap_or(0))
+        })
+    }
+
+    /// Takes over records of the journal, consecutive ones: all of them or none. Durably: several writes
+    /// that sled has under way at once may come to the disk in another order.
+    pub(super) fn take_over(&self, records: Vec<Record>) -> Result<(), DiskError> {
+        let Some(last) = records.last().map(|record| record.number) else { return Ok(()) };
+        let mut batch = sled::Batch::default();
+        for (key, value) in records.into_iter().flat_map(|record| record.changes) {
+            batch.insert(key, value);
+        }
+        batch.insert(markers::JOURNAL, markers::seal(markers::JOURNAL, &last.to_le_bytes()));
+        writing("write", &self.dir, || self.tree.apply_batch(batch).map_err(self.error("write")))?;
+        self.flush()
     }
 
     fn read_records(&self, range: Range<u64>) -> Result<Vec<Entry>, DiskError> {

@@ -1,7 +1,7 @@
 //! The log against openraft's own suite, across restarts, and on disks that fail or lie.
 
 use super::engine::{LogEngine, LogState, Write};
-use super::{Identity, Log, RecordChange, RecordDisk, SledEngine, claim, markers};
+use super::{Identity, Log, RecordChange, RecordDisk, SledEngine, claim, markers, open_log};
 use crate::config::RaftConfig;
 use crate::error::{DiskError, SnapshotError, StartError};
 use crate::machine::{Machine, Progress};
@@ -67,7 +67,8 @@ fn open_sled(dir: &Path) -> Result<SledEngine, StartError> {
 }
 
 fn open_with_cache(dir: &Path, cache_octets: usize) -> Result<Log, StartError> {
-    Ok(Log::open(Arc::new(open_sled(dir)?), cache_octets)?)
+    let config = RaftConfig::new(1, dir, "blue", BTreeMap::new());
+    Ok(Log::open(open_log(dir, &mut claim(&config, 7)?)?, cache_octets)?)
 }
 
 pub(super) fn open(dir: &Path) -> Result<Log, StartError> {

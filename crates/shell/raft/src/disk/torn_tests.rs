@@ -38,12 +38,20 @@ struct Interrupted {
     reached: Vec<u8>,
 }
 
+/// What is acknowledged stands in sled's file alone.
+fn without_journal(dir: &Path) {
+    let mut identity = claim(&RaftConfig::new(1, dir, "blue", BTreeMap::new()), 7).unwrap();
+    identity.format = 2;
+    identity.write().unwrap();
+}
+
 fn later_entries() -> Vec<Entry> {
     (21..=40).map(|index| entry(4, index, 3000)).collect()
 }
 
 async fn interrupted() -> Interrupted {
     let dir = tempfile::tempdir().unwrap();
+    without_journal(dir.path());
     let mut log = filled(dir.path()).await;
     let before = tempfile::tempdir().unwrap();
     copy(dir.path(), before.path());
@@ -136,6 +144,90 @@ async fn damage_in_sleds_file_is_not_taken_for_its_end() {
         octets[disk.changed.end * step / FLIPS] ^= 0x10;
         let damaged = disk.disk(&octets);
         std::fs::write(damaged.path().join("reached"), &disk.reached).unwrap();
+        match open(damaged.path()) {
+            Ok(mut log) => {
+                let (vote, entries) = content(&mut log).await;
+                assert_eq!((vote, entries.len()), (Some(Vote::new_committed(5, 1)), 40), "{step}");
+                log.close().await;
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("new node id"), "{step}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > FLIPS / 2, "{refused} of {FLIPS}");
+}
+
+/// A disk right after what is acknowledged came into the journal, which sled does not have yet, and where the
+/// records begin and end.
+async fn journaled() -> (TempDir, Vec<u8>, usize) {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path()).await.close().await;
+    let mut log = open(dir.path()).unwrap();
+    let start = used(&std::fs::read(dir.path().join("journal/0")).unwrap());
+    append(&mut log, later_entries()).await.unwrap();
+    log.save_vote(&Vote::new_committed(5, 1)).await.unwrap();
+    let killed = tempfile::tempdir().unwrap();
+    copy(dir.path(), killed.path());
+    let journal = std::fs::read(dir.path().join("journal/0")).unwrap();
+    log.close().await;
+    // Copied before sled took anything over: the journal alone has it.
+    let sleds = killed.path().join("log/db");
+    assert!(used(&std::fs::read(sleds).unwrap()) < 60_000);
+    (killed, journal, start)
+}
+
+fn used(octets: &[u8]) -> usize {
+    octets.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 1)
+}
+
+#[tokio::test]
+async fn a_half_written_journal_costs_nothing_that_was_acknowledged() {
+    let (killed, journal, start) = journaled().await;
+    let end = used(&journal);
+    let mut all: Vec<_> = (1..=20).map(|index| entry(3, index, 100)).collect();
+    all.extend(later_entries());
+    let mut lengths = Vec::new();
+    for cut in 0..=CUTS {
+        let torn = tempfile::tempdir().unwrap();
+        copy(killed.path(), torn.path());
+        // The bound is that of before: what was being written was not acknowledged.
+        std::fs::remove_file(torn.path().join("reached")).unwrap();
+        let mut identity =
+            claim(&RaftConfig::new(1, torn.path(), "blue", BTreeMap::new()), 7).unwrap();
+        identity.reached_created = false;
+        identity.write().unwrap();
+        let mut octets = journal.clone();
+        octets[start + (end - start) * cut / CUTS..].fill(0);
+        std::fs::write(torn.path().join("journal/0"), octets).unwrap();
+        let mut log = open(torn.path()).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
+        let (vote, entries) = content(&mut log).await;
+        assert!(entries.len() >= 20 && entries == all[..entries.len()], "cut {cut}");
+        let whole = vote == Some(Vote::new_committed(5, 1));
+        assert!(!whole || entries.len() == 40, "cut {cut}");
+        lengths.push(entries.len());
+        let next = u64::try_from(entries.len()).unwrap() + 1;
+        append(&mut log, vec![entry(6, next, 10)]).await.unwrap();
+        log.close().await;
+        let mut log = open(torn.path()).unwrap();
+        assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(log_id(6, next)));
+        log.close().await;
+    }
+    assert_eq!((lengths.first(), lengths.last()), (Some(&20), Some(&40)));
+}
+
+#[tokio::test]
+async fn damage_in_the_journal_is_not_taken_for_its_end() {
+    let (killed, journal, start) = journaled().await;
+    let end = used(&journal);
+    let mut refused = 0;
+    for step in 0..FLIPS {
+        let damaged = tempfile::tempdir().unwrap();
+        copy(killed.path(), damaged.path());
+        let mut octets = journal.clone();
+        octets[start + (end - start) * step / FLIPS] ^= 0x10;
+        std::fs::write(damaged.path().join("journal/0"), octets).unwrap();
         match open(damaged.path()) {
             Ok(mut log) => {
                 let (vote, entries) = content(&mut log).await;

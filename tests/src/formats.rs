@@ -96,16 +96,16 @@ pub fn decode_state(octets: Vec<u8>) -> Result<BindingCache> {
 pub struct Machine(pub BindingCache);
 
 impl StateMachine for Machine {
-    fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
-        let verdicts = match convert::decode_batch(command) {
-            Ok(batch) => self.0.apply(index, batch),
+    type Reply = ();
+
+    fn apply(&mut self, index: u64, command: &Bytes) {
+        match convert::decode_batch(command) {
+            Ok(batch) => drop(self.0.apply(index, batch)),
             Err(_unknown) => {
                 self.0.advance(index);
-                Vec::new()
             }
-        };
+        }
         self.0.take_changes();
-        convert::encode_verdicts(verdicts)
     }
 
     fn advance(&mut self, index: u64) {

@@ -15,7 +15,6 @@ use homeport_raft::Role;
 use homeport_runtime::{Shutdown, clock};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::Status;
 
 use crate::{Store, limits};
 
@@ -79,27 +78,22 @@ impl Stream {
     }
 
     /// Takes note of what the request says about home links; the request, if there is more in it.
-    pub(crate) fn heard(
-        &self,
-        request: Result<SubmitRequest, Status>,
-    ) -> Option<Result<SubmitRequest, Status>> {
-        let Some(revision) = request.as_ref().ok().and_then(|it| it.settled_revision) else {
-            return Some(request);
-        };
+    pub(crate) fn heard(&self, request: SubmitRequest) -> Option<SubmitRequest> {
+        let Some(revision) = request.settled_revision else { return Some(request) };
         self.settled.send_if_modified(|settled| {
             let is_newer = *settled < revision;
             *settled = revision.max(*settled);
             is_newer
         });
-        Some(request).filter(|request| request.as_ref().is_ok_and(|it| it.command.is_some()))
+        request.command.is_some().then_some(request)
     }
 
     /// A forwarder asks for a home link here, or gives it back.
     pub(crate) fn asked(&self, command: &Command) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = || self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         match command {
             Command::DefendHomeLink { prefix, forwarder } => {
-                let asker = (*prefix, forwarder.clone());
+                let (asker, mut asked) = ((*prefix, forwarder.clone()), asked());
                 if asked.len() < limits::HOME_LINKS_PER_STREAM_MAX || asked.contains(&asker) {
                     let place = Place { stream: self.id, settled: self.settled.subscribe() };
                     self.store.defenders.lock().by_asker.insert(asker.clone(), place);
@@ -108,7 +102,7 @@ impl Stream {
             }
             Command::ReleaseHomeLink { prefix, forwarder } => {
                 let asker = (*prefix, forwarder.clone());
-                asked.remove(&asker);
+                asked().remove(&asker);
                 self.store.defenders.forget(&asker, self.id);
             }
             _ => {}
@@ -156,29 +150,42 @@ pub(crate) async fn until_free(store: &Store, prefix: Ipv6Prefix, forwarder: &st
     }
 }
 
-/// After the verdict on a Binding Update that leaves a home address to its mobile node: returns when the
-/// defender has stopped to answer for it, at the latest after a while.
-pub(crate) async fn until_left(store: &Store, home_address: Ipv6Addr, verdict: &Verdict) {
+/// A home address that a Binding Update has left to its mobile node, on a real home link.
+pub(crate) struct Left {
+    /// Of the verdict.
+    revision: u64,
+    /// Who defends the link.
+    asker: Option<Asker>,
+}
+
+/// What the verdict on a Binding Update leaves to its mobile node; `None` is usual.
+pub(crate) fn left(store: &Store, home_address: Ipv6Addr, verdict: &Verdict) -> Option<Left> {
     let revision = verdict.revision;
-    let asker = store.node.read(|machine| {
+    store.node.read(|machine| {
+        let prefix = machine.cache.home_link_left_to(home_address, &verdict.outcome)?;
         if !machine.changed_at(revision, Change::Home(home_address)) {
             return None;
         }
-        let prefix = machine.cache.home_link_left_to(home_address, &verdict.outcome)?;
-        Some(machine.cache.defender(prefix).map(|holder| (prefix, holder.forwarder.clone())))
-    });
-    let Some(asker) = asker else { return };
-    let settled = asker.and_then(|asker| store.defenders.settled(&asker));
-    let how = match settled {
-        Some(mut settled) => {
-            let reached = settled.wait_for(|settled| *settled >= revision);
-            match timeout(limits::DEFENDER_WAIT_MAX, reached).await {
-                Ok(Ok(_)) => "left",
-                Ok(Err(_gone)) => "no_defender",
-                Err(_late) => "late",
+        let holder = machine.cache.defender(prefix);
+        Some(Left { revision, asker: holder.map(|holder| (prefix, holder.forwarder.clone())) })
+    })
+}
+
+impl Left {
+    /// Returns when the defender has stopped to answer for the home address, at the latest after a while.
+    pub(crate) async fn settled(self, store: &Store) {
+        let revision = self.revision;
+        let how = match self.asker.and_then(|asker| store.defenders.settled(&asker)) {
+            Some(mut settled) => {
+                let reached = settled.wait_for(|settled| *settled >= revision);
+                match timeout(limits::DEFENDER_WAIT_MAX, reached).await {
+                    Ok(Ok(_)) => "left",
+                    Ok(Err(_gone)) => "no_defender",
+                    Err(_late) => "late",
+                }
             }
-        }
-        None => "no_defender",
-    };
-    store.metrics.waits_for_defender.count(how);
+            None => "no_defender",
+        };
+        store.metrics.waits_for_defender.count(how);
+    }
 }

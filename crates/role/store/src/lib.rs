@@ -12,6 +12,7 @@
 //! Every queue is bounded ([`limits`]). No rule of any protocol is decided here.
 
 mod admin;
+mod answers;
 mod backup;
 mod feed;
 mod home_link;
@@ -146,6 +147,7 @@ pub(crate) struct Store {
     pub(crate) subscribers: feed::Subscribers,
     pub(crate) takers: notices::Takers,
     pub(crate) defenders: home_link::Defenders,
+    pub(crate) home_links: machine::HomeLinks,
     /// Places for those who save snapshots.
     pub(crate) backups: Arc<Semaphore>,
 }
@@ -212,6 +214,7 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let (machine, due) = Machine::announcing(metrics.clone(), ground.tap);
+    let home_links = machine.home_links();
     let node = Node::start(ground.raft, machine).await.map_err(Error::Start)?;
     let (asked, shutdown) = (shutdown, Shutdown::manual());
     let _leaving = Task::spawn("hand-over", leave(node.clone(), asked, shutdown.clone()));
@@ -228,8 +231,16 @@ where
     let subscribers = feed::Subscribers::default();
     let defenders = home_link::Defenders::default();
     let backups = Arc::new(Semaphore::new(limits::BACKUPS_MAX));
-    let store =
-        Store { node: node.clone(), proposer, metrics, subscribers, takers, defenders, backups };
+    let store = Store {
+        node: node.clone(),
+        proposer,
+        metrics,
+        subscribers,
+        takers,
+        defenders,
+        home_links,
+        backups,
+    };
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;

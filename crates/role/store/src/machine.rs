@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf as _, Bytes};
 use homeport_api::convert;
-use homeport_binding::{BindingCache, Change, Dispatch, ENTRIES_VERSION, GivenUp, StateRecord};
+use homeport_binding::{
+    BindingCache, Change, Dispatch, ENTRIES_VERSION, GivenUp, StateRecord, Verdict,
+};
 use homeport_raft::{FrozenState, SnapshotError, StateMachine};
 use tokio::sync::mpsc;
 
@@ -20,6 +23,17 @@ pub(crate) struct Machine {
     changes: Changes,
     announcer: Option<Announcer>,
     tap: Option<Box<dyn Tap>>,
+    home_links: HomeLinks,
+}
+
+/// Whether a home prefix has a real home link; looked at without stopping the state machine.
+#[derive(Clone, Default)]
+pub(crate) struct HomeLinks(Arc<AtomicBool>);
+
+impl HomeLinks {
+    pub(crate) fn are_there(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// What the leader has to see to.
@@ -66,6 +80,17 @@ impl Machine {
         (Self { announcer: Some(Announcer { due, metrics }), tap, ..Self::default() }, receiver)
     }
 
+    pub(crate) fn home_links(&self) -> HomeLinks {
+        self.home_links.clone()
+    }
+
+    /// Home prefixes seldom change.
+    fn look_for_home_links(&self) {
+        let mut prefixes = self.cache.home_prefixes_after(None);
+        let are_there = prefixes.any(|prefix| prefix.record.real_home_link);
+        self.home_links.0.store(are_there, Ordering::Release);
+    }
+
     fn announce(&mut self) {
         let (notices, given_up) = (self.cache.take_notices(), self.cache.take_given_up());
         let Some(announcer) = &self.announcer else { return };
@@ -105,8 +130,10 @@ impl Machine {
 impl StateMachine for Machine {
     const ENTRIES_VERSION: u32 = ENTRIES_VERSION;
 
-    fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
-        let verdicts = match convert::decode_batch(command) {
+    type Reply = Vec<Verdict>;
+
+    fn apply(&mut self, index: u64, command: &Bytes) -> Vec<Verdict> {
+        let verdicts = match convert::batch_of(command.clone()) {
             Ok(batch) => match &mut self.tap {
                 Some(tap) => tap.apply(&mut self.cache, index, batch),
                 None => self.cache.apply(index, batch),
@@ -118,9 +145,13 @@ impl StateMachine for Machine {
                 Vec::new()
             }
         };
-        self.changes.extend(index, self.cache.take_changes());
+        let changes = self.cache.take_changes();
+        if changes.iter().any(|change| matches!(change, Change::HomePrefix(_))) {
+            self.look_for_home_links();
+        }
+        self.changes.extend(index, changes);
         self.announce();
-        convert::encode_verdicts(verdicts)
+        verdicts
     }
 
     fn advance(&mut self, index: u64) {
@@ -154,6 +185,7 @@ impl StateMachine for Machine {
             return Err(SnapshotError::Content(message));
         }
         self.cache = cache;
+        self.look_for_home_links();
         // Nobody can resume from before: what changed in between is not known here.
         self.changes = Changes { recent: VecDeque::new(), forgotten: index };
         self.moved(true);

@@ -88,17 +88,12 @@ impl Taker {
     }
 
     /// Takes note of what the request says about notices; the request, if there is more in it.
-    pub(crate) fn heard(
-        &self,
-        request: Result<SubmitRequest, Status>,
-    ) -> Option<Result<SubmitRequest, Status>> {
-        match request {
-            Ok(request) if request.takes_notices => {
-                self.takers.add(&self.mailbox);
-                request.command.is_some().then_some(Ok(request))
-            }
-            other => Some(other),
+    pub(crate) fn heard(&self, request: SubmitRequest) -> Option<SubmitRequest> {
+        if !request.takes_notices {
+            return Some(request);
         }
+        self.takers.add(&self.mailbox);
+        request.command.is_some().then_some(request)
     }
 }
 

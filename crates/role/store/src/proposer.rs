@@ -6,11 +6,12 @@ use std::time::Instant;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use homeport_api::convert;
-use homeport_binding::{Batch, Command, LogTime, Verdict};
+use homeport_binding::{Command, LogTime, Verdict};
 use homeport_raft::{Node, ProposeError, Role, StopReason};
 use homeport_runtime::clock;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::answers::{Gathered, Place};
 use crate::limits;
 use crate::machine::Machine;
 use crate::metrics::Metrics;
@@ -24,8 +25,16 @@ pub(crate) struct Proposer {
 }
 
 struct Pending {
-    command: Option<Command>,
-    verdict: oneshot::Sender<Result<Verdict, ProposeError>>,
+    /// Encoded; `None` moves the time only.
+    command: Option<Vec<u8>>,
+    waiting: Waiting,
+}
+
+/// Who waits for a verdict.
+enum Waiting {
+    Nobody,
+    Caller(oneshot::Sender<Result<Verdict, ProposeError>>),
+    Stream(Place),
 }
 
 impl Proposer {
@@ -52,16 +61,45 @@ impl Proposer {
     ) -> Result<oneshot::Receiver<Result<Verdict, ProposeError>>, ProposeError> {
         let (verdict, receiver) = oneshot::channel();
         let taken = self.check_known(&command).and_then(|()| {
-            let pending = Pending { command: Some(command), verdict };
-            self.queue.try_send(pending).map_err(|refused| match refused {
-                mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => {
-                    ProposeError::Stopped(StopReason::Requested)
-                }
-            })
+            let octets = convert::encode_command(&command.into());
+            self.queue(octets, Waiting::Caller(verdict))
         });
         taken.inspect_err(|error| self.metrics.outcomes.count(reason(error)))?;
         Ok(receiver)
+    }
+
+    /// Takes a place in the order for a command that is encoded already; the verdict goes to its place
+    /// on a stream.
+    pub(crate) fn enqueue_at(
+        &self,
+        command: &Command,
+        octets: Vec<u8>,
+        place: Place,
+    ) -> Result<(), ProposeError> {
+        let taken = self.check_known(command);
+        let taken = match taken {
+            Ok(()) => self.queue(octets, Waiting::Stream(place)),
+            Err(error) => {
+                place.leave();
+                Err(error)
+            }
+        };
+        taken.inspect_err(|error| self.metrics.outcomes.count(reason(error)))
+    }
+
+    fn queue(&self, octets: Vec<u8>, waiting: Waiting) -> Result<(), ProposeError> {
+        use mpsc::error::TrySendError::{Closed, Full};
+        let pending = Pending { command: Some(octets), waiting };
+        self.queue.try_send(pending).map_err(|refused| {
+            let (error, pending) = match refused {
+                Full(pending) => (ProposeError::Overloaded, pending),
+                Closed(pending) => (ProposeError::Stopped(StopReason::Requested), pending),
+            };
+            if let Waiting::Stream(place) = pending.waiting {
+                place.leave();
+            }
+            error
+        })
     }
 
     /// Every member knows the command. Only a leader hears of all of them.
@@ -81,8 +119,8 @@ impl Proposer {
 
     /// Proposes an entry without command, which moves the log's time and so works off what is due.
     fn sweep(&self) {
-        let (verdict, _nobody_waits) = oneshot::channel();
-        if self.queue.try_send(Pending { command: None, verdict }).is_err() {
+        let sweep = Pending { command: None, waiting: Waiting::Nobody };
+        if self.queue.try_send(sweep).is_err() {
             tracing::debug!("commands wait already, they move the time themselves");
         }
     }
@@ -115,41 +153,45 @@ async fn make_entries(
 async fn propose_entry(node: Node<Machine>, metrics: Arc<Metrics>, entry: Vec<Pending>) {
     // A sweep has no command, and nobody waits for it.
     let (commands, waiting): (Vec<_>, Vec<_>) =
-        entry.into_iter().filter_map(|pending| Some((pending.command?, pending.verdict))).unzip();
+        entry.into_iter().filter_map(|pending| Some((pending.command?, pending.waiting))).unzip();
     let count = commands.len();
-    let batch = Batch { at: LogTime(clock::unix_ms()), commands };
+    let batch = convert::join_commands(LogTime(clock::unix_ms()), &commands);
+    drop(commands);
     let started = Instant::now();
-    let proposed = node.propose(convert::encode_batch(batch)).await;
-    let verdicts = proposed.and_then(|proposed| {
+    let verdicts = node.propose(batch).await.map(|proposed| {
         metrics.entries.inc();
         metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
-        convert::decode_verdicts(&proposed.reply).map_err(|error| {
-            tracing::error!(%error, "the state machine's own reply cannot be read");
-            ProposeError::Unknown
-        })
+        proposed.reply
     });
     match verdicts {
         Ok(verdicts) if verdicts.len() == count => {
             metrics.commands.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
-            for (waiting, verdict) in waiting.into_iter().zip(verdicts) {
-                // Who went away needs no verdict.
-                drop(waiting.send(Ok(verdict)));
-            }
+            give(waiting, verdicts.into_iter().map(Ok));
         }
         Ok(_) => refuse(&metrics, waiting, &ProposeError::Unknown),
         Err(error) => refuse(&metrics, waiting, &error),
     }
 }
 
-fn refuse(
-    metrics: &Metrics,
-    waiting: Vec<oneshot::Sender<Result<Verdict, ProposeError>>>,
-    error: &ProposeError,
-) {
-    for waiting in waiting {
+fn refuse(metrics: &Metrics, waiting: Vec<Waiting>, error: &ProposeError) {
+    for _ in &waiting {
         metrics.outcomes.count(reason(error));
-        drop(waiting.send(Err(error.clone())));
     }
+    give(waiting, std::iter::repeat_with(|| Err(error.clone())));
+}
+
+/// What is for one stream goes there together.
+fn give(waiting: Vec<Waiting>, outcomes: impl Iterator<Item = Result<Verdict, ProposeError>>) {
+    let mut answered = Gathered::default();
+    for (waiting, outcome) in waiting.into_iter().zip(outcomes) {
+        match waiting {
+            Waiting::Nobody => {}
+            // Who went away needs no verdict.
+            Waiting::Caller(waiting) => drop(waiting.send(outcome)),
+            Waiting::Stream(place) => answered.add(place, outcome),
+        }
+    }
+    answered.send();
 }
 
 /// For counters.

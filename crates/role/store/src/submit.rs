@@ -1,12 +1,9 @@
 //! Commands of signalling front-ends, and of forwarders that defend a home link.
 
-use std::pin::Pin;
-use std::sync::Arc;
-
+use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt as _};
-use homeport_api::batches::{self, BATCH_MAX, Batch as _};
-use homeport_api::convert::ipv6;
+use homeport_api::batches::{self, BATCH_MAX};
+use homeport_api::convert::{encode_command, ipv6};
 use homeport_api::store::binding_store_server::{BindingStore, BindingStoreServer};
 use homeport_api::store::{
     LookUpPolicyRequest, LookUpPolicyResponse, NotLeader, SubmitRequest, SubmitResponse,
@@ -15,10 +12,11 @@ use homeport_api::store::{
 use homeport_binding::{Command, Verdict};
 use homeport_raft::ProposeError;
 use homeport_runtime::Shutdown;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::notices::{Taker, with_notices};
+use crate::answers::{Answered, Answers, Later, Places, Taken, Taker};
+use crate::notices::{self, with_notices};
 use crate::{Store, home_link, limits};
 
 pub(crate) fn service(store: Store, shutdown: Shutdown) -> BindingStoreServer<Submit> {
@@ -26,8 +24,6 @@ pub(crate) fn service(store: Store, shutdown: Shutdown) -> BindingStoreServer<Su
 }
 
 pub(crate) struct Submit(Store, Shutdown);
-
-type Answered = oneshot::Receiver<Result<Verdict, ProposeError>>;
 
 #[tonic::async_trait]
 impl BindingStore for Submit {
@@ -40,25 +36,13 @@ impl BindingStore for Submit {
         let store = self.0.clone();
         let takes_batches = batches::are_taken(request.metadata());
         let (notices, mailbox) = mpsc::channel(limits::NOTICES_PER_FRONT_END_MAX);
-        let taker = Taker::new(store.takers.clone(), notices);
-        let stream = Arc::new(home_link::Stream::open(store.clone(), self.1.clone()));
-        let listening = Arc::clone(&stream);
+        let notices = notices::Taker::new(store.takers.clone(), notices);
+        let stream = home_link::Stream::open(store.clone(), self.1.clone());
+        let batch_max = if takes_batches { BATCH_MAX } else { 1 };
         // Commands take their places in the order in which they come; verdicts leave as they come.
-        let verdicts = request
-            .into_inner()
-            .flat_map(|message| futures_util::stream::iter(split(message)))
-            .filter_map(move |request| {
-                let request = listening.heard(request);
-                std::future::ready(request.and_then(|request| taker.heard(request)))
-            })
-            .map(move |request| enqueue(&store, &stream, request))
-            .buffer_unordered(limits::COMMANDS_PER_STREAM_MAX);
-        let responses = with_notices(verdicts, mailbox);
-        let mut responses = Response::new(if takes_batches {
-            responses.ready_chunks(BATCH_MAX).flat_map(joined).boxed()
-        } else {
-            responses.boxed()
-        });
+        let commands = Commands { store, stream, notices };
+        let verdicts = Answers::new(request.into_inner(), commands, batch_max);
+        let mut responses = Response::new(with_notices(verdicts, mailbox).boxed());
         batches::offer(responses.metadata_mut());
         Ok(responses)
     }
@@ -90,87 +74,69 @@ impl BindingStore for Submit {
     }
 }
 
-fn split(message: Result<SubmitRequest, Status>) -> Vec<Result<SubmitRequest, Status>> {
-    match message {
-        Ok(message) => message.split().map(Ok).collect(),
-        Err(status) => vec![Err(status)],
+/// Takes the commands of one stream.
+struct Commands {
+    store: Store,
+    stream: home_link::Stream,
+    notices: notices::Taker,
+}
+
+impl Taker for Commands {
+    fn take(&mut self, request: SubmitRequest, places: &Places) -> Taken {
+        let request = self.stream.heard(request).and_then(|request| self.notices.heard(request));
+        let Some(request) = request else { return Taken::Heard };
+        let ticket = request.ticket;
+        let (command, octets) = match command_of(request) {
+            Ok(command) => command,
+            Err(invalid) => {
+                let result = submit_response::Result::Invalid(invalid);
+                return Taken::Answered(Box::new(response(ticket, result)));
+            }
+        };
+        self.stream.asked(&command);
+        if let Command::DefendHomeLink { prefix, forwarder } = &command {
+            let (prefix, forwarder) = (*prefix, forwarder.clone());
+            let store = self.store.clone();
+            return Taken::Later(Box::pin(async move {
+                home_link::until_free(&store, prefix, &forwarder).await;
+                response(ticket, result_of(store.proposer.propose(command).await))
+            }));
+        }
+        let home_address = match &command {
+            Command::Register(registration) => Some(registration.home_address),
+            _ => None,
+        };
+        let place = places.take(ticket, home_address);
+        match self.store.proposer.enqueue_at(&command, octets, place) {
+            Ok(()) => Taken::Waits,
+            Err(error) => Taken::Answered(Box::new(response(ticket, result_of(Err(error))))),
+        }
+    }
+
+    fn word(&mut self, answered: Answered) -> Result<SubmitResponse, Later> {
+        let Answered { ticket, home_address, outcome } = answered;
+        if self.store.home_links.are_there()
+            && let (Some(home_address), Ok(verdict)) = (home_address, &outcome)
+            && let Some(left) = home_link::left(&self.store, home_address, verdict)
+        {
+            let store = self.store.clone();
+            return Err(Box::pin(async move {
+                left.settled(&store).await;
+                response(ticket, result_of(outcome))
+            }));
+        }
+        Ok(response(ticket, result_of(outcome)))
     }
 }
 
-/// One message up to the first error, which ends the stream.
-fn joined(
-    responses: Vec<Result<SubmitResponse, Status>>,
-) -> impl Stream<Item = Result<SubmitResponse, Status>> {
-    let mut error = None;
-    let ready = responses.into_iter().map_while(|response| match response {
-        Ok(response) => Some(response),
-        Err(status) => {
-            error = Some(status);
-            None
-        }
-    });
-    let message = SubmitResponse::join(ready.collect());
-    futures_util::stream::iter(message.map(Ok).into_iter().chain(error.map(Err)))
+fn response(ticket: u64, result: submit_response::Result) -> SubmitResponse {
+    SubmitResponse { ticket, result: Some(result), ..SubmitResponse::default() }
 }
 
-type Pending = Pin<Box<dyn Future<Output = Result<SubmitResponse, Status>> + Send>>;
-
-/// Takes the command's place in the order now; the future only waits.
-fn enqueue(
-    store: &Store,
-    stream: &home_link::Stream,
-    request: Result<SubmitRequest, Status>,
-) -> Pending {
-    let request = match request {
-        Ok(request) => request,
-        Err(status) => return Box::pin(std::future::ready(Err(status))),
-    };
-    let ticket = request.ticket;
-    let command = match command_of(request) {
-        Ok(command) => command,
-        Err(invalid) => {
-            let result = Some(submit_response::Result::Invalid(invalid));
-            return Box::pin(std::future::ready(Ok(SubmitResponse {
-                ticket,
-                result,
-                ..SubmitResponse::default()
-            })));
-        }
-    };
-    stream.asked(&command);
-    let store = store.clone();
-    if let Command::DefendHomeLink { prefix, forwarder } = &command {
-        let (prefix, forwarder) = (*prefix, forwarder.clone());
-        return Box::pin(async move {
-            home_link::until_free(&store, prefix, &forwarder).await;
-            let outcome = answer(store.proposer.enqueue(command)).await;
-            Ok(SubmitResponse {
-                ticket,
-                result: Some(result_of(outcome)),
-                ..SubmitResponse::default()
-            })
-        });
-    }
-    let home_address = match &command {
-        Command::Register(registration) => Some(registration.home_address),
-        _ => None,
-    };
-    let queued = store.proposer.enqueue(command);
-    Box::pin(async move {
-        let outcome = answer(queued).await;
-        if let (Some(home_address), Ok(verdict)) = (home_address, &outcome) {
-            home_link::until_left(&store, home_address, verdict).await;
-        }
-        Ok(SubmitResponse { ticket, result: Some(result_of(outcome)), ..SubmitResponse::default() })
-    })
-}
-
-async fn answer(queued: Result<Answered, ProposeError>) -> Result<Verdict, ProposeError> {
-    queued?.await.unwrap_or(Err(ProposeError::Unknown))
-}
-
-fn command_of(request: SubmitRequest) -> Result<Command, String> {
+/// The command, and as it goes into the log.
+fn command_of(request: SubmitRequest) -> Result<(Command, Vec<u8>), String> {
     let command = request.command.ok_or_else(|| "command: expected a value".to_owned())?;
+    let octets = encode_command(&command);
     match Command::try_from(command).map_err(|error| error.to_string())? {
         command @ (Command::Register(_)
         | Command::Correspond(_)
@@ -178,7 +144,7 @@ fn command_of(request: SubmitRequest) -> Result<Command, String> {
         | Command::PrefixesSolicited(_)
         | Command::DuplicateAddressDetection(_)
         | Command::DefendHomeLink { .. }
-        | Command::ReleaseHomeLink { .. }) => Ok(command),
+        | Command::ReleaseHomeLink { .. }) => Ok((command, octets)),
         _ => Err("command: for operators, who have an interface of their own".to_owned()),
     }
 }

@@ -127,6 +127,38 @@ pub fn decode_batch(octets: &[u8]) -> Result<core::Batch, Invalid> {
     batch.try_into()
 }
 
+/// Decodes one log entry, which is not copied.
+///
+/// # Errors
+/// When the octets are no batch of ours.
+pub fn batch_of(octets: Bytes) -> Result<core::Batch, Invalid> {
+    let batch = proto::Batch::decode(octets)
+        .map_err(|source| Invalid::Encoding { message: "Batch", source })?;
+    batch.try_into()
+}
+
+/// Encodes a command, for [`join_commands`].
+#[must_use]
+pub fn encode_command(command: &proto::Command) -> Vec<u8> {
+    command.encode_to_vec()
+}
+
+/// Encodes one log entry of commands that are encoded already: the same octets as of [`encode_batch`].
+#[must_use]
+pub fn join_commands(at: core::LogTime, commands: &[Vec<u8>]) -> Bytes {
+    // A tag and a length, each of a few octets.
+    const FRAME: usize = 8;
+    let octets = commands.iter().map(|command| command.len() + FRAME).sum::<usize>();
+    let mut batch = Vec::with_capacity(octets + 2 * FRAME);
+    if at.0 != 0 {
+        prost::encoding::uint64::encode(1, &at.0, &mut batch);
+    }
+    for command in commands {
+        prost::encoding::bytes::encode(2, command, &mut batch);
+    }
+    batch.into()
+}
+
 /// Encodes one log entry.
 #[must_use]
 pub fn encode_batch(batch: core::Batch) -> Bytes {

@@ -448,6 +448,11 @@ proptest! {
     #[test]
     fn batches(batch in batch()) {
         let octets = convert::encode_batch(batch.clone());
+        let commands = batch.commands.iter().cloned().map(Into::into);
+        let commands: Vec<_> =
+            commands.map(|command| convert::encode_command(&command)).collect();
+        prop_assert_eq!(&convert::join_commands(batch.at, &commands), &octets);
+        prop_assert_eq!(&convert::batch_of(octets.clone()), &Ok(batch.clone()));
         prop_assert_eq!(convert::decode_batch(&octets), Ok(batch));
     }
 

@@ -232,9 +232,11 @@ mod tests {
     struct Counter(u64);
 
     impl StateMachine for Counter {
-        fn apply(&mut self, _index: u64, command: &[u8]) -> Bytes {
+        type Reply = Bytes;
+
+        fn apply(&mut self, _index: u64, command: &Bytes) -> Bytes {
             self.0 += 1;
-            Bytes::copy_from_slice(command)
+            command.clone()
         }
 
         fn advance(&mut self, _index: u64) {}

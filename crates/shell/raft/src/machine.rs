@@ -7,7 +7,6 @@ use crate::snapshot::{SnapshotFile, SnapshotStore};
 use crate::state_machine::{FrozenState, StateMachine};
 use crate::sync::{lock, read, write};
 use crate::types::{Entry, LogId, Reply, Snapshot, SnapshotMeta, StoredMembership, Types};
-use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
@@ -84,15 +83,17 @@ impl<S: StateMachine> Machine<S> {
         Self { state, applied: None, membership: StoredMembership::default(), snapshots, progress }
     }
 
-    fn apply_one(&mut self, entry: Entry) -> Bytes {
+    fn apply_one(&mut self, entry: Entry) -> Reply {
         let index = entry.log_id.index();
         let (reply, octets) = {
             let mut state = write(&self.state);
             match &entry.payload {
-                EntryPayload::Normal(command) => (state.apply(index, &command.0), command.0.len()),
+                EntryPayload::Normal(command) => {
+                    (Reply::of(state.apply(index, &command.0)), command.0.len())
+                }
                 EntryPayload::Blank | EntryPayload::Membership(_) => {
                     state.advance(index);
-                    (Bytes::new(), 0)
+                    (Reply::none(), 0)
                 }
             }
         };
@@ -135,7 +136,7 @@ impl<S: StateMachine> RaftStateMachine<Types> for Machine<S> {
         while let Some((entry, responder)) = entries.try_next().await? {
             let reply = self.apply_one(entry);
             if let Some(responder) = responder {
-                responder.send(Reply(reply));
+                responder.send(reply);
             }
         }
         Ok(())

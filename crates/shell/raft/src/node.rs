@@ -33,11 +33,11 @@ use tonic::server::NamedService;
 
 /// What became of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proposed {
+pub struct Proposed<R> {
     /// The index at which it was applied: the revision of what it changed.
     pub index: u64,
     /// What the state machine answered.
-    pub reply: Bytes,
+    pub reply: R,
 }
 
 /// A running replica. Clones share it.
@@ -198,7 +198,7 @@ impl<S: StateMachine> Node<S> {
     ///
     /// [`ProposeError::Unknown`] when the outcome is not known; after every other error the
     /// command was not written.
-    pub async fn propose(&self, command: Bytes) -> Result<Proposed, ProposeError> {
+    pub async fn propose(&self, command: Bytes) -> Result<Proposed<S::Reply>, ProposeError> {
         let inner = &self.inner;
         if command.len() > COMMAND_OCTETS_MAX {
             return Err(ProposeError::TooLarge {
@@ -214,7 +214,10 @@ impl<S: StateMachine> Node<S> {
         let _places = admitted.map_err(|_| ProposeError::Overloaded)??;
         match timeout_at(deadline, inner.raft.client_write(Command(command))).await {
             Ok(Ok(written)) => {
-                Ok(Proposed { index: written.log_id.index(), reply: written.data.0 })
+                let index = written.log_id.index();
+                // Applied here, so the reply is this state machine's.
+                let reply = written.data.take().ok_or(ProposeError::Unknown)?;
+                Ok(Proposed { index, reply })
             }
             Ok(Err(error)) => Err(self.write_error(error)),
             Err(_) => Err(ProposeError::Unknown),

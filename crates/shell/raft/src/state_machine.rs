@@ -14,9 +14,12 @@ pub trait StateMachine: Send + Sync + 'static {
     /// [`Node::older_members`](crate::Node::older_members).
     const ENTRIES_VERSION: u32 = 0;
 
-    /// Applies the committed command at this log index and returns the encoded reply for whoever
-    /// proposed it. It cannot fail: a refusal is a reply.
-    fn apply(&mut self, index: u64, command: &[u8]) -> Bytes;
+    /// What whoever proposed a command is told. It never leaves the process that proposed.
+    type Reply: Send + Sync + 'static;
+
+    /// Applies the committed command at this log index and returns the reply for whoever proposed
+    /// it. It cannot fail: a refusal is a reply.
+    fn apply(&mut self, index: u64, command: &Bytes) -> Self::Reply;
 
     /// Called for entries that carry no command (a new leader's first entry, a membership change),
     /// so that the applied index, which is the revision, still advances.

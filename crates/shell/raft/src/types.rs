@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::any::Any;
 use std::fmt;
 
 openraft::declare_raft_types!(
@@ -27,9 +28,23 @@ pub(crate) type RaftMetrics = openraft::RaftMetrics<Types>;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Command(pub(crate) Bytes);
 
-/// An encoded reply of the state machine, for the proposer only.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Reply(pub(crate) Bytes);
+/// A reply of the state machine, for the proposer in this process only. None for an entry without command.
+pub(crate) struct Reply(Option<Box<dyn Any + Send + Sync>>);
+
+impl Reply {
+    pub(crate) fn of<R: Send + Sync + 'static>(reply: R) -> Self {
+        Self(Some(Box::new(reply)))
+    }
+
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
+    /// The reply, if it is of this type.
+    pub(crate) fn take<R: 'static>(self) -> Option<R> {
+        self.0?.downcast().ok().map(|reply| *reply)
+    }
+}
 
 // Commands hold subscriber data: never more than their size goes into a log line.
 impl fmt::Debug for Command {
@@ -46,25 +61,31 @@ impl fmt::Display for Command {
 
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reply({} octets)", self.0.len())
+        f.write_str("Reply")
     }
 }
 
 // openraft's `serde` feature asks for these bounds; our own encoding is in `encoding`.
-macro_rules! serde_as_octets {
-    ($name:ident) => {
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_bytes(&self.0)
-            }
-        }
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Vec::<u8>::deserialize(deserializer).map(|octets| Self(Bytes::from(octets)))
-            }
-        }
-    };
+impl Serialize for Command {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
 }
 
-serde_as_octets!(Command);
-serde_as_octets!(Reply);
+impl<'de> Deserialize<'de> for Command {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::<u8>::deserialize(deserializer).map(|octets| Self(Bytes::from(octets)))
+    }
+}
+
+impl Serialize for Reply {
+    fn serialize<S: Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("a reply stays in its process"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Reply {
+    fn deserialize<D: Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("a reply stays in its process"))
+    }
+}

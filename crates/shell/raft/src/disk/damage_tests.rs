@@ -88,7 +88,9 @@ async fn images(octets: impl Fn(u64) -> usize) -> [(&'static str, TempDir); 2] {
 struct Ignorant;
 
 impl StateMachine for Ignorant {
-    fn apply(&mut self, _index: u64, _command: &[u8]) -> Bytes {
+    type Reply = Bytes;
+
+    fn apply(&mut self, _index: u64, _command: &Bytes) -> Bytes {
         Bytes::new()
     }
 

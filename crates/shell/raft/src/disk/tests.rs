@@ -29,7 +29,9 @@ use tempfile::TempDir;
 struct Counter(u64);
 
 impl StateMachine for Counter {
-    fn apply(&mut self, index: u64, _command: &[u8]) -> Bytes {
+    type Reply = Bytes;
+
+    fn apply(&mut self, index: u64, _command: &Bytes) -> Bytes {
         self.0 = index;
         Bytes::new()
     }

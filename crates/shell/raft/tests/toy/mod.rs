@@ -27,11 +27,13 @@ impl Register {
 }
 
 impl StateMachine for Register {
-    fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
+    type Reply = Bytes;
+
+    fn apply(&mut self, index: u64, command: &Bytes) -> Bytes {
         assert!(index > self.applied || self.applied == 0, "{index} after {}", self.applied);
         self.applied = index;
         self.commands.insert(index, command.to_vec());
-        Bytes::copy_from_slice(command)
+        command.clone()
     }
 
     fn advance(&mut self, index: u64) {
@@ -172,7 +174,7 @@ pub(crate) async fn leader(replicas: &[&Replica]) -> usize {
 }
 
 /// Proposes at whoever leads until it is known to be applied.
-pub(crate) async fn propose(replicas: &[&Replica], command: &[u8]) -> Proposed {
+pub(crate) async fn propose(replicas: &[&Replica], command: &[u8]) -> Proposed<Bytes> {
     let begun = Instant::now();
     loop {
         let at = leader(replicas).await;

@@ -91,14 +91,14 @@ impl BindingCache {
         let bound = self
             .homes
             .from(Included(prefix.address()))
-            .take_while(|(address, _)| prefix.contains(**address))
+            .take_while(|(address, _)| prefix.contains(*address))
             .find(|(_, home)| !home.bindings.is_empty());
         if bound.is_some() {
             let message = format!("home addresses in {prefix} have bindings");
             return Outcome::refused(RefusalKind::InUse, "prefix", message);
         }
         let provisioned = self.subscribers.from(Included(prefix.address())).next();
-        if provisioned.is_some_and(|(address, _)| prefix.contains(*address)) {
+        if provisioned.is_some_and(|(address, _)| prefix.contains(address)) {
             let message = format!("subscribers with home addresses in {prefix} exist");
             return Outcome::refused(RefusalKind::InUse, "prefix", message);
         }

@@ -198,7 +198,7 @@ impl BindingCache {
             return next.filter(|(served_by, _)| *served_by == prefix).map(|(_, address)| *address);
         }
         let from = after.map_or(Included(prefix.address()), Excluded);
-        let next = self.homes.from(from).next().map(|(address, _)| *address);
+        let next = self.homes.from(from).next().map(|(address, _)| address);
         next.filter(|address| prefix.contains(*address))
     }
 

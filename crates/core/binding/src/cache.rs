@@ -7,6 +7,7 @@ use core::ops::Bound;
 use crate::advertisement::{Advertising, GivenUp};
 use crate::command::{Batch, Command};
 use crate::correspondents::{Correspondents, Peer};
+use crate::deadlines::Deadlines;
 use crate::defender::Defender;
 use crate::home::Home;
 use crate::limits;
@@ -32,7 +33,7 @@ pub struct BindingCache {
     pub(crate) guests: BTreeSet<(Ipv6Prefix, Ipv6Addr)>,
     pub(crate) defenders: BTreeMap<Ipv6Prefix, Defender>,
     /// Earliest deadline of each home address.
-    deadlines: BTreeSet<(LogTime, Ipv6Addr)>,
+    deadlines: Deadlines,
     bindings: usize,
     changes: Vec<Change>,
     pub(crate) notices: Vec<Dispatch>,
@@ -174,7 +175,7 @@ impl BindingCache {
     #[must_use]
     pub fn next_deadline(&self) -> Option<LogTime> {
         let looking = self.advertising.values().next().map(|_| self.now);
-        let next = self.deadlines.first().map(|(at, _)| *at);
+        let next = self.deadlines.first().map(|(at, _)| at);
         let next = next.into_iter().chain(self.correspondents.next_deadline()).min();
         looking.or(next)
     }
@@ -210,7 +211,7 @@ impl BindingCache {
 
     /// Home addresses in order, those after `after` only.
     pub fn homes_after(&self, after: Option<Ipv6Addr>) -> impl Iterator<Item = (Ipv6Addr, &Home)> {
-        self.homes.from(start_after(after)).map(|(address, home)| (*address, home))
+        self.homes.from(start_after(after))
     }
 
     /// A home prefix.
@@ -321,7 +322,9 @@ impl BindingCache {
                 }
                 StateRecord::Home(address, home) => {
                     cache.bindings = cache.bindings.saturating_add(home.bindings.len());
-                    cache.deadlines.extend(home.deadline().map(|at| (at, address)));
+                    if let Some(at) = home.deadline() {
+                        cache.deadlines.insert(at, address);
+                    }
                     if let Some(prefix) = home.ipv4_home_address {
                         cache.ipv4_homes.hold(prefix, address);
                     }
@@ -392,7 +395,7 @@ impl BindingCache {
     pub(crate) fn take_home(&mut self, home_address: Ipv6Addr) -> Option<Home> {
         let mut home = self.homes.remove(&home_address)?;
         if let Some(at) = home.deadline() {
-            self.deadlines.remove(&(at, home_address));
+            self.deadlines.remove(at, home_address);
         }
         self.bindings = self.bindings.saturating_sub(home.bindings.len());
         let held = home.ipv4_home_address;
@@ -416,7 +419,9 @@ impl BindingCache {
     }
 
     pub(crate) fn put_home(&mut self, home_address: Ipv6Addr, home: Home) {
-        self.deadlines.extend(home.deadline().map(|at| (at, home_address)));
+        if let Some(at) = home.deadline() {
+            self.deadlines.insert(at, home_address);
+        }
         self.bindings = self.bindings.saturating_add(home.bindings.len());
         let replaced = self.homes.insert(home_address, home);
         assert!(replaced.is_none(), "a home address is taken out before it is put back");
@@ -424,8 +429,7 @@ impl BindingCache {
 
     fn expire_due(&mut self) {
         for _ in 0..limits::EXPIRIES_PER_BATCH_MAX {
-            let Some((_, home_address)) =
-                self.deadlines.first().copied().filter(|(at, _)| *at <= self.now)
+            let Some((_, home_address)) = self.deadlines.first().filter(|(at, _)| *at <= self.now)
             else {
                 return;
             };

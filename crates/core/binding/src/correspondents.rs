@@ -1,7 +1,7 @@
 //! The home agent's part as a correspondent node: bindings for what it sends itself (RFC 6275 §9.5,
 //! RFC 5648 §6.2). What they say is decided by [`homeport_correspondent::rules`].
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
@@ -11,6 +11,7 @@ use homeport_wire::{Lifetime, Sequence, Status};
 
 use crate::cache::{BindingCache, Change};
 use crate::command::RequestId;
+use crate::deadlines::Deadlines;
 use crate::limits;
 use crate::pages::Pages;
 use crate::record::HomePrefix;
@@ -46,12 +47,12 @@ pub type Peers = BTreeMap<Ipv6Addr, Peer>;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Correspondents {
     pub(crate) peers: Pages<Peers>,
-    deadlines: BTreeSet<(LogTime, Ipv6Addr)>,
+    deadlines: Deadlines,
 }
 
 impl Correspondents {
     pub(crate) fn next_deadline(&self) -> Option<LogTime> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.first().map(|(at, _)| at)
     }
 
     /// Takes the record of a home address out, without what has ended; says whether that changed
@@ -61,7 +62,7 @@ impl Correspondents {
             return (Peers::new(), false);
         };
         if let Some(at) = deadline(&peers) {
-            self.deadlines.remove(&(at, home_address));
+            self.deadlines.remove(at, home_address);
         }
         let now = Millis(now.0);
         let mut has_ended = false;
@@ -74,7 +75,7 @@ impl Correspondents {
 
     fn put(&mut self, home_address: Ipv6Addr, peers: Peers) {
         if let Some(at) = deadline(&peers) {
-            self.deadlines.insert((at, home_address));
+            self.deadlines.insert(at, home_address);
             self.peers.insert(home_address, peers);
         }
     }
@@ -88,7 +89,7 @@ impl Correspondents {
     ) -> bool {
         let mut peers = self.peers.remove(&home_address).unwrap_or_default();
         if let Some(at) = deadline(&peers) {
-            self.deadlines.remove(&(at, home_address));
+            self.deadlines.remove(at, home_address);
         }
         let is_fresh = peers.insert(home_agent, peer).is_none();
         self.put(home_address, peers);
@@ -113,7 +114,7 @@ impl BindingCache {
         after: Option<Ipv6Addr>,
     ) -> impl Iterator<Item = (Ipv6Addr, &Peers)> {
         let start = after.map_or(core::ops::Bound::Unbounded, core::ops::Bound::Excluded);
-        self.correspondents.peers.from(start).map(|(address, peers)| (*address, peers))
+        self.correspondents.peers.from(start)
     }
 
     /// Number of mobile nodes that are known as correspondents.
@@ -124,7 +125,7 @@ impl BindingCache {
 
     pub(crate) fn expire_correspondents(&mut self) {
         for _ in 0..limits::EXPIRIES_PER_BATCH_MAX {
-            let first = self.correspondents.deadlines.first().copied();
+            let first = self.correspondents.deadlines.first();
             let Some((_, address)) = first.filter(|(at, _)| *at <= self.now) else { return };
             let (peers, has_ended) = self.correspondents.take(address, self.now);
             if has_ended {

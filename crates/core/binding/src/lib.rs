@@ -26,6 +26,7 @@ mod cache;
 pub mod choices;
 mod command;
 mod correspondents;
+mod deadlines;
 mod defender;
 mod flow;
 mod home;

@@ -11,20 +11,25 @@ use core::ops::Bound;
 /// a copy is that much smaller than the map.
 const PAGE_ENTRIES_MAX: usize = 64;
 
-/// Addresses of one page in order.
-type Page<V> = Vec<(Ipv6Addr, Arc<V>)>;
+/// An address, as a number: that compares quickly, and in the same order.
+type Key = u128;
+
+/// Addresses of one page in order. What was taken out leaves its place, see [`Pages::remove`].
+type Page<V> = Vec<(Key, Option<Arc<V>>)>;
 
 /// The map.
 #[derive(Clone)]
 pub(crate) struct Pages<V> {
     /// No page is empty. Its key is not after its first address, and after all of the page before.
-    pages: BTreeMap<Ipv6Addr, Arc<Page<V>>>,
+    pages: BTreeMap<Key, Arc<Page<V>>>,
     len: usize,
+    /// The only address that has a place and no value.
+    gap: Option<Key>,
 }
 
 impl<V> Default for Pages<V> {
     fn default() -> Self {
-        Self { pages: BTreeMap::new(), len: 0 }
+        Self { pages: BTreeMap::new(), len: 0, gap: None }
     }
 }
 
@@ -48,97 +53,110 @@ impl<V> Pages<V> {
         self.len
     }
 
-    fn page_of(&self, address: Ipv6Addr) -> Option<(Ipv6Addr, &Page<V>)> {
-        self.pages.range(..=address).next_back().map(|(key, page)| (*key, &**page))
-    }
-
     pub(crate) fn get(&self, address: &Ipv6Addr) -> Option<&V> {
-        let (_, page) = self.page_of(*address)?;
-        let at = page.binary_search_by_key(address, |(key, _)| *key).ok()?;
-        page.get(at).map(|(_, value)| &**value)
+        let key = address.to_bits();
+        let (_, page) = self.pages.range(..=key).next_back()?;
+        let at = page.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        page.get(at)?.1.as_deref()
     }
 
     pub(crate) fn contains_key(&self, address: &Ipv6Addr) -> bool {
         self.get(address).is_some()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Ipv6Addr, &V)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Ipv6Addr, &V)> {
         self.from(Bound::Unbounded)
     }
 
     /// Entries from an address on.
-    pub(crate) fn from(&self, start: Bound<Ipv6Addr>) -> impl Iterator<Item = (&Ipv6Addr, &V)> {
-        let address = match start {
-            Bound::Included(address) | Bound::Excluded(address) => address,
-            Bound::Unbounded => Ipv6Addr::UNSPECIFIED,
+    pub(crate) fn from(&self, start: Bound<Ipv6Addr>) -> impl Iterator<Item = (Ipv6Addr, &V)> {
+        let start = start.map(Ipv6Addr::to_bits);
+        let key = match start {
+            Bound::Included(key) | Bound::Excluded(key) => key,
+            Bound::Unbounded => 0,
         };
-        let first = self.page_of(address).map_or(address, |(key, _)| key);
-        let is_before = move |address: &Ipv6Addr| match start {
-            Bound::Included(start) => *address < start,
-            Bound::Excluded(start) => *address <= start,
+        let first = self.pages.range(..=key).next_back().map_or(key, |(first, _)| *first);
+        let is_before = move |key: Key| match start {
+            Bound::Included(start) => key < start,
+            Bound::Excluded(start) => key <= start,
             Bound::Unbounded => false,
         };
         let entries = self.pages.range(first..).flat_map(|(_, page)| page.iter());
-        let entries = entries.map(|(address, value)| (address, &**value));
-        entries.skip_while(move |(address, _)| is_before(address))
+        let entries = entries.skip_while(move |(key, _)| is_before(*key));
+        entries.filter_map(|(key, value)| Some((Ipv6Addr::from_bits(*key), value.as_deref()?)))
     }
 }
 
 impl<V: Clone> Pages<V> {
-    /// Its page as its own, and where in it the address stands or would stand.
-    fn own_page(&mut self, address: Ipv6Addr) -> Option<(Ipv6Addr, &mut Page<V>)> {
-        let (key, page) = self.pages.range_mut(..=address).next_back()?;
-        Some((*key, Arc::make_mut(page)))
+    /// The place of an address that has one, on a page of its own.
+    fn place(&mut self, key: Key) -> Option<&mut Option<Arc<V>>> {
+        let (_, page) = self.pages.range_mut(..=key).next_back()?;
+        let at = page.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        Arc::make_mut(page).get_mut(at).map(|(_, value)| value)
     }
 
     pub(crate) fn get_mut(&mut self, address: &Ipv6Addr) -> Option<&mut V> {
-        let (_, page) = self.own_page(*address)?;
-        let at = page.binary_search_by_key(address, |(key, _)| *key).ok()?;
-        page.get_mut(at).map(|(_, value)| Arc::make_mut(value))
+        self.place(address.to_bits())?.as_mut().map(Arc::make_mut)
     }
 
+    /// Its place is kept until another address comes: what is taken out is mostly put back at once.
     pub(crate) fn remove(&mut self, address: &Ipv6Addr) -> Option<V> {
-        if !self.contains_key(address) {
-            return None;
+        let key = address.to_bits();
+        if self.gap != Some(key) {
+            self.close_gap();
         }
-        let (key, page) = self.own_page(*address)?;
-        let at = page.binary_search_by_key(address, |(key, _)| *key).ok()?;
-        let (_, value) = page.remove(at);
-        if page.is_empty() {
-            self.pages.remove(&key);
-        }
+        let value = self.place(key)?.take()?;
+        self.gap = Some(key);
         self.len -= 1;
         Some(Arc::unwrap_or_clone(value))
     }
 
+    fn close_gap(&mut self) {
+        let Some(gap) = self.gap.take() else { return };
+        let Some((first, page)) = self.pages.range_mut(..=gap).next_back() else { return };
+        let (first, page) = (*first, Arc::make_mut(page));
+        page.retain(|(key, _)| *key != gap);
+        if page.is_empty() {
+            self.pages.remove(&first);
+        }
+    }
+
     /// Gives the value that was there.
     pub(crate) fn insert(&mut self, address: Ipv6Addr, value: V) -> Option<V> {
-        let entry = (address, Arc::new(value));
-        let Some((_, page)) = self.own_page(address) else {
-            self.pages.insert(Ipv6Addr::UNSPECIFIED, Arc::new(Vec::from([entry])));
-            self.len += 1;
+        let key = address.to_bits();
+        if self.gap == Some(key) {
+            self.gap = None;
+        } else {
+            self.close_gap();
+        }
+        let value = Arc::new(value);
+        if let Some(place) = self.place(key) {
+            let known = place.replace(value).map(Arc::unwrap_or_clone);
+            self.len += usize::from(known.is_none());
+            return known;
+        }
+        self.len += 1;
+        let entry = (key, Some(value));
+        let Some((_, page)) = self.pages.range_mut(..=key).next_back() else {
+            self.pages.insert(0, Arc::new(Vec::from([entry])));
             return None;
         };
-        let next = match page.binary_search_by_key(&address, |(key, _)| *key) {
-            Ok(at) => {
-                let known = page.get_mut(at)?;
-                return Some(Arc::unwrap_or_clone(core::mem::replace(&mut known.1, entry.1)));
-            }
-            // Addresses that come in order fill their pages.
-            Err(at) if at == PAGE_ENTRIES_MAX => Vec::from([entry]),
-            Err(at) => {
-                page.insert(at, entry);
-                if page.len() > PAGE_ENTRIES_MAX {
-                    page.split_off(PAGE_ENTRIES_MAX / 2)
-                } else {
-                    Vec::new()
-                }
+        let page = Arc::make_mut(page);
+        let at = page.partition_point(|(other, _)| *other < key);
+        // Addresses that come in order fill their pages.
+        let next = if at == PAGE_ENTRIES_MAX {
+            Vec::from([entry])
+        } else {
+            page.insert(at, entry);
+            if page.len() > PAGE_ENTRIES_MAX {
+                page.split_off(PAGE_ENTRIES_MAX / 2)
+            } else {
+                Vec::new()
             }
         };
         if let Some((first, _)) = next.first() {
             self.pages.insert(*first, Arc::new(next));
         }
-        self.len += 1;
         None
     }
 }
@@ -155,8 +173,8 @@ impl<V: Clone> IntoIterator for Pages<V> {
 
 /// Entries in order.
 pub(crate) struct IntoEntries<V> {
-    pages: alloc::collections::btree_map::IntoValues<Ipv6Addr, Arc<Page<V>>>,
-    page: alloc::vec::IntoIter<(Ipv6Addr, Arc<V>)>,
+    pages: alloc::collections::btree_map::IntoValues<Key, Arc<Page<V>>>,
+    page: alloc::vec::IntoIter<(Key, Option<Arc<V>>)>,
 }
 
 impl<V: Clone> Iterator for IntoEntries<V> {
@@ -164,8 +182,9 @@ impl<V: Clone> Iterator for IntoEntries<V> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some((address, value)) = self.page.next() {
-                return Some((address, Arc::unwrap_or_clone(value)));
+            if let Some((key, value)) = self.page.next() {
+                let Some(value) = value else { continue };
+                return Some((Ipv6Addr::from_bits(key), Arc::unwrap_or_clone(value)));
             }
             self.page = Arc::unwrap_or_clone(self.pages.next()?).into_iter();
         }
@@ -186,6 +205,7 @@ mod tests {
         for (key, page) in &pages.pages {
             assert!(!page.is_empty() && page.len() <= PAGE_ENTRIES_MAX);
             assert!(page.first().is_some_and(|(first, _)| key <= first));
+            assert!(page.iter().all(|(key, value)| value.is_some() || pages.gap == Some(*key)));
             assert!(last.is_none_or(|last| last < *key));
             assert!(page.is_sorted_by(|(one, _), (other, _)| one < other));
             last = page.last().map(|(last, _)| *last);
@@ -219,7 +239,8 @@ mod tests {
             is_sound(&pages);
             let from = address(200);
             for start in [Bound::Included(from), Bound::Excluded(from), Bound::Unbounded] {
-                prop_assert!(pages.from(start).eq(model.range((start, Bound::Unbounded))));
+                let expected = model.range((start, Bound::Unbounded));
+                prop_assert!(pages.from(start).eq(expected.map(|(address, value)| (*address, value))));
             }
             let rebuilt = model.iter().fold(Pages::default(), |mut pages, (address, value)| {
                 pages.insert(*address, *value);

@@ -251,6 +251,7 @@ impl World {
         let inner_destination = match random.random_range(0..20) {
             0 => self.destination(random),
             1 => odd_address(random),
+            2 => net([0x2001, 0xdb8, 0x100, random.random_range(0..HOMES)], 5),
             host => {
                 let third = *[0xa, 0xb, 0xf, 0xf, 0xf, 0xc].choose(random).unwrap_or(&0xf);
                 net([0x2001, 0xdb8, third, 0], host)

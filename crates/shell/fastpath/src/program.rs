@@ -6,7 +6,7 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
     maps::{Array, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key},
     pin::PinError,
-    programs::{ProgramError, Xdp},
+    programs::{ProgramError, Xdp, XdpFlags},
 };
 use homeport_forwarding::Fast;
 
@@ -323,6 +323,34 @@ impl FastPath {
             counters.push((cause, values.iter().sum()));
         }
         Ok(counters)
+    }
+
+    /// Attaches the program to an interface of the calling thread's network namespace. It goes when
+    /// this is dropped.
+    pub fn attach(&mut self, interface: &str, mode: Mode) -> Result<(), Error> {
+        self.attach_program("fastpath", interface, mode)
+    }
+
+    /// Makes the far end of a veth pair take redirected frames, which needs some program there.
+    pub fn accept_redirected(&mut self, interface: &str) -> Result<(), Error> {
+        self.attach_program("accept", interface, Mode::Native)
+    }
+
+    fn attach_program(&mut self, name: &str, interface: &str, mode: Mode) -> Result<(), Error> {
+        let flags = match mode {
+            Mode::Native => XdpFlags::DRV_MODE,
+            Mode::Generic => XdpFlags::SKB_MODE,
+        };
+        let attached = xdp(&mut self.ebpf, name)?.attach(interface, flags);
+        attached.map(drop).map_err(|source| Error::Program { what: "attached", source })
+    }
+
+    /// Takes the program off every interface.
+    pub fn detach_all(&mut self) -> Result<(), Error> {
+        let program = xdp(&mut self.ebpf, "fastpath")?;
+        let failed = |source| Error::Program { what: "detached", source };
+        program.unload().map_err(failed)?;
+        program.load().map_err(failed)
     }
 
     /// Runs the program over a frame `repeat` times; `output` gets the frame as it is afterwards.

@@ -12,6 +12,7 @@
 mod cause;
 pub mod differential;
 mod line;
+pub mod measure;
 mod program;
 mod slots;
 mod system;

@@ -1,11 +1,15 @@
 //! The program in the kernel and its maps.
 
-use std::{collections::BTreeMap, fmt, io, net::Ipv6Addr, os::fd::AsFd, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::Ipv6Addr,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
     maps::{Array, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key},
-    pin::PinError,
     programs::{ProgramError, Xdp, XdpFlags},
 };
 use homeport_forwarding::Fast;
@@ -65,14 +69,6 @@ pub enum Error {
         what: &'static str,
         /// Why it failed.
         source: io::Error,
-    },
-    /// Something cannot be pinned.
-    #[error("cannot pin {}: {source}", path.display())]
-    Pin {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: PinError,
     },
     /// More of something than the program has room for.
     #[error("{count} {what}; the XDP program has room for {max}")]
@@ -140,6 +136,7 @@ pub struct FastPath {
     next_hops: Array<MapData, [u8; NEXT_HOP_LEN]>,
     places_map: Places,
     counters: PerCpuArray<MapData, u64>,
+    measuring: Array<MapData, [u8; 16]>,
     settings: Settings,
     places: BTreeMap<(u8, Ipv6Addr), Place>,
 }
@@ -175,6 +172,7 @@ impl FastPath {
         let next_hops = convert("next_hops", take(&mut ebpf, "next_hops")?)?;
         let places_map = convert("places", take(&mut ebpf, "places")?)?;
         let counters = convert("counters", take(&mut ebpf, "counters")?)?;
+        let measuring = convert("measuring", take(&mut ebpf, "measuring")?)?;
         let mut path = Self {
             ebpf,
             slots,
@@ -182,6 +180,7 @@ impl FastPath {
             next_hops,
             places_map,
             counters,
+            measuring,
             settings: Settings::default(),
             places: BTreeMap::new(),
         };
@@ -355,7 +354,31 @@ impl FastPath {
 
     /// Runs the program over a frame `repeat` times; `output` gets the frame as it is afterwards.
     pub fn test_run(&self, frame: &[u8], output: &mut [u8], repeat: u32) -> Result<Ran, Error> {
-        self.run("fastpath", frame, output, repeat, false)
+        self.run("fastpath", frame, output, repeat)
+    }
+
+    /// What the program for measurements does in its next runs: see `measure` there.
+    pub(crate) fn set_measuring(&mut self, homes: u32, without: bool) -> Result<(), Error> {
+        let mut octets = [0; 16];
+        // Any number but zero, the same each time.
+        octets[..8].copy_from_slice(&0x9e37_79b9_7f4a_7c15_u64.to_ne_bytes());
+        octets[8..12].copy_from_slice(&homes.to_ne_bytes());
+        octets[12..].copy_from_slice(&u32::from(without).to_ne_bytes());
+        let set = self.measuring.set(0, octets, 0);
+        set.map_err(|source| Error::Map { map: "measuring", source })
+    }
+
+    /// Runs the program for measurements.
+    pub(crate) fn measure(&self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
+        self.run("measure", frame, &mut vec![0; frame.len() + 64], repeat)
+    }
+
+    /// The program, to run it while the table changes.
+    pub(crate) fn program_fd(&self) -> Result<OwnedFd, Error> {
+        let program = self.ebpf.program("fastpath").ok_or(Error::NotBuilt)?;
+        let fd = program.fd().map_err(|source| Error::Program { what: "used", source })?;
+        let cloned = fd.as_fd().try_clone_to_owned();
+        cloned.map_err(|source| Error::System { what: "keep the program", source })
     }
 
     fn run(
@@ -364,11 +387,10 @@ impl FastPath {
         frame: &[u8],
         output: &mut [u8],
         repeat: u32,
-        live: bool,
     ) -> Result<Ran, Error> {
         let program = self.ebpf.program(name).ok_or(Error::NotBuilt)?;
         let fd = program.fd().map_err(|source| Error::Program { what: "used", source })?;
-        test_run(fd.as_fd(), frame, output, repeat, live)
+        test_run(fd.as_fd(), frame, output, repeat)
             .map_err(|source| Error::System { what: "run the XDP program", source })
     }
 }

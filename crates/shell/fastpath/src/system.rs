@@ -95,25 +95,18 @@ pub(crate) fn test_run(
     frame: &[u8],
     output: &mut [u8],
     repeat: u32,
-    live: bool,
 ) -> io::Result<Ran> {
     const BPF_PROG_TEST_RUN: libc::c_int = 10;
-    const LIVE_FRAMES: u32 = 1 << 1;
     let invalid = |_| io::ErrorKind::InvalidInput;
     let mut request = TestRun {
         program: u32::try_from(program.as_fd().as_raw_fd()).map_err(invalid)?,
         len_in: u32::try_from(frame.len()).map_err(invalid)?,
+        len_out: u32::try_from(output.len()).map_err(invalid)?,
         data_in: address_of(frame.as_ptr()),
+        data_out: address_of(output.as_mut_ptr()),
         repeat,
         ..TestRun::default()
     };
-    if live {
-        request.flags = LIVE_FRAMES;
-        request.batch = 64;
-    } else {
-        request.len_out = u32::try_from(output.len()).map_err(invalid)?;
-        request.data_out = address_of(output.as_mut_ptr());
-    }
     // SAFETY: `request` is the structure that this command takes, of the size that is given; its
     // pointers are to `frame`, which the kernel reads, and `output`, which it writes, with their
     // lengths. Both outlive the call.

@@ -27,7 +27,7 @@ pub struct Config {
     pub udp: Option<UdpConfig>,
     /// A TUN device: needs CAP_NET_ADMIN.
     pub tun: Option<TunConfig>,
-    /// The common case in the kernel; without, all packets take the TUN. It needs [tun].
+    /// The common case in the kernel; without, all packets take the TUN. It needs `tun`.
     #[serde(default)]
     pub xdp: Option<XdpConfig>,
     /// Logs and traces.

@@ -1,5 +1,4 @@
 //! With privileges: what is measured is what it says it is. How long it takes is no test's business.
-#![expect(clippy::expect_used, reason = "tests")]
 
 use std::{io::Write as _, time::Duration};
 

@@ -118,7 +118,11 @@ async fn a_mobile_nodes_packets_pass_by_xdp() {
     let answer = laboratory.recv("an error").await;
     assert_eq!(walk(&answer).unwrap().upper, protocol::ICMPV6);
 
-    // At the end nothing stays on the interface.
+    ends_clean(forwarder, &laboratory).await;
+}
+
+/// At the end nothing stays on the interface.
+async fn ends_clean(forwarder: RunningForwarder, laboratory: &Laboratory) {
     forwarder.shutdown.begin();
     in_time("the end", forwarder.task).await.unwrap().unwrap();
     let attached = laboratory.edge.namespace().run(|| {

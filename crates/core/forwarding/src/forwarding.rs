@@ -34,6 +34,8 @@ pub struct Config {
     pub errors_overall: Rate,
     /// Any value; identifications of fragments depend on it (RFC 7739).
     pub fragment_seed: u64,
+    /// Remember for [`Forwarding::take_moved`]; whoever sets it asks after each packet.
+    pub follow_moves: bool,
 }
 
 impl Default for Config {
@@ -47,6 +49,7 @@ impl Default for Config {
             errors_per_network: Rate { per_sec: 10, burst: 50 },
             errors_overall: Rate { per_sec: 1000, burst: 1000 },
             fragment_seed: 0,
+            follow_moves: false,
         }
     }
 }
@@ -76,6 +79,9 @@ pub struct Forwarding {
     pub(crate) reassembly: Reassembly,
     /// Outer packets with an identification so far.
     pub(crate) fragmented: u64,
+    /// See [`Forwarding::take_moved`].
+    pub(crate) moved: Vec<core::net::Ipv6Addr>,
+    pub(crate) moved_overflow: bool,
 }
 
 impl Forwarding {
@@ -90,6 +96,8 @@ impl Forwarding {
             fragment_flows: FragmentFlows::default(),
             reassembly: Reassembly::default(),
             fragmented: 0,
+            moved: Vec::new(),
+            moved_overflow: false,
         }
     }
 

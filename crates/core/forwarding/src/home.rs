@@ -65,7 +65,7 @@ impl Home {
         self.entry.networks_v4.iter().map(prefix).collect()
     }
 
-    fn live(&self, now: Millis) -> impl Iterator<Item = (usize, &ForwardingBinding)> {
+    pub(crate) fn live(&self, now: Millis) -> impl Iterator<Item = (usize, &ForwardingBinding)> {
         self.entry.bindings.iter().enumerate().filter(move |(_, binding)| binding.ends > now)
     }
 
@@ -123,9 +123,17 @@ impl Home {
         self.carried & bit(index) != 0 && !near
     }
 
-    /// Data came through this binding.
-    pub(crate) fn used(&mut self, index: usize) {
-        self.last_used = Some(index);
+    /// Data came through this binding. True when it came through another one before.
+    pub(crate) fn used(&mut self, index: usize) -> bool {
+        self.last_used.replace(index) != Some(index)
+    }
+
+    /// Several bindings in force share the best priority, so that the one that carried data last is
+    /// taken: which that is, if any. `None` without a tie.
+    pub(crate) fn tie(&self, now: Millis) -> Option<Option<usize>> {
+        let best = self.live(now).map(|(_, binding)| binding.priority.rank()).min()?;
+        let tied = self.live(now).filter(|(_, binding)| binding.priority.rank() == best).count();
+        (tied > 1).then_some(self.last_used)
     }
 
     /// Data goes through this binding: the identifiers of the bindings whose refresh is to be asked
@@ -236,7 +244,7 @@ fn is_near_its_end(now: Millis, binding: &ForwardingBinding) -> bool {
     binding.lifetime_ms > 0 && left_ms > 0 && left_ms <= window_ms(binding)
 }
 
-const fn window_ms(binding: &ForwardingBinding) -> u64 {
+pub(crate) const fn window_ms(binding: &ForwardingBinding) -> u64 {
     let part = binding.lifetime_ms / REFRESH_WINDOW_DIVISOR;
     if part > REFRESH_WINDOW_MS_MIN { part } else { REFRESH_WINDOW_MS_MIN }
 }

@@ -73,6 +73,7 @@ mod arrival_v4;
 mod downlink;
 mod ecn;
 mod entry;
+mod fast;
 mod flow;
 mod forwarding;
 mod hash;
@@ -101,6 +102,7 @@ pub use entry::{
     CareOf, Correspondent, Flow, FlowAction, ForwardingBinding, HomeEntry, HomePrefix, Millis,
     MobileNetwork, MobileNetworkV4,
 };
+pub use fast::{Fast, FastDown};
 pub use forwarding::{Config, Forwarding};
 pub use rate::Rate;
 pub use reason::DropReason;

@@ -79,3 +79,10 @@ pub const ERROR_BUCKETS: usize = 1024;
 
 /// Mobile nodes that home agents send to as correspondent nodes: what the store takes at most.
 pub const CORRESPONDENTS_MAX: usize = 65_536;
+
+/// Care-of addresses that [`crate::Fast`] names: what one cache line has room for.
+pub const FAST_CARE_OFS_MAX: usize = 2;
+
+/// Home addresses remembered for [`crate::Forwarding::take_moved`], which is asked after each packet;
+/// one packet moves as many as there are tunnels in it.
+pub const MOVED_MAX: usize = 4096;

@@ -84,6 +84,7 @@ impl Forwarding {
     ) {
         let Some(mtu) = too_big else { return self.pass_on(now, quoted, None, out) };
         self.path_mtus.learn(now, quoted.care_of, mtu);
+        self.moved(quoted.home_address);
         let overhead = u32::try_from(overhead).unwrap_or(u32::MAX);
         let tunnel_mtu = usize::try_from(mtu.saturating_sub(overhead)).unwrap_or(usize::MAX);
         let (least, source_cuts) = match quoted.inner {

@@ -229,6 +229,12 @@ impl Table {
         self.prefixes.values()
     }
 
+    /// True for a home address of the table.
+    #[must_use]
+    pub fn contains(&self, address: Ipv6Addr) -> bool {
+        self.homes.contains_key(&address)
+    }
+
     /// How many home addresses there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -182,8 +182,12 @@ impl Forwarding {
         // Most are home addresses: one look at the table.
         if let Some(home) = self.table.home_mut(source) {
             let index = care_of.iter().find_map(|care_of| home.bound(now, *care_of))?;
-            home.used(index);
-            return Some((source, index, home.is_noted(now, index)));
+            let moved = home.used(index) && home.tie(now).is_some();
+            let is_noted = home.is_noted(now, index);
+            if moved && self.config.last_used_breaks_ties {
+                self.moved(source);
+            }
+            return Some((source, index, is_noted));
         }
         let owners = self.table.network_owners(source);
         let (home_address, index) = self.bound_owner(now, owners, care_of)?;
@@ -206,10 +210,13 @@ impl Forwarding {
 
     /// Notes through which binding data came last; says whether that it carries data is noted too.
     fn note_use(&mut self, now: Millis, home_address: Ipv6Addr, index: usize) -> bool {
-        self.table.home_mut(home_address).is_some_and(|home| {
-            home.used(index);
-            home.is_noted(now, index)
-        })
+        let Some(home) = self.table.home_mut(home_address) else { return false };
+        let moved = home.used(index) && home.tie(now).is_some();
+        let is_noted = home.is_noted(now, index);
+        if moved && self.config.last_used_breaks_ties {
+            self.moved(home_address);
+        }
+        is_noted
     }
 
     /// A packet out of a tunnel for somebody who is not served here.

@@ -34,7 +34,7 @@ const SHELL_SHARED: [&str; 2] = ["runtime", "api"];
 
 /// Libraries of others that only these crates of ours may name, so that replacing one is one crate's
 /// work. `deny.toml` says the same to cargo-deny, for the whole graph.
-const ADAPTERS: [(&str, &[&str]); 6] = [
+const ADAPTERS: [(&str, &[&str]); 7] = [
     ("openraft", &["raft"]),
     ("sled", &["raft"]),
     // xtask: for the few messages of etcd that the benchmark beside it exchanges.
@@ -42,6 +42,7 @@ const ADAPTERS: [(&str, &[&str]); 6] = [
     ("tun-rs", &["hostnet"]),
     ("rtnetlink", &["hostnet"]),
     ("pnet_datalink", &["hostnet"]),
+    ("aya", &["fastpath"]),
 ];
 
 /// Checks the tree's manifests, that every core crate is `no_std`, and that no crate above the core

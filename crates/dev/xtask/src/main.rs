@@ -6,6 +6,7 @@ mod chart;
 mod conformance;
 #[cfg(test)]
 mod decisions;
+mod differential;
 mod e2e;
 mod failover;
 mod fuzz;
@@ -60,6 +61,8 @@ enum Task {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1000..=4_000_000))]
         home_addresses: Option<u32>,
     },
+    /// Compare the XDP program with the packet core over random tables and packets; needs root.
+    Differential(differential::Options),
     /// Roam, ping and kill in network namespaces, decoded by tshark; needs root.
     E2e,
     /// Kill the store's leader while a mobile node refreshes every 100 ms.
@@ -117,6 +120,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
             let selection = Selection { during_leader_kill, case, quick: false, extent };
             conformance::run(&root, &selection)?
         }
+        Task::Differential(options) => differential::run(options)?,
         Task::E2e => e2e::run()?,
         Task::Failover { kills } => failover::run(*kills)?,
         Task::Fuzz(options) => fuzz::run(&root, options)?,

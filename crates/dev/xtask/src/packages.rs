@@ -10,8 +10,14 @@ use anyhow::{Context as _, bail};
 use crate::report::Report;
 
 /// Program and the package it comes from.
-const NEEDED: [(&str, &str); 4] =
-    [("tshark", "tshark"), ("tcpdump", "tcpdump"), ("ip", "iproute2"), ("ping", "iputils-ping")];
+const NEEDED: [(&str, &str); 5] = [
+    ("tshark", "tshark"),
+    ("tcpdump", "tcpdump"),
+    ("ip", "iproute2"),
+    ("ping", "iputils-ping"),
+    // Compiles the XDP program.
+    ("clang", "clang"),
+];
 
 /// Whether this process may make network namespaces and install packages.
 pub(crate) fn is_root() -> bool {

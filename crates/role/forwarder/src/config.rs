@@ -27,6 +27,9 @@ pub struct Config {
     pub udp: Option<UdpConfig>,
     /// A TUN device: needs CAP_NET_ADMIN.
     pub tun: Option<TunConfig>,
+    /// The common case in the kernel; without, all packets take the TUN. It needs `tun`.
+    #[serde(default)]
+    pub xdp: Option<XdpConfig>,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -65,6 +68,40 @@ pub struct TunConfig {
     /// The Ethernet interface of a real home link: one forwarder at a time answers there for mobile nodes
     /// that are away, for home prefixes that say that they have a link. Needs CAP_NET_RAW.
     pub home_link: Option<String>,
+}
+
+/// The fast path: an XDP program.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct XdpConfig {
+    /// How it is attached.
+    #[serde(default)]
+    pub mode: XdpMode,
+    /// Interfaces, in the namespace of the TUN, on which packets for home addresses and tunnelled
+    /// packets arrive; at least one.
+    pub interfaces: Vec<String>,
+    /// Home addresses that it has room for, 64 octets each and a quarter more; the others take the TUN.
+    #[serde(default = "home_addresses_default")]
+    pub home_addresses_max: u32,
+}
+
+/// How the XDP program is attached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver where that works, else behind it, else not at all.
+    #[default]
+    Auto,
+    /// In the driver; it is an error where that does not work.
+    Native,
+    /// Behind the driver, with any driver.
+    Generic,
+    /// Not at all.
+    None,
+}
+
+const fn home_addresses_default() -> u32 {
+    limits::FAST_HOME_ADDRESSES_DEFAULT
 }
 
 fn name_default() -> String {
@@ -124,6 +161,20 @@ pub enum Error {
         key: &'static str,
         /// What the host says.
         source: homeport_hostnet::Error,
+    },
+    /// The fast path that is asked for cannot be had.
+    #[error("xdp: {source}; set xdp.mode to auto to go on without it")]
+    FastPath {
+        /// Why.
+        source: homeport_fastpath::Error,
+    },
+    /// The fast path has nowhere to be.
+    #[error("xdp: {found}; expected {expected}")]
+    FastPathPlace {
+        /// What the configuration says.
+        found: &'static str,
+        /// What is needed.
+        expected: &'static str,
     },
     /// The operations port.
     #[error(transparent)]

@@ -11,6 +11,7 @@ use tokio::{sync::mpsc, time::sleep};
 use crate::{
     config::Error,
     destinations::Changes,
+    fast::Fast,
     feed::FeedEvent,
     held::Held,
     home_link::{FromLink, HomeLinkOutlet, NO_HOME_LINK, ToLink},
@@ -31,6 +32,8 @@ pub(crate) struct Outlets {
     /// `None` when the host's routes are not ours.
     pub(crate) routes: Option<RoutesOutlet>,
     pub(crate) home_link: Option<HomeLinkOutlet>,
+    /// The program that does the common case.
+    pub(crate) fast: Option<Fast>,
 }
 
 /// See the module.
@@ -60,9 +63,13 @@ impl Engine {
         caught_up: Latch,
         outlets: Outlets,
     ) -> Self {
+        let mut mirror = Mirror::new(outlets.home_link.is_some());
+        if outlets.fast.is_some() {
+            mirror.remember_changed();
+        }
         Self {
             forwarding,
-            mirror: Mirror::new(outlets.home_link.is_some()),
+            mirror,
             front_ends: FrontEnds::default(),
             held: Held::default(),
             clock,
@@ -95,6 +102,12 @@ impl Engine {
                 Some(event) = signalling.recv() => self.on_signalling(&port, event).await,
                 () = overdue => self.send_overdue(&port).await,
                 () = more_settled(&mut self.outlets.routes) => self.send_reached(&port).await,
+                () = host_looked_at(&mut self.outlets.fast) => {
+                    let now = self.now();
+                    if let Some(fast) = &mut self.outlets.fast {
+                        fast.look(&self.forwarding, now);
+                    }
+                }
                 Some(returned) = returned(&mut self.outlets.home_link) => {
                     self.on_returned(&port, returned).await;
                 }
@@ -134,7 +147,11 @@ impl Engine {
 
     async fn handle(&mut self, port: &Port, ingress: Ingress<'_>) {
         let mut actions = std::mem::take(&mut self.actions);
-        self.forwarding.handle_into(self.now(), ingress, &mut actions);
+        let now = self.now();
+        self.forwarding.handle_into(now, ingress, &mut actions);
+        if let Some(fast) = &mut self.outlets.fast {
+            fast.follow_moves(&mut self.forwarding, now);
+        }
         self.carry_out(port, &mut actions).await;
         self.actions = actions;
     }
@@ -208,7 +225,8 @@ impl Engine {
                 let now = self.now();
                 let applied = self.mirror.apply(&mut self.forwarding, now, *message);
                 self.metrics.feed_refused.inc_by(applied.refused);
-                self.tell(applied);
+                let networks = self.tell(applied);
+                self.tell_fast(applied, networks, now);
                 if applied.reached {
                     self.metrics.show(self.mirror.revision(), self.forwarding.table());
                     self.caught_up.open();
@@ -220,12 +238,16 @@ impl Engine {
 
     /// Tells routes and home link what has changed. Routes hear of it when a revision is complete,
     /// since they answer for whole revisions.
-    fn tell(&mut self, applied: Applied) {
+    ///
+    /// True when prefixes or networks have come or gone.
+    fn tell(&mut self, applied: Applied) -> bool {
+        let mut moved = false;
         self.prefixes_moved |= applied.prefixes;
         if applied.reached {
             let prefixes = std::mem::take(&mut self.prefixes_moved);
             // Taken even if nobody wants to know: the table remembers only so much.
             let changes = Changes::of(self.forwarding.table_mut(), prefixes, applied.anew);
+            moved = !changes.is_empty();
             if let Some(routes) = &mut self.outlets.routes {
                 routes.tell(changes, self.mirror.revision());
             }
@@ -237,6 +259,18 @@ impl Engine {
                 changes.revision = self.mirror.revision();
             }
             link.changes.put(changes);
+        }
+        moved
+    }
+
+    /// Tells the fast path, before anybody hears of the revision.
+    fn tell_fast(&mut self, applied: Applied, networks: bool, now: Millis) {
+        let Some(fast) = &mut self.outlets.fast else { return };
+        let changed = self.mirror.take_changed();
+        if applied.prefixes || applied.anew {
+            fast.rebuild(&self.forwarding, now);
+        } else {
+            fast.follow(&self.forwarding, now, &changed, networks);
         }
     }
 
@@ -305,6 +339,14 @@ impl Engine {
 async fn returned(home_link: &mut Option<HomeLinkOutlet>) -> Option<FromLink> {
     match home_link {
         Some(link) => link.returns.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Until routes and neighbours were looked at for the fast path; for ever without one.
+async fn host_looked_at(fast: &mut Option<Fast>) {
+    match fast {
+        Some(fast) => fast.looked().await,
         None => std::future::pending().await,
     }
 }

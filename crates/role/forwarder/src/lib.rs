@@ -7,6 +7,7 @@
 //!        events, 4 |    | answers, up, down, 1024
 //!  stores --> feed (1 task)    front-end links (1 task each) --> front-ends
 //!  engine <--> routes (1 task): what is served into the TUN
+//!  engine --> fast path: XDP, which does the common case before a packet comes to the TUN
 //!  engine, store <--> home link (1 task): the home agent's part on a real home link
 //! ```
 //!
@@ -20,6 +21,7 @@ mod backoff;
 mod config;
 mod destinations;
 mod engine;
+mod fast;
 mod feed;
 mod held;
 mod home_link;
@@ -39,10 +41,11 @@ use homeport_forwarding::{Config as Rules, Forwarding};
 use homeport_runtime::{Readiness, Shutdown, Task, clock::Monotonic, ops};
 use tokio::sync::mpsc;
 
-pub use crate::config::{Config, Error, TunConfig, UdpConfig};
+pub use crate::config::{Config, Error, TunConfig, UdpConfig, XdpConfig, XdpMode};
 
 use crate::{
     engine::{Engine, Outlets},
+    fast::Fast,
     home_link::HomeLinks,
     metrics::Metrics,
     port::Port,
@@ -83,13 +86,16 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         })
         .collect();
 
+    let defaults = Rules::default();
+    let fast = Fast::open(&config, defaults.hop_limit, clock, Arc::clone(&metrics))?;
     let rules = Rules {
         path_mtu: config.tun.as_ref().map_or(limits::PATH_MTU_DEFAULT, |tun| tun.path_mtu),
         udp_port: config.udp_port(),
         fragment_seed: rand::random(),
-        ..Rules::default()
+        follow_moves: fast.is_some(),
+        ..defaults
     };
-    let outlets = Outlets { routes: routes_outlet, home_link };
+    let outlets = Outlets { routes: routes_outlet, home_link, fast };
     let engine = Engine::new(Forwarding::new(rules), clock, metrics, caught_up, outlets);
     tracing::info!(name = %config.name, port = %port, "forwarder");
     let ended = engine.run(port, feed, signalling, shutdown).await;

@@ -88,3 +88,9 @@ pub const PROXIES_MAX: usize = 20_000;
 
 /// Between two attempts to set routes that the host has refused.
 pub const ROUTES_RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Home addresses of the fast path unless configured: 32 MiB of lines.
+pub const FAST_HOME_ADDRESSES_DEFAULT: u32 = 400_000;
+/// Between two looks at the host's routes and neighbours, and at the counters of the fast path. Until the
+/// next look packets for a new neighbour take the TUN.
+pub const FAST_LOOK_INTERVAL: Duration = Duration::from_millis(500);

@@ -14,6 +14,9 @@ pub(crate) struct Metrics {
     packets: ByLabel,
     actions: ByLabel,
     answers: ByLabel,
+    fast: Family<[(&'static str, &'static str); 2], Counter>,
+    /// Changes for which the fast path had no place.
+    pub(crate) fast_refused: Counter,
     pub(crate) drops: ReasonCounter,
     pub(crate) feed_lost: Counter,
     pub(crate) feed_refused: Counter,
@@ -55,6 +58,8 @@ impl Metrics {
             packets: Family::default(),
             actions: Family::default(),
             answers: Family::default(),
+            fast: Family::default(),
+            fast_refused: Counter::default(),
             drops,
             home_link_drops,
             home_links_defended: Gauge::default(),
@@ -69,6 +74,11 @@ impl Metrics {
         };
         let m = &metrics;
         registry.register("packets", "Packets that came in, by port", m.packets.clone());
+        let help =
+            "Packets that the fast path has seen: sent, dropped, or passed to the TUN, and why";
+        registry.register("fast_packets", help, m.fast.clone());
+        let help = "Changes of home addresses for which the fast path had no place";
+        registry.register("fast_refused", help, m.fast_refused.clone());
         registry.register("actions", "What was done about them, by action", m.actions.clone());
         let help =
             "Answers of front-ends: sent at once, after their revision, or before it or its routes";
@@ -98,6 +108,14 @@ impl Metrics {
 
     pub(crate) fn count_action(&self, action: &'static str) {
         self.actions.get_or_create(&[("action", action)]).inc();
+    }
+
+    /// Counts what the fast path did since it was asked last.
+    pub(crate) fn count_fast(&self, verdict: &'static str, cause: &'static str, packets: u64) {
+        if packets > 0 {
+            let labels = [("verdict", verdict), ("cause", cause)];
+            self.fast.get_or_create(&labels).inc_by(packets);
+        }
     }
 
     pub(crate) fn count_answer(&self, sent: &'static str) {

@@ -27,6 +27,8 @@ pub(crate) struct Mirror {
     /// it look less than it is, so the largest value of a stream is the best.
     ahead_ms: Option<i128>,
     on_link: Changes,
+    /// Home addresses that have changed since somebody asked; `None` when nobody does.
+    changed: Option<Vec<Ipv6Addr>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +54,24 @@ pub(crate) struct Applied {
 impl Mirror {
     /// Of nothing yet.
     pub(crate) fn new(home_link: bool) -> Self {
-        Self { home_link, revision: 0, staged: None, ahead_ms: None, on_link: Changes::default() }
+        Self {
+            home_link,
+            revision: 0,
+            staged: None,
+            ahead_ms: None,
+            on_link: Changes::default(),
+            changed: None,
+        }
+    }
+
+    /// From now on [`Self::take_changed`] is asked after each message.
+    pub(crate) fn remember_changed(&mut self) {
+        self.changed = Some(Vec::new());
+    }
+
+    /// The home addresses that the last message has changed, unless it made a whole new table.
+    pub(crate) fn take_changed(&mut self) -> Vec<Ipv6Addr> {
+        self.changed.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The revision that the table has reached.
@@ -112,6 +131,9 @@ impl Mirror {
             let Some((home_address, home)) = read_home(change, &mut applied.refused) else {
                 continue;
             };
+            if let Some(changed) = self.changed.as_mut().filter(|_| live) {
+                changed.push(home_address);
+            }
             let entry = home.as_ref().map(|home| home_entry(home, to_local));
             if let Err(full) = table.set_home(home_address, entry) {
                 tracing::error!(%full, "a home address is not served");

@@ -2,6 +2,7 @@
 
 mod correspondents;
 mod downlink;
+mod fast;
 mod flows;
 mod ipv4;
 mod laws;

@@ -2,6 +2,7 @@
 
 mod etcd;
 mod failover;
+mod forwarding;
 mod latencies;
 mod load;
 pub(crate) mod processes;
@@ -24,6 +25,8 @@ use crate::report::Report;
 pub(crate) enum Bench {
     /// The binding store on three replicas with fsync, beside three members of etcd.
     Store(Options),
+    /// What a packet costs the fast path of a forwarder, and what its table bears; needs root.
+    Forwarding(forwarding::Options),
 }
 
 /// How much of it.
@@ -59,7 +62,17 @@ enum Part {
 
 /// Measures.
 pub(crate) fn run(root: &Path, bench: &Bench) -> Result<Report> {
-    let Bench::Store(options) = bench;
+    let options = match bench {
+        Bench::Store(options) => options,
+        Bench::Forwarding(options) => {
+            let mut figures = Figures::default();
+            forwarding::measure(&mut figures, options)?;
+            if options.write {
+                write_table(&root.join("docs/benchmarks.md"), "forwarding", &figures.0)?;
+            }
+            return Ok(figures.0);
+        }
+    };
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let mut figures = Figures::default();
     let wanted = |part| options.only.is_none_or(|only| only == part);
@@ -78,7 +91,7 @@ pub(crate) fn run(root: &Path, bench: &Bench) -> Result<Report> {
     })?;
     figures.0.count(true);
     if options.write {
-        write_table(&root.join("docs/benchmarks.md"), &figures.0)?;
+        write_table(&root.join("docs/benchmarks.md"), "store", &figures.0)?;
     }
     Ok(figures.0)
 }
@@ -117,15 +130,15 @@ pub(crate) fn progress(steps: u32, what: &'static str) -> ProgressBar {
     }
 }
 
-const BEGIN: &str = "<!-- written by cargo xtask bench store --write -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// Replaces what stands between the two marks, but keeps the lines of figures that were not taken.
-fn write_table(file: &Path, report: &Report) -> Result<()> {
+fn write_table(file: &Path, bench: &str, report: &Report) -> Result<()> {
+    let begin = format!("<!-- written by cargo xtask bench {bench} --write -->\n");
     let text = std::fs::read_to_string(file).with_context(|| format!("no {}", file.display()))?;
-    let (before, rest) = text.split_once(BEGIN).context("the table's begin is not marked")?;
+    let (before, rest) = text.split_once(&begin).context("the table's begin is not marked")?;
     let (old, after) = rest.split_once(END).context("the table's end is not marked")?;
-    std::fs::write(file, format!("{before}{BEGIN}{}{END}{after}", table(old, report)))?;
+    std::fs::write(file, format!("{before}{begin}{}{END}{after}", table(old, report)))?;
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use homeport_api::{
     },
     store::{binding_store_server::BindingStoreServer, submit_response::Result as Reply},
 };
-use homeport_forwarder::{Config, TunConfig, UdpConfig};
+use homeport_forwarder::{Config, TunConfig, UdpConfig, XdpConfig};
 use homeport_runtime::{Shutdown, Task, clock::unix_ms, config::OpsConfig};
 use tokio::{runtime::Runtime, sync::mpsc};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
@@ -266,6 +266,16 @@ impl RunningForwarder {
         front_ends: &[u16],
         tun: Option<TunConfig>,
     ) -> Self {
+        Self::with_xdp(name, stores, front_ends, tun, None)
+    }
+
+    pub(crate) fn with_xdp(
+        name: &str,
+        stores: &[u16],
+        front_ends: &[u16],
+        tun: Option<TunConfig>,
+        xdp: Option<XdpConfig>,
+    ) -> Self {
         let address = |port: &u16| format!("127.0.0.1:{port}");
         let udp = SocketAddrV4::new([127, 0, 0, 1].into(), free_udp_port());
         let ops = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -275,6 +285,7 @@ impl RunningForwarder {
             front_ends: front_ends.iter().map(address).collect(),
             udp: tun.is_none().then_some(UdpConfig { listen: udp }),
             tun,
+            xdp,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },
         };

@@ -4,6 +4,7 @@
 
 mod commands;
 mod fakes;
+mod fast_path;
 mod home_link;
 mod networks;
 mod tun;

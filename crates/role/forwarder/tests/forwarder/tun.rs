@@ -18,7 +18,7 @@ pub(crate) const CARE_OF: std::net::Ipv6Addr =
 /// whose packets the test reads and writes through a TUN.
 pub(crate) struct Laboratory {
     pub(crate) edge: TemporaryNamespace,
-    _world: TemporaryNamespace,
+    pub(crate) world: TemporaryNamespace,
     pub(crate) rest: Tun,
     world_network: Network,
 }
@@ -65,7 +65,7 @@ impl Laboratory {
             let route = Route::to(net.parse().unwrap()).via(via.parse().unwrap()).device("down");
             world_network.add_route(&route).await.unwrap();
         }
-        Self { edge, _world: world, rest, world_network }
+        Self { edge, world, rest, world_network }
     }
 
     /// The next packet for somebody out there; what kernels say of their own accord is passed over.

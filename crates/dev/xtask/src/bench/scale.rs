@@ -1,7 +1,7 @@
 //! A million home addresses with two bindings each: memory, start, a new subscriber, and what a command costs
 //! then.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use homeport_tests::feed::Watch;
@@ -21,6 +21,10 @@ const STEP: u32 = 50_000;
 const SNAPSHOT_AFTER_MIB: u32 = 32;
 /// No home address was registered so often before.
 const ROUNDS_MAX: u16 = 10;
+/// So long the replicas use less than a tenth of one processor before a cost is taken.
+const IDLE_FOR: Duration = Duration::from_secs(1);
+/// For what they do behind the commands.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// What a feed's delay is taken from.
 const FEED_WRITES: u32 = 2_000;
 
@@ -69,9 +73,24 @@ pub(crate) async fn measure(figures: &mut Figures, many: u32) -> Result<()> {
     Ok(())
 }
 
+/// Waits until the replicas have nothing to do: the snapshot that many registrations were followed by is no cost of
+/// the commands that come next.
+async fn until_idle(replicas: &Replicas) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let before = cpu_of(&replicas.processes)?;
+        tokio::time::sleep(IDLE_FOR).await;
+        if cpu_of(&replicas.processes)? - before < IDLE_FOR / 10 {
+            return Ok(());
+        }
+        ensure!(started.elapsed() < PATIENCE, "the replicas are busy with themselves");
+    }
+}
+
 /// CPU microseconds of all replicas for each refresh of these home addresses.
 async fn cost(replicas: &Replicas, writes: Writes) -> Result<f64> {
     const REFRESHES: u16 = 5;
+    until_idle(replicas).await?;
     let before = cpu_of(&replicas.processes)?;
     for n in 1..=REFRESHES {
         let writes = Writes { rounds_before: n, ..writes };

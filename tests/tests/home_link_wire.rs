@@ -77,6 +77,7 @@ impl Stage {
             // Updates go to the front-end by the hand of the test.
             front_ends: vec!["127.0.0.1:9".to_owned()],
             udp: None,
+            xdp: None,
             tun: Some(TunConfig {
                 name: "hp0".to_owned(),
                 netns: Some(namespaces[0].name().to_owned()),

@@ -1,21 +1,25 @@
 //! A real home link whose defender dies, then one that ends in peace.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::sync::broadcast::Receiver;
+use tokio::time::sleep;
 
 use super::capture::{Capture, Frame};
 use super::lab::{Lab, expect, expect_none};
 use super::signal;
 use crate::conformance::home_net::{Frame as Heard, HomeNet, Mac};
-use crate::dev::{Member, kill};
+use crate::dev::{Member, is_ready, kill};
 use crate::{PATIENCE, eventually, ops};
 
 const DEFENDED: &str = "homeport_forwarder_home_links_defended";
 
 /// How a process is ended.
 type End = fn(&Member) -> Result<()>;
+
+/// MAX_RTR_SOLICITATION_DELAY (RFC 4861 §10).
+const SOLICITATION_DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// The other forwarder takes over at once, listens before it speaks, and there is never a second one; the
 /// kernels of both say nothing of their own.
@@ -46,6 +50,11 @@ pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
         one_defends(lab).await?;
     }
 
+    // Who has started again asks for other home agents within this time.
+    for forwarder in lab.cluster.endpoints()?.forwarders {
+        eventually("a forwarder that is back", async || is_ready(&forwarder).await).await?;
+    }
+    sleep(SOLICITATION_DELAY_MAX + SOLICITATION_DELAY_MAX / 2).await;
     let frames = lab.judge(captures)?;
     expect(&frames, "a question before the link is taken over", |frame: &Frame| {
         frame.has("icmpv6.type", &["135"]) && frame.has("ipv6.src", &["::"])

@@ -35,7 +35,6 @@ pub(crate) struct Fast {
     hops: Vec<Router>,
     /// Home addresses outside every home prefix.
     strays: BTreeSet<Ipv6Addr>,
-    agents: Vec<Ipv6Addr>,
     /// The program was given up, and its lines are not kept up to date.
     is_off: bool,
     hop_limit: u8,
@@ -82,7 +81,6 @@ impl Fast {
             known: Neighbourhood::default(),
             hops: Vec::new(),
             strays: BTreeSet::new(),
-            agents: Vec::new(),
             is_off: true,
             hop_limit,
             clock_began_ms: monotonic_ms().saturating_sub(clock.now_ms()),
@@ -216,10 +214,9 @@ impl Fast {
         }
         self.path.set_places(places)?;
         self.set_hops()?;
-        self.agents = agents.into_iter().collect();
         self.path.set_settings(Settings {
-            on: !self.is_off && !self.agents.is_empty(),
-            agents: self.agents.clone(),
+            on: !self.is_off && !agents.is_empty(),
+            agents: agents.into_iter().collect(),
             hop_limit: self.hop_limit,
             look_at_care_of,
         })

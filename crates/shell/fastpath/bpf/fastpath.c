@@ -4,7 +4,7 @@
 // the source check. Every rule is that of crates/core/forwarding, which decides what a line says;
 // whatever is not decided here is passed on untouched (XDP_PASS) to that core.
 //
-// The layouts below are written by src/line.rs and src/tables.rs. Nothing is included: the program
+// The layouts below are written by src/line.rs and src/program.rs. Nothing is included: the program
 // builds wherever clang has the BPF target.
 
 typedef unsigned char u8;

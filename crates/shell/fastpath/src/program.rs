@@ -128,7 +128,7 @@ pub struct Settings {
 
 type Places = LpmTrie<MapData, [u8; 16], [u8; 4]>;
 
-/// The program, its maps, and what is attached. All goes with it, except what is pinned.
+/// The program, its maps, and what is attached. All goes with it.
 pub struct FastPath {
     ebpf: Ebpf,
     slots: Slots<Mapped>,

@@ -3,7 +3,7 @@
 use std::{io::Write as _, net::SocketAddr, time::Duration};
 
 use homeport_fastpath::FastPath;
-use homeport_forwarder::{TunConfig, XdpConfig, XdpMode};
+use homeport_forwarder::{XdpConfig, XdpMode};
 use homeport_hostnet::privileges;
 use homeport_wire::{PacketBuilder, encapsulate_v6, mobility_packet, protocol, walk};
 
@@ -36,17 +36,6 @@ fn far_end() -> Option<FastPath> {
     None
 }
 
-fn tun(laboratory: &Laboratory) -> TunConfig {
-    TunConfig {
-        name: "hp0".to_owned(),
-        netns: Some(laboratory.edge.name().to_owned()),
-        mtu: 1500,
-        path_mtu: 1500,
-        routes: true,
-        home_link: None,
-    }
-}
-
 fn xdp(mode: XdpMode) -> XdpConfig {
     XdpConfig { mode, interfaces: vec!["up".to_owned()], home_addresses_max: 1000 }
 }
@@ -61,7 +50,7 @@ async fn a_mobile_nodes_packets_pass_by_xdp() {
     let homes = vec![bound(HOME, SocketAddr::from((CARE_OF, 0)), Duration::from_secs(600))];
     let store = RunningStore::start(store_port, vec![snapshot(1, homes)]);
     let mut front_end = RunningFrontEnd::start(front_end_port);
-    let (tun, xdp) = (Some(tun(&laboratory)), Some(xdp(XdpMode::Native)));
+    let (tun, xdp) = (Some(laboratory.tun()), Some(xdp(XdpMode::Native)));
     let forwarder = RunningForwarder::with_xdp("fast", &[store_port], &[front_end_port], tun, xdp);
     forwarder.until("homeport_forwarder_revision", 1.0).await;
     forwarder.until("homeport_forwarder_front_ends_connected", 1.0).await;
@@ -112,8 +101,14 @@ async fn a_mobile_nodes_packets_pass_by_xdp() {
     assert_eq!(request.packet[8..], update[8..]);
 
     // A binding that is gone is gone from the program at that revision.
-    store.say(message(2, vec![unbound(HOME)])).await;
-    forwarder.until("homeport_forwarder_revision", 2.0).await;
+    in_time("the revision", async {
+        // The feed may be broken when it is said: nobody has said anything for seconds.
+        while forwarder.metric("homeport_forwarder_revision").await < 2.0 {
+            store.say(message(2, vec![unbound(HOME)])).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
     laboratory.rest.send(&down).await.unwrap();
     let answer = laboratory.recv("an error").await;
     assert_eq!(walk(&answer).unwrap().upper, protocol::ICMPV6);
@@ -144,7 +139,7 @@ async fn a_fast_path_that_cannot_be_had_is_an_error_only_when_it_is_demanded() {
             "fast",
             &[free_port()],
             &[free_port()],
-            Some(tun(&laboratory)),
+            Some(laboratory.tun()),
             Some(xdp),
         )
     };

@@ -7,7 +7,6 @@ use std::{
 };
 
 use homeport_api::{binding, convert, signalling::PuntResponse};
-use homeport_forwarder::TunConfig;
 use homeport_hostnet::{Network, privileges};
 use homeport_wire::{
     Ipv4Header, Ipv6Header, PacketBuilder, encapsulate_v4, encapsulate_v6, mobility_packet,
@@ -89,14 +88,7 @@ async fn networks_and_ipv4_home_addresses_take_their_way_through_the_kernel() {
     let laboratory = Laboratory::build().await;
     let store_port = free_port();
     let store = RunningStore::start(store_port, vec![with_pool(1, router(false))]);
-    let tun = TunConfig {
-        name: "hp0".to_owned(),
-        netns: Some(laboratory.edge.name().to_owned()),
-        mtu: 1500,
-        path_mtu: 1500,
-        routes: true,
-        home_link: None,
-    };
+    let tun = laboratory.tun();
     let forwarder = RunningForwarder::start(&[store_port], &[free_port()], Some(tun));
     forwarder.until("homeport_forwarder_revision", 1.0).await;
     let edge = laboratory.edge.namespace();
@@ -213,14 +205,7 @@ async fn an_answer_waits_for_the_routes_of_its_revision() {
     let (store_port, front_end_port) = (free_port(), free_port());
     let store = RunningStore::start(store_port, vec![with_pool(1, router_with(&[]))]);
     let mut front_end = RunningFrontEnd::start(front_end_port);
-    let tun = TunConfig {
-        name: "hp0".to_owned(),
-        netns: Some(laboratory.edge.name().to_owned()),
-        mtu: 1500,
-        path_mtu: 1500,
-        routes: true,
-        home_link: None,
-    };
+    let tun = laboratory.tun();
     let forwarder = RunningForwarder::start(&[store_port], &[front_end_port], Some(tun));
     forwarder.until("homeport_forwarder_revision", 1.0).await;
     forwarder.until("homeport_forwarder_front_ends_connected", 1.0).await;

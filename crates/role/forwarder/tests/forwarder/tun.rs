@@ -24,6 +24,18 @@ pub(crate) struct Laboratory {
 }
 
 impl Laboratory {
+    /// A TUN in the forwarder's namespace.
+    pub(crate) fn tun(&self) -> TunConfig {
+        TunConfig {
+            name: "hp0".to_owned(),
+            netns: Some(self.edge.name().to_owned()),
+            mtu: 1500,
+            path_mtu: 1500,
+            routes: true,
+            home_link: None,
+        }
+    }
+
     pub(crate) async fn build() -> Self {
         let edge = TemporaryNamespace::create("hpedge").unwrap();
         let world = TemporaryNamespace::create("hpworld").unwrap();
@@ -98,14 +110,7 @@ async fn packets_take_their_way_through_the_kernel() {
     let homes = vec![bound(HOME, SocketAddr::from((CARE_OF, 0)), Duration::from_secs(60))];
     let store = RunningStore::start(store_port, vec![snapshot(1, homes)]);
     let mut front_end = RunningFrontEnd::start(front_end_port);
-    let tun = TunConfig {
-        name: "hp0".to_owned(),
-        netns: Some(laboratory.edge.name().to_owned()),
-        mtu: 1500,
-        path_mtu: 1500,
-        routes: true,
-        home_link: None,
-    };
+    let tun = laboratory.tun();
     let forwarder = RunningForwarder::start(&[store_port], &[front_end_port], Some(tun));
     forwarder.until("homeport_forwarder_revision", 1.0).await;
     forwarder.until("homeport_forwarder_front_ends_connected", 1.0).await;

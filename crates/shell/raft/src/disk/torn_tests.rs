@@ -83,12 +83,47 @@ async fn content(log: &mut Log) -> (Option<Vote>, Vec<Entry>) {
     (log.read_vote().await.unwrap(), log.try_get_log_entries(..).await.unwrap())
 }
 
+/// How many entries are there after a write was interrupted: what was acknowledged, and of the later ones those
+/// up to some point. The log can be written on.
+async fn survivors(dir: &Path, case: &str) -> usize {
+    let acknowledged: Vec<_> = (1..=20).map(|index| entry(3, index, 100)).collect();
+    let all = [acknowledged.clone(), later_entries()].concat();
+    let mut log = open(dir).unwrap_or_else(|error| panic!("{case}: {error}"));
+    let (vote, entries) = content(&mut log).await;
+    assert!(entries.len() >= acknowledged.len(), "{case}: {} entries", entries.len());
+    assert_eq!(entries, all[..entries.len()], "{case}");
+    // What was written later is there only if everything before it is.
+    let expected = if vote == Some(Vote::new_committed(5, 1)) { 40 } else { entries.len() };
+    assert_eq!(entries.len(), expected, "{case}");
+    assert!(vote >= Some(Vote::new_committed(3, 1)), "{case}: {vote:?}");
+    let next = u64::try_from(entries.len()).unwrap() + 1;
+    append(&mut log, vec![entry(6, next, 10)]).await.unwrap();
+    log.close().await;
+    let mut log = open(dir).unwrap();
+    assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(log_id(6, next)));
+    log.close().await;
+    entries.len()
+}
+
+/// Whether a damaged disk is refused; else all of it is there.
+async fn is_refused(dir: &Path, step: usize) -> bool {
+    match open(dir) {
+        Ok(mut log) => {
+            let (vote, entries) = content(&mut log).await;
+            assert_eq!((vote, entries.len()), (Some(Vote::new_committed(5, 1)), 40), "{step}");
+            log.close().await;
+            false
+        }
+        Err(error) => {
+            assert!(error.to_string().contains("new node id"), "{step}: {error}");
+            true
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_half_written_tail_costs_nothing_that_was_acknowledged() {
     let disk = interrupted().await;
-    let acknowledged: Vec<_> = (1..=20).map(|index| entry(3, index, 100)).collect();
-    let mut all = acknowledged.clone();
-    all.extend(later_entries());
     let mut lengths = Vec::new();
     for (cut, garbage) in (0..=CUTS).flat_map(|cut| [(cut, false), (cut, true)]) {
         let Range { start, end } = disk.changed;
@@ -99,23 +134,7 @@ async fn a_half_written_tail_costs_nothing_that_was_acknowledged() {
             octets[reached..end].fill(0xa5);
         }
         let torn = disk.disk(&octets);
-        let mut log = open(torn.path()).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
-        let (vote, entries) = content(&mut log).await;
-        assert!(entries.len() >= acknowledged.len(), "cut {cut}: {} entries", entries.len());
-        assert_eq!(entries, all[..entries.len()], "cut {cut}");
-        // What was written later is there only if everything before it is.
-        let expected = if vote == Some(Vote::new_committed(5, 1)) { 40 } else { entries.len() };
-        assert_eq!(entries.len(), expected, "cut {cut}");
-        assert!(vote >= Some(Vote::new_committed(3, 1)), "cut {cut}: {vote:?}");
-        lengths.push(entries.len());
-
-        // It can be written on.
-        let next = u64::try_from(entries.len()).unwrap() + 1;
-        append(&mut log, vec![entry(6, next, 10)]).await.unwrap();
-        log.close().await;
-        let mut log = open(torn.path()).unwrap();
-        assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(log_id(6, next)));
-        log.close().await;
+        lengths.push(survivors(torn.path(), &format!("cut {cut}")).await);
     }
     assert_eq!((lengths.first(), lengths.last()), (Some(&20), Some(&40)));
 }
@@ -144,37 +163,28 @@ async fn damage_in_sleds_file_is_not_taken_for_its_end() {
         octets[disk.changed.end * step / FLIPS] ^= 0x10;
         let damaged = disk.disk(&octets);
         std::fs::write(damaged.path().join("reached"), &disk.reached).unwrap();
-        match open(damaged.path()) {
-            Ok(mut log) => {
-                let (vote, entries) = content(&mut log).await;
-                assert_eq!((vote, entries.len()), (Some(Vote::new_committed(5, 1)), 40), "{step}");
-                log.close().await;
-            }
-            Err(error) => {
-                assert!(error.to_string().contains("new node id"), "{step}: {error}");
-                refused += 1;
-            }
-        }
+        refused += usize::from(is_refused(damaged.path(), step).await);
     }
     assert!(refused > FLIPS / 2, "{refused} of {FLIPS}");
 }
 
-/// A disk right after what is acknowledged came into the journal, which sled does not have yet, and where the
-/// records begin and end.
+/// A disk right after what is acknowledged came into the journal, which sled does not have yet, and where its
+/// records begin.
 async fn journaled() -> (TempDir, Vec<u8>, usize) {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path()).await.close().await;
+    let killed = tempfile::tempdir().unwrap();
+    copy(dir.path(), killed.path());
     let mut log = open(dir.path()).unwrap();
     let start = used(&std::fs::read(dir.path().join("journal/0")).unwrap());
     append(&mut log, later_entries()).await.unwrap();
     log.save_vote(&Vote::new_committed(5, 1)).await.unwrap();
-    let killed = tempfile::tempdir().unwrap();
-    copy(dir.path(), killed.path());
-    let journal = std::fs::read(dir.path().join("journal/0")).unwrap();
+    // The vote, which came last, was claimed with everything before it.
+    for file in ["journal/0", "reached"] {
+        std::fs::copy(dir.path().join(file), killed.path().join(file)).unwrap();
+    }
     log.close().await;
-    // Copied before sled took anything over: the journal alone has it.
-    let sleds = killed.path().join("log/db");
-    assert!(used(&std::fs::read(sleds).unwrap()) < 60_000);
+    let journal = std::fs::read(killed.path().join("journal/0")).unwrap();
     (killed, journal, start)
 }
 
@@ -186,8 +196,6 @@ fn used(octets: &[u8]) -> usize {
 async fn a_half_written_journal_costs_nothing_that_was_acknowledged() {
     let (killed, journal, start) = journaled().await;
     let end = used(&journal);
-    let mut all: Vec<_> = (1..=20).map(|index| entry(3, index, 100)).collect();
-    all.extend(later_entries());
     let mut lengths = Vec::new();
     for cut in 0..=CUTS {
         let torn = tempfile::tempdir().unwrap();
@@ -201,18 +209,7 @@ async fn a_half_written_journal_costs_nothing_that_was_acknowledged() {
         let mut octets = journal.clone();
         octets[start + (end - start) * cut / CUTS..].fill(0);
         std::fs::write(torn.path().join("journal/0"), octets).unwrap();
-        let mut log = open(torn.path()).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
-        let (vote, entries) = content(&mut log).await;
-        assert!(entries.len() >= 20 && entries == all[..entries.len()], "cut {cut}");
-        let whole = vote == Some(Vote::new_committed(5, 1));
-        assert!(!whole || entries.len() == 40, "cut {cut}");
-        lengths.push(entries.len());
-        let next = u64::try_from(entries.len()).unwrap() + 1;
-        append(&mut log, vec![entry(6, next, 10)]).await.unwrap();
-        log.close().await;
-        let mut log = open(torn.path()).unwrap();
-        assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(log_id(6, next)));
-        log.close().await;
+        lengths.push(survivors(torn.path(), &format!("cut {cut}")).await);
     }
     assert_eq!((lengths.first(), lengths.last()), (Some(&20), Some(&40)));
 }
@@ -228,17 +225,7 @@ async fn damage_in_the_journal_is_not_taken_for_its_end() {
         let mut octets = journal.clone();
         octets[start + (end - start) * step / FLIPS] ^= 0x10;
         std::fs::write(damaged.path().join("journal/0"), octets).unwrap();
-        match open(damaged.path()) {
-            Ok(mut log) => {
-                let (vote, entries) = content(&mut log).await;
-                assert_eq!((vote, entries.len()), (Some(Vote::new_committed(5, 1)), 40), "{step}");
-                log.close().await;
-            }
-            Err(error) => {
-                assert!(error.to_string().contains("new node id"), "{step}: {error}");
-                refused += 1;
-            }
-        }
+        refused += usize::from(is_refused(damaged.path(), step).await);
     }
     assert!(refused > FLIPS / 2, "{refused} of {FLIPS}");
 }

@@ -4,6 +4,7 @@ mod client;
 mod contact;
 mod convert;
 mod guard;
+mod incoming;
 mod server;
 mod snapshot_stream;
 

@@ -9,8 +9,8 @@ use crate::config::PeerEndpoint;
 use crate::encoding::{Invalid, vote_from_proto, vote_to_proto};
 use crate::limits::{
     CONNECT_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_OCTETS_MAX,
-    SNAPSHOT_INSTALL_TIMEOUT, SNAPSHOT_QUEUE, STREAM_OPEN_TIMEOUT, STREAM_STALL_TIMEOUT,
-    SUCCESSION_ANSWER_MAX,
+    SNAPSHOT_INSTALL_TIMEOUT, SNAPSHOT_QUEUE, SNAPSHOT_STALL_TIMEOUT, STREAM_OPEN_TIMEOUT,
+    STREAM_STALL_TIMEOUT, SUCCESSION_ANSWER_MAX,
 };
 use crate::proto;
 use crate::proto::raft_service_client::RaftServiceClient;
@@ -41,7 +41,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 type RpcError = RPCError<Types>;
 type StreamError = StreamingError<Types>;
@@ -282,7 +282,6 @@ fn malformed(invalid: Invalid) -> RpcError {
 }
 
 fn rpc_error(status: &Status) -> RpcError {
-    use tonic::Code;
     match status.code() {
         Code::Unavailable | Code::FailedPrecondition | Code::ResourceExhausted => {
             RPCError::Unreachable(Unreachable::new(status))
@@ -401,8 +400,13 @@ impl Connection {
     ) -> Result<SnapshotResponse<Types>, StreamError> {
         let mut client = self.client()?;
         let (parts, stream) = mpsc::channel(SNAPSHOT_QUEUE);
-        let head =
-            proto::SnapshotHead { vote: Some(vote_to_proto(&vote)), file_octets: file.octets() };
+        let from = self.snapshot_received(&file).await?;
+        let head = proto::SnapshotHead {
+            vote: Some(vote_to_proto(&vote)),
+            file_octets: file.octets(),
+            name: file.name(),
+            from,
+        };
         let request = self.guard.sign_call(self.target, ReceiverStream::new(stream));
         let mut call = pin!(client.install_snapshot(request));
         let early = {
@@ -427,11 +431,27 @@ impl Connection {
         Ok(SnapshotResponse::new(vote))
     }
 
+    /// Octets of the snapshot that the peer has from an earlier stream.
+    async fn snapshot_received(&self, file: &SnapshotFile) -> Result<u64, RpcError> {
+        let mut client = self.client()?;
+        let asked =
+            proto::SnapshotReceivedRequest { name: file.name(), file_octets: file.octets() };
+        let call = client.snapshot_received(self.guard.sign_call(self.target, asked));
+        let limit = SNAPSHOT_STALL_TIMEOUT;
+        let answered = match timeout(limit, call).await {
+            // An older program keeps nothing.
+            Ok(Err(status)) if status.code() == Code::Unimplemented => return Ok(0),
+            Ok(answered) => answered,
+            Err(_) => return Err(self.timed_out(RPCTypes::InstallSnapshot, limit)),
+        };
+        let answer = self.answer(RPCTypes::InstallSnapshot, limit, ready(answered)).await?;
+        Ok(answer.octets)
+    }
+
     fn feed_error(&self, error: FeedError) -> StreamError {
         match error {
             FeedError::Stalled => {
-                let limit = crate::limits::SNAPSHOT_STALL_TIMEOUT;
-                self.timed_out(RPCTypes::InstallSnapshot, limit).into()
+                self.timed_out(RPCTypes::InstallSnapshot, SNAPSHOT_STALL_TIMEOUT).into()
             }
             FeedError::Local(error) => StreamingError::StorageError(
                 openraft::StorageError::read_snapshot(None, from_error(&error)),

@@ -3,6 +3,7 @@
 use super::contact::Heard;
 use super::convert;
 use super::guard::{Guard, Stranger};
+use super::incoming::{Incoming, Name};
 use crate::blocking::blocking;
 use crate::encoding::{Invalid, vote_from_proto, vote_to_proto};
 use crate::error::{SnapshotError, StopReason};
@@ -11,10 +12,9 @@ use crate::machine::Machine;
 use crate::proto;
 use crate::proto::install_snapshot_request::Part;
 use crate::proto::raft_service_server::RaftService;
-use crate::snapshot::{Receiver, SnapshotFile, SnapshotStore};
+use crate::snapshot::{SnapshotFile, SnapshotStore};
 use crate::state_machine::StateMachine;
 use crate::types::{Snapshot, Types};
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use openraft::Raft;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
@@ -52,6 +52,7 @@ pub(crate) struct PeerService<S: StateMachine> {
     heard: Arc<Heard>,
     /// One snapshot comes in at a time.
     receiving: Arc<Semaphore>,
+    incoming: Arc<Incoming>,
     /// Ends the streams when this replica stops: a server that waits for its last request before
     /// it ends would otherwise wait for ever.
     stopped: watch::Receiver<Option<StopReason>>,
@@ -66,6 +67,7 @@ impl<S: StateMachine> Clone for PeerService<S> {
             space: Arc::clone(&self.space),
             heard: Arc::clone(&self.heard),
             receiving: Arc::clone(&self.receiving),
+            incoming: Arc::clone(&self.incoming),
             stopped: self.stopped.clone(),
         }
     }
@@ -90,29 +92,40 @@ impl<S: StateMachine> PeerService<S> {
             space,
             heard,
             receiving: Arc::new(Semaphore::new(1)),
+            incoming: Arc::default(),
             stopped,
         }
     }
 
+    /// What is here of it already stays when the stream breaks.
     async fn receive(
         &self,
+        leader: u64,
         parts: &mut Streaming<proto::InstallSnapshotRequest>,
     ) -> Result<(proto::SnapshotHead, SnapshotFile), Status> {
         let Some(Part::Head(head)) = next_part(parts).await? else {
             return Err(Status::invalid_argument("a snapshot starts with its head"));
         };
-        let mut receiver = self.snapshots.receive().map_err(snapshot_status)?;
-        while receiver.octets() < head.file_octets {
+        let name = Name { leader, file: head.name.clone(), octets: head.file_octets };
+        if !self.incoming.begin(name, head.from, &self.snapshots).map_err(snapshot_status)? {
+            return Err(Status::aborted("what is left out of the snapshot is not here"));
+        }
+        tracing::info!(leader, from = head.from, octets = head.file_octets, "a snapshot comes in");
+        let mut octets = head.from;
+        while octets < head.file_octets {
             let Some(Part::Chunk(chunk)) = next_part(parts).await? else {
                 return Err(Status::aborted("the snapshot ended too early"));
             };
-            receiver = write_chunk(receiver, chunk).await?;
+            let incoming = Arc::clone(&self.incoming);
+            octets = on_disk(move || incoming.write(&chunk)).await?;
         }
-        if receiver.octets() != head.file_octets {
+        if octets != head.file_octets {
+            self.incoming.give_up();
             return Err(Status::invalid_argument("the snapshot is longer than announced"));
         }
-        let file = on_disk(move || receiver.sync()).await?;
-        Ok((head, file))
+        let incoming = Arc::clone(&self.incoming);
+        let file = on_disk(move || incoming.finish()).await?;
+        Ok((head, file.ok_or_else(|| Status::aborted("the snapshot was given up"))?))
     }
 }
 
@@ -123,10 +136,6 @@ async fn next_part(
         Ok(message) => Ok(message?.and_then(|message| message.part)),
         Err(_) => Err(Status::deadline_exceeded("the snapshot stopped coming")),
     }
-}
-
-async fn write_chunk(mut receiver: Receiver, chunk: Bytes) -> Result<Receiver, Status> {
-    on_disk(move || receiver.write(&chunk).map(|()| receiver)).await
 }
 
 async fn on_disk<T: Send + 'static>(
@@ -293,10 +302,10 @@ impl<S: StateMachine> RaftService for PeerService<S> {
             .try_acquire()
             .map_err(|_| Status::resource_exhausted("another snapshot is coming in"))?;
         if self.space.is_low() {
+            self.incoming.give_up();
             return Err(Status::resource_exhausted("the disk is nearly full"));
         }
-        tracing::info!(leader, "a snapshot comes in");
-        let (head, snapshot) = self.receive(&mut request.into_inner()).await?;
+        let (head, snapshot) = self.receive(leader, &mut request.into_inner()).await?;
         let vote = vote_from_proto(head.vote.as_ref()).map_err(invalid)?;
         // openraft trusts what it installs, so all of it is checked first.
         let (snapshots, file) = (Arc::clone(&self.snapshots), snapshot.clone());
@@ -312,6 +321,17 @@ impl<S: StateMachine> RaftService for PeerService<S> {
         Ok(self.guard.sign_answer(proto::InstallSnapshotResponse {
             vote: Some(vote_to_proto(&installed.vote)),
         }))
+    }
+
+    async fn snapshot_received(
+        &self,
+        request: Request<proto::SnapshotReceivedRequest>,
+    ) -> Result<Response<proto::SnapshotReceivedResponse>, Status> {
+        let leader = self.guard.check_leader(request.metadata()).await?;
+        let asked = request.into_inner();
+        let name = Name { leader, file: asked.name, octets: asked.file_octets };
+        let octets = self.incoming.received(&name);
+        Ok(self.guard.sign_answer(proto::SnapshotReceivedResponse { octets }))
     }
 
     async fn transfer_leader(

@@ -18,17 +18,17 @@ pub(super) enum FeedError {
     Local(SnapshotError),
 }
 
-/// Sends the head and the file. Ends early, without an error, when the stream is gone: its answer
+/// Sends the head and the file, from where the head says. Ends early, without an error, when the stream is gone: its answer
 /// says why.
 pub(super) async fn feed(
     head: proto::SnapshotHead,
     file: SnapshotFile,
     parts: mpsc::Sender<proto::InstallSnapshotRequest>,
 ) -> Result<(), FeedError> {
+    let mut offset = head.from;
     if !send(&parts, Part::Head(head)).await? {
         return Ok(());
     }
-    let mut offset = 0;
     while offset < file.octets() {
         let source = file.clone();
         let read = blocking(move || source.read_at(offset, SNAPSHOT_CHUNK_OCTETS));

@@ -50,6 +50,11 @@ impl SnapshotFile {
         self.0.octets
     }
 
+    /// Its name in its directory.
+    pub(crate) fn name(&self) -> String {
+        self.0.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0.path
     }
@@ -270,6 +275,13 @@ impl Receiver {
 
     pub(crate) fn octets(&self) -> u64 {
         self.0.octets
+    }
+
+    /// What comes next is written after the first `octets`; `false` when there are not so many.
+    pub(crate) fn go_back_to(&mut self, octets: u64) -> bool {
+        let is_there = octets <= self.0.octets;
+        self.0.octets = self.0.octets.min(octets);
+        is_there
     }
 
     /// Everything that was written is on the disk; the name is still temporary.

@@ -13,6 +13,8 @@ use super::{Figures, progress};
 
 /// Home addresses that the cost of a command is compared with.
 const FEW: u32 = 10_000;
+/// Memory and start are looked at here too.
+const SOME: u32 = 100_000;
 /// In flight while registering.
 const IN_FLIGHT: u32 = 2_000;
 /// Home addresses between two steps of the bar.
@@ -33,26 +35,30 @@ pub(crate) async fn measure(figures: &mut Figures, many: u32) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let mut replicas = Replicas::start_with_snapshots(directory.path(), SNAPSHOT_AFTER_MIB).await?;
     let policy_revisions = replicas.policy_revisions().await?;
-    let leader = replicas.leader().await?;
     let writes =
         |first, count| Writes { first, count, rounds_before: 0, bulk: true, policy_revisions };
-    let empty = replicas.processes[leader].resident_octets()?;
-    let bar = progress(many / STEP, "fifty thousand home addresses registered");
+    let mut empty = Vec::new();
+    for process in &replicas.processes {
+        empty.push(process.resident_octets()?);
+    }
     register(&replicas, writes(0, FEW), IN_FLIGHT, End::Round).await?;
     let cost_of_few = cost(&replicas, writes(0, FEW)).await?;
-    for first in (FEW..many).step_by(usize::try_from(STEP)?) {
+    let bar = progress(many / STEP, "fifty thousand home addresses registered");
+    let mut first = FEW;
+    while first < many {
         let count = STEP.min(many - first);
         register(&replicas, writes(first, count), IN_FLIGHT, End::Round).await?;
+        first += count;
         bar.inc(1);
+        if (SOME..SOME + count).contains(&first) && many > SOME {
+            memory(&replicas, figures, &empty, "bytes_per_binding_100k").await?;
+            restart(&mut replicas, figures, "restart_ms_100k").await?;
+        }
     }
     bar.finish();
-    let leader = replicas.leader().await?;
-    let status = replicas.status(leader).await?;
+    let status = replicas.status(replicas.leader().await?).await?;
     ensure!(status.home_addresses >= many.into(), "only {} are there", status.home_addresses);
-    let full = replicas.processes[leader].resident_octets()?;
-    let bindings = u32::try_from(status.bindings)?;
-    let octets = u32::try_from(full.saturating_sub(empty) / 1024)?;
-    figures.add("bytes_per_binding_1m", f64::from(octets) * 1024.0 / f64::from(bindings), "octets");
+    memory(&replicas, figures, &empty, "bytes_per_binding_1m").await?;
     let cost_of_many = cost(&replicas, writes(many / 2, FEW)).await?;
     figures.ratio("cost_ratio_1m_vs_10k", cost_of_many / cost_of_few);
     figures.add("cpu_us_per_ack_1m", cost_of_many, "us");
@@ -61,16 +67,36 @@ pub(crate) async fn measure(figures: &mut Figures, many: u32) -> Result<()> {
 
     let refreshes = Writes { rounds_before: ROUNDS_MAX, ..writes(0, many / 2) };
     super::snapshot::measure(&replicas, figures, refreshes).await?;
-
-    let follower = (leader + 1) % replicas.processes.len();
-    replicas.processes[follower].terminate()?;
-    replicas.processes[follower].wait()?;
-    replicas.processes[follower].again()?;
-    let took = replicas.until_serving(follower).await?;
-    figures.ms("restart_ms_1m", took.as_secs_f64() * 1000.0);
-    let snapshots = std::fs::read_dir(replicas.snapshots(follower))?.count();
+    let at = restart(&mut replicas, figures, "restart_ms_1m").await?;
+    let snapshots = std::fs::read_dir(replicas.snapshots(at))?.count();
     ensure!(snapshots > 0, "a million home addresses and no snapshot");
     Ok(())
+}
+
+/// What the leader's memory has grown by.
+async fn memory(
+    replicas: &Replicas,
+    figures: &mut Figures,
+    empty: &[u64],
+    name: &str,
+) -> Result<()> {
+    let leader = replicas.leader().await?;
+    let bindings = u32::try_from(replicas.status(leader).await?.bindings)?;
+    let grown = replicas.processes[leader].resident_octets()?.saturating_sub(empty[leader]);
+    let kib = u32::try_from(grown / 1024)?;
+    figures.add(name, f64::from(kib) * 1024.0 / f64::from(bindings), "octets");
+    Ok(())
+}
+
+/// Ends a follower in order and starts it again, until it has what the leader had; gives its place.
+async fn restart(replicas: &mut Replicas, figures: &mut Figures, name: &str) -> Result<usize> {
+    let at = (replicas.leader().await? + 1) % replicas.processes.len();
+    replicas.processes[at].terminate()?;
+    replicas.processes[at].wait()?;
+    replicas.processes[at].again()?;
+    let took = replicas.until_serving(at).await?;
+    figures.ms(name, took.as_secs_f64() * 1000.0);
+    Ok(at)
 }
 
 /// Waits until the replicas have nothing to do: the snapshot that many registrations were followed by is no cost of

@@ -7,6 +7,7 @@ use homeport_wire::Bid;
 
 use crate::action::Action;
 use crate::answer::ErrorMessage;
+use crate::encapsulation_limit::{self, Found};
 use crate::entry::{CareOf, FlowAction, ForwardingBinding, Millis};
 use crate::forwarding::Forwarding;
 use crate::home::Home;
@@ -70,7 +71,14 @@ impl Forwarding {
             let reason = DropReason::HopLimitExceeded;
             return self.refuse(now, first.agent, packet, reason, ErrorMessage::TimeExceeded, out);
         }
-        let room = self.room(now, first, &others, IPV6_MTU_MIN);
+        let limit = encapsulation_limit::of(packet.octets);
+        if let Some(Found { limit: 0, offset }) = limit {
+            let pointer = u32::try_from(offset).unwrap_or(u32::MAX);
+            let error = ErrorMessage::ParameterProblem { code: 0, pointer };
+            let reason = DropReason::EncapsulationLimit;
+            return self.refuse(now, first.agent, packet, reason, error, out);
+        }
+        let room = self.room(now, first, &others, limit.is_some(), IPV6_MTU_MIN);
         if packet.octets.len() > room {
             let error = ErrorMessage::TooBig { mtu: u32::try_from(room).unwrap_or(u32::MAX) };
             return self.refuse(now, first.agent, packet, DropReason::PacketTooBig, error, out);
@@ -126,7 +134,7 @@ impl Forwarding {
             let (reason, error) = (DropReason::HopLimitExceeded, ErrorMessageV4::TimeExceeded);
             return self.refuse_v4(now, agent, packet, reason, error, out);
         }
-        let room = self.room(now, first, &others, IPV4_MTU_MIN);
+        let room = self.room(now, first, &others, false, IPV4_MTU_MIN);
         if packet.octets.len() > room && packet.is_whole_only() {
             let agent = self.agent_v4_of(first.home_address);
             let mtu = u16::try_from(room).unwrap_or(u16::MAX);
@@ -139,9 +147,16 @@ impl Forwarding {
 
     /// The largest inner packet that every one of these tunnels takes: a packet arrives everywhere
     /// or its source learns that it is too big.
-    fn room(&self, now: Millis, first: Chosen, others: &[Chosen], least: usize) -> usize {
-        let others = others.iter().map(|chosen| self.tunnel_mtu(now, chosen, 0));
-        others.fold(self.tunnel_mtu(now, &first, 0), usize::min).max(least)
+    fn room(
+        &self,
+        now: Millis,
+        first: Chosen,
+        others: &[Chosen],
+        is_limited: bool,
+        least: usize,
+    ) -> usize {
+        let room = |chosen: &Chosen| self.tunnel_mtu(now, chosen, is_limited, 0);
+        others.iter().map(room).fold(room(&first), usize::min).max(least)
     }
 
     /// Sends a packet through each of the bindings, and asks for a refresh where one is due.

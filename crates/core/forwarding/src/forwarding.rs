@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use homeport_wire::{MOBILITY_UDP_PORT, is_unicast_routable_v6};
 
 use crate::action::{Action, Ingress, UdpOuter};
+use crate::ecn::EcnMode;
 use crate::entry::Millis;
 use crate::limits::REFRESH_REQUESTS_MAX;
 use crate::packet::Packet;
@@ -21,6 +22,11 @@ pub struct Config {
     pub path_mtu: u16,
     /// Hop limit of outer headers (RFC 2473 §6.3).
     pub hop_limit: u8,
+    /// How many tunnels more a packet may enter (RFC 2473 §6.6); absent: only what a packet says
+    /// itself counts.
+    pub encapsulation_limit: Option<u8>,
+    /// ECN of outer headers.
+    pub ecn: EcnMode,
     /// The home agent's UDP port (RFC 5555 §4.1: 4191).
     pub udp_port: u16,
     /// Among bindings of equal priority take the one that carried data last (RFC 5648 §3). Without,
@@ -43,6 +49,8 @@ impl Default for Config {
         Self {
             path_mtu: 1500,
             hop_limit: 64,
+            encapsulation_limit: None,
+            ecn: EcnMode::Normal,
             udp_port: MOBILITY_UDP_PORT,
             last_used_breaks_ties: true,
             refresh_requests_max: REFRESH_REQUESTS_MAX,

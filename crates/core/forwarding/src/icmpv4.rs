@@ -82,6 +82,7 @@ impl<'p> Icmpv4<'p> {
     /// `None` when it is cut off or its checksum is wrong.
     pub(crate) fn parse(octets: &'p [u8]) -> Option<Self> {
         const FRAGMENTATION_NEEDED: u8 = 4;
+        const SOURCE_ROUTE_FAILED: u8 = 5;
         if internet_checksum(octets) != 0 {
             return None;
         }
@@ -91,6 +92,8 @@ impl<'p> Icmpv4<'p> {
             (UNREACHABLE, FRAGMENTATION_NEEDED) => {
                 Self::TooBig { mtu: u16::from_be_bytes([word[2], word[3]]), invoking: body }
             }
+            // RFC 2003 §4.1: that is about a route of our own, which there is none of.
+            (UNREACHABLE, SOURCE_ROUTE_FAILED) => Self::Other,
             (UNREACHABLE | TIME_EXCEEDED, _) => Self::Lost { invoking: body },
             _ => Self::Other,
         })

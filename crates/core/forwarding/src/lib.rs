@@ -72,6 +72,7 @@ mod answer;
 mod arrival_v4;
 mod downlink;
 mod ecn;
+mod encapsulation_limit;
 mod entry;
 mod fast;
 mod flow;
@@ -98,6 +99,7 @@ mod uplink;
 mod tests;
 
 pub use action::{Action, Ingress, Punt, UdpOuter};
+pub use ecn::EcnMode;
 pub use entry::{
     CareOf, Correspondent, Flow, FlowAction, ForwardingBinding, HomeEntry, HomePrefix, Millis,
     MobileNetwork, MobileNetworkV4,

@@ -55,6 +55,13 @@ pub const IPV6_MTU_MIN: usize = 1280;
 /// Octets that the outer IPv6 header adds.
 pub const IPV6_OVERHEAD: usize = 40;
 
+/// Octets of a Destination Options header with the Tunnel Encapsulation Limit (RFC 2473 §5.1).
+pub const ENCAPSULATION_LIMIT_LEN: usize = 8;
+
+/// Extension headers of a packet that are looked behind for a Tunnel Encapsulation Limit. What is
+/// further in is not found.
+pub const LIMIT_HEADERS_MAX: usize = 8;
+
 /// Octets that the outer IPv4 header adds.
 pub const V4_OVERHEAD: usize = 20;
 

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
-use homeport_wire::{Ipv4Header, encapsulate_v4, is_unicast_routable_v4};
+use homeport_wire::{Ipv4Header, is_unicast_routable_v4};
 
 use crate::action::Action;
 use crate::entry::Millis;
@@ -152,10 +152,22 @@ impl Forwarding {
         message: &[u8],
         out: &mut Vec<Action>,
     ) {
-        let octets = encapsulate_v4(message, ICMPV4, agent, to, self.config.hop_limit, 0);
-        if octets.is_empty() {
+        let Ok(total_len) = u16::try_from(message.len().saturating_add(Ipv4Header::LEN)) else {
             return out.push(Action::Drop(DropReason::TooLong));
-        }
+        };
+        let header = Ipv4Header {
+            dscp_ecn: 0,
+            total_len,
+            identification: self.identification_v4(to),
+            flags_fragment: 0,
+            ttl: self.config.hop_limit,
+            protocol: ICMPV4,
+            source: agent,
+            destination: to,
+        };
+        let mut octets = Vec::with_capacity(usize::from(total_len));
+        header.emit(&mut octets);
+        octets.extend_from_slice(message);
         self.originate_v4(now, octets, out);
     }
 }

@@ -10,11 +10,14 @@ use anyhow::{Context as _, bail};
 use crate::report::Report;
 
 /// Program and the package it comes from.
-const NEEDED: [(&str, &str); 6] = [
+const NEEDED: [(&str, &str); 8] = [
     ("tshark", "tshark"),
     ("tcpdump", "tcpdump"),
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
+    // A translator of addresses in front of mobile nodes, and links without offloads.
+    ("nft", "nftables"),
+    ("ethtool", "ethtool"),
     // Compiles the XDP program.
     ("clang", "clang"),
     // Writes the fixtures of the packet core.

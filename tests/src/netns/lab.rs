@@ -174,13 +174,6 @@ impl Lab {
         Ok(())
     }
 
-    /// The namespace of the forwarder that has the home prefix.
-    pub(super) fn first_forwarder(&self) -> Result<String> {
-        let forwarders = self.cluster.endpoints()?.forwarders;
-        let first = forwarders.into_iter().next().context("there is no forwarder")?;
-        first.netns.context("a forwarder without a namespace")
-    }
-
     /// Starts the forwarders anew with the common case in XDP.
     pub(super) async fn switch_xdp_on(&self) -> Result<()> {
         for forwarder in self.cluster.endpoints()?.forwarders {

@@ -23,6 +23,8 @@ const OCTETS: usize = 10 << 20;
 const NARROW: usize = 1400;
 /// Octets of the largest packet on the links.
 const WIDE: usize = 1500;
+/// The router's link to the forwarder that has the home prefix.
+const FORWARDER: &str = "forwarder-1";
 /// Octets of headers before a datagram's data.
 const UDP_IN_IPV6: usize = 48;
 const UDP_IN_IPV4: usize = 28;
@@ -231,8 +233,9 @@ async fn phase(
     let directory = lab.directory().to_owned();
     let errors = ["icmp or icmp6"];
     let told = Capture::begin(&correspondent, "uplink", &directory, &label, &errors).await?;
-    let forwarder = lab.first_forwarder()?;
-    let heard = Capture::begin(&forwarder, "uplink", &directory, &label, &errors).await?;
+    // Not at the forwarder itself, where XDP takes and sends frames that no capture sees.
+    let router = lab.namespaces.router.clone();
+    let heard = Capture::begin(&router, FORWARDER, &directory, &label, &errors).await?;
     for (family, ends) in ends {
         let tunnels = tunnels(lab, kind, *family, &label, &directory).await?;
         both_ways(lab, ends).await.with_context(|| format!("{family:?}"))?;
@@ -268,7 +271,7 @@ async fn tunnels(
         Outer::Udp => format!("udp port {} and not ip6", lab.udp_port),
     };
     let label = format!("{label}-{family:?}");
-    Capture::begin(&lab.first_forwarder()?, "uplink", directory, &label, &["-c", "40", &filter])
+    Capture::begin(&lab.namespaces.router, FORWARDER, directory, &label, &["-c", "40", &filter])
         .await
 }
 

@@ -16,6 +16,7 @@ use crate::limits::{IPV4_MTU_MIN, IPV6_MTU_MIN};
 use crate::packet::{Inner, Packet, PacketV4};
 use crate::reason::DropReason;
 use crate::selector::FlowKey;
+use crate::spread;
 
 /// A binding and the addresses that its tunnel begins at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -187,11 +188,14 @@ impl Forwarding {
         key: impl FnOnce() -> FlowKey,
     ) -> Way {
         let Some(home) = self.table.home(home_address) else { return Way::Nowhere };
-        if home.entry.flows.is_empty() {
+        let is_spread = self.config.spread.is_some() && home.is_tied(now);
+        if home.entry.flows.is_empty() && !is_spread {
             let chosen = self.preferred_of(now, home_address, home);
             return chosen.map_or(Way::Nowhere, |chosen| Way::Through(chosen, Vec::new()));
         }
-        match self.by_flow(now, home_address, &key()) {
+        let has_flows = !home.entry.flows.is_empty();
+        let key = key();
+        match has_flows.then(|| self.by_flow(now, home_address, &key)).flatten() {
             Some(FlowAction::Discard) => return Way::Discard,
             Some(FlowAction::Forward(bids)) => {
                 if let Some(way) = self.through(now, home_address, &bids) {
@@ -200,8 +204,19 @@ impl Forwarding {
             }
             None => {}
         }
-        self.preferred(now, home_address)
-            .map_or(Way::Nowhere, |chosen| Way::Through(chosen, Vec::new()))
+        let chosen = if is_spread {
+            self.spread(now, home_address, &key)
+        } else {
+            self.preferred(now, home_address)
+        };
+        chosen.map_or(Way::Nowhere, |chosen| Way::Through(chosen, Vec::new()))
+    }
+
+    /// The binding that a flow goes by where flows are spread.
+    fn spread(&self, now: Millis, home_address: Ipv6Addr, key: &FlowKey) -> Option<Chosen> {
+        let home = self.table.home(home_address)?;
+        let index = home.spread(now, self.config.spread.as_ref()?, spread::flow(key))?;
+        self.chosen_at(now, home_address, home, index)
     }
 
     /// What the first flow that a packet belongs to says. Fragments without ports follow the one

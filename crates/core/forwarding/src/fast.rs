@@ -92,6 +92,7 @@ impl Forwarding {
             && is_unicast_routable_v6(destination)
             && self.table.home_agent_meant(destination).is_none()
             && self.config.encapsulation_limit.is_none()
+            && !(self.config.spread.is_some() && home.is_tied(now))
             && self.config.ecn == EcnMode::Normal
             && self.is_reached_directly(care_of)
             && self.may_tunnel_from(care_of);

@@ -13,6 +13,7 @@ use crate::rate::{ErrorLimit, Rate};
 use crate::reason::DropReason;
 use crate::reassembly::Reassembly;
 use crate::selector::FragmentFlows;
+use crate::spread::Spread;
 use crate::table::Table;
 
 /// What an operator can set.
@@ -32,6 +33,9 @@ pub struct Config {
     /// Among bindings of equal priority take the one that carried data last (RFC 5648 §3). Without,
     /// only signalling counts, and all forwarders at one revision choose the same.
     pub last_used_breaks_ties: bool,
+    /// Spread flows over the bindings of the best priority, instead of taking one for all. Which data
+    /// came last by does not count then.
+    pub spread: Option<Spread>,
     /// Requests for a refresh of one binding in one lifetime (RFC 6275 §9.5.5); 0: none are sent.
     pub refresh_requests_max: u8,
     /// Errors to one /64 network, for IPv4 one /24 network.
@@ -53,6 +57,7 @@ impl Default for Config {
             ecn: EcnMode::Normal,
             udp_port: MOBILITY_UDP_PORT,
             last_used_breaks_ties: true,
+            spread: None,
             refresh_requests_max: REFRESH_REQUESTS_MAX,
             errors_per_network: Rate { per_sec: 10, burst: 50 },
             errors_overall: Rate { per_sec: 1000, burst: 1000 },

@@ -30,6 +30,12 @@ pub const REFRESH_WINDOW_MS_MIN: u64 = 30_000;
 /// Requests in one lifetime of a binding, unless configured.
 pub const REFRESH_REQUESTS_MAX: u8 = 3;
 
+/// Identifiers of bindings that have a weight where flows are spread: a mobile node has a handful.
+pub const SPREAD_WEIGHTS_MAX: usize = 8;
+
+/// The largest weight: each packet draws so many times for the binding.
+pub const SPREAD_WEIGHT_MAX: u8 = 16;
+
 /// Packets in fragments whose flow is remembered until all fragments are there. Beyond it later
 /// fragments are taken as packets without ports.
 pub const FRAGMENT_FLOWS_MAX: usize = 4096;

@@ -30,6 +30,9 @@ pub struct Config {
     /// The common case in the kernel; without, all packets take the TUN. It needs `tun`.
     #[serde(default)]
     pub xdp: Option<XdpConfig>,
+    /// What is put on in front of packets for mobile nodes.
+    #[serde(default)]
+    pub tunnels: TunnelsConfig,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -83,6 +86,39 @@ pub struct XdpConfig {
     /// Home addresses that it has room for, 64 octets each and a quarter more; the others take the TUN.
     #[serde(default = "home_addresses_default")]
     pub home_addresses_max: u32,
+}
+
+/// Tunnels to mobile nodes. What is not as by default keeps XDP from sending packets into them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TunnelsConfig {
+    /// How many tunnels more a packet may enter on its way, 0 to 255 (RFC 2473 §6.6); without, only
+    /// what a packet says itself counts.
+    #[serde(default)]
+    pub encapsulation_limit: Option<u8>,
+    /// Congestion marks of outer headers (RFC 6040 §4.3).
+    #[serde(default)]
+    pub ecn: TunnelEcn,
+}
+
+/// What is put into the ECN field of outer headers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TunnelEcn {
+    /// The inner one's.
+    #[default]
+    Normal,
+    /// None: for mobile nodes that lose marks.
+    Compatibility,
+}
+
+impl From<TunnelEcn> for homeport_forwarding::EcnMode {
+    fn from(ecn: TunnelEcn) -> Self {
+        match ecn {
+            TunnelEcn::Normal => Self::Normal,
+            TunnelEcn::Compatibility => Self::Compatibility,
+        }
+    }
 }
 
 /// How the XDP program is attached.

@@ -12,6 +12,7 @@ mod property;
 mod reassembly;
 mod refresh;
 mod relay;
+mod spread;
 mod table;
 mod udp;
 mod uplink;

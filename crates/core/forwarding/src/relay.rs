@@ -48,7 +48,7 @@ impl Inner {
 impl Forwarding {
     /// An error about a packet from here: `too_big` is the MTU of a Packet Too Big, `None` stands
     /// for all errors that say that the packet did not arrive. Only what quotes a packet for a
-    /// binding in force is believed. The inner source then learns what concerns it (RFC 2473 §8.2):
+    /// binding in force is believed. The inner source then learns what concerns it (RFC 2473 §8.2, §8.3):
     /// its packet did not reach the home address, or how large it may be.
     pub(crate) fn relay(
         &mut self,

@@ -152,7 +152,7 @@ impl Forwarding {
         u16::from_be_bytes([high, low])
     }
 
-    /// RFC 2473 §3.1, with DSCP and ECN copied outwards (RFC 6040 §4.1).
+    /// RFC 2473 §3.1, §5, with DSCP and ECN copied outwards (RFC 2473 §6.4, RFC 6040 §4.1).
     fn tunnel_v6(
         &mut self,
         now: Millis,
@@ -162,7 +162,7 @@ impl Forwarding {
         depth: u8,
         out: &mut Vec<Action>,
     ) {
-        // Packets for these this node takes itself: no tunnel may end there.
+        // RFC 2473 §4.1.2: packets for these this node takes itself, so no tunnel may end there.
         if self.table.home(care_of).is_some() || self.table.home_agent_meant(care_of).is_some() {
             return out.push(Action::Drop(DropReason::TunnelLoop));
         }
@@ -239,7 +239,8 @@ impl Forwarding {
 
     /// Sends an outer packet to a care-of address. A care-of address in a mobile network is reached
     /// through the tunnel of its router (RFC 3963 §6.5): a visitor whose home agent is this one
-    /// too. There is an end to that, so that two routers that visit each other make no loop.
+    /// too. There is an end to that (RFC 2473 §4.1, §4.1.3), so that two routers that visit each other
+    /// make no loop.
     fn outward(
         &mut self,
         now: Millis,

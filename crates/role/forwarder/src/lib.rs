@@ -42,7 +42,7 @@ use homeport_runtime::{Readiness, Shutdown, Task, clock::Monotonic, ops};
 use tokio::sync::mpsc;
 
 pub use crate::config::{
-    Config, Error, TunConfig, TunnelEcn, TunnelsConfig, UdpConfig, XdpConfig, XdpMode,
+    Config, Error, TunConfig, TunnelEcn, TunnelsConfig, UdpConfig, WeightConfig, XdpConfig, XdpMode,
 };
 
 use crate::{
@@ -94,6 +94,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         path_mtu: config.tun.as_ref().map_or(limits::PATH_MTU_DEFAULT, |tun| tun.path_mtu),
         encapsulation_limit: config.tunnels.encapsulation_limit,
         ecn: config.tunnels.ecn.into(),
+        spread: config.tunnels.spread()?,
         udp_port: config.udp_port(),
         fragment_seed: rand::random(),
         follow_moves: fast.is_some(),

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use homeport_binding::Outcome;
+use homeport_binding::{Outcome, Registration, Verdict};
 use homeport_hostnet::Namespace;
 use homeport_wire::{Lifetime, protocol, walk};
 use tokio::task::JoinHandle;
@@ -22,7 +22,7 @@ use super::capture::Capture;
 use super::lab::{CORRESPONDENT, Lab, run};
 use super::late::{Found, History, Mark, Nanos, Tunnelled};
 use super::{Figure, possible};
-use crate::dev::{Member, channel_to, metric};
+use crate::dev::{DevCluster, Member, channel_to, metric};
 use crate::eventually;
 use crate::submit::{Submitter, bid_request, registration};
 use crate::updates::home_address;
@@ -123,9 +123,10 @@ async fn tell(lab: &mut Lab, moves: Moves) -> Result<()> {
         all.late += found.late;
         all.strange += found.strange;
     }
+    let moved = u64::from(mover.moves);
     let by_xdp = if moves.xdp { lab.sent_by_xdp("encapsulated").await? } else { 0 };
     for (name, value) in [
-        ("moves", u64::from(mover.moves)),
+        ("moves", moved),
         ("late_packets", all.late),
         ("strange_packets", all.strange),
         ("packets_to_ended_care_ofs", all.to_ended),
@@ -156,7 +157,8 @@ async fn prepare(lab: &Lab, xdp: bool) -> Result<()> {
 }
 
 /// Commands straight to the store.
-struct Mover {
+struct Mover<'l> {
+    cluster: &'l DevCluster,
     submitter: Submitter,
     random: u64,
     homes: BTreeMap<Ipv6Addr, Home>,
@@ -173,10 +175,10 @@ struct Home {
     bound: Option<Ipv6Addr>,
 }
 
-impl Mover {
-    async fn open(lab: &Lab, seed: u64) -> Result<Self> {
-        let mut submitter =
-            Submitter::open(channel_to(&lab.cluster.leader().await?).await?).await?;
+impl<'l> Mover<'l> {
+    async fn open(lab: &'l Lab, seed: u64) -> Result<Self> {
+        let cluster = &lab.cluster;
+        let mut submitter = to_leader(cluster).await?;
         let mut homes = BTreeMap::new();
         for host in FIRST_HOMES.into_iter().flat_map(|first| first..first + HOMES_EACH) {
             let address = home_address(host);
@@ -184,7 +186,8 @@ impl Mover {
             homes.insert(address, Home { policy, sequence: 0, bound: None });
         }
         let (history, random) = (History::default(), seed | 1);
-        Ok(Self { submitter, random, homes, history, care_ofs: 0, moves: 0, revision: 0 })
+        let (care_ofs, moves, revision) = (0, 0, 0);
+        Ok(Self { cluster, submitter, random, homes, history, care_ofs, moves, revision })
     }
 
     fn random(&mut self) -> u64 {
@@ -236,7 +239,7 @@ impl Mover {
             registrations.push(command);
             next.push((address, begins));
         }
-        let verdicts = self.submitter.register_all(registrations).await?;
+        let verdicts = self.verdicts(&registrations).await?;
         for (verdict, (address, begins)) in verdicts.iter().zip(next) {
             let Outcome::Answer(answer) = &verdict.outcome else { bail!("{verdict:?}") };
             ensure!(answer.status.is_accepted(), "{verdict:?}");
@@ -249,6 +252,33 @@ impl Mover {
         }
         Ok(())
     }
+}
+
+impl Mover<'_> {
+    /// The verdicts, also when another replica has come to lead: a command that is sent again has its
+    /// first effect and verdict.
+    async fn verdicts(&mut self, registrations: &[Registration]) -> Result<Vec<Verdict>> {
+        let mut tries_left = 10;
+        loop {
+            let error = match self.submitter.register_all(registrations.to_vec()).await {
+                Ok(verdicts) => return Ok(verdicts),
+                Err(error) => error,
+            };
+            tries_left -= 1;
+            if tries_left == 0 {
+                return Err(error);
+            }
+            println!("sent again: {error:#}");
+            self.submitter = to_leader(self.cluster).await?;
+        }
+    }
+}
+
+async fn to_leader(cluster: &DevCluster) -> Result<Submitter> {
+    eventually("the leader's stream of commands", async || {
+        Submitter::open(channel_to(&cluster.leader().await?).await?).await
+    })
+    .await
 }
 
 fn now() -> Nanos {
@@ -305,9 +335,11 @@ impl Marks {
         let task = tokio::spawn(async move {
             let mut marks = Vec::new();
             while !ended.load(Ordering::Relaxed) {
-                let revision = revision_of(&forwarder).await?;
-                // It was so before the answer was here.
-                marks.push(Mark { at: now(), revision });
+                // What cannot be asked now says nothing.
+                if let Ok(revision) = revision_of(&forwarder).await {
+                    // It was so before the answer was here.
+                    marks.push(Mark { at: now(), revision });
+                }
                 tokio::time::sleep(MARK_PAUSE).await;
             }
             Ok(marks)

@@ -31,6 +31,7 @@ pub mod fuzz;
 pub mod golden;
 pub mod netns;
 pub mod ops;
+pub mod packets;
 pub mod submit;
 pub mod updates;
 pub mod versions;

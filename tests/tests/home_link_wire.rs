@@ -86,6 +86,7 @@ impl Stage {
                 routes: true,
                 home_link: Some("home".to_owned()),
             }),
+            tunnels: Default::default(),
             telemetry: Default::default(),
             ops: Default::default(),
         };

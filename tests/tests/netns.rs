@@ -1,6 +1,7 @@
 //! End to end in network namespaces. Needs root, `tshark`, `tcpdump` and `ping`; says so where it may not.
 
 use anyhow::Result;
+use homeport_tests::netns::moves::{self, Moves};
 use homeport_tests::netns::{self, Case};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,6 +97,27 @@ async fn node_that_is_to_search_finds_the_same_home_agent() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn node_hears_of_a_home_prefix_that_changes() -> Result<()> {
     netns::test(Case::PrefixChange).await
+}
+
+/// `cargo xtask moves` makes more of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_to_where_a_node_was() -> Result<()> {
+    moves::test(Moves { moves: 500, xdp: false, seed: 1 }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn xdp_sends_nothing_to_where_a_node_was() -> Result<()> {
+    moves::test(Moves { moves: 500, xdp: true, seed: 2 }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kernels_reach_each_other_through_each_kind_of_tunnel() -> Result<()> {
+    netns::test(Case::Tunnels).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kernels_reach_each_other_through_tunnels_of_xdp() -> Result<()> {
+    netns::test(Case::TunnelsByXdp).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

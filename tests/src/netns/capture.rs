@@ -11,12 +11,14 @@ use super::signal;
 use crate::eventually;
 
 /// What tshark prints of each frame.
-const FIELDS: [&str; 44] = [
+const FIELDS: [&str; 47] = [
     "frame.number",
     "ip.src",
     "ip.dst",
     "ip.proto",
     "icmp.type",
+    "icmp.code",
+    "icmp.mtu",
     "udp.srcport",
     "udp.dstport",
     "ipv6.src",
@@ -25,6 +27,7 @@ const FIELDS: [&str; 44] = [
     "ipv6.routing.mipv6.home_address",
     "ipv6.opt.mipv6.home_address",
     "icmpv6.type",
+    "icmpv6.mtu",
     "icmpv6.echo.identifier",
     "icmpv6.checksum.status",
     "icmpv6.mip6.home_agent_address",
@@ -77,14 +80,26 @@ pub(super) struct Frame(BTreeMap<&'static str, Vec<String>>);
 impl Capture {
     /// Captures an interface into `directory` and waits until it does.
     pub(super) async fn start(namespace: &str, link: &str, directory: &Path) -> Result<Self> {
-        let file = directory.join(format!("{namespace}-{link}.pcap"));
-        let messages = directory.join(format!("{namespace}-{link}.tcpdump"));
+        Self::begin(namespace, link, directory, "all", &[]).await
+    }
+
+    /// The same with more of tcpdump's arguments; `label` tells captures of one link apart.
+    pub(super) async fn begin(
+        namespace: &str,
+        link: &str,
+        directory: &Path,
+        label: &str,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let file = directory.join(format!("{namespace}-{link}-{label}.pcap"));
+        let messages = directory.join(format!("{namespace}-{link}-{label}.tcpdump"));
         let mut command = Command::new("tcpdump");
         command
             .args(["--interface", link, "--immediate-mode", "--packet-buffered", "-n"])
             // It would give up root's rights before it writes into our directory.
             .args(["-Z", "root", "-w"])
             .arg(&file)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&messages)?);
@@ -97,6 +112,13 @@ impl Capture {
         })
         .await?;
         Ok(capture)
+    }
+
+    /// Ends it; the file that it has written.
+    pub(super) fn end(mut self) -> Result<Vec<u8>> {
+        signal("-INT", self.child.id())?;
+        self.child.wait()?;
+        std::fs::read(&self.file).with_context(|| self.file.display().to_string())
     }
 
     /// Ends it and decodes what it has; datagrams of this port as IPv6 or IPv4 packets

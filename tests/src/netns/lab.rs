@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
@@ -17,7 +18,7 @@ use super::capture::{Capture, Frame};
 use super::ping::{Ping, Pinged, ping};
 use super::raw::RawLink;
 use super::{Figure, Outcome};
-use crate::dev::{DevCluster, Namespaces, channel_to};
+use crate::dev::{DevCluster, Namespaces, channel_to, is_ready, kill, metric};
 use crate::eventually;
 use crate::updates::HOME_AGENT;
 
@@ -54,20 +55,26 @@ pub(super) struct Lab {
 impl Lab {
     /// Starts it and waits until the home agent answers the correspondent node.
     pub(super) async fn start(authentication: &str) -> Result<Self> {
+        let mut lab = Self::start_unseen(authentication).await?;
+        for forwarder in lab.cluster.endpoints()?.forwarders {
+            let namespace = forwarder.netns.context("a forwarder without a namespace")?;
+            let capture = Capture::start(&namespace, UPLINK, lab.directory()).await?;
+            lab.captures.push(capture);
+        }
+        Ok(lab)
+    }
+
+    /// The same without captures of all that passes the forwarders.
+    pub(super) async fn start_unseen(authentication: &str) -> Result<Self> {
         let cluster = DevCluster::start_in_namespaces(authentication).await?;
         let endpoints = cluster.endpoints()?;
         let namespaces = endpoints.namespaces.context("there are no namespaces")?;
-        let mut captures = Vec::new();
-        for forwarder in endpoints.forwarders {
-            let namespace = forwarder.netns.context("a forwarder without a namespace")?;
-            captures.push(Capture::start(&namespace, UPLINK, cluster.data_dir()).await?);
-        }
         let lab = Self {
             cluster,
             namespaces,
             authenticated: authentication == "mn-ha",
             udp_port: endpoints.udp.port(),
-            captures,
+            captures: Vec::new(),
             figures: Vec::new(),
             frames_decoded: 0,
             frames_malformed: 0,
@@ -167,6 +174,35 @@ impl Lab {
         Ok(())
     }
 
+    /// Starts the forwarders anew with the common case in XDP.
+    pub(super) async fn switch_xdp_on(&self) -> Result<()> {
+        for forwarder in self.cluster.endpoints()?.forwarders {
+            let file = self.directory().join(format!("{}.toml", forwarder.name));
+            let mut text = std::fs::read_to_string(&file)?;
+            text.push_str("\n[xdp]\nmode = \"native\"\ninterfaces = [\"uplink\"]\n");
+            std::fs::write(&file, text)?;
+            kill(&forwarder)?;
+            eventually("the forwarder with XDP", async || {
+                let all = self.cluster.endpoints()?.forwarders;
+                let now = all.into_iter().find(|it| it.name == forwarder.name);
+                let now = now.context("it is not there")?;
+                ensure!(now.pid.is_some() && now.pid != forwarder.pid, "{now:?}");
+                is_ready(&now).await
+            })
+            .await?;
+        }
+        self.expect_agent().await
+    }
+
+    /// Packets that XDP has sent on the first forwarder, for this cause.
+    pub(super) async fn sent_by_xdp(&self, cause: &str) -> Result<u64> {
+        let forwarders = self.cluster.endpoints()?.forwarders;
+        let first = forwarders.first().context("there is no forwarder")?;
+        let labels = format!("{{verdict=\"sent\",cause=\"{cause}\"}}");
+        let name = format!("homeport_forwarder_fast_packets_total{labels}");
+        Ok(metric(first, &name).await?.parse()?)
+    }
+
     /// The store holds nothing of the node, and nothing reaches it.
     pub(super) async fn expect_gone(&self) -> Result<()> {
         let left = self.bindings().await?.bindings;
@@ -232,6 +268,17 @@ fn subscriber() -> Subscriber {
         key: KEY.to_vec().into(),
         ..Subscriber::default()
     }
+}
+
+/// Runs a program in a namespace.
+pub(super) fn run(namespace: &str, words: &[&str]) -> Result<()> {
+    let (program, arguments) = words.split_first().context("no program")?;
+    let mut command = Command::new(program);
+    let output = Namespace::from(namespace).run(|| command.args(arguments).output())?;
+    let output = output.with_context(|| (*program).to_owned())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{words:?}: {said}");
+    Ok(())
 }
 
 /// A care-of address on a foreign link.

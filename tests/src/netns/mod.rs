@@ -21,14 +21,18 @@ mod home_link;
 mod ipv4_home;
 mod kills;
 mod lab;
+mod late;
 mod legacy;
 mod mobile_router;
+pub mod moves;
 mod multiple;
 mod notices;
 mod ping;
 mod raw;
 mod spoofed;
 mod surroundings;
+mod transfer;
+mod tunnels;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -81,6 +85,10 @@ pub enum Case {
     PrefixChange,
     /// The defender of a real home link is killed, then ends.
     HomeLink,
+    /// Large transfers through each kind of tunnel, over wide and narrow paths.
+    Tunnels,
+    /// The same through tunnels that XDP carries.
+    TunnelsByXdp,
 }
 
 /// One measured value.
@@ -109,7 +117,7 @@ pub struct Outcome {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Handover,
         Self::Multiple,
         Self::Spoofed,
@@ -130,6 +138,8 @@ impl Case {
         Self::Discovery,
         Self::PrefixChange,
         Self::HomeLink,
+        Self::Tunnels,
+        Self::TunnelsByXdp,
     ];
 
     /// The case in a few words.
@@ -156,6 +166,8 @@ impl Case {
             Self::Discovery => "discovery of home agent and prefix",
             Self::PrefixChange => "a home prefix that changes",
             Self::HomeLink => "a real home link is taken over",
+            Self::Tunnels => "each kind of tunnel",
+            Self::TunnelsByXdp => "tunnels by XDP",
         }
     }
 
@@ -174,7 +186,12 @@ impl Case {
 
     /// Runs it in a laboratory of its own, which is gone afterwards.
     pub async fn run(self) -> Outcome {
-        let mut lab = match Lab::start(self.authentication()).await {
+        let started = match self {
+            // Tens of megabytes go by.
+            Self::Tunnels | Self::TunnelsByXdp => Lab::start_unseen(self.authentication()).await,
+            _ => Lab::start(self.authentication()).await,
+        };
+        let mut lab = match started {
             Ok(lab) => lab,
             Err(error) => {
                 let result = Err(error.context("the laboratory"));
@@ -203,6 +220,8 @@ impl Case {
             Self::Discovery => discovery::tell(&mut lab).await,
             Self::PrefixChange => discovery::tell_change(&mut lab).await,
             Self::HomeLink => home_link::tell(&mut lab).await,
+            Self::Tunnels => tunnels::tell(&mut lab).await,
+            Self::TunnelsByXdp => tunnels::tell_xdp(&mut lab).await,
         };
         let result = told.map_err(|error| error.context(lab.cluster.logs()));
         lab.outcome(result)
@@ -233,7 +252,7 @@ pub async fn test(case: Case) -> Result<()> {
 /// Why not.
 pub fn possible() -> Result<()> {
     homeport_hostnet::privileges()?;
-    for program in ["tshark", "tcpdump", "ping"] {
+    for program in ["tshark", "tcpdump", "ping", "ip", "nft", "ethtool"] {
         let mut command = Command::new(program);
         command.arg(if program == "ping" { "-V" } else { "--version" });
         if command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {

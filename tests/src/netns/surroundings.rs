@@ -44,6 +44,11 @@ impl MobileNetwork {
         Ok(Self { host })
     }
 
+    /// The host's namespace.
+    pub(super) fn name(&self) -> String {
+        self.host.name().to_owned()
+    }
+
     /// Five echo requests of the host.
     pub(super) async fn ping(&self, lab: &Lab, destination: &str) -> Result<Pinged> {
         ping(self.host.name(), &[destination], lab.directory()).await

@@ -167,7 +167,7 @@ pub struct TunConfig {
     pub name: String,
     /// Network namespace, by name or path; absent: the process's own.
     pub netns: Option<String>,
-    /// MTU: what is left inside the tunnel.
+    /// MTU of routes into the tunnel: what is left inside it.
     #[serde(default = "default_mtu")]
     pub mtu: u16,
 }

@@ -22,7 +22,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use homeport_hostnet::{Error, Namespace, Network, Route, Rule, write_sysctl};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::config::{CareOfConfig, HomeLinkConfig};
+use crate::config::{CareOfConfig, HomeLinkConfig, TunConfig};
 
 /// Routing table of the home address. Those of care-of addresses come after it, never used twice:
 /// during a move the old and the new one go by different routers.
@@ -44,6 +44,8 @@ pub(crate) struct TunNetwork {
     network: Network,
     namespace: Namespace,
     tun: String,
+    /// What is left inside the tunnel.
+    mtu: u32,
     home_rules: Vec<Rule>,
     ipv4_home: Option<(IpNet, Rule)>,
     home_address: Ipv6Addr,
@@ -77,10 +79,11 @@ impl TunNetwork {
     /// between the device and the foreign links.
     pub(crate) async fn set_up(
         namespace: &Namespace,
-        tun: &str,
+        config: &TunConfig,
         home_address: Ipv6Addr,
         behind: &[Ipv6Net],
     ) -> Result<Self, Error> {
+        let (tun, mtu) = (config.name.as_str(), u32::from(config.mtu));
         write_sysctl(namespace, "net.ipv6.conf.all.forwarding", "1")?;
         let network = Network::open(namespace)?;
         let home = host(IpAddr::V6(home_address));
@@ -94,12 +97,14 @@ impl TunNetwork {
         for rule in &home_rules {
             replace_rule(&network, rule).await?;
         }
-        let default = Route::to(IpNet::V6(Ipv6Net::default())).device(tun).table(TABLE);
+        let default = Route::to(IpNet::V6(Ipv6Net::default()));
+        let default = default.device(tun).table(TABLE).mtu(mtu);
         network.replace_route(&default).await?;
         Ok(Self {
             network,
             namespace: namespace.clone(),
             tun: tun.to_owned(),
+            mtu,
             home_rules,
             ipv4_home: None,
             home_address,
@@ -178,7 +183,7 @@ impl TunNetwork {
         let rule = Rule::look_up(TABLE).from(home).priority(RULE_PRIORITY);
         self.network.add_address(&self.tun, home).await?;
         let everywhere = IpNet::V4(Ipv4Net::default());
-        let default = Route::to(everywhere).device(&self.tun).table(TABLE);
+        let default = Route::to(everywhere).device(&self.tun).table(TABLE).mtu(self.mtu);
         self.network.replace_route(&default).await?;
         replace_rule(&self.network, &rule).await?;
         self.ipv4_home = Some((home, rule));

@@ -88,9 +88,12 @@ impl Ports {
         config: &Config,
         tun: &crate::config::TunConfig,
     ) -> Result<(), Error> {
-        let device = Arc::new(Tun::open(&self.namespace, &tun.name, tun.mtu)?);
+        /// Tunnel packets pass the device too, with outer headers: IPv6 in IPv6 in IPv6 at most.
+        const OUTER_LEN: u16 = 80;
+        let device_mtu = tun.mtu.saturating_add(OUTER_LEN);
+        let device = Arc::new(Tun::open(&self.namespace, &tun.name, device_mtu)?);
         let (home, behind) = (config.home_address, &config.mobile_network_prefixes);
-        let mut network = TunNetwork::set_up(&self.namespace, &tun.name, home, behind).await?;
+        let mut network = TunNetwork::set_up(&self.namespace, tun, home, behind).await?;
         if let Some(link) = &config.home_link {
             network.set_up_home_link(link).await?;
             let received = self.received.clone();

@@ -71,6 +71,11 @@ pub enum Action {
         local: SocketAddrV4,
         /// DSCP and ECN of the outer header, where the sender can set it.
         dscp_ecn: u8,
+        /// Don't Fragment of the outer header, where the sender can set it: the path says when it is
+        /// too narrow (RFC 4213 §3.2.2).
+        whole_only: bool,
+        /// Identification of the outer header, where the sender can set it (RFC 6864 §4.3).
+        identification: u16,
         /// What the datagram carries.
         payload: Vec<u8>,
     },

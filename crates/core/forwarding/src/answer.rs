@@ -64,6 +64,8 @@ impl Forwarding {
                 peer,
                 local: SocketAddrV4::new(*local.ip(), self.config.udp_port),
                 dscp_ecn: packet.header.traffic_class,
+                whole_only: false,
+                identification: self.identification_v4(*peer.ip()),
                 payload: packet.octets.to_vec(),
             }),
             None if tunnelled => self.originate(now, packet.octets, &mut out),

@@ -7,6 +7,7 @@ use homeport_wire::Bid;
 
 use crate::action::Action;
 use crate::answer::ErrorMessage;
+use crate::encapsulation_limit::{self, Found};
 use crate::entry::{CareOf, FlowAction, ForwardingBinding, Millis};
 use crate::forwarding::Forwarding;
 use crate::home::Home;
@@ -15,6 +16,7 @@ use crate::limits::{IPV4_MTU_MIN, IPV6_MTU_MIN};
 use crate::packet::{Inner, Packet, PacketV4};
 use crate::reason::DropReason;
 use crate::selector::FlowKey;
+use crate::spread;
 
 /// A binding and the addresses that its tunnel begins at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +72,14 @@ impl Forwarding {
             let reason = DropReason::HopLimitExceeded;
             return self.refuse(now, first.agent, packet, reason, ErrorMessage::TimeExceeded, out);
         }
-        let room = self.room(now, first, &others, IPV6_MTU_MIN);
+        let limit = encapsulation_limit::of(packet.octets);
+        if let Some(Found { limit: 0, offset }) = limit {
+            let pointer = u32::try_from(offset).unwrap_or(u32::MAX);
+            let error = ErrorMessage::ParameterProblem { code: 0, pointer };
+            let reason = DropReason::EncapsulationLimit;
+            return self.refuse(now, first.agent, packet, reason, error, out);
+        }
+        let room = self.room(now, first, &others, limit.is_some(), IPV6_MTU_MIN);
         if packet.octets.len() > room {
             let error = ErrorMessage::TooBig { mtu: u32::try_from(room).unwrap_or(u32::MAX) };
             return self.refuse(now, first.agent, packet, DropReason::PacketTooBig, error, out);
@@ -126,7 +135,7 @@ impl Forwarding {
             let (reason, error) = (DropReason::HopLimitExceeded, ErrorMessageV4::TimeExceeded);
             return self.refuse_v4(now, agent, packet, reason, error, out);
         }
-        let room = self.room(now, first, &others, IPV4_MTU_MIN);
+        let room = self.room(now, first, &others, false, IPV4_MTU_MIN);
         if packet.octets.len() > room && packet.is_whole_only() {
             let agent = self.agent_v4_of(first.home_address);
             let mtu = u16::try_from(room).unwrap_or(u16::MAX);
@@ -139,9 +148,16 @@ impl Forwarding {
 
     /// The largest inner packet that every one of these tunnels takes: a packet arrives everywhere
     /// or its source learns that it is too big.
-    fn room(&self, now: Millis, first: Chosen, others: &[Chosen], least: usize) -> usize {
-        let others = others.iter().map(|chosen| self.tunnel_mtu(now, chosen, 0));
-        others.fold(self.tunnel_mtu(now, &first, 0), usize::min).max(least)
+    fn room(
+        &self,
+        now: Millis,
+        first: Chosen,
+        others: &[Chosen],
+        is_limited: bool,
+        least: usize,
+    ) -> usize {
+        let room = |chosen: &Chosen| self.tunnel_mtu(now, chosen, is_limited, 0);
+        others.iter().map(room).fold(room(&first), usize::min).max(least)
     }
 
     /// Sends a packet through each of the bindings, and asks for a refresh where one is due.
@@ -172,11 +188,14 @@ impl Forwarding {
         key: impl FnOnce() -> FlowKey,
     ) -> Way {
         let Some(home) = self.table.home(home_address) else { return Way::Nowhere };
-        if home.entry.flows.is_empty() {
+        let is_spread = self.config.spread.is_some() && home.is_tied(now);
+        if home.entry.flows.is_empty() && !is_spread {
             let chosen = self.preferred_of(now, home_address, home);
             return chosen.map_or(Way::Nowhere, |chosen| Way::Through(chosen, Vec::new()));
         }
-        match self.by_flow(now, home_address, &key()) {
+        let has_flows = !home.entry.flows.is_empty();
+        let key = key();
+        match has_flows.then(|| self.by_flow(now, home_address, &key)).flatten() {
             Some(FlowAction::Discard) => return Way::Discard,
             Some(FlowAction::Forward(bids)) => {
                 if let Some(way) = self.through(now, home_address, &bids) {
@@ -185,8 +204,19 @@ impl Forwarding {
             }
             None => {}
         }
-        self.preferred(now, home_address)
-            .map_or(Way::Nowhere, |chosen| Way::Through(chosen, Vec::new()))
+        let chosen = if is_spread {
+            self.spread(now, home_address, &key)
+        } else {
+            self.preferred(now, home_address)
+        };
+        chosen.map_or(Way::Nowhere, |chosen| Way::Through(chosen, Vec::new()))
+    }
+
+    /// The binding that a flow goes by where flows are spread.
+    fn spread(&self, now: Millis, home_address: Ipv6Addr, key: &FlowKey) -> Option<Chosen> {
+        let home = self.table.home(home_address)?;
+        let index = home.spread(now, self.config.spread.as_ref()?, spread::flow(key))?;
+        self.chosen_at(now, home_address, home, index)
     }
 
     /// What the first flow that a packet belongs to says. Fragments without ports follow the one

@@ -10,6 +10,7 @@ use core::net::Ipv6Addr;
 use homeport_wire::is_unicast_routable_v6;
 
 use crate::downlink::Chosen;
+use crate::ecn::EcnMode;
 use crate::entry::{CareOf, ForwardingBinding, Millis};
 use crate::forwarding::Forwarding;
 use crate::home::Home;
@@ -33,7 +34,8 @@ pub struct Fast {
 }
 
 /// IPv6-in-IPv6 with the class of the inner packet, its own flow label and the configured hop
-/// limit.
+/// limit. A packet with extension headers is to be looked at: it may say how many tunnels it may
+/// enter (RFC 2473 §4.1.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FastDown {
     /// Source of the outer header.
@@ -89,9 +91,12 @@ impl Forwarding {
         let is_plain = home.entry.flows.is_empty()
             && is_unicast_routable_v6(destination)
             && self.table.home_agent_meant(destination).is_none()
+            && self.config.encapsulation_limit.is_none()
+            && !(self.config.spread.is_some() && home.is_tied(now))
+            && self.config.ecn == EcnMode::Normal
             && self.is_reached_directly(care_of)
             && self.may_tunnel_from(care_of);
-        let room = self.tunnel_mtu(now, chosen, 0);
+        let room = self.tunnel_mtu(now, chosen, false, 0);
         let room = u16::try_from(room).unwrap_or(u16::MAX);
         is_plain.then_some(FastDown { agent: chosen.agent, care_of, room })
     }

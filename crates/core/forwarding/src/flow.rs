@@ -10,7 +10,7 @@ use crate::hash::Mix;
 /// Seed of this function; any value, the same on every forwarder.
 const SEED: u64 = 0x666c_6f77;
 
-/// Flow label for the outer header around `packet`: never zero, which would mean "not set"
+/// Flow label for the outer header around `packet` (RFC 2473 §6.5): never zero, which would mean "not set"
 /// (RFC 6437 §3). The same for both packets of a flow's direction, whichever forwarder computes it.
 pub(crate) fn outer_label(header: &Ipv6Header, payload: &[u8]) -> u32 {
     let hash = Mix::new(SEED)

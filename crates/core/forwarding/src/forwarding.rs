@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use homeport_wire::{MOBILITY_UDP_PORT, is_unicast_routable_v6};
 
 use crate::action::{Action, Ingress, UdpOuter};
+use crate::ecn::EcnMode;
 use crate::entry::Millis;
 use crate::limits::REFRESH_REQUESTS_MAX;
 use crate::packet::Packet;
@@ -12,6 +13,7 @@ use crate::rate::{ErrorLimit, Rate};
 use crate::reason::DropReason;
 use crate::reassembly::Reassembly;
 use crate::selector::FragmentFlows;
+use crate::spread::Spread;
 use crate::table::Table;
 
 /// What an operator can set.
@@ -21,11 +23,19 @@ pub struct Config {
     pub path_mtu: u16,
     /// Hop limit of outer headers (RFC 2473 §6.3).
     pub hop_limit: u8,
+    /// How many tunnels more a packet may enter (RFC 2473 §6.6); absent: only what a packet says
+    /// itself counts.
+    pub encapsulation_limit: Option<u8>,
+    /// ECN of outer headers.
+    pub ecn: EcnMode,
     /// The home agent's UDP port (RFC 5555 §4.1: 4191).
     pub udp_port: u16,
     /// Among bindings of equal priority take the one that carried data last (RFC 5648 §3). Without,
     /// only signalling counts, and all forwarders at one revision choose the same.
     pub last_used_breaks_ties: bool,
+    /// Spread flows over the bindings of the best priority, instead of taking one for all. Which data
+    /// came last by does not count then.
+    pub spread: Option<Spread>,
     /// Requests for a refresh of one binding in one lifetime (RFC 6275 §9.5.5); 0: none are sent.
     pub refresh_requests_max: u8,
     /// Errors to one /64 network, for IPv4 one /24 network.
@@ -43,8 +53,11 @@ impl Default for Config {
         Self {
             path_mtu: 1500,
             hop_limit: 64,
+            encapsulation_limit: None,
+            ecn: EcnMode::Normal,
             udp_port: MOBILITY_UDP_PORT,
             last_used_breaks_ties: true,
+            spread: None,
             refresh_requests_max: REFRESH_REQUESTS_MAX,
             errors_per_network: Rate { per_sec: 10, burst: 50 },
             errors_overall: Rate { per_sec: 1000, burst: 1000 },

@@ -15,6 +15,7 @@ use crate::limits::{
 };
 use crate::networks::{Networks, Prefix};
 use crate::selector::FlowKey;
+use crate::spread::Spread;
 
 /// Its entry, and what data has taught since.
 #[derive(Debug)]
@@ -79,6 +80,21 @@ impl Home {
                 (binding.priority.rank(), !used, Reverse(binding.verified), binding.bid)
             })
             .map(|(index, _)| index)
+    }
+
+    /// The binding for a flow among those of the best priority; of equal scores that with the lowest
+    /// identifier.
+    pub(crate) fn spread(&self, now: Millis, spread: &Spread, flow: u64) -> Option<usize> {
+        let best = self.live(now).map(|(_, binding)| binding.priority.rank()).min()?;
+        self.live(now)
+            .filter(|(_, binding)| binding.priority.rank() == best)
+            .min_by_key(|(_, binding)| (Reverse(spread.score(flow, binding)), binding.bid))
+            .map(|(index, _)| index)
+    }
+
+    /// Whether flows can go different ways: several bindings in force share the best priority.
+    pub(crate) fn is_tied(&self, now: Millis) -> bool {
+        self.tie(now).is_some()
     }
 
     /// The first flow in the order of FID-PRI that a packet belongs to and that counts

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
-use homeport_wire::{Ipv4Header, encapsulate_v4, is_unicast_routable_v4};
+use homeport_wire::{Ipv4Header, is_unicast_routable_v4};
 
 use crate::action::Action;
 use crate::entry::Millis;
@@ -82,6 +82,7 @@ impl<'p> Icmpv4<'p> {
     /// `None` when it is cut off or its checksum is wrong.
     pub(crate) fn parse(octets: &'p [u8]) -> Option<Self> {
         const FRAGMENTATION_NEEDED: u8 = 4;
+        const SOURCE_ROUTE_FAILED: u8 = 5;
         if internet_checksum(octets) != 0 {
             return None;
         }
@@ -91,6 +92,8 @@ impl<'p> Icmpv4<'p> {
             (UNREACHABLE, FRAGMENTATION_NEEDED) => {
                 Self::TooBig { mtu: u16::from_be_bytes([word[2], word[3]]), invoking: body }
             }
+            // RFC 2003 §4.1: that is about a route of our own, which there is none of.
+            (UNREACHABLE, SOURCE_ROUTE_FAILED) => Self::Other,
             (UNREACHABLE | TIME_EXCEEDED, _) => Self::Lost { invoking: body },
             _ => Self::Other,
         })
@@ -149,10 +152,22 @@ impl Forwarding {
         message: &[u8],
         out: &mut Vec<Action>,
     ) {
-        let octets = encapsulate_v4(message, ICMPV4, agent, to, self.config.hop_limit, 0);
-        if octets.is_empty() {
+        let Ok(total_len) = u16::try_from(message.len().saturating_add(Ipv4Header::LEN)) else {
             return out.push(Action::Drop(DropReason::TooLong));
-        }
+        };
+        let header = Ipv4Header {
+            dscp_ecn: 0,
+            total_len,
+            identification: self.identification_v4(to),
+            flags_fragment: 0,
+            ttl: self.config.hop_limit,
+            protocol: ICMPV4,
+            source: agent,
+            destination: to,
+        };
+        let mut octets = Vec::with_capacity(usize::from(total_len));
+        header.emit(&mut octets);
+        octets.extend_from_slice(message);
         self.originate_v4(now, octets, out);
     }
 }

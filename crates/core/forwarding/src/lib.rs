@@ -72,6 +72,7 @@ mod answer;
 mod arrival_v4;
 mod downlink;
 mod ecn;
+mod encapsulation_limit;
 mod entry;
 mod fast;
 mod flow;
@@ -90,6 +91,7 @@ mod reassembly;
 mod refresh;
 mod relay;
 mod selector;
+mod spread;
 mod table;
 mod tunnel;
 mod uplink;
@@ -98,6 +100,7 @@ mod uplink;
 mod tests;
 
 pub use action::{Action, Ingress, Punt, UdpOuter};
+pub use ecn::EcnMode;
 pub use entry::{
     CareOf, Correspondent, Flow, FlowAction, ForwardingBinding, HomeEntry, HomePrefix, Millis,
     MobileNetwork, MobileNetworkV4,
@@ -106,4 +109,5 @@ pub use fast::{Fast, FastDown};
 pub use forwarding::{Config, Forwarding};
 pub use rate::Rate;
 pub use reason::DropReason;
+pub use spread::Spread;
 pub use table::{Table, TableFull};

@@ -30,6 +30,12 @@ pub const REFRESH_WINDOW_MS_MIN: u64 = 30_000;
 /// Requests in one lifetime of a binding, unless configured.
 pub const REFRESH_REQUESTS_MAX: u8 = 3;
 
+/// Identifiers of bindings that have a weight where flows are spread: a mobile node has a handful.
+pub const SPREAD_WEIGHTS_MAX: usize = 8;
+
+/// The largest weight: each packet draws so many times for the binding.
+pub const SPREAD_WEIGHT_MAX: u8 = 16;
+
 /// Packets in fragments whose flow is remembered until all fragments are there. Beyond it later
 /// fragments are taken as packets without ports.
 pub const FRAGMENT_FLOWS_MAX: usize = 4096;
@@ -54,6 +60,13 @@ pub const IPV6_MTU_MIN: usize = 1280;
 
 /// Octets that the outer IPv6 header adds.
 pub const IPV6_OVERHEAD: usize = 40;
+
+/// Octets of a Destination Options header with the Tunnel Encapsulation Limit (RFC 2473 §5.1).
+pub const ENCAPSULATION_LIMIT_LEN: usize = 8;
+
+/// Extension headers of a packet that are looked behind for a Tunnel Encapsulation Limit. What is
+/// further in is not found.
+pub const LIMIT_HEADERS_MAX: usize = 8;
 
 /// Octets that the outer IPv4 header adds.
 pub const V4_OVERHEAD: usize = 20;

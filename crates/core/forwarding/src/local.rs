@@ -191,9 +191,9 @@ impl Forwarding {
             Icmpv6::HomeAgentAddressDiscoveryRequest { .. }
             | Icmpv6::MobilePrefixSolicitation { .. } => punt(packet, walk, via, out),
             Icmpv6::DestinationUnreachable { invoking, .. }
-            | Icmpv6::TimeExceeded { invoking, .. }
-            | Icmpv6::ParameterProblem { invoking, .. } => {
-                self.relay(now, None, invoking, out);
+            | Icmpv6::TimeExceeded { invoking, .. } => self.relay(now, None, invoking, out),
+            Icmpv6::ParameterProblem { pointer, invoking, .. } => {
+                self.relay_problem(now, pointer, invoking, out);
             }
             Icmpv6::PacketTooBig { mtu, invoking } => self.relay(now, Some(mtu), invoking, out),
             Icmpv6::EchoReply { .. }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use homeport_wire::{Ipv4Header, Ipv6Header, Malformed, protocol};
 
-use crate::flow;
+use crate::{encapsulation_limit, flow};
 
 /// An IPv6 packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,6 +110,8 @@ pub(crate) struct Inner {
     pub(crate) traffic_class: u8,
     /// Flow label for an outer IPv6 header.
     pub(crate) label: u32,
+    /// Tunnels that the packet may still enter, where it says so (RFC 2473 §4.1.1).
+    pub(crate) limit: Option<u8>,
     /// A router on the way must not cut the outer packet up (RFC 2003 §3.1, RFC 4213 §3.2.2).
     pub(crate) whole_only: bool,
 }
@@ -119,6 +121,7 @@ impl Inner {
     pub(crate) fn v6(header: &Ipv6Header, payload: &[u8], octets: Vec<u8>) -> Self {
         Self {
             whole_only: octets.len() > crate::limits::IPV6_MTU_MIN,
+            limit: encapsulation_limit::of(&octets).map(|found| found.limit),
             octets,
             protocol: protocol::IPV6,
             traffic_class: header.traffic_class,
@@ -133,6 +136,7 @@ impl Inner {
             protocol: protocol::IPV4,
             traffic_class: packet.header.dscp_ecn,
             label: flow::outer_label_v4(&packet.header, packet.payload),
+            limit: None,
             whole_only: packet.is_whole_only(),
         }
     }

@@ -55,6 +55,8 @@ pub enum DropReason {
     NoHomeAgentIpv4,
     /// A flow binding says that packets of this flow are dropped.
     FlowDiscarded,
+    /// The packet may not enter another tunnel (RFC 2473 §4.1.1 (b)).
+    EncapsulationLimit,
     /// With the outer header the packet would be longer than IP allows.
     TooLong,
 
@@ -94,6 +96,9 @@ pub enum DropReason {
     IcmpUnrelated,
     /// An ICMP error about a tunnelled packet, whose source was told what concerns it.
     IcmpRelayed,
+    /// An ICMP error about a header that was put on here, which the source of the packet in it cannot
+    /// do anything about (RFC 2473 §8.1).
+    TunnelHeaderProblem,
     /// A Packet Too Big about a tunnelled packet that its source could not have sent smaller.
     PathMtuLearned,
 
@@ -129,6 +134,7 @@ impl DropReason {
             Self::PacketTooBig => "packet_too_big",
             Self::TunnelLoop => "tunnel_loop",
             Self::NoHomeAgentIpv4 => "no_home_agent_ipv4",
+            Self::EncapsulationLimit => "encapsulation_limit",
             Self::TooLong => "too_long",
             Self::TunnelSourceNotBound => "tunnel_source_not_bound",
             Self::NestedTunnel => "nested_tunnel",
@@ -147,6 +153,7 @@ impl DropReason {
             Self::Icmpv6Ignored => "icmpv6_ignored",
             Self::IcmpUnrelated => "icmp_unrelated",
             Self::IcmpRelayed => "icmp_relayed",
+            Self::TunnelHeaderProblem => "tunnel_header_problem",
             Self::PathMtuLearned => "path_mtu_learned",
             Self::ErrorRateLimited => "error_rate_limited",
             Self::AnswerRefused => "answer_refused",

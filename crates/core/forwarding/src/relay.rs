@@ -8,17 +8,23 @@ use homeport_wire::{Ipv4Header, Ipv6Header, UdpHeader, protocol};
 
 use crate::action::Action;
 use crate::answer::ErrorMessage;
+use crate::encapsulation_limit;
 use crate::entry::{CareOf, Millis};
 use crate::forwarding::Forwarding;
 use crate::home::Home;
 use crate::icmpv4::ErrorMessageV4;
-use crate::limits::{IPV4_MTU_MIN, IPV6_MTU_MIN, IPV6_OVERHEAD, V4_OVERHEAD};
+use crate::limits::{
+    ENCAPSULATION_LIMIT_LEN, IPV4_MTU_MIN, IPV6_MTU_MIN, IPV6_OVERHEAD, UDP_V4_OVERHEAD,
+    V4_OVERHEAD,
+};
 use crate::reason::DropReason;
 
 /// What an error quotes of a packet that was tunnelled from here.
 struct Quoted<'p> {
     home_address: Ipv6Addr,
     care_of: IpAddr,
+    /// Octets of the headers that were put on.
+    tunnel_len: usize,
     inner: Inner,
     /// Begin of the inner packet, with its header.
     octets: &'p [u8],
@@ -42,7 +48,7 @@ impl Inner {
 impl Forwarding {
     /// An error about a packet from here: `too_big` is the MTU of a Packet Too Big, `None` stands
     /// for all errors that say that the packet did not arrive. Only what quotes a packet for a
-    /// binding in force is believed. The inner source then learns what concerns it (RFC 2473 §8.2):
+    /// binding in force is believed. The inner source then learns what concerns it (RFC 2473 §8.2, §8.3):
     /// its packet did not reach the home address, or how large it may be.
     pub(crate) fn relay(
         &mut self,
@@ -52,12 +58,43 @@ impl Forwarding {
         out: &mut Vec<Action>,
     ) {
         match self.quoted(now, invoking) {
-            Some(quoted) => self.tell(now, &quoted, too_big, IPV6_OVERHEAD, out),
+            Some(quoted) => self.tell(now, &quoted, too_big, out),
             None => out.push(Action::Drop(DropReason::IcmpUnrelated)),
         }
     }
 
-    /// The same for a tunnel over IPv4. A Fragmentation Needed from a router that does not say how
+    /// A Parameter Problem about a packet from here. Its inner source is told only that there are too
+    /// many tunnels on the way (RFC 2473 §8.1, §8.2): of the other headers it knows nothing.
+    pub(crate) fn relay_problem(
+        &mut self,
+        now: Millis,
+        pointer: u32,
+        invoking: &[u8],
+        out: &mut Vec<Action>,
+    ) {
+        let found = encapsulation_limit::of(invoking);
+        let is_limit = found.is_some_and(|found| {
+            found.limit == 0 && usize::try_from(pointer).is_ok_and(|at| at == found.offset)
+        });
+        if is_limit {
+            return self.relay(now, None, invoking, out);
+        }
+        let ours = self.quoted(now, invoking).is_some();
+        let reason = if ours { DropReason::TunnelHeaderProblem } else { DropReason::IcmpUnrelated };
+        out.push(Action::Drop(reason));
+    }
+
+    /// A packet of one tunnel may not enter the next (RFC 2473 §4.1.1 (b)). We are the source that
+    /// would be told, so that the source of the packet in it is (RFC 2473 §8.4).
+    pub(crate) fn limit_reached(&mut self, now: Millis, octets: &[u8], out: &mut Vec<Action>) {
+        let reason = DropReason::EncapsulationLimit;
+        match self.quoted(now, octets) {
+            Some(quoted) => self.pass_on(now, &quoted, None, reason, out),
+            None => out.push(Action::Drop(reason)),
+        }
+    }
+
+    /// [`Self::relay`] for a tunnel over IPv4. A Fragmentation Needed from a router that does not say how
     /// large packets may be (RFC 1191 §5) counts as the smallest MTU that IPv6 has.
     pub(crate) fn relay_v4(
         &mut self,
@@ -69,7 +106,7 @@ impl Forwarding {
         let unsaid = u32::try_from(IPV6_MTU_MIN).unwrap_or(u32::MAX);
         let too_big = too_big.map(|mtu| if mtu == 0 { unsaid } else { mtu.into() });
         match self.quoted_v4(now, invoking) {
-            Some(quoted) => self.tell(now, &quoted, too_big, V4_OVERHEAD, out),
+            Some(quoted) => self.tell(now, &quoted, too_big, out),
             None => out.push(Action::Drop(DropReason::IcmpUnrelated)),
         }
     }
@@ -79,14 +116,14 @@ impl Forwarding {
         now: Millis,
         quoted: &Quoted<'_>,
         too_big: Option<u32>,
-        overhead: usize,
         out: &mut Vec<Action>,
     ) {
-        let Some(mtu) = too_big else { return self.pass_on(now, quoted, None, out) };
+        let relayed = DropReason::IcmpRelayed;
+        let Some(mtu) = too_big else { return self.pass_on(now, quoted, None, relayed, out) };
         self.path_mtus.learn(now, quoted.care_of, mtu);
         self.moved(quoted.home_address);
-        let overhead = u32::try_from(overhead).unwrap_or(u32::MAX);
-        let tunnel_mtu = usize::try_from(mtu.saturating_sub(overhead)).unwrap_or(usize::MAX);
+        let mtu = usize::try_from(mtu).unwrap_or(usize::MAX);
+        let tunnel_mtu = mtu.saturating_sub(quoted.tunnel_len);
         let (least, source_cuts) = match quoted.inner {
             Inner::V6(_) => (IPV6_MTU_MIN, true),
             Inner::V4(header) => {
@@ -98,7 +135,7 @@ impl Forwarding {
             // From now on the outer packet is cut up; the source cannot do anything about it.
             return out.push(Action::Drop(DropReason::PathMtuLearned));
         }
-        self.pass_on(now, quoted, Some(room), out);
+        self.pass_on(now, quoted, Some(room), relayed, out);
     }
 
     fn pass_on(
@@ -106,19 +143,22 @@ impl Forwarding {
         now: Millis,
         quoted: &Quoted<'_>,
         too_big: Option<usize>,
+        reason: DropReason,
         out: &mut Vec<Action>,
     ) {
         match quoted.inner {
-            // A tunnel in the tunnel: its inner source is meant.
+            // A tunnel in the tunnel: its inner source is meant (RFC 2473 §8.4).
             Inner::V6(header)
                 if self.table.is_home_agent(header.source)
-                    && matches!(header.next_header, protocol::IPV6 | protocol::IPV4) =>
+                    && let Some(nested) = self.quoted(now, quoted.octets) =>
             {
-                let mtu = too_big.map(|mtu| u32::try_from(mtu).unwrap_or(u32::MAX));
-                self.relay(now, mtu, quoted.octets, out);
+                match too_big.map(|mtu| u32::try_from(mtu).unwrap_or(u32::MAX)) {
+                    None => self.pass_on(now, &nested, None, reason, out),
+                    too_big => self.tell(now, &nested, too_big, out),
+                }
             }
             Inner::V6(header) => {
-                out.push(Action::Drop(DropReason::IcmpRelayed));
+                out.push(Action::Drop(reason));
                 let error = match too_big {
                     None => ErrorMessage::Unreachable { code: 3 },
                     Some(mtu) => {
@@ -130,7 +170,7 @@ impl Forwarding {
                 }
             }
             Inner::V4(header) => {
-                out.push(Action::Drop(DropReason::IcmpRelayed));
+                out.push(Action::Drop(reason));
                 let error = too_big.map_or(ErrorMessageV4::HostUnreachable, |mtu| {
                     let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
                     ErrorMessageV4::FragmentationNeeded { mtu }
@@ -148,10 +188,23 @@ impl Forwarding {
             protocol::FRAGMENT => first_fragment(rest)?,
             next_header => (next_header, rest),
         };
+        let (next_header, octets, tunnel_len) = match next_header {
+            // The only options that are put on here.
+            protocol::DESTINATION_OPTIONS => {
+                let ([next_header, 0, ..], octets) =
+                    octets.split_first_chunk::<ENCAPSULATION_LIMIT_LEN>()?
+                else {
+                    return None;
+                };
+                (*next_header, octets, IPV6_OVERHEAD + ENCAPSULATION_LIMIT_LEN)
+            }
+            next_header => (next_header, octets, IPV6_OVERHEAD),
+        };
         let (inner, home_address, home) = self.inner(next_header, octets)?;
         let ours = home.entry.home_agent == outer.source
             && home.bound(now, CareOf::V6(outer.destination)).is_some();
-        ours.then_some(Quoted { home_address, care_of: outer.destination.into(), inner, octets })
+        let care_of = outer.destination.into();
+        ours.then_some(Quoted { home_address, care_of, tunnel_len, inner, octets })
     }
 
     fn quoted_v4<'p>(&self, now: Millis, invoking: &'p [u8]) -> Option<Quoted<'p>> {
@@ -176,7 +229,8 @@ impl Forwarding {
         };
         let ours = self.agent_v4_of(home_address) == Some(outer.source)
             && home.bound(now, care_of).is_some();
-        ours.then_some(Quoted { home_address, care_of: address.into(), inner, octets })
+        let tunnel_len = if port.is_some() { UDP_V4_OVERHEAD } else { V4_OVERHEAD };
+        ours.then_some(Quoted { home_address, care_of: address.into(), tunnel_len, inner, octets })
     }
 
     /// The header of an inner packet, and for whom the packet was.

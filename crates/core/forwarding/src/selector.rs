@@ -7,6 +7,7 @@ use core::ops::RangeInclusive;
 use homeport_wire::{BinarySelector, Ipv4Header, Ipv6Header, Reader, Selector, protocol};
 
 use crate::entry::Millis;
+use crate::hash::Mix;
 use crate::limits::{FRAGMENT_FLOWS_MAX, FRAGMENTS_AGE_MS};
 
 /// Extension headers to look behind; as many as the walk of packets for this node takes.
@@ -22,9 +23,9 @@ const UDP_LITE: u8 = 136;
 pub(crate) struct FlowKey {
     addresses: Addresses,
     traffic_class: u8,
-    protocol: u8,
-    ports: Option<(u16, u16)>,
-    spi: Option<u32>,
+    pub(crate) protocol: u8,
+    pub(crate) ports: Option<(u16, u16)>,
+    pub(crate) spi: Option<u32>,
     /// Set for a fragment.
     pub(crate) fragment: Option<Fragment>,
 }
@@ -148,6 +149,14 @@ impl FlowKey {
                 self.spi = before.and_then(|_| reader.u32("SPI")).ok();
             }
             _ => {}
+        }
+    }
+
+    /// Adds source and destination.
+    pub(crate) fn addresses(&self, mix: Mix) -> Mix {
+        match self.addresses {
+            Addresses::V6 { source, destination, .. } => mix.v6(source).v6(destination),
+            Addresses::V4 { source, destination } => mix.v4(Some(source)).v4(Some(destination)),
         }
     }
 

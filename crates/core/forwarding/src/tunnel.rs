@@ -8,19 +8,27 @@ use homeport_wire::{Ipv4Header, Ipv6Header, protocol};
 use crate::action::Action;
 use crate::downlink::{Chosen, Way};
 use crate::entry::{CareOf, Millis};
-use crate::flow;
 use crate::forwarding::Forwarding;
 use crate::limits::{
-    IPV6_MTU_MIN, IPV6_OVERHEAD, TUNNELS_NESTED_MAX, UDP_V4_OVERHEAD, V4_OVERHEAD,
+    ENCAPSULATION_LIMIT_LEN, IPV6_MTU_MIN, IPV6_OVERHEAD, TUNNELS_NESTED_MAX, UDP_V4_OVERHEAD,
+    V4_OVERHEAD,
 };
 use crate::packet::{Inner, Packet};
 use crate::reason::DropReason;
 use crate::selector::FlowKey;
+use crate::{ecn, encapsulation_limit, flow};
 
 impl Forwarding {
     /// The largest inner packet that fits without cutting up the outer one (RFC 2473 §6.7). A
-    /// tunnel that leads into another has room for both outer headers.
-    pub(crate) fn tunnel_mtu(&self, now: Millis, chosen: &Chosen, depth: u8) -> usize {
+    /// tunnel that leads into another has room for both outer headers. `is_limited`: the packet says
+    /// how many tunnels it may enter, which takes room too.
+    pub(crate) fn tunnel_mtu(
+        &self,
+        now: Millis,
+        chosen: &Chosen,
+        is_limited: bool,
+        depth: u8,
+    ) -> usize {
         let configured = usize::from(self.config.path_mtu);
         if chosen.binding.home {
             return usize::MAX;
@@ -33,15 +41,30 @@ impl Forwarding {
                     .and_then(|owner| self.preferred(now, owner));
                 let path = self.path_mtus.towards(now, care_of.into(), configured);
                 let path = match next {
-                    Some(next) => self.tunnel_mtu(now, &next, depth.saturating_add(1)).min(path),
+                    Some(next) => {
+                        let depth = depth.saturating_add(1);
+                        self.tunnel_mtu(now, &next, is_limited, depth).min(path)
+                    }
                     None => path,
                 };
-                path.saturating_sub(IPV6_OVERHEAD)
+                path.saturating_sub(self.overhead(is_limited))
             }
-            CareOf::V4 { .. } => configured.saturating_sub(UDP_V4_OVERHEAD),
+            CareOf::V4 { address, .. } => {
+                let path = self.path_mtus.towards(now, address.into(), configured);
+                path.saturating_sub(UDP_V4_OVERHEAD)
+            }
             CareOf::V4Direct(address) => {
                 self.path_mtus.towards(now, address.into(), configured).saturating_sub(V4_OVERHEAD)
             }
+        }
+    }
+
+    /// Octets that a tunnel in IPv6 puts on.
+    const fn overhead(&self, is_limited: bool) -> usize {
+        if is_limited || self.config.encapsulation_limit.is_some() {
+            IPV6_OVERHEAD + ENCAPSULATION_LIMIT_LEN
+        } else {
+            IPV6_OVERHEAD
         }
     }
 
@@ -73,7 +96,7 @@ impl Forwarding {
         }
     }
 
-    fn in_udp(&self, agent: Option<Ipv4Addr>, peer: SocketAddrV4, inner: Inner) -> Action {
+    fn in_udp(&mut self, agent: Option<Ipv4Addr>, peer: SocketAddrV4, inner: Inner) -> Action {
         let Some(agent) = agent else { return Action::Drop(DropReason::NoHomeAgentIpv4) };
         let local = SocketAddrV4::new(agent, self.config.udp_port);
         if peer == local || self.table.owner_v4(*peer.ip()).is_some() {
@@ -82,8 +105,14 @@ impl Forwarding {
         if inner.octets.len() > usize::from(u16::MAX).saturating_sub(UDP_V4_OVERHEAD) {
             return Action::Drop(DropReason::TooLong);
         }
-        let (dscp_ecn, payload) = (inner.traffic_class, inner.octets);
-        Action::SendUdp { peer, local, dscp_ecn, payload }
+        Action::SendUdp {
+            peer,
+            local,
+            dscp_ecn: ecn::encapsulated(self.config.ecn, inner.traffic_class),
+            whole_only: inner.whole_only,
+            identification: self.identification_v4(*peer.ip()),
+            payload: inner.octets,
+        }
     }
 
     /// Protocol 41 or 4. Whether routers may cut the outer packet up is as the inner one says.
@@ -96,11 +125,10 @@ impl Forwarding {
         let Ok(total_len) = u16::try_from(len) else {
             return Action::Drop(DropReason::TooLong);
         };
-        let [.., high, low] = self.identification(care_of.into()).to_be_bytes();
         let header = Ipv4Header {
-            dscp_ecn: inner.traffic_class,
+            dscp_ecn: ecn::encapsulated(self.config.ecn, inner.traffic_class),
             total_len,
-            identification: u16::from_be_bytes([high, low]),
+            identification: self.identification_v4(care_of),
             flags_fragment: if inner.whole_only { Ipv4Header::DONT_FRAGMENT } else { 0 },
             ttl: self.config.hop_limit,
             protocol: inner.protocol,
@@ -118,7 +146,13 @@ impl Forwarding {
         flow::fragment_identification(self.config.fragment_seed, destination, self.fragmented)
     }
 
-    /// RFC 2473 §3.1, with DSCP and ECN copied outwards (RFC 6040 §4.1).
+    /// Identification of an outer IPv4 header.
+    pub(crate) fn identification_v4(&mut self, destination: Ipv4Addr) -> u16 {
+        let [.., high, low] = self.identification(destination.into()).to_be_bytes();
+        u16::from_be_bytes([high, low])
+    }
+
+    /// RFC 2473 §3.1, §5, with DSCP and ECN copied outwards (RFC 2473 §6.4, RFC 6040 §4.1).
     fn tunnel_v6(
         &mut self,
         now: Millis,
@@ -128,27 +162,43 @@ impl Forwarding {
         depth: u8,
         out: &mut Vec<Action>,
     ) {
-        // Packets for these this node takes itself: no tunnel may end there.
+        // RFC 2473 §4.1.2: packets for these this node takes itself, so no tunnel may end there.
         if self.table.home(care_of).is_some() || self.table.home_agent_meant(care_of).is_some() {
             return out.push(Action::Drop(DropReason::TunnelLoop));
         }
-        let Ok(payload_len) = u16::try_from(inner.octets.len()) else {
+        let is_limited = inner.limit.is_some();
+        // RFC 2473 §4.1.1 (c) to (e).
+        let limit = match inner.limit {
+            Some(0) => return out.push(Action::Drop(DropReason::EncapsulationLimit)),
+            Some(limit) => Some(limit.saturating_sub(1)),
+            None => self.config.encapsulation_limit,
+        };
+        let (next_header, payload) = match limit {
+            None => (inner.protocol, inner.octets),
+            Some(limit) => {
+                let mut payload = encapsulation_limit::header(inner.protocol, limit).to_vec();
+                payload.extend_from_slice(&inner.octets);
+                (protocol::DESTINATION_OPTIONS, payload)
+            }
+        };
+        let Ok(payload_len) = u16::try_from(payload.len()) else {
             return out.push(Action::Drop(DropReason::TooLong));
         };
         let outer = Ipv6Header {
-            traffic_class: inner.traffic_class,
+            traffic_class: ecn::encapsulated(self.config.ecn, inner.traffic_class),
             flow_label: inner.label,
             payload_len,
-            next_header: inner.protocol,
+            next_header,
             hop_limit: self.config.hop_limit,
             source: chosen.agent,
             destination: care_of,
         };
-        let room = self.tunnel_mtu(now, &chosen, depth);
-        if inner.octets.len() > room {
-            return self.fragment(now, outer, &inner.octets, room, depth, out);
+        let room = self.tunnel_mtu(now, &chosen, is_limited, depth);
+        let path_mtu = room.saturating_add(self.overhead(is_limited)).max(IPV6_MTU_MIN);
+        if payload.len() > path_mtu.saturating_sub(Ipv6Header::LEN) {
+            return self.fragment(now, outer, &payload, path_mtu, depth, out);
         }
-        let octets = joined(outer, &inner.octets);
+        let octets = joined(outer, &payload);
         self.outward(now, outer.destination, octets, depth, out);
     }
 
@@ -159,19 +209,18 @@ impl Forwarding {
         &mut self,
         now: Millis,
         outer: Ipv6Header,
-        inner: &[u8],
-        room: usize,
+        payload: &[u8],
+        path_mtu: usize,
         depth: u8,
         out: &mut Vec<Action>,
     ) {
         const FRAGMENT_HEADER_LEN: usize = 8;
         const MORE_FRAGMENTS: u16 = 1;
-        let mtu = room.saturating_add(IPV6_OVERHEAD).max(IPV6_MTU_MIN);
         // Offsets count in units of eight octets.
-        let piece_len = mtu.saturating_sub(Ipv6Header::LEN + FRAGMENT_HEADER_LEN) & !7;
+        let piece_len = path_mtu.saturating_sub(Ipv6Header::LEN + FRAGMENT_HEADER_LEN) & !7;
         let identification = self.identification(outer.destination.into());
         let mut offset = 0_u16;
-        let mut pieces = inner.chunks(piece_len).peekable();
+        let mut pieces = payload.chunks(piece_len).peekable();
         while let Some(piece) = pieces.next() {
             let more = if pieces.peek().is_some() { MORE_FRAGMENTS } else { 0 };
             let len = piece.len().saturating_add(FRAGMENT_HEADER_LEN);
@@ -190,7 +239,8 @@ impl Forwarding {
 
     /// Sends an outer packet to a care-of address. A care-of address in a mobile network is reached
     /// through the tunnel of its router (RFC 3963 §6.5): a visitor whose home agent is this one
-    /// too. There is an end to that, so that two routers that visit each other make no loop.
+    /// too. There is an end to that (RFC 2473 §4.1, §4.1.3), so that two routers that visit each other
+    /// make no loop.
     fn outward(
         &mut self,
         now: Millis,
@@ -218,6 +268,9 @@ impl Forwarding {
         match self.way(now, router, key) {
             Way::Through(first, others) => {
                 let inner = Inner::v6(&packet.header, packet.payload, packet.octets.to_vec());
+                if inner.limit == Some(0) {
+                    return self.limit_reached(now, packet.octets, out);
+                }
                 self.carry(now, first, &others, inner, depth, out);
             }
             Way::Discard => out.push(Action::Drop(DropReason::FlowDiscarded)),

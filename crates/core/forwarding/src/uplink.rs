@@ -16,7 +16,7 @@ use crate::packet::{Packet, PacketV4};
 use crate::reason::DropReason;
 
 impl Forwarding {
-    /// IPv6 or IPv4 in IPv6 that ends at the home agent. What does not belong to a binding is
+    /// IPv6 or IPv4 in IPv6 that ends at the home agent (RFC 2473 §3.3). What does not belong to a binding is
     /// dropped without an answer: RFC 6275 has no message for it, and anyone can send it.
     ///
     /// A tunnel in a tunnel is that of a visitor in a mobile network whose home agent is this one

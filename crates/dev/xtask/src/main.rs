@@ -13,6 +13,7 @@ mod fuzz;
 mod interrupt;
 mod layers;
 mod linearizability;
+mod moves;
 mod packages;
 mod power_cut;
 mod report;
@@ -77,6 +78,8 @@ enum Task {
     Layers,
     /// Record what clients of a cluster under faults see, and check that it is linearizable.
     Linearizability(linearizability::Options),
+    /// Move mobile nodes at random under load: nothing may be sent to where they were; needs root.
+    Moves(moves::Options),
     /// Install the Debian packages that the tests need, or say which they are.
     Packages,
     /// Cut the power of store replicas under load, or kill them: is all that was acknowledged there?
@@ -126,6 +129,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::Fuzz(options) => fuzz::run(&root, options)?,
         Task::Layers => layers::check(&root)?,
         Task::Linearizability(options) => linearizability::run(options)?,
+        Task::Moves(options) => moves::run(options)?,
         Task::Packages => packages::install()?,
         Task::PowerCut(options) => power_cut::run(options)?,
         Task::Rfc { check } => rfc::run(&root, *check)?,

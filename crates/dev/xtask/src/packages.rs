@@ -10,13 +10,18 @@ use anyhow::{Context as _, bail};
 use crate::report::Report;
 
 /// Program and the package it comes from.
-const NEEDED: [(&str, &str); 5] = [
+const NEEDED: [(&str, &str); 8] = [
     ("tshark", "tshark"),
     ("tcpdump", "tcpdump"),
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
+    // A translator of addresses in front of mobile nodes, and links without offloads.
+    ("nft", "nftables"),
+    ("ethtool", "ethtool"),
     // Compiles the XDP program.
     ("clang", "clang"),
+    // Writes the fixtures of the packet core.
+    ("scapy", "python3-scapy"),
 ];
 
 /// Whether this process may make network namespaces and install packages.

@@ -2,11 +2,16 @@
 
 use std::{net::SocketAddrV4, time::Duration};
 
+use homeport_forwarding::{
+    Spread,
+    limits::{SPREAD_WEIGHT_MAX, SPREAD_WEIGHTS_MAX},
+};
 use homeport_hostnet::Namespace;
 use homeport_runtime::{
     config::{OpsConfig, TelemetryConfig},
     ops,
 };
+use homeport_wire::Bid;
 use serde::Deserialize;
 use tonic::transport::Endpoint;
 
@@ -30,6 +35,9 @@ pub struct Config {
     /// The common case in the kernel; without, all packets take the TUN. It needs `tun`.
     #[serde(default)]
     pub xdp: Option<XdpConfig>,
+    /// What is put on in front of packets for mobile nodes.
+    #[serde(default)]
+    pub tunnels: TunnelsConfig,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -83,6 +91,72 @@ pub struct XdpConfig {
     /// Home addresses that it has room for, 64 octets each and a quarter more; the others take the TUN.
     #[serde(default = "home_addresses_default")]
     pub home_addresses_max: u32,
+}
+
+/// Tunnels to mobile nodes. What is not as by default keeps XDP from sending packets into them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TunnelsConfig {
+    /// How many tunnels more a packet may enter on its way, 0 to 255 (RFC 2473 §6.6); without, only
+    /// what a packet says itself counts.
+    #[serde(default)]
+    pub encapsulation_limit: Option<u8>,
+    /// Congestion marks of outer headers (RFC 6040 §4.3).
+    #[serde(default)]
+    pub ecn: TunnelEcn,
+    /// Spread flows over the bindings of the best priority. The same on all forwarders: else they
+    /// choose differently.
+    #[serde(default)]
+    pub spread: bool,
+    /// With `spread`: bindings that get more flows than others, at most
+    /// [`homeport_forwarding::limits::SPREAD_WEIGHTS_MAX`].
+    #[serde(default)]
+    pub weights: Vec<WeightConfig>,
+}
+
+/// The weight of a binding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightConfig {
+    /// Its identifier, BID.
+    pub bid: u16,
+    /// So many times the flows of a binding without weight, 1 to
+    /// [`homeport_forwarding::limits::SPREAD_WEIGHT_MAX`].
+    pub weight: u8,
+}
+
+impl TunnelsConfig {
+    /// How flows are spread, if they are.
+    pub(crate) fn spread(&self) -> Result<Option<Spread>, Error> {
+        let mut spread = Spread::default();
+        for WeightConfig { bid, weight } in &self.weights {
+            let is_possible = (1..=SPREAD_WEIGHT_MAX).contains(weight);
+            if !self.spread || !is_possible || !spread.set_weight(Bid(*bid), *weight) {
+                return Err(Error::Weight { bid: *bid, weight: *weight });
+            }
+        }
+        Ok(self.spread.then_some(spread))
+    }
+}
+
+/// What is put into the ECN field of outer headers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TunnelEcn {
+    /// The inner one's.
+    #[default]
+    Normal,
+    /// None: for mobile nodes that lose marks.
+    Compatibility,
+}
+
+impl From<TunnelEcn> for homeport_forwarding::EcnMode {
+    fn from(ecn: TunnelEcn) -> Self {
+        match ecn {
+            TunnelEcn::Normal => Self::Normal,
+            TunnelEcn::Compatibility => Self::Compatibility,
+        }
+    }
 }
 
 /// How the XDP program is attached.
@@ -176,6 +250,17 @@ pub enum Error {
         /// What is needed.
         expected: &'static str,
     },
+    /// A weight that cannot be.
+    #[error(
+        "tunnels.weights: weight {weight} of BID {bid}; expected 1 to {SPREAD_WEIGHT_MAX}, of at most \
+         {SPREAD_WEIGHTS_MAX} BIDs, and tunnels.spread = true"
+    )]
+    Weight {
+        /// Whose.
+        bid: u16,
+        /// What the configuration says.
+        weight: u8,
+    },
     /// The operations port.
     #[error(transparent)]
     Ops(#[from] ops::OpsError),
@@ -201,4 +286,30 @@ pub(crate) fn endpoint(key: &'static str, address: &str) -> Result<Endpoint, Err
         .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)
         .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tunnels(spread: bool, weights: &[(u16, u8)]) -> TunnelsConfig {
+        let weights =
+            weights.iter().map(|(bid, weight)| WeightConfig { bid: *bid, weight: *weight });
+        TunnelsConfig { spread, weights: weights.collect(), ..TunnelsConfig::default() }
+    }
+
+    #[test]
+    fn weights_are_of_what_is_spread() {
+        assert_eq!(tunnels(false, &[]).spread().unwrap(), None);
+        let plain = tunnels(true, &[]).spread().unwrap();
+        assert_eq!(plain, Some(Spread::default()));
+        assert_ne!(tunnels(true, &[(1, 16)]).spread().unwrap(), plain);
+        let nine: Vec<(u16, u8)> = (1..=9).map(|bid| (bid, 2)).collect();
+        for (spread, weights) in
+            [(false, &[(1, 2)][..]), (true, &[(1, 0)]), (true, &[(1, 17)]), (true, &nine)]
+        {
+            let error = tunnels(spread, weights).spread().unwrap_err().to_string();
+            assert!(error.starts_with("tunnels.weights: weight "), "{error}");
+        }
+    }
 }

@@ -41,7 +41,9 @@ use homeport_forwarding::{Config as Rules, Forwarding};
 use homeport_runtime::{Readiness, Shutdown, Task, clock::Monotonic, ops};
 use tokio::sync::mpsc;
 
-pub use crate::config::{Config, Error, TunConfig, UdpConfig, XdpConfig, XdpMode};
+pub use crate::config::{
+    Config, Error, TunConfig, TunnelEcn, TunnelsConfig, UdpConfig, WeightConfig, XdpConfig, XdpMode,
+};
 
 use crate::{
     engine::{Engine, Outlets},
@@ -90,6 +92,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let fast = Fast::open(&config, defaults.hop_limit, clock, Arc::clone(&metrics))?;
     let rules = Rules {
         path_mtu: config.tun.as_ref().map_or(limits::PATH_MTU_DEFAULT, |tun| tun.path_mtu),
+        encapsulation_limit: config.tunnels.encapsulation_limit,
+        ecn: config.tunnels.ecn.into(),
+        spread: config.tunnels.spread()?,
         udp_port: config.udp_port(),
         fragment_seed: rand::random(),
         follow_moves: fast.is_some(),

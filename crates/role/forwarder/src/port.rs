@@ -7,7 +7,7 @@ use std::{
 
 use homeport_forwarding::Action;
 use homeport_hostnet::{Namespace, Tun, bind_udp};
-use homeport_wire::{UdpHeader, encapsulate_v4, protocol};
+use homeport_wire::{Ipv4Header, UdpHeader, protocol};
 use tokio::net::UdpSocket;
 
 use crate::config::{Config, Error};
@@ -94,8 +94,18 @@ impl Port {
     pub(crate) async fn send(&self, action: &Action) -> Result<(), NotSent> {
         match action {
             Action::SendIpv6(packet) | Action::SendIpv4(packet) => self.send_tun(packet).await,
-            Action::SendUdp { peer, local, dscp_ecn, payload } => {
-                self.send_udp(*peer, *local, *dscp_ecn, payload).await
+            Action::SendUdp { peer, local, payload, dscp_ecn, whole_only, identification } => {
+                let header = Ipv4Header {
+                    dscp_ecn: *dscp_ecn,
+                    total_len: 0,
+                    identification: *identification,
+                    flags_fragment: if *whole_only { Ipv4Header::DONT_FRAGMENT } else { 0 },
+                    ttl: TTL,
+                    protocol: protocol::UDP,
+                    source: *local.ip(),
+                    destination: *peer.ip(),
+                };
+                self.send_udp(*peer, *local, header, payload).await
             }
             Action::Punt(_) | Action::DeliverOnLink { .. } | Action::Drop(_) => Ok(()),
         }
@@ -113,7 +123,7 @@ impl Port {
         &self,
         peer: SocketAddrV4,
         local: SocketAddrV4,
-        dscp_ecn: u8,
+        header: Ipv4Header,
         payload: &[u8],
     ) -> Result<(), NotSent> {
         match (&self.udp, &self.tun) {
@@ -126,14 +136,16 @@ impl Port {
                 })
             }
             _ => {
-                let header = UdpHeader { source_port: local.port(), destination_port: peer.port() };
-                let datagram = header.emit_v4(*local.ip(), *peer.ip(), payload);
-                let (source, destination) = (*local.ip(), *peer.ip());
-                let packet =
-                    encapsulate_v4(&datagram, protocol::UDP, source, destination, TTL, dscp_ecn);
-                if datagram.is_empty() || packet.is_empty() {
+                let udp = UdpHeader { source_port: local.port(), destination_port: peer.port() };
+                let datagram = udp.emit_v4(*local.ip(), *peer.ip(), payload);
+                let total_len = u16::try_from(datagram.len() + Ipv4Header::LEN);
+                let total_len = total_len.map_err(|_| "too_long")?;
+                if datagram.is_empty() {
                     return Err("too_long");
                 }
+                let mut packet = Vec::with_capacity(usize::from(total_len));
+                Ipv4Header { total_len, ..header }.emit(&mut packet);
+                packet.extend_from_slice(&datagram);
                 self.send_tun(&packet).await
             }
         }

@@ -163,7 +163,8 @@ struct ipv6 {
 };
 
 #define ETHERTYPE_IPV6 0xdd86 // as in the packet
-enum { TCP = 6, UDP = 17, IPV6 = 41, ESP = 50, ICMPV6 = 58 };
+enum { HOP_BY_HOP = 0, TCP = 6, UDP = 17, IPV6 = 41, ROUTING = 43, FRAGMENT = 44 };
+enum { ESP = 50, AH = 51, ICMPV6 = 58, DESTINATION_OPTIONS = 60 };
 enum { ECN = 3, ECT_1 = 1, ECT_0 = 2, CE = 3 };
 
 INLINE int counted(enum cause cause, int verdict)
@@ -346,6 +347,10 @@ INLINE int down(struct xdp_md *ctx, struct settings *s, struct line *line, struc
 	}
 	// Flow label: crates/core/forwarding/src/flow.rs.
 	u8 upper = ip->next_header;
+	// They may hold a tunnel encapsulation limit (RFC 2473 section 4.1.1).
+	if (UNLIKELY(upper == HOP_BY_HOP || upper == ROUTING || upper == FRAGMENT || upper == AH ||
+		     upper == DESTINATION_OPTIONS))
+		PASS(PASS_NOT_EXPRESSED);
 	u32 ports = 0;
 	u8 *payload = (u8 *)(ip + 1);
 	if (upper == TCP || upper == UDP || upper == ESP || upper == ICMPV6) {

@@ -10,7 +10,7 @@ use rtnetlink::{
     RouteMessageBuilder,
     packet_route::{
         AddressFamily,
-        route::{RouteMessage, RouteScope, RouteType},
+        route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope, RouteType},
         rule::{RuleAction, RuleAttribute, RuleMessage},
     },
 };
@@ -36,6 +36,7 @@ pub struct Route {
     device: Option<String>,
     via: Option<IpAddr>,
     table: Option<u32>,
+    mtu: Option<u32>,
     kind: RouteKind,
 }
 
@@ -43,7 +44,8 @@ impl Route {
     /// To a destination; without device and gateway only good for deleting.
     #[must_use]
     pub const fn to(destination: IpNet) -> Self {
-        Self { destination, device: None, via: None, table: None, kind: RouteKind::Unicast }
+        let (device, via, table, mtu) = (None, None, None, None);
+        Self { destination, device, via, table, mtu, kind: RouteKind::Unicast }
     }
 
     /// Through this interface.
@@ -64,6 +66,13 @@ impl Route {
     #[must_use]
     pub const fn table(mut self, table: u32) -> Self {
         self.table = Some(table);
+        self
+    }
+
+    /// For packets up to so many octets: who sends larger ones is told.
+    #[must_use]
+    pub const fn mtu(mut self, mtu: u32) -> Self {
+        self.mtu = Some(mtu);
         self
     }
 
@@ -286,11 +295,15 @@ fn completed<T>(
         RouteKind::Unreachable => RouteType::Unreachable,
     };
     let builder = builder.table_id(route.table.unwrap_or(RT_TABLE_MAIN)).kind(kind);
-    match index {
+    let mut message = match index {
         Some(index) => builder.output_interface(index),
         None => builder,
     }
-    .build()
+    .build();
+    if let Some(mtu) = route.mtu {
+        message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+    }
+    message
 }
 
 fn mixed(route: &Route, via: Ipv4Addr) -> Error {

@@ -90,15 +90,17 @@ fn answers_go_back_the_way_the_question_came() {
     assert_eq!(opened(sent(&into_tunnel)), (CARE_OF_1, plain(HOME).as_slice()), "hop limit kept");
     let outer = UdpOuter { peer: NAT, local: LOCAL };
     let in_udp = forwarding.answer(NOW, &plain(HOME_V4), Some(outer), false);
-    let expected =
-        Action::SendUdp { peer: NAT, local: LOCAL, dscp_ecn: 0, payload: plain(HOME_V4) };
-    assert_eq!(in_udp, [expected]);
+    assert_eq!(unidentified(in_udp), [datagram(LOCAL, 0, plain(HOME_V4))]);
 
     forwarding.config.udp_port = 40_191;
     let in_udp = forwarding.answer(NOW, &plain(HOME_V4), Some(outer), false);
     let local = SocketAddrV4::new(*LOCAL.ip(), 40_191);
-    let expected = Action::SendUdp { peer: NAT, local, dscp_ecn: 0, payload: plain(HOME_V4) };
-    assert_eq!(in_udp, [expected], "a mobile node believes only the port that it sends to");
+    let expected = datagram(local, 0, plain(HOME_V4));
+    assert_eq!(
+        unidentified(in_udp),
+        [expected],
+        "a mobile node believes only the port that it sends to"
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod property;
 mod reassembly;
 mod refresh;
 mod relay;
+mod spread;
 mod table;
 mod udp;
 mod uplink;
@@ -134,6 +135,22 @@ fn drops(actions: &[Action]) -> Vec<DropReason> {
         _ => None,
     };
     actions.iter().filter_map(reason).collect()
+}
+
+/// A datagram to [`NAT`] that routers may cut up, but for its identification.
+fn datagram(local: SocketAddrV4, dscp_ecn: u8, payload: Vec<u8>) -> Action {
+    let (peer, whole_only, identification) = (NAT, false, 0);
+    Action::SendUdp { peer, local, dscp_ecn, whole_only, identification, payload }
+}
+
+/// The actions, with identifications as [`datagram`] has them.
+fn unidentified(mut actions: Vec<Action>) -> Vec<Action> {
+    for action in &mut actions {
+        if let Action::SendUdp { identification, .. } = action {
+            *identification = 0;
+        }
+    }
+    actions
 }
 
 /// The only packet that is sent; it must be IPv6.

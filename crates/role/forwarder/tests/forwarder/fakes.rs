@@ -286,6 +286,7 @@ impl RunningForwarder {
             udp: tun.is_none().then_some(UdpConfig { listen: udp }),
             tun,
             xdp,
+            tunnels: Default::default(),
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },
         };

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Data never leaves this process. Cut off from every store it goes on with what it has, each
-//! binding until its end, and withdraws after a set time (`headless.rs`). Cut off from every front-end it drops signalling, which mobile nodes send
-//! again.
+//! binding until its end, and withdraws after a set time (`headless.rs`). Cut off from every
+//! front-end it drops signalling, which mobile nodes send again.
 //!
 //! No rule of any protocol is decided here: that is `homeport-forwarding`.
 

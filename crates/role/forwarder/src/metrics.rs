@@ -101,14 +101,6 @@ impl Metrics {
         registry.register("feed_lost", "Binding feeds that broke", m.feed_lost.clone());
         let help = "Records of the feed that could not be read or kept";
         registry.register("feed_refused", help, m.feed_refused.clone());
-        let help = "Changes of prefixes, home addresses and correspondents that the feed brought";
-        registry.register("feed_changes", help, m.feed_changes.clone());
-        let help = "No store is heard, and the table is what it was, 0 or 1";
-        registry.register("stale", help, m.stale.clone());
-        let help = "No store has been heard for headless_secs, and nothing is served, 0 or 1";
-        registry.register("withdrawn", help, m.withdrawn.clone());
-        let help = "When a store was heard last, seconds since 1970; 0: never";
-        registry.register("heard_timestamp_seconds", help, m.heard.clone());
         let help = "Whether the feed is followed, 0 or 1";
         registry.register("feed_connected", help, m.feed_connected.clone());
         let help = "Front-ends that take signalling";
@@ -122,7 +114,21 @@ impl Metrics {
         registry.register("defended", help, m.defended.clone());
         let help = "Digest of the table, 53 bits: equal on forwarders with the same bindings";
         registry.register("table_digest", help, m.table_digest.clone());
+        metrics.register_contact(registry);
         metrics
+    }
+
+    /// What says how it stands with the store.
+    fn register_contact(&self, registry: &mut Registry) {
+        let m = self;
+        let help = "Changes of prefixes, home addresses and correspondents that the feed brought";
+        registry.register("feed_changes", help, m.feed_changes.clone());
+        let help = "No store is heard, and the table is what it was, 0 or 1";
+        registry.register("stale", help, m.stale.clone());
+        let help = "No store has been heard for headless_secs, and nothing is served, 0 or 1";
+        registry.register("withdrawn", help, m.withdrawn.clone());
+        let help = "When a store was heard last, seconds since 1970; 0: never";
+        registry.register("heard_timestamp_seconds", help, m.heard.clone());
     }
 
     pub(crate) fn count_packet(&self, port: &'static str) {

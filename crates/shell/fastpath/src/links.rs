@@ -74,6 +74,12 @@ pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     opened(bpf(BPF_OBJ_GET, &request)?)
 }
 
+/// The calling thread's network namespace, as a number that no other one has at this time.
+pub(crate) fn namespace() -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(std::fs::metadata("/proc/thread-self/ns/net")?.ino())
+}
+
 /// The index of an interface of the calling thread's network namespace.
 pub(crate) fn interface_index(interface: &str) -> io::Result<u32> {
     let name = CString::new(interface)?;

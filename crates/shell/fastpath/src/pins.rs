@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! DIRECTORY/table-HASH/{lines,settings,...,program}   the table of a program with this hash
-//! DIRECTORY/native-INTERFACE, generic-INTERFACE       the program on an interface, by index
+//! DIRECTORY/{native,generic}-NAMESPACE-INTERFACE      the program on an interface, by numbers
 //! ```
 //!
 //! The hash is that of the program and of the size of the table: another version of either would read
@@ -28,7 +28,7 @@ use rustix::{
 
 use crate::{
     error::Error,
-    links::{self, Link, interface_index},
+    links::{self, Link, interface_index, namespace},
     program::{FastPath, KEPT, Mode, OBJECT},
     slots::{Repaired, Slots},
     system::Mapped,
@@ -57,8 +57,11 @@ pub enum Kept {
 pub struct Pins {
     directory: PathBuf,
     _lock: OwnedFd,
-    attached: BTreeMap<u32, (Mode, Link)>,
+    attached: BTreeMap<Interface, (Mode, Link)>,
 }
+
+/// Network namespace and index.
+type Interface = (u64, u32);
 
 impl Pins {
     /// Opens a directory, which is made if it is not there, as is the file system that it must be in:
@@ -96,7 +99,7 @@ impl Pins {
         let mut pins =
             Self { directory: directory.to_owned(), _lock: lock, attached: BTreeMap::new() };
         for name in pins.names()? {
-            if let Some((interface, mode)) = interface_of(&name) {
+            if let Some((interface, mode)) = link_of(&name) {
                 let place = pins.directory.join(&name);
                 let link = Link::open(&place).map_err(failed("open", &place))?;
                 pins.attached.insert(interface, (mode, link));
@@ -133,8 +136,8 @@ impl Pins {
     /// How the program is on an interface of the calling thread's network namespace.
     #[must_use]
     pub fn mode_of(&self, interface: &str) -> Option<Mode> {
-        let index = interface_index(interface).ok()?;
-        self.attached.get(&index).map(|(mode, _)| *mode)
+        let interface = interface_of(interface).ok()?;
+        self.attached.get(&interface).map(|(mode, _)| *mode)
     }
 
     /// Something is on an interface.
@@ -159,7 +162,7 @@ impl Pins {
     /// Puts a program on an interface of the calling thread's network namespace: in the place of the
     /// one that is there in the same mode, without a gap.
     pub fn attach(&mut self, path: &FastPath, interface: &str, mode: Mode) -> Result<(), Error> {
-        let index = interface_index(interface).map_err(|source| Error::System {
+        let index = interface_of(interface).map_err(|source| Error::System {
             what: "find an interface for the XDP program",
             source,
         })?;
@@ -170,7 +173,7 @@ impl Pins {
             }
             self.detach(index)?;
         }
-        let attached = Link::create(program.as_fd(), index, mode);
+        let attached = Link::create(program.as_fd(), index.1, mode);
         let link =
             attached.map_err(|source| Error::System { what: "attach the XDP program", source })?;
         let place = self.place_of(index, mode);
@@ -182,19 +185,19 @@ impl Pins {
     /// Takes the program off all interfaces but these, of the calling thread's network namespace, and
     /// gives the indexes of the others.
     pub fn detach_others(&mut self, interfaces: &[String]) -> Result<Vec<u32>, Error> {
-        let stay: BTreeSet<u32> =
-            interfaces.iter().filter_map(|it| interface_index(it).ok()).collect();
+        let stay: BTreeSet<Interface> =
+            interfaces.iter().filter_map(|it| interface_of(it).ok()).collect();
         let others = self.attached.keys().filter(|index| !stay.contains(index));
-        let others: Vec<u32> = others.copied().collect();
+        let others: Vec<Interface> = others.copied().collect();
         for index in &others {
             self.detach(*index)?;
         }
-        Ok(others)
+        Ok(others.into_iter().map(|(_, index)| index).collect())
     }
 
     /// Takes the program off all interfaces.
     pub fn detach_all(&mut self) -> Result<(), Error> {
-        let all: Vec<u32> = self.attached.keys().copied().collect();
+        let all: Vec<Interface> = self.attached.keys().copied().collect();
         all.into_iter().try_for_each(|index| self.detach(index))
     }
 
@@ -210,7 +213,7 @@ impl Pins {
         fs::remove_dir(&self.directory).map_err(failed("remove", &self.directory))
     }
 
-    fn detach(&mut self, index: u32) -> Result<(), Error> {
+    fn detach(&mut self, index: Interface) -> Result<(), Error> {
         let Some((mode, link)) = self.attached.remove(&index) else { return Ok(()) };
         let place = self.place_of(index, mode);
         match link.detach() {
@@ -243,12 +246,12 @@ impl Pins {
         Ok(())
     }
 
-    fn place_of(&self, index: u32, mode: Mode) -> PathBuf {
+    fn place_of(&self, (namespace, index): Interface, mode: Mode) -> PathBuf {
         let mode = match mode {
             Mode::Native => "native",
             Mode::Generic => "generic",
         };
-        self.directory.join(format!("{mode}-{index}"))
+        self.directory.join(format!("{mode}-{namespace}-{index}"))
     }
 
     fn names(&self) -> Result<Vec<String>, Error> {
@@ -263,14 +266,20 @@ fn failed(what: &'static str, place: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Pin { what, place, source }
 }
 
-fn interface_of(name: &str) -> Option<(u32, Mode)> {
-    let (mode, index) = name.split_once('-')?;
-    let mode = match mode {
+/// An interface of the calling thread's network namespace.
+fn interface_of(name: &str) -> io::Result<Interface> {
+    Ok((namespace()?, interface_index(name)?))
+}
+
+fn link_of(name: &str) -> Option<(Interface, Mode)> {
+    let mut parts = name.split('-');
+    let mode = match parts.next()? {
         "native" => Mode::Native,
         "generic" => Mode::Generic,
         _ => return None,
     };
-    Some((index.parse().ok()?, mode))
+    let interface = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some((interface, mode))
 }
 
 /// The name of the table of this program for so many home addresses.

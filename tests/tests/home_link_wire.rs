@@ -78,6 +78,7 @@ impl Stage {
             front_ends: vec!["127.0.0.1:9".to_owned()],
             udp: None,
             xdp: None,
+            headless_secs: 3600,
             tun: Some(TunConfig {
                 name: "hp0".to_owned(),
                 netns: Some(namespaces[0].name().to_owned()),

@@ -1,6 +1,6 @@
 //! The cases through the XDP program, beside the core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -55,10 +55,7 @@ fn teach(path: &mut FastPath, forwarding: &Forwarding) -> Result<()> {
     path.set_next_hop(HOP, NextHop { interface: 1, mtu: 9000, destination, source })?;
     let agents = table.prefixes().map(|it| it.home_agent).collect();
     path.set_settings(Settings { on: true, agents, hop_limit: 64, look_at_care_of: true })?;
-    let known: Vec<Ipv6Addr> = path.slots().homes().collect();
-    for home_address in known {
-        path.slots_mut().remove(home_address);
-    }
+    path.keep_homes(&BTreeSet::new());
     Ok(())
 }
 

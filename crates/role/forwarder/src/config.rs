@@ -1,6 +1,6 @@
 //! Configuration, and what can be wrong with it.
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::{net::SocketAddrV4, path::PathBuf, time::Duration};
 
 use homeport_forwarding::{
     Spread,
@@ -38,6 +38,10 @@ pub struct Config {
     /// What is put on in front of packets for mobile nodes.
     #[serde(default)]
     pub tunnels: TunnelsConfig,
+    /// Cut off from every store for so long, this forwarder takes its routes and its fast path off, so
+    /// that others have the traffic; seconds, 6 to 604800.
+    #[serde(default = "headless_default")]
+    pub headless_secs: u64,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -91,6 +95,41 @@ pub struct XdpConfig {
     /// Home addresses that it has room for, 64 octets each and a quarter more; the others take the TUN.
     #[serde(default = "home_addresses_default")]
     pub home_addresses_max: u32,
+    /// Directory, in a file system of type bpf, for what outlives the process; without,
+    /// `/sys/fs/bpf/homeport-NAME` with the name of the forwarder. Empty: nothing outlives it.
+    #[serde(default)]
+    pub pin_dir: Option<PathBuf>,
+    /// How long the program goes on by its table when no process looks after it, seconds, 5 to 86400.
+    #[serde(default = "keep_default")]
+    pub keep_secs: u64,
+    /// What becomes of it when the process ends in order.
+    #[serde(default)]
+    pub at_stop: AtStop,
+}
+
+/// What becomes of the fast path when the forwarder ends in order. One that is killed leaves it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AtStop {
+    /// Nothing of it stays.
+    #[default]
+    Remove,
+    /// It goes on for `keep_secs`, so that a restart loses no packet.
+    Keep,
+}
+
+impl XdpConfig {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let place = |found, expected| Err(Error::FastPathPlace { found, expected });
+        if !limits::FAST_KEEP_SECS.contains(&self.keep_secs) {
+            return place("keep_secs is out of range", "xdp.keep_secs of 5 to 86400");
+        }
+        let relative = |dir: &PathBuf| !dir.as_os_str().is_empty() && !dir.is_absolute();
+        if self.pin_dir.as_ref().is_some_and(relative) {
+            return place("pin_dir is a relative path", "an absolute one in xdp.pin_dir");
+        }
+        Ok(())
+    }
 }
 
 /// Tunnels to mobile nodes. What is not as by default keeps XDP from sending packets into them.
@@ -178,6 +217,14 @@ const fn home_addresses_default() -> u32 {
     limits::FAST_HOME_ADDRESSES_DEFAULT
 }
 
+const fn keep_default() -> u64 {
+    limits::FAST_KEEP_SECS_DEFAULT
+}
+
+const fn headless_default() -> u64 {
+    limits::HEADLESS_SECS_DEFAULT
+}
+
 fn name_default() -> String {
     "hp0".to_owned()
 }
@@ -197,6 +244,23 @@ impl TunConfig {
 }
 
 impl Config {
+    /// Where the fast path has what outlives the process; `None`: nowhere.
+    pub(crate) fn pin_dir(&self) -> Option<PathBuf> {
+        let configured = self.xdp.as_ref().and_then(|xdp| xdp.pin_dir.clone());
+        let dir = configured.unwrap_or_else(|| {
+            let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+            let name: String = self.name.chars().map(plain).collect();
+            PathBuf::from(format!("{}/homeport-{name}", limits::FAST_PIN_PLACE))
+        });
+        (!dir.as_os_str().is_empty()).then_some(dir)
+    }
+
+    pub(crate) fn headless(&self) -> Result<Duration, Error> {
+        let secs = self.headless_secs;
+        let is_fine = limits::HEADLESS_SECS.contains(&secs);
+        is_fine.then(|| Duration::from_secs(secs)).ok_or(Error::Headless { secs })
+    }
+
     /// The home agent's UDP port.
     pub(crate) fn udp_port(&self) -> u16 {
         let configured = self.udp.as_ref().map(|udp| udp.listen.port()).filter(|port| *port != 0);
@@ -260,6 +324,12 @@ pub enum Error {
         bid: u16,
         /// What the configuration says.
         weight: u8,
+    },
+    /// Cut off for too short or too long a time.
+    #[error("headless_secs: {secs}; expected 6 to 604800")]
+    Headless {
+        /// What the configuration says.
+        secs: u64,
     },
     /// The operations port.
     #[error(transparent)]

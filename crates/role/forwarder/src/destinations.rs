@@ -69,6 +69,11 @@ impl Destinations {
         self.outermost.contains(destination) || self.agents.contains(destination)
     }
 
+    /// All that lead here.
+    pub(crate) fn all(&self) -> impl Iterator<Item = IpNet> {
+        self.outermost.union(&self.agents).copied()
+    }
+
     /// Follows changes, and says which destinations may have come or gone. The cost is that of what
     /// has changed and of what lies in it, not that of all.
     pub(crate) fn follow(&mut self, changes: Changes) -> BTreeSet<IpNet> {

@@ -13,6 +13,7 @@ use crate::{
     destinations::Changes,
     fast::Fast,
     feed::FeedEvent,
+    headless::{Contact, Headless, Served},
     held::Held,
     home_link::{FromLink, HomeLinkOutlet, NO_HOME_LINK, ToLink},
     limits,
@@ -34,6 +35,8 @@ pub(crate) struct Outlets {
     pub(crate) home_link: Option<HomeLinkOutlet>,
     /// The program that does the common case.
     pub(crate) fast: Option<Fast>,
+    /// How long no store has been heard.
+    pub(crate) headless: Headless,
 }
 
 /// See the module.
@@ -94,6 +97,7 @@ impl Engine {
         let mut from_udp = vec![0; limits::PACKET_OCTETS_MAX];
         loop {
             let overdue = wait_ms(self.held.next_deadline_ms(), self.clock.now_ms());
+            let silence = wait_ms(self.outlets.headless.next_look_ms(), self.clock.now_ms());
             // Each arm is cancel-safe: a channel gives a whole message or none, a TUN a whole
             // packet or none, and the others only say that there is something to do.
             tokio::select! {
@@ -101,6 +105,7 @@ impl Engine {
                 Some(event) = feed.recv() => self.on_feed(&port, event).await,
                 Some(event) = signalling.recv() => self.on_signalling(&port, event).await,
                 () = overdue => self.send_overdue(&port).await,
+                () = silence => self.look_at_contact(Headless::look),
                 () = more_settled(&mut self.outlets.routes) => self.send_reached(&port).await,
                 () = host_looked_at(&mut self.outlets.fast) => {
                     let now = self.now();
@@ -222,18 +227,36 @@ impl Engine {
             }
             FeedEvent::Message(message) => {
                 self.metrics.feed_connected.set(1);
+                self.metrics.feed_changes.inc_by(crate::feed::changes_in(&message));
                 let now = self.now();
                 let applied = self.mirror.apply(&mut self.forwarding, now, *message);
                 self.metrics.feed_refused.inc_by(applied.refused);
                 let networks = self.tell(applied);
                 self.tell_fast(applied, networks, now);
                 if applied.reached {
+                    self.metrics.show_heard();
+                    self.look_at_contact(Headless::heard);
                     self.metrics.show(self.mirror.revision(), self.forwarding.table());
                     self.caught_up.open();
                     self.send_reached(port).await;
                 }
             }
         }
+    }
+
+    /// Does what follows from hearing a store, or none.
+    fn look_at_contact(&mut self, look: impl FnOnce(&mut Headless, u64) -> Option<Contact>) {
+        let now = self.now();
+        let silent_ms = self.outlets.headless.silent_ms(now.0);
+        let Some(before) = look(&mut self.outlets.headless, now.0) else { return };
+        let served = Served {
+            routes: self.outlets.routes.as_mut(),
+            fast: self.outlets.fast.as_mut(),
+            metrics: &self.metrics,
+            caught_up: &self.caught_up,
+        };
+        let contact = self.outlets.headless.contact();
+        served.turn((before, contact), silent_ms, &self.forwarding, now);
     }
 
     /// Tells routes and home link what has changed. Routes hear of it when a revision is complete,

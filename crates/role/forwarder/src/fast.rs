@@ -7,34 +7,38 @@ use std::{
 };
 
 use homeport_fastpath::{
-    self as fastpath, AGENTS_MAX, Cause, FastPath, Mode, NEXT_HOPS_MAX, NextHop, Place, Settings,
-    monotonic_ms,
+    self as fastpath, AGENTS_MAX, Cause, FastPath, NextHop, Place, Settings, monotonic_ms,
 };
 use homeport_forwarding::{Forwarding, Millis, Table};
-use homeport_hostnet::{Namespace, Neighbourhood, Network, Router};
-use homeport_runtime::Task;
-use homeport_runtime::clock::Monotonic;
+use homeport_hostnet::{Neighbourhood, Network};
+use homeport_runtime::{Shutdown, Task, clock::Monotonic};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
 };
 
 use crate::{
-    config::{Config, Error, TunConfig, XdpConfig, XdpMode},
+    attachment::{Attachment, Begun},
+    config::{Config, Error},
     limits,
     metrics::Metrics,
 };
 
-/// See the module. The program is off the interfaces when this is dropped.
+/// See the module.
 #[derive(Debug)]
 pub(crate) struct Fast {
     path: FastPath,
+    /// Dropped after nothing is written any more.
+    attachment: Attachment,
     seen: watch::Receiver<Neighbourhood>,
     known: Neighbourhood,
-    /// Places of next hops, in the order in which they were met.
-    hops: Vec<Router>,
     /// Home addresses outside every home prefix.
     strays: BTreeSet<Ipv6Addr>,
+    /// The store has said what there is. Before, lines are those of an earlier process, if any, and
+    /// the program's time is not prolonged.
+    synchronised: bool,
+    /// Nothing is to be served.
+    withdrawn: bool,
     /// The program was given up, and its lines are not kept up to date.
     is_off: bool,
     hop_limit: u8,
@@ -46,45 +50,36 @@ pub(crate) struct Fast {
 
 impl Fast {
     /// Attaches what is configured; `None` where there is none, which a line says.
-    pub(crate) fn open(
+    pub(crate) async fn open(
         config: &Config,
         hop_limit: u8,
         clock: Monotonic,
         metrics: Arc<Metrics>,
+        shutdown: &Shutdown,
     ) -> Result<Option<Self>, Error> {
-        let Some(xdp) = config.xdp.as_ref().filter(|xdp| xdp.mode != XdpMode::None) else {
+        let Some(Begun { path, attachment, adopted }) = Attachment::begin(config, shutdown)? else {
             return Ok(None);
         };
-        let place = |found, expected| Error::FastPathPlace { found, expected };
-        let tun = config.tun.as_ref();
-        let tun = tun.ok_or_else(|| place("there is no TUN", "[tun], for all other packets"))?;
-        if xdp.interfaces.is_empty() {
-            return Err(place("interfaces is empty", "the name of at least one interface"));
-        }
-        let path = match attached(xdp, tun) {
-            Ok((path, mode)) => {
-                tracing::info!(?mode, interfaces = ?xdp.interfaces, "fast path: XDP");
-                path
-            }
-            Err(error) if xdp.mode == XdpMode::Auto => {
-                tracing::warn!(%error, "fast path: none, all packets take the TUN");
-                return Ok(None);
-            }
-            Err(source) => return Err(Error::FastPath { source }),
-        };
         let host = |source| Error::Host { key: "xdp", source };
-        let network = Network::open(&tun.namespace()).map_err(host)?;
-        let (out, seen) = watch::channel(Neighbourhood::default());
+        let namespace = config.tun.as_ref().map(|tun| tun.namespace()).unwrap_or_default();
+        let network = Network::open(&namespace).map_err(host)?;
+        // The first state of the store finds the host known: each line gets its next hop at once.
+        let known = network.neighbourhood().await.map_err(host)?;
+        let counted = if adopted { path.counters() } else { Ok(Vec::new()) };
+        let counted = counted.map_err(|source| Error::FastPath { source })?;
+        let (out, seen) = watch::channel(known.clone());
         Ok(Some(Self {
             path,
+            attachment,
             seen,
-            known: Neighbourhood::default(),
-            hops: Vec::new(),
+            known,
             strays: BTreeSet::new(),
-            is_off: true,
+            synchronised: false,
+            withdrawn: false,
+            is_off: !adopted,
             hop_limit,
             clock_began_ms: monotonic_ms().saturating_sub(clock.now_ms()),
-            counted: BTreeMap::new(),
+            counted: counted.into_iter().collect(),
             metrics,
             _looks: Task::spawn("neighbourhood", look(network, out)),
         }))
@@ -97,46 +92,93 @@ impl Fast {
         }
     }
 
-    /// Takes note of what was seen of the host, and of what the program has counted.
+    /// Takes note of what was seen of the host, and of what the program has counted; and says to the
+    /// program that somebody looks after its table.
     pub(crate) fn look(&mut self, forwarding: &Forwarding, now: Millis) {
         self.count();
-        let seen = self.seen.borrow_and_update().clone();
-        if seen == self.known {
+        if !self.synchronised {
             return;
         }
-        let routes_moved = seen.routes != self.known.routes;
-        self.known = seen;
-        if routes_moved {
-            self.rebuild(forwarding, now);
-        } else if let Err(error) = self.set_hops() {
+        if !self.is_off {
+            self.attachment.prolong(&mut self.path);
+        }
+        let seen = self.seen.borrow_and_update().clone();
+        if seen != self.known {
+            let routes_moved = seen.routes != self.known.routes;
+            self.known = seen;
+            if routes_moved {
+                self.renew(forwarding, now);
+            } else if let Err(error) = self.set_hops() {
+                self.give_up(&error);
+            }
+        }
+        if let Err(error) = self.path.tidy_routers() {
             self.give_up(&error);
         }
     }
 
-    /// Tells the program what is served, and writes all lines anew: after a change of prefixes,
-    /// routes, or the whole table.
+    /// Tells the program what is served, and writes all lines anew: after a change of prefixes or of
+    /// the whole table, which the store has said.
     pub(crate) fn rebuild(&mut self, forwarding: &Forwarding, now: Millis) {
-        let table = forwarding.table();
-        self.strays.clear();
-        let homes: Vec<Ipv6Addr> = table.homes().into_iter().map(|(home, _)| home).collect();
-        self.strays.extend(homes.iter().filter(|home| table.prefix_of(**home).is_none()));
-        // Off meanwhile: what old lines refer to has changed.
-        self.is_off = true;
-        if let Err(error) = self.teach(table) {
-            return self.give_up(&error);
-        }
-        let known: BTreeSet<Ipv6Addr> = homes.iter().copied().collect();
-        let old: Vec<Ipv6Addr> = self.path.slots().homes().collect();
-        for gone in old.into_iter().filter(|home| !known.contains(home)) {
-            self.path.slots_mut().remove(gone);
-        }
-        for home_address in homes {
-            self.set_home(forwarding, now, home_address);
+        self.synchronised = true;
+        self.renew(forwarding, now);
+    }
+
+    /// Makes the program's tables what they are to be. What stays as it is goes on meanwhile, and what
+    /// is new is there before anything goes.
+    fn renew(&mut self, forwarding: &Forwarding, now: Millis) {
+        if !self.synchronised || self.withdrawn {
+            return;
         }
         self.is_off = false;
-        if let Err(error) = self.teach(table) {
+        if let Err(error) = self.write_all(forwarding, now) {
             self.give_up(&error);
         }
+    }
+
+    fn write_all(&mut self, forwarding: &Forwarding, now: Millis) -> Result<(), fastpath::Error> {
+        let table = forwarding.table();
+        let homes: BTreeSet<Ipv6Addr> = table.homes().into_iter().map(|(home, _)| home).collect();
+        let strays = homes.iter().filter(|home| table.prefix_of(**home).is_none());
+        self.strays = strays.copied().collect();
+        let agents: BTreeSet<Ipv6Addr> = table.prefixes().map(|it| it.home_agent).collect();
+        let before = self.path.settings().clone();
+        // Old lines name the places of home agents that are about to go.
+        let (both, on) = match with_new_agents(&before.agents, &agents) {
+            Some(both) => (both, before.on),
+            None => (agents.iter().copied().collect(), false),
+        };
+        self.path.set_settings(Settings { on, agents: both.clone(), ..before })?;
+        self.teach(table)?;
+        for home_address in &homes {
+            self.set_home(forwarding, now, *home_address);
+        }
+        let gone = self.path.keep_homes(&homes);
+        tracing::debug!(homes = homes.len(), gone, "fast path: all lines are as the store says");
+        self.attachment.prolong(&mut self.path);
+        let settings = self.path.settings().clone();
+        self.path.set_settings(Settings {
+            on: !agents.is_empty(),
+            agents: without_old_agents(both, &agents),
+            ..settings
+        })?;
+        self.attachment.take_place(&mut self.path)
+    }
+
+    /// Nothing is to be served: too long cut off from the store.
+    pub(crate) fn withdraw(&mut self) {
+        self.withdrawn = true;
+        self.is_off = true;
+        let off = Settings { on: false, ..self.path.settings().clone() };
+        if let Err(error) = self.path.set_settings(off) {
+            self.give_up(&error);
+        }
+    }
+
+    /// The store is there again.
+    pub(crate) fn come_back(&mut self, forwarding: &Forwarding, now: Millis) {
+        self.withdrawn = false;
+        self.renew(forwarding, now);
     }
 
     /// Follows changes of some home addresses; `networks`: mobile networks have come or gone.
@@ -147,8 +189,8 @@ impl Fast {
         changed: &[Ipv6Addr],
         networks: bool,
     ) {
-        if self.is_off {
-            return self.rebuild(forwarding, now);
+        if self.is_off || !self.synchronised {
+            return self.renew(forwarding, now);
         }
         let table = forwarding.table();
         let mut places_moved = networks;
@@ -172,13 +214,13 @@ impl Fast {
     /// Follows what packets have taught the core.
     pub(crate) fn follow_moves(&mut self, forwarding: &mut Forwarding, now: Millis) {
         match forwarding.take_moved() {
-            _ if self.is_off => {}
+            _ if self.is_off || !self.synchronised => {}
             Some(moved) => {
                 for home_address in moved {
                     self.set_home(forwarding, now, home_address);
                 }
             }
-            None => self.rebuild(forwarding, now),
+            None => self.renew(forwarding, now),
         }
     }
 
@@ -208,23 +250,20 @@ impl Fast {
             let key = (destination.prefix_len(), destination.network());
             let inside = (0..=key.0).any(|len| served.contains_key(&masked((len, key.1))));
             if !inside {
-                let hop = router.and_then(|router| place_of(&mut self.hops, router));
+                let hop = router.map_or(Ok(None), |router| self.path.place_of(router))?;
                 places.insert(key, hop.map_or(Place::Served, Place::Beyond));
             }
         }
-        self.path.set_places(places)?;
         self.set_hops()?;
-        self.path.set_settings(Settings {
-            on: !self.is_off && !agents.is_empty(),
-            agents: agents.into_iter().collect(),
-            hop_limit: self.hop_limit,
-            look_at_care_of,
-        })
+        let settings = self.path.settings().clone();
+        let settings = Settings { hop_limit: self.hop_limit, look_at_care_of, ..settings };
+        self.path.set_settings(settings)?;
+        self.path.set_places(places)
     }
 
     fn set_hops(&mut self) -> Result<(), fastpath::Error> {
-        for (place, router) in (0..=u8::MAX).zip(&self.hops) {
-            let to = self.known.neighbours.get(router).copied();
+        for (router, place) in self.path.routers() {
+            let to = self.known.neighbours.get(&router).copied();
             let from = self.known.interfaces.get(&router.0).copied();
             let (interface, (source, mtu)) = match (to, from) {
                 (Some(_), Some(from)) => (router.0, from),
@@ -242,8 +281,9 @@ impl Fast {
         self.is_off = true;
         tracing::error!(%error, "the fast path is off, all packets take the TUN");
         let off = self.path.set_settings(Settings::default());
-        if off.is_err()
-            && let Err(error) = self.path.detach_all()
+        // An earlier program, whose place was to be taken, follows no table.
+        if (off.is_err() || self.attachment.replaces())
+            && let Err(error) = self.attachment.detach(&mut self.path)
         {
             tracing::error!(%error, "the fast path cannot be taken away");
         }
@@ -264,50 +304,28 @@ impl Fast {
     }
 }
 
-fn attached(xdp: &XdpConfig, tun: &TunConfig) -> Result<(FastPath, Mode), fastpath::Error> {
-    let mut path = FastPath::load(xdp.home_addresses_max)?;
-    let modes: &[Mode] = match xdp.mode {
-        XdpMode::Auto => &[Mode::Native, Mode::Generic],
-        XdpMode::Native => &[Mode::Native],
-        XdpMode::Generic => &[Mode::Generic],
-        XdpMode::None => &[],
-    };
-    let mut failed = fastpath::Error::NotBuilt;
-    for mode in modes {
-        match attach_all(&mut path, &tun.namespace(), &xdp.interfaces, *mode) {
-            Ok(()) => return Ok((path, *mode)),
-            Err(error) => {
-                path.detach_all()?;
-                failed = error;
-            }
+/// The home agents that there are at their places, and new ones at free places: at the end, or where
+/// an address stands that stands before already. `None` when there is no room for both.
+fn with_new_agents(before: &[Ipv6Addr], agents: &BTreeSet<Ipv6Addr>) -> Option<Vec<Ipv6Addr>> {
+    let mut both = before.to_vec();
+    for new in agents.iter().filter(|agent| !before.contains(agent)) {
+        let free = (0..both.len()).find(|at| both[..*at].contains(&both[*at]));
+        match free.and_then(|at| both.get_mut(at)) {
+            Some(place) => *place = *new,
+            None => both.push(*new),
         }
     }
-    Err(failed)
+    (both.len() <= AGENTS_MAX).then_some(both)
 }
 
-fn attach_all(
-    path: &mut FastPath,
-    namespace: &Namespace,
-    interfaces: &[String],
-    mode: Mode,
-) -> Result<(), fastpath::Error> {
-    let attach = || interfaces.iter().try_for_each(|interface| path.attach(interface, mode));
-    namespace.run(attach).unwrap_or_else(|error| {
-        let source = std::io::Error::other(error);
-        Err(fastpath::Error::System { what: "enter the namespace", source })
-    })
-}
-
-/// The place of a next hop; `None` when there are too many.
-fn place_of(hops: &mut Vec<Router>, router: Router) -> Option<u8> {
-    let known = hops.iter().position(|hop| *hop == router);
-    let place = known.or_else(|| {
-        (hops.len() < NEXT_HOPS_MAX).then(|| {
-            hops.push(router);
-            hops.len() - 1
-        })
-    });
-    place.and_then(|place| u8::try_from(place).ok())
+/// Puts an address that stays in the place of each that does not.
+fn without_old_agents(mut both: Vec<Ipv6Addr>, agents: &BTreeSet<Ipv6Addr>) -> Vec<Ipv6Addr> {
+    let stays = both.iter().copied().find(|agent| agents.contains(agent));
+    let Some(stays) = stays else { return Vec::new() };
+    for place in both.iter_mut().filter(|agent| !agents.contains(agent)) {
+        *place = stays;
+    }
+    both
 }
 
 fn masked((len, prefix): (u8, Ipv6Addr)) -> (u8, Ipv6Addr) {
@@ -323,7 +341,38 @@ async fn look(network: Network, out: watch::Sender<Neighbourhood>) {
         ticks.tick().await;
         match network.neighbourhood().await {
             Ok(seen) => drop(out.send_replace(seen)),
-            Err(error) => tracing::warn!(%error, "routes and neighbours cannot be listed"),
+            Err(error) => {
+                tracing::warn!(%error, "routes and neighbours cannot be listed");
+                // The time of the program is prolonged all the same.
+                out.send_modify(|_as_it_was| {});
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(host: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, host)
+    }
+
+    #[test]
+    fn home_agents_keep_their_places_and_leave_them_to_others() {
+        let set = |hosts: &[u16]| -> BTreeSet<Ipv6Addr> {
+            hosts.iter().map(|host| agent(*host)).collect()
+        };
+        let list = |hosts: &[u16]| -> Vec<Ipv6Addr> { hosts.iter().map(|it| agent(*it)).collect() };
+        let both = with_new_agents(&list(&[5, 6, 7]), &set(&[4, 6])).unwrap();
+        assert_eq!(both, list(&[5, 6, 7, 4]), "lines that name the old ones are still right");
+        let now = without_old_agents(both, &set(&[4, 6]));
+        assert_eq!(now, list(&[6, 6, 6, 4]));
+        let both = with_new_agents(&now, &set(&[4, 6, 8, 9, 10])).unwrap();
+        assert_eq!(both, list(&[6, 8, 9, 4, 10]));
+        assert!(without_old_agents(both, &set(&[])).is_empty());
+        let many: Vec<u16> = (1..=16).collect();
+        assert!(with_new_agents(&list(&many), &set(&many)).is_some());
+        assert!(with_new_agents(&list(&many), &set(&[17])).is_none());
     }
 }

@@ -26,6 +26,12 @@ pub(crate) enum FeedEvent {
     Lost,
 }
 
+/// How many changes a message brings.
+pub(crate) fn changes_in(message: &WatchResponse) -> u64 {
+    let changes = message.home_prefixes.len() + message.homes.len() + message.correspondents.len();
+    u64::try_from(changes).unwrap_or(u64::MAX)
+}
+
 /// Follows one replica after the other, for ever.
 pub(crate) async fn follow(stores: Vec<Peer>, name: String, out: mpsc::Sender<FeedEvent>) {
     let mut backoff = Backoff::default();

@@ -12,17 +12,19 @@
 //! ```
 //!
 //! Data never leaves this process. Cut off from every store it goes on with what it has, each
-//! binding until its end. Cut off from every front-end it drops signalling, which mobile nodes send
-//! again.
+//! binding until its end, and withdraws after a set time (`headless.rs`). Cut off from every
+//! front-end it drops signalling, which mobile nodes send again.
 //!
 //! No rule of any protocol is decided here: that is `homeport-forwarding`.
 
+mod attachment;
 mod backoff;
 mod config;
 mod destinations;
 mod engine;
 mod fast;
 mod feed;
+mod headless;
 mod held;
 mod home_link;
 pub mod limits;
@@ -42,12 +44,14 @@ use homeport_runtime::{Readiness, Shutdown, Task, clock::Monotonic, ops};
 use tokio::sync::mpsc;
 
 pub use crate::config::{
-    Config, Error, TunConfig, TunnelEcn, TunnelsConfig, UdpConfig, WeightConfig, XdpConfig, XdpMode,
+    AtStop, Config, Error, TunConfig, TunnelEcn, TunnelsConfig, UdpConfig, WeightConfig, XdpConfig,
+    XdpMode,
 };
 
 use crate::{
     engine::{Engine, Outlets},
     fast::Fast,
+    headless::Headless,
     home_link::HomeLinks,
     metrics::Metrics,
     port::Port,
@@ -63,6 +67,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let stores = config::endpoints("stores", &config.stores)?;
     let front_ends = config::endpoints("front_ends", &config.front_ends)?;
     let mut registry = homeport_runtime::metrics::registry();
+    let headless = Headless::new(config.headless()?);
     let metrics = Arc::new(Metrics::register(&mut registry));
     let readiness = Readiness::default();
     let caught_up = readiness.latch("feed");
@@ -89,7 +94,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         .collect();
 
     let defaults = Rules::default();
-    let fast = Fast::open(&config, defaults.hop_limit, clock, Arc::clone(&metrics))?;
+    let hop_limit = defaults.hop_limit;
+    let fast = Fast::open(&config, hop_limit, clock, Arc::clone(&metrics), &shutdown).await?;
     let rules = Rules {
         path_mtu: config.tun.as_ref().map_or(limits::PATH_MTU_DEFAULT, |tun| tun.path_mtu),
         encapsulation_limit: config.tunnels.encapsulation_limit,
@@ -100,7 +106,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         follow_moves: fast.is_some(),
         ..defaults
     };
-    let outlets = Outlets { routes: routes_outlet, home_link, fast };
+    let outlets = Outlets { routes: routes_outlet, home_link, fast, headless };
     let engine = Engine::new(Forwarding::new(rules), clock, metrics, caught_up, outlets);
     tracing::info!(name = %config.name, port = %port, "forwarder");
     let ended = engine.run(port, feed, signalling, shutdown).await;

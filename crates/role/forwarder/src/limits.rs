@@ -1,6 +1,6 @@
 //! Every bound of the forwarder, with its reason.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// Packets taken from one port before the others have their turn.
 pub const PACKETS_PER_WAKE_MAX: usize = 64;
@@ -94,3 +94,18 @@ pub const FAST_HOME_ADDRESSES_DEFAULT: u32 = 400_000;
 /// Between two looks at the host's routes and neighbours, and at the counters of the fast path. Until the
 /// next look packets for a new neighbour take the TUN.
 pub const FAST_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Where Linux has its file system of type bpf.
+pub const FAST_PIN_PLACE: &str = "/sys/fs/bpf";
+/// How long the fast path may go on without a process. It hears of one with each look, so less would end
+/// it when the machine is busy; more than a day is no restart.
+pub const FAST_KEEP_SECS: RangeInclusive<u64> = 5..=86_400;
+/// Unless configured: a restart takes less, and a mobile node that has moved meanwhile is reached late, but
+/// not for ever.
+pub const FAST_KEEP_SECS_DEFAULT: u64 = 60;
+
+/// Nobody has heard from a store for so long: the table is marked stale. All replicas were asked twice.
+pub const STALE_AFTER: Duration = Duration::from_secs(5);
+/// How long a forwarder may go on without a store: longer than until it is stale, at most a week.
+pub const HEADLESS_SECS: RangeInclusive<u64> = 6..=604_800;
+/// Unless configured: nearly all bindings have ended by then, since they cannot be refreshed.
+pub const HEADLESS_SECS_DEFAULT: u64 = 3600;

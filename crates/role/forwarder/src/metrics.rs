@@ -3,8 +3,13 @@
 use std::sync::atomic::AtomicI64;
 
 use homeport_forwarding::Table;
-use homeport_runtime::metrics::{ReasonCounter, Registry};
+use homeport_runtime::{
+    clock::unix_ms,
+    metrics::{ReasonCounter, Registry},
+};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+
+use crate::headless::Contact;
 
 type ByLabel = Family<[(&'static str, &'static str); 1], Counter>;
 
@@ -20,6 +25,12 @@ pub(crate) struct Metrics {
     pub(crate) drops: ReasonCounter,
     pub(crate) feed_lost: Counter,
     pub(crate) feed_refused: Counter,
+    /// Changes that the feed brought.
+    pub(crate) feed_changes: Counter,
+    stale: Gauge<i64, AtomicI64>,
+    withdrawn: Gauge<i64, AtomicI64>,
+    /// When a store was heard last, seconds since 1970.
+    heard: Gauge<i64, AtomicI64>,
     pub(crate) feed_connected: Gauge<i64, AtomicI64>,
     pub(crate) front_ends: Gauge<i64, AtomicI64>,
     pub(crate) revision: Gauge<i64, AtomicI64>,
@@ -65,6 +76,10 @@ impl Metrics {
             home_links_defended: Gauge::default(),
             feed_lost: Counter::default(),
             feed_refused: Counter::default(),
+            feed_changes: Counter::default(),
+            stale: Gauge::default(),
+            withdrawn: Gauge::default(),
+            heard: Gauge::default(),
             feed_connected: Gauge::default(),
             front_ends: Gauge::default(),
             revision: Gauge::default(),
@@ -99,7 +114,21 @@ impl Metrics {
         registry.register("defended", help, m.defended.clone());
         let help = "Digest of the table, 53 bits: equal on forwarders with the same bindings";
         registry.register("table_digest", help, m.table_digest.clone());
+        metrics.register_contact(registry);
         metrics
+    }
+
+    /// What says how it stands with the store.
+    fn register_contact(&self, registry: &mut Registry) {
+        let m = self;
+        let help = "Changes of prefixes, home addresses and correspondents that the feed brought";
+        registry.register("feed_changes", help, m.feed_changes.clone());
+        let help = "No store is heard, and the table is what it was, 0 or 1";
+        registry.register("stale", help, m.stale.clone());
+        let help = "No store has been heard for headless_secs, and nothing is served, 0 or 1";
+        registry.register("withdrawn", help, m.withdrawn.clone());
+        let help = "When a store was heard last, seconds since 1970; 0: never";
+        registry.register("heard_timestamp_seconds", help, m.heard.clone());
     }
 
     pub(crate) fn count_packet(&self, port: &'static str) {
@@ -126,6 +155,17 @@ impl Metrics {
     pub(crate) fn show_home_links(&self, links: usize, addresses: usize) {
         self.home_links_defended.set(i64::try_from(links).unwrap_or(i64::MAX));
         self.defended.set(i64::try_from(addresses).unwrap_or(i64::MAX));
+    }
+
+    /// Shows how it stands with the store.
+    pub(crate) fn show_contact(&self, contact: Contact) {
+        self.stale.set(i64::from(contact >= Contact::Stale));
+        self.withdrawn.set(i64::from(contact == Contact::Withdrawn));
+    }
+
+    /// A store was heard now.
+    pub(crate) fn show_heard(&self) {
+        self.heard.set(i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX));
     }
 
     /// Shows where the table stands.

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     fs,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use homeport_hostnet::{Namespace, Network, Route, write_sysctl};
@@ -28,6 +31,8 @@ pub(crate) struct Routes {
     settled: watch::Sender<u64>,
     wanted: Destinations,
     installed: BTreeSet<IpNet>,
+    /// Nothing is to lead here, whatever is wanted.
+    withdrawn: bool,
     /// What the host did not want to set when it was asked.
     refused: BTreeSet<IpNet>,
 }
@@ -50,6 +55,8 @@ struct Handover(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     changes: Mutex<(Changes, u64)>,
+    /// No route is to lead here.
+    withdrawn: AtomicBool,
     there_are: Notify,
 }
 
@@ -69,6 +76,12 @@ impl RoutesOutlet {
         let mut waiting = self.changes.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.0.follow(changes);
         waiting.1 = revision;
+        self.changes.0.there_are.notify_one();
+    }
+
+    /// Takes all routes away, or brings those back that are wanted.
+    pub(crate) fn withdraw(&mut self, withdraws: bool) {
+        self.changes.0.withdrawn.store(withdraws, Ordering::Release);
         self.changes.0.there_are.notify_one();
     }
 
@@ -105,6 +118,7 @@ impl Routes {
             wanted: Destinations::default(),
             installed: BTreeSet::new(),
             refused: BTreeSet::new(),
+            withdrawn: false,
         };
         Ok(Some((routes, outlet)))
     }
@@ -136,15 +150,25 @@ impl Routes {
             let shared = &self.changes.0.changes;
             std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner))
         };
-        let touched = self.wanted.follow(changes);
+        let mut touched = self.wanted.follow(changes);
+        let withdrawn = self.changes.0.withdrawn.load(Ordering::Acquire);
+        if std::mem::replace(&mut self.withdrawn, withdrawn) != withdrawn {
+            touched.extend(self.wanted.all());
+            touched.extend(self.installed.iter());
+        }
         self.settle(&touched).await;
-        self.settled.send_replace(revision);
+        self.settled.send_if_modified(|settled| {
+            let is_newer = *settled < revision;
+            *settled = revision.max(*settled);
+            is_newer
+        });
     }
 
     /// Makes the host's routes to these destinations as they are wanted: new ones first, so that
     /// what lay in a network that goes is not without a route in between.
     async fn settle(&mut self, touched: &BTreeSet<IpNet>) {
-        for destination in touched.iter().filter(|it| self.wanted.contains(it)) {
+        let is_wanted = |it: &&IpNet| !self.withdrawn && self.wanted.contains(it);
+        for destination in touched.iter().filter(is_wanted) {
             if self.installed.contains(destination) {
                 continue;
             }
@@ -158,7 +182,7 @@ impl Routes {
                 }
             }
         }
-        for destination in touched.iter().filter(|it| !self.wanted.contains(it)) {
+        for destination in touched.iter().filter(|it| !is_wanted(it)) {
             if !self.installed.remove(destination) {
                 continue;
             }

@@ -126,23 +126,34 @@ impl Watcher {
     async fn run(self, after: u64) -> Result<(), Gone> {
         let mut applied = self.store.node.applied();
         let mut revision = after;
+        // Pages were sent that are no revision yet.
+        let mut owes_revision = false;
         // An empty cache has revision 0, so 0 means "nothing yet" and asks for a snapshot.
         if revision == 0 {
-            revision = self.snapshot().await?;
+            (revision, owes_revision) = (self.snapshot().await?, true);
         }
         loop {
             applied.borrow_and_update();
             revision = match self.store.node.read(|machine| missed(machine, revision)) {
                 Missed::Whole(message) => {
-                    let revision = message.revision;
-                    self.send(WatchResponse { log_time_ms: self.now().log_time_ms, ..message })
-                        .await?;
-                    self.subscription.sent(revision);
+                    let reached = message.revision;
+                    if owes_revision || reached > revision || self.hears_a_leader() {
+                        self.send(WatchResponse { log_time_ms: self.now().log_time_ms, ..message })
+                            .await?;
+                        self.subscription.sent(reached);
+                        owes_revision = false;
+                    }
                     wait(&mut applied).await?;
-                    revision
+                    reached
                 }
-                Missed::Much(changes, reached) => self.send_pages(changes, reached).await?,
-                Missed::Unknown => self.snapshot().await?,
+                Missed::Much(changes, reached) => {
+                    owes_revision = true;
+                    self.send_pages(changes, reached).await?
+                }
+                Missed::Unknown => {
+                    owes_revision = true;
+                    self.snapshot().await?
+                }
             };
         }
     }
@@ -190,6 +201,12 @@ impl Watcher {
         }
         self.send(WatchResponse { snapshot_end: true, ..self.now() }).await?;
         Ok(revision)
+    }
+
+    /// Without a leader this replica does not know whether there is anything new. It says nothing
+    /// of it then, and the subscriber asks another, or knows that it is cut off.
+    fn hears_a_leader(&self) -> bool {
+        self.store.node.status().leader.is_some()
     }
 
     /// An empty message with the store's time. The replica's clock stands in for a log that is quiet.

@@ -62,7 +62,7 @@ enum {
 
 #define AGENTS_MAX 16
 struct settings {
-	u32 on; // 0: everything is passed
+	u32 on; // CLOCK_MONOTONIC in units of 2^26 ns: from there on everything is passed; 0: always
 	u32 bucket_mask;
 	u32 agents; // how many are there
 	u8 hop_limit;
@@ -123,6 +123,7 @@ struct {
 struct {
 	UINT(type, MAP_ARRAY);
 	UINT(max_entries, 1);
+	UINT(map_flags, F_MMAPABLE);
 	u32 *key;
 	struct settings *value;
 } settings SEC(".maps");
@@ -133,6 +134,18 @@ struct {
 	u32 *key;
 	struct next_hop *value;
 } next_hops SEC(".maps");
+
+// Which router each next hop is: not for the program, but for the process that comes after.
+struct router {
+	u32 ifindex; // 0: the place is free
+	u8 address[16];
+};
+struct {
+	UINT(type, MAP_ARRAY);
+	UINT(max_entries, 256);
+	u32 *key;
+	struct router *value;
+} routers SEC(".maps");
 
 // Prefixes that are served here, and routes beyond.
 struct {
@@ -289,9 +302,11 @@ INLINE int find(struct address home, struct line *out, u32 mask)
 	return TORN;
 }
 
-INLINE int is_lapsed(const struct line *line)
+// The line has ended, or nobody has looked after the table for too long.
+INLINE int is_lapsed(const struct settings *s, const struct line *line)
 {
-	return (u32)(coarse_ns() >> 26) >= line->until;
+	u32 now = coarse_ns() >> 26;
+	return now >= line->until || UNLIKELY(now >= READ_ONCE(s->on));
 }
 
 INLINE struct next_hop *hop_of(u8 place)
@@ -329,7 +344,7 @@ INLINE int down(struct xdp_md *ctx, struct settings *s, struct line *line, struc
 		PASS(PASS_NO_LINE);
 	if (!(line->flags & LINE_DOWN))
 		PASS(PASS_NOT_EXPRESSED);
-	if (is_lapsed(line))
+	if (is_lapsed(s, line))
 		PASS(PASS_LAPSED);
 	if (UNLIKELY(!is_routable(source) || agent_place(s, source) >= 0))
 		PASS(PASS_SOURCE);
@@ -413,7 +428,7 @@ INLINE int up(struct xdp_md *ctx, struct settings *s, struct line *line, struct 
 		PASS(PASS_TORN);
 	if (found == NOT_HERE)
 		PASS(PASS_NO_LINE);
-	if (is_lapsed(line))
+	if (is_lapsed(s, line))
 		PASS(PASS_LAPSED);
 	u8 may = 0, known = 0;
 	if (same(care_of, line->care_of[0])) {

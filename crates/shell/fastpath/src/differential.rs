@@ -8,7 +8,7 @@ mod world;
 
 use std::net::Ipv6Addr;
 
-use crate::program::{Error, FastPath};
+use crate::{error::Error, program::FastPath};
 use homeport_forwarding::{Action, DropReason, Ingress};
 use world::{FRAME_LEN_MAX, Random, World};
 

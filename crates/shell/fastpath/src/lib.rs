@@ -11,16 +11,23 @@
 
 mod cause;
 pub mod differential;
+mod error;
+mod hops;
 mod line;
+mod links;
 pub mod measure;
+mod pins;
 mod program;
 mod slots;
 mod system;
 
 pub use cause::Cause;
+pub use error::Error;
+pub use hops::Router;
 pub use line::{LINE_WORDS, Surroundings, Words, compile, home_of};
+pub use pins::{Kept, Pins};
 pub use program::{
-    AGENTS_MAX, Error, FastPath, Mode, NEXT_HOPS_MAX, NextHop, PLACES_MAX, Place, Settings,
+    AGENTS_MAX, FastPath, Mode, NEXT_HOPS_MAX, NextHop, PLACES_MAX, Place, Settings,
 };
-pub use slots::{Full, Slots};
+pub use slots::{Full, Repaired, Slots};
 pub use system::{Mapped, Ran, monotonic_ms};

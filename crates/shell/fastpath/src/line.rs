@@ -74,9 +74,15 @@ pub fn compile(home_address: Ipv6Addr, fast: &Fast, around: Surroundings) -> Wor
 
 /// Milliseconds in units of 2^26 ns, rounded down: a line rather ends 67 ms early than late. The
 /// program's clock may be a tick behind, which one more unit covers.
-fn until(ms: u64) -> u32 {
+pub(crate) fn until(ms: u64) -> u32 {
     let units = (u128::from(ms) * 1_000_000) >> 26;
     u32::try_from(units.saturating_sub(1)).unwrap_or(u32::MAX)
+}
+
+/// The next hop that packets for the home address of a line take.
+pub(crate) fn down_hop(words: &Words) -> Option<u8> {
+    let [.., flags, _agent, hop, _] = words[2].to_ne_bytes();
+    (flags & DOWN != 0).then_some(hop)
 }
 
 /// The home address of a line; `None` for a free one.
@@ -128,6 +134,10 @@ mod tests {
         assert!((1_059_800..1_060_000).contains(&ends_ms), "{ends_ms}");
         assert_eq!(line[32..48], address("2001:db8:a::11").octets());
         assert_eq!(line[48..], address("2001:db8:b::11").octets());
+        let words = compile(address("2001:db8:0:1::100"), &fast(), AROUND);
+        assert_eq!(down_hop(&words), Some(7));
+        let around = Surroundings { agent: None, ..AROUND };
+        assert_eq!(down_hop(&compile(address("2001:db8:0:1::100"), &fast(), around)), None);
     }
 
     #[test]

@@ -14,8 +14,9 @@ use homeport_forwarding::{Fast, FastDown, Millis};
 use homeport_wire::{PacketBuilder, encapsulate_v6, protocol};
 
 use crate::{
+    error::Error,
     line::Words,
-    program::{Error, FastPath, NextHop, Place, Settings},
+    program::{FastPath, NextHop, Place, Settings},
     slots::Slots,
     system::{Mapped, monotonic_ms, test_run},
 };

@@ -25,6 +25,15 @@ const SEQUENCE_WORD: usize = 2;
 #[error("the table of the fast path has no place left; raise xdp.home_addresses_max")]
 pub struct Full;
 
+/// Lines that were cleared: see [`Slots::repair`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Repaired {
+    /// Half written.
+    pub half: usize,
+    /// Of home addresses that have another line, or that nobody would find.
+    pub double: usize,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Slots<M> {
@@ -42,6 +51,42 @@ impl<M: AsRef<[AtomicU64]>> Slots<M> {
         let mut slots = Self { memory, bucket_mask: buckets - 1, len: 0 };
         slots.len = slots.homes().count();
         slots
+    }
+
+    /// Clears what a writer that was killed has left behind: a line that is half written, and the
+    /// older place of one that was being moved. Readers find the line of a home address all the
+    /// while, unless it is the half one.
+    pub fn repair(&mut self) -> Repaired {
+        let mut repaired = Repaired::default();
+        for slot in 0..self.lines() {
+            let sequence = self.words(slot).get(SEQUENCE_WORD);
+            let sequence = sequence.map_or(0, |word| word.load(Ordering::Relaxed));
+            let count = if sequence_of(sequence) & 1 == 1 {
+                &mut repaired.half
+            } else if self.home(slot).is_some_and(|home| self.find(home) != Some(slot)) {
+                &mut repaired.double
+            } else {
+                continue;
+            };
+            *count += 1;
+            self.write(slot, &Words::default());
+        }
+        self.len = self.homes().count();
+        repaired
+    }
+
+    /// Does what a writer does that is killed in the middle of a line, for tests; false when there is
+    /// no such line.
+    #[must_use]
+    pub fn halve(&self, home_address: Ipv6Addr) -> bool {
+        let Some(slot) = self.find(home_address) else { return false };
+        let sequence = self.words(slot).get(SEQUENCE_WORD);
+        sequence.is_some_and(|it| it.fetch_or(1, Ordering::Relaxed) & 1 == 0)
+    }
+
+    /// Every line that is taken.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Words> {
+        (0..self.lines()).map(|slot| self.read(slot)).filter(|line| home_of(line).is_some())
     }
 
     /// Lines for so many home addresses: at most four in five are taken, so that a place is found.
@@ -284,6 +329,37 @@ mod tests {
         for host in 1..=u64::from(lines) * 4 / 5 {
             slots.set(&line(home(host), host)).unwrap();
         }
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_cleared_and_nothing_else() {
+        let memory = memory(1024);
+        let mut slots = Slots::new(&memory);
+        for host in 1..=500 {
+            slots.set(&line(home(host), host)).unwrap();
+        }
+        // It was killed while it wrote one line, and while it moved another: the copy is there.
+        let half = slots.find(home(3)).unwrap();
+        slots.words(half)[SEQUENCE_WORD].fetch_add(1, Ordering::Relaxed);
+        let moved = (1..=500).find_map(|host| {
+            let from = slots.find(home(host)).unwrap();
+            let free = |slot: &usize| slots.home(*slot).is_none();
+            let to = slots.candidates(home(host)).into_iter().find(free)?;
+            (from < to && host != 3).then_some((host, from, to))
+        });
+        let (host, from, to) = moved.unwrap();
+        slots.write(to, &slots.read(from));
+
+        let mut slots = Slots::new(&memory);
+        assert_eq!(slots.repair(), Repaired { half: 1, double: 1 });
+        assert_eq!(slots.len(), 499);
+        assert_eq!(slots.line(home(3)), None);
+        for host in (1..=500).filter(|host| *host != 3) {
+            assert_eq!(slots.line(home(host)), Some(line(home(host), host)));
+        }
+        assert!(slots.remove(home(host)));
+        assert_eq!(slots.line(home(host)), None, "no other copy comes to light");
+        assert_eq!(slots.repair(), Repaired::default());
     }
 
     #[test]

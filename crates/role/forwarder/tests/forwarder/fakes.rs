@@ -37,6 +37,8 @@ pub(crate) const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1
 pub(crate) const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);
 pub(crate) const CORRESPONDENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0x99);
 pub(crate) const AGENT_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// How long forwarders here go on without a store.
+pub(crate) const HEADLESS_SECS: u64 = 6;
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -136,6 +138,11 @@ impl RunningStore {
         let mut router = tonic::transport::Server::builder();
         let server = Server::start(port, router.add_service(service).add_service(commands));
         Self { store, found, given_back, asked: receiver, _server: server }
+    }
+
+    /// With what each stream begins from now on.
+    pub(crate) fn begins_with(&self, begin: Vec<WatchResponse>) {
+        *self.store.begin.lock().unwrap() = begin;
     }
 
     /// Says something to everyone who listens.
@@ -287,6 +294,7 @@ impl RunningForwarder {
             tun,
             xdp,
             tunnels: Default::default(),
+            headless_secs: HEADLESS_SECS,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },
         };
@@ -299,8 +307,7 @@ impl RunningForwarder {
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let ops = self.ops;
         let page = tokio::task::spawn_blocking(move || page(ops, "/metrics")).await.unwrap();
-        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.trim().parse().unwrap())
+        sample(&page, name)
     }
 
     pub(crate) async fn until(&self, name: &str, wanted: f64) {
@@ -319,8 +326,14 @@ impl RunningForwarder {
     }
 }
 
+/// One metric's value on a page; zero while there is none.
+pub(crate) fn sample(page: &str, name: &str) -> f64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.trim().parse().unwrap())
+}
+
 /// Empty while nobody listens.
-fn page(address: SocketAddr, path: &str) -> String {
+pub(crate) fn page(address: SocketAddr, path: &str) -> String {
     use std::io::{Read as _, Write as _};
     let Ok(mut stream) = TcpStream::connect(address) else { return String::new() };
     let request = format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n");

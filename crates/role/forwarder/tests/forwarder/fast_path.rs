@@ -1,9 +1,9 @@
 //! With privileges: the XDP program in front of a forwarder's TUN, on a veth pair.
 
-use std::{io::Write as _, net::SocketAddr, time::Duration};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, time::Duration};
 
 use homeport_fastpath::FastPath;
-use homeport_forwarder::{XdpConfig, XdpMode};
+use homeport_forwarder::{AtStop, XdpConfig, XdpMode};
 use homeport_hostnet::privileges;
 use homeport_wire::{PacketBuilder, encapsulate_v6, mobility_packet, protocol, walk};
 
@@ -12,9 +12,9 @@ use crate::{
     tun::{CARE_OF, Laboratory, routed},
 };
 
-const SENT_DOWN: &str =
+pub(crate) const SENT_DOWN: &str =
     r#"homeport_forwarder_fast_packets_total{verdict="sent",cause="encapsulated"}"#;
-const SENT_UP: &str =
+pub(crate) const SENT_UP: &str =
     r#"homeport_forwarder_fast_packets_total{verdict="sent",cause="decapsulated"}"#;
 const SPOOFED: &str =
     r#"homeport_forwarder_fast_packets_total{verdict="dropped",cause="tunnel_source_not_bound"}"#;
@@ -22,7 +22,7 @@ const FROM_TUN: &str = r#"homeport_forwarder_packets_total{port="tun"}"#;
 
 /// The far end's program, without which a veth pair takes no redirected frames; `None` where there are
 /// no privileges or no program, which is said loudly.
-fn far_end() -> Option<FastPath> {
+pub(crate) fn far_end() -> Option<FastPath> {
     let why = match (privileges(), FastPath::load(16)) {
         (Ok(()), Ok(path)) => return Some(path),
         (Err(unprivileged), _) => unprivileged.to_string(),
@@ -36,8 +36,15 @@ fn far_end() -> Option<FastPath> {
     None
 }
 
-fn xdp(mode: XdpMode) -> XdpConfig {
-    XdpConfig { mode, interfaces: vec!["up".to_owned()], home_addresses_max: 1000 }
+pub(crate) fn xdp(mode: XdpMode) -> XdpConfig {
+    XdpConfig {
+        mode,
+        interfaces: vec!["up".to_owned()],
+        home_addresses_max: 1000,
+        pin_dir: Some(PathBuf::new()),
+        keep_secs: 60,
+        at_stop: AtStop::Remove,
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@
 mod commands;
 mod fakes;
 mod fast_path;
+mod headless;
 mod home_link;
 mod networks;
+mod process;
+mod restart;
 mod tun;
 mod udp;

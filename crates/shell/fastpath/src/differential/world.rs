@@ -13,7 +13,8 @@ use rand::{Rng as _, RngCore, seq::IndexedRandom as _};
 
 use crate::{
     differential::Planted,
-    program::{Error, FastPath, NextHop, Place, Settings},
+    error::Error,
+    program::{FastPath, NextHop, Place, Settings},
     system::monotonic_ms,
 };
 

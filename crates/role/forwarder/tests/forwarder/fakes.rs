@@ -295,6 +295,7 @@ impl RunningForwarder {
             xdp,
             tunnels: Default::default(),
             headless_secs: HEADLESS_SECS,
+            inspection: None,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },
         };

@@ -130,7 +130,8 @@ impl Service for Handler {
         let (target, limits) = read(request.get_ref())?;
         let (reply, answer) = oneshot::channel();
         let stream = self.ask(Inspect::Trace { target, limits, reply }, answer).await?;
-        Ok(Response::new(ReceiverStream::new(stream).map(Ok as Wrap)))
+        let wrap: Wrap = Ok;
+        Ok(Response::new(ReceiverStream::new(stream).map(wrap)))
     }
 
     async fn list_traffic(

@@ -63,7 +63,9 @@ async fn write(dir: &Path, octets: impl Fn(u64) -> usize) -> super::Log {
     log.save_committed(Some(log_id(3, 90))).await.unwrap();
     let snapshots = SnapshotStore::open(dir, "blue").unwrap();
     let meta = SnapshotMeta { last_log_id: Some(log_id(3, SNAPSHOT)), ..SnapshotMeta::default() };
-    snapshots.write(&meta, (0..20u8).map(|octet| Bytes::from(vec![octet; 700])), |_| ()).unwrap();
+    snapshots
+        .write(&meta, 0, (0..20u8).map(|octet| Bytes::from(vec![octet; 700])), |_| ())
+        .unwrap();
     log.purge(log_id(3, PURGED)).await.unwrap();
     append(&mut log, (97..=LAST).map(|index| entry(4, index, octets(index))).collect())
         .await

@@ -78,10 +78,10 @@ pub struct RaftConfig {
     pub election_timeout_ms_min: u64,
     /// Longest such time; also the leader's lease.
     pub election_timeout_ms_max: u64,
-    /// A snapshot is taken when this many octets of commands were applied since the last; the first after a
-    /// quarter of them to all, depending on the node id, so that replicas do not all write at the same time.
+    /// A snapshot is taken each time that so many octets of commands were applied, from 1 on: with each of four
+    /// node ids in a row a quarter of them later, so that replicas do not all write at the same time.
     pub snapshot_after_log_bytes: u64,
-    /// A snapshot is taken when this many entries were applied since the last; the first sooner, too.
+    /// A snapshot is taken each time that so many entries were applied, from 1 on; in turn, too.
     pub snapshot_after_entries: u64,
     /// Entries kept below the snapshot, so that a lagging follower needs no snapshot.
     pub tail_entries: u64,

@@ -133,7 +133,7 @@ pub(crate) fn build(
     let last_membership = StoredMembership::new(Some(last), membership);
     let meta = SnapshotMeta { last_log_id: Some(last), last_membership };
     state.advance(index);
-    SnapshotStore::open(&stage, cluster_name)?.write(&meta, state.freeze().chunks(), |_| ())?;
+    SnapshotStore::open(&stage, cluster_name)?.write(&meta, 0, state.freeze().chunks(), |_| ())?;
     let mut identity = Identity {
         path: stage.join("identity"),
         format: FORMAT_VERSION,

@@ -194,10 +194,10 @@ impl Inspection {
             }
         }
         let (last, file) = newest?;
-        let restored: Result<(), SnapshotError> =
+        let restored: Result<u64, SnapshotError> =
             store.read(&file, |chunks| state.restore(last.index(), chunks));
         match restored {
-            Ok(()) => self.applied = Some(last.index()),
+            Ok(_) => self.applied = Some(last.index()),
             Err(error) => self.damage.push(format!("{}: {error}", file.path().display())),
         }
         Some(last)

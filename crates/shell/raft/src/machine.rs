@@ -20,16 +20,25 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Progress {
     applied: watch::Sender<u64>,
-    entries_since_snapshot: AtomicU64,
-    octets_since_snapshot: AtomicU64,
+    /// Of all commands that were ever applied.
+    command_octets: AtomicU64,
+    snapshot: Mutex<Reached>,
+}
+
+/// How far the log was applied, which is the same on every replica.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) index: u64,
+    /// Of all commands up to there.
+    pub(crate) command_octets: u64,
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
         Self {
             applied: watch::Sender::new(0),
-            entries_since_snapshot: AtomicU64::new(0),
-            octets_since_snapshot: AtomicU64::new(0),
+            command_octets: AtomicU64::new(0),
+            snapshot: Mutex::default(),
         }
     }
 
@@ -37,18 +46,16 @@ impl Progress {
         self.applied.subscribe()
     }
 
-    /// Entries and octets applied since the last snapshot was begun.
-    pub(crate) fn since_snapshot(&self) -> (u64, u64) {
-        (
-            self.entries_since_snapshot.load(Ordering::Relaxed),
-            self.octets_since_snapshot.load(Ordering::Relaxed),
-        )
+    /// How far the last snapshot goes that was begun or taken over, and how far the log is applied.
+    pub(crate) fn reached(&self) -> (Reached, Reached) {
+        let snapshot = *lock(&self.snapshot);
+        let command_octets = self.command_octets.load(Ordering::Relaxed);
+        (snapshot, Reached { index: *self.applied.borrow(), command_octets })
     }
 
     fn count(&self, octets: usize) {
-        self.entries_since_snapshot.fetch_add(1, Ordering::Relaxed);
         let octets = u64::try_from(octets).unwrap_or(u64::MAX);
-        self.octets_since_snapshot.fetch_add(octets, Ordering::Relaxed);
+        self.command_octets.fetch_add(octets, Ordering::Relaxed);
     }
 
     /// Lets commands go first: rests after a step of work that took so long, if any came meanwhile.
@@ -60,9 +67,9 @@ impl Progress {
         *applied = now;
     }
 
-    fn restart_count(&self) {
-        self.entries_since_snapshot.store(0, Ordering::Relaxed);
-        self.octets_since_snapshot.store(0, Ordering::Relaxed);
+    fn snapshot_reaches(&self, reached: Reached) {
+        self.command_octets.store(reached.command_octets, Ordering::Relaxed);
+        *lock(&self.snapshot) = reached;
     }
 }
 
@@ -108,9 +115,11 @@ impl<S: StateMachine> Machine<S> {
 
     fn freeze(&self) -> Builder {
         let frozen = read(&self.state).freeze();
-        self.progress.restart_count();
+        let (_, reached) = self.progress.reached();
+        self.progress.snapshot_reaches(reached);
         Builder {
             frozen: Mutex::new(Some(frozen)),
+            command_octets: reached.command_octets,
             meta: SnapshotMeta {
                 last_log_id: self.applied,
                 last_membership: self.membership.clone(),
@@ -155,14 +164,14 @@ impl<S: StateMachine> RaftStateMachine<Types> for Machine<S> {
         let snapshots = Arc::clone(&self.snapshots);
         let index = meta.last_log_id.map_or(0, |last| last.index());
         let published = meta.clone();
-        off_the_runtime(move || {
-            snapshots.read(&file, |chunks| write(&state).restore(index, chunks))?;
-            snapshots.publish(&published, &file).map(drop)
+        let command_octets = off_the_runtime(move || {
+            let octets = snapshots.read(&file, |chunks| write(&state).restore(index, chunks))?;
+            snapshots.publish(&published, &file).map(|_| octets)
         })
         .await?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        self.progress.restart_count();
+        self.progress.snapshot_reaches(Reached { index, command_octets });
         self.progress.applied.send_replace(index);
         Ok(())
     }
@@ -175,6 +184,7 @@ impl<S: StateMachine> RaftStateMachine<Types> for Machine<S> {
 /// Writes one frozen state.
 pub(crate) struct Builder {
     frozen: Mutex<Option<Box<dyn FrozenState>>>,
+    command_octets: u64,
     meta: SnapshotMeta,
     snapshots: Arc<SnapshotStore>,
     progress: Arc<Progress>,
@@ -190,9 +200,10 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let index = meta.last_log_id.map(|last| last.index());
         let written = meta.clone();
         let progress = Arc::clone(&self.progress);
+        let octets = self.command_octets;
         let snapshot = behind_all("snapshot", move |may_wait| {
             let mut applied = 0;
-            snapshots.write(&written, frozen.chunks(), |step| {
+            snapshots.write(&written, octets, frozen.chunks(), |step| {
                 if may_wait {
                     progress.rest_after(step, &mut applied);
                 }

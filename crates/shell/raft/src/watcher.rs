@@ -132,19 +132,16 @@ impl<S: StateMachine> Watcher<S> {
 
     async fn maintain(&mut self, metrics: &RaftMetrics) {
         self.check_space(metrics).await;
-        let (entries, octets) = self.progress.since_snapshot();
+        let (snapshot, now) = self.progress.reached();
         let thresholds = &self.thresholds;
-        let (of_entries, of_octets) = (thresholds.snapshot_entries, thresholds.snapshot_octets);
-        let due = match metrics.snapshot {
-            Some(_) => entries >= of_entries || octets >= of_octets,
-            None => {
-                let first = |threshold| first_threshold(metrics.id, threshold);
-                entries >= first(of_entries) || octets >= first(of_octets)
-            }
-        };
+        let turn = |of, threshold| turn(metrics.id, of, threshold);
+        let due = turn(now.index, thresholds.snapshot_entries)
+            > turn(snapshot.index, thresholds.snapshot_entries)
+            || turn(now.command_octets, thresholds.snapshot_octets)
+                > turn(snapshot.command_octets, thresholds.snapshot_octets);
         if due && !self.space.is_low() {
-            // Counting starts anew when the state is frozen, so this asks once.
-            tracing::debug!(entries, octets, "a snapshot is due");
+            // The snapshot reaches as far as this when the state is frozen, so this asks once.
+            tracing::debug!(?now, "a snapshot is due");
             self.send(self.raft.trigger().snapshot().await);
         }
         let Some(snapshot) = metrics.snapshot else {
@@ -202,11 +199,12 @@ impl<S: StateMachine> Watcher<S> {
     }
 }
 
-/// The first snapshot comes sooner, with each replica at another time: as all apply the same, they would go
-/// on writing theirs at the same moment, and no majority would be free of that.
-const fn first_threshold(node_id: u64, threshold: u64) -> u64 {
+/// How many snapshots a replica should have written when the log is so long, one every `threshold`, and each replica
+/// in another quarter of that. It counts from the start of the log, since all apply the same and would else
+/// write theirs at the same moment again after a time of many commands, when no majority would be free of that.
+const fn turn(node_id: u64, length: u64, threshold: u64) -> u64 {
     const PARTS: u64 = 4;
-    threshold.div_ceil(PARTS).saturating_mul(PARTS - node_id % PARTS)
+    length.saturating_add(threshold.div_ceil(PARTS).saturating_mul(node_id % PARTS)) / threshold
 }
 
 fn stop_reason(metrics: &RaftMetrics, failed: Option<DiskError>) -> Option<StopReason> {
@@ -228,11 +226,16 @@ pub(crate) fn fatal_reason(fatal: &Fatal<Types>) -> StopReason {
 
 #[cfg(test)]
 mod tests {
-    use super::first_threshold;
+    use super::turn;
 
     #[test]
-    fn three_replicas_write_their_first_snapshots_at_three_times() {
-        let first: Vec<u64> = (1..=4).map(|node_id| first_threshold(node_id, 100)).collect();
-        assert_eq!(first, [75, 50, 25, 100]);
+    fn replicas_write_their_snapshots_in_turn() {
+        let writes = |node_id| {
+            (1..=300)
+                .filter(move |length| turn(node_id, *length, 100) > turn(node_id, length - 1, 100))
+        };
+        let all: Vec<Vec<u64>> = (1..=4).map(|node_id| writes(node_id).collect()).collect();
+        assert_eq!(all, [[75, 175, 275], [50, 150, 250], [25, 125, 225], [100, 200, 300]]);
+        assert_eq!(turn(3, u64::MAX, 1), u64::MAX);
     }
 }

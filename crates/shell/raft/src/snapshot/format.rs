@@ -41,6 +41,7 @@ pub(super) fn write(
     out: &mut impl Write,
     cluster: &str,
     meta: &SnapshotMeta,
+    command_octets: u64,
     chunks: impl Iterator<Item = Bytes>,
 ) -> io::Result<u64> {
     let mut out = Summing { inner: out, sum: 0, octets: 0 };
@@ -48,6 +49,7 @@ pub(super) fn write(
         cluster: cluster.to_owned(),
         last_log_id: meta.last_log_id.as_ref().map(encoding::log_id_to_proto),
         membership: Some(encoding::stored_membership_to_proto(&meta.last_membership)),
+        command_octets,
     }
     .encode_to_vec();
     out.write_all(MAGIC)?;
@@ -105,6 +107,7 @@ pub(super) struct Reader<R> {
     chunks: u64,
     octets: u64,
     ended: bool,
+    command_octets: u64,
 }
 
 impl<R: Read> Reader<R> {
@@ -114,8 +117,9 @@ impl<R: Read> Reader<R> {
         cluster: &str,
     ) -> Result<(Self, SnapshotMeta), SnapshotError> {
         let path = path.to_owned();
+        let (sum, offset, chunks, octets, command_octets) = (0, 0, 0, 0, 0);
         let mut reader =
-            Self { input, path, sum: 0, offset: 0, chunks: 0, octets: 0, ended: false };
+            Self { input, path, sum, offset, chunks, octets, ended: false, command_octets };
         let meta = reader.header(cluster)?;
         Ok((reader, meta))
     }
@@ -147,6 +151,7 @@ impl<R: Read> Reader<R> {
                 expected: cluster.to_owned(),
             });
         }
+        self.command_octets = header.command_octets;
         let membership = header
             .membership
             .as_ref()
@@ -157,6 +162,11 @@ impl<R: Read> Reader<R> {
             last_log_id: header.last_log_id.as_ref().map(encoding::log_id_from_proto),
             last_membership: membership,
         })
+    }
+
+    /// Octets of all commands that the snapshot covers.
+    pub(super) const fn command_octets(&self) -> u64 {
+        self.command_octets
     }
 
     fn chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
@@ -273,7 +283,7 @@ mod tests {
     fn sample() -> Vec<u8> {
         let mut file = Vec::new();
         let chunks = [Bytes::from(vec![7; 3000]), Bytes::new(), Bytes::from_static(b"end")];
-        let octets = write(&mut file, "blue", &meta(), chunks.into_iter()).unwrap();
+        let octets = write(&mut file, "blue", &meta(), 77, chunks.into_iter()).unwrap();
         assert_eq!(octets, u64::try_from(file.len()).unwrap());
         file
     }
@@ -287,6 +297,9 @@ mod tests {
     fn what_is_written_is_read() {
         let (read_meta, chunks) = read(&sample(), "blue").unwrap();
         assert_eq!(read_meta, meta());
+        let sample = sample();
+        let (reader, _) = Reader::new(&sample[..], Path::new("x.snap"), "blue").unwrap();
+        assert_eq!(reader.command_octets(), 77);
         assert_eq!(chunks, [Bytes::from(vec![7; 3000]), Bytes::from_static(b"end")]);
     }
 
@@ -294,7 +307,7 @@ mod tests {
     fn a_large_chunk_is_split() {
         let mut file = Vec::new();
         let chunk = Bytes::from(vec![1; SNAPSHOT_CHUNK_OCTETS * 2 + 5]);
-        write(&mut file, "blue", &meta(), std::iter::once(chunk.clone())).unwrap();
+        write(&mut file, "blue", &meta(), 0, std::iter::once(chunk.clone())).unwrap();
         let (_, chunks) = read(&file, "blue").unwrap();
         assert_eq!(chunks.len(), 3);
         assert_eq!(chunks.concat(), chunk);

@@ -152,13 +152,14 @@ impl SnapshotStore {
     pub(crate) fn write(
         &self,
         meta: &SnapshotMeta,
+        command_octets: u64,
         chunks: impl Iterator<Item = Bytes>,
         rest: impl FnMut(Duration),
     ) -> Result<SnapshotFile, SnapshotError> {
         let mut receiver = self.receive()?;
         let steps = Steps::new(&receiver.0.file, rest);
         let mut out = BufWriter::with_capacity(SNAPSHOT_STEP_OCTETS / 4, steps);
-        receiver.0.octets = format::write(&mut out, &self.cluster, meta, chunks)
+        receiver.0.octets = format::write(&mut out, &self.cluster, meta, command_octets, chunks)
             .and_then(|octets| out.flush().map(|()| octets))
             .map_err(|e| SnapshotError::io("write", &receiver.0.path, e))?;
         drop(out);
@@ -235,20 +236,22 @@ impl SnapshotStore {
         Ok(meta)
     }
 
-    /// Hands the chunks to `use_chunks`, and makes sure that the file was whole.
+    /// Hands the chunks to `use_chunks`, and makes sure that the file was whole. Gives the octets of all
+    /// commands that it covers.
     pub(crate) fn read(
         &self,
         file: &SnapshotFile,
         use_chunks: impl FnOnce(
             &mut dyn Iterator<Item = Result<Bytes, SnapshotError>>,
         ) -> Result<(), SnapshotError>,
-    ) -> Result<(), SnapshotError> {
+    ) -> Result<u64, SnapshotError> {
         let (mut reader, _) = Reader::new(file.reader(), &file.0.path, &self.cluster)?;
+        let command_octets = reader.command_octets();
         use_chunks(&mut reader)?;
         for chunk in reader {
             chunk?;
         }
-        Ok(())
+        Ok(command_octets)
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, SnapshotError> {

@@ -38,6 +38,7 @@ impl Forwarder {
             xdp: None,
             tunnels: Default::default(),
             headless_secs: 3600,
+            inspection: None,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },
         };

@@ -79,6 +79,7 @@ impl Stage {
             udp: None,
             xdp: None,
             headless_secs: 3600,
+            inspection: None,
             tun: Some(TunConfig {
                 name: "hp0".to_owned(),
                 netns: Some(namespaces[0].name().to_owned()),

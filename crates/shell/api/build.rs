@@ -6,8 +6,11 @@ use std::path::PathBuf;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../../proto";
     println!("cargo:rerun-if-changed={root}");
-    let files = ["binding", "store", "feed", "signalling", "admin", "backup"]
-        .map(|part| format!("homeport/{part}/v1/{part}.proto"));
+    let files =
+        ["binding", "store", "feed", "signalling", "admin", "backup", "forwarder"].map(|part| {
+            let file = if part == "forwarder" { "inspection" } else { part };
+            format!("homeport/{part}/v1/{file}.proto")
+        });
     let descriptors = protox::compile(files, [root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;

@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
 };
 
@@ -87,6 +87,73 @@ pub(crate) enum Verb {
     },
     /// What each replica says of itself and of its feed's subscribers.
     Status,
+    /// Show the packets of one mobile node, as forwarders see them. Each that is asked takes them off its
+    /// fast path meanwhile.
+    Trace(Trace),
+    /// The home addresses with the most traffic, of forwarders that count it.
+    Top(Top),
+}
+
+/// Forwarders whose configuration has [inspection].
+#[derive(Debug, Args)]
+pub(crate) struct Forwarders {
+    /// Where a forwarder serves its inspection, host:port; repeat it or give several with commas.
+    #[arg(
+        long = "forwarder",
+        env = "HOMEPORT_FORWARDERS",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub(crate) forwarders: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    /// A home address, an IPv4 home address, a mobile network prefix, or a subscriber's NAI.
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) forwarders: Forwarders,
+    /// Only packets from or to this care-of address.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) care_of: Option<IpAddr>,
+    /// For so long, 1 to 3600.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) seconds: u32,
+    /// So many of each forwarder, 1 to 1000000.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub(crate) packets: u32,
+    /// Octets of each packet, 1 to 65535.
+    #[arg(long, default_value_t = 256, value_name = "OCTETS")]
+    pub(crate) snap: u32,
+    /// Write them as pcapng too; what became of each packet is its comment.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+}
+
+/// What makes traffic much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// Both directions together.
+    Octets,
+    /// Both directions together.
+    Packets,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) forwarders: Forwarders,
+    /// Most of what comes first.
+    #[arg(long, value_enum, default_value_t = By::Octets)]
+    pub(crate) by: By,
+    /// At most so many, 1 to 1000.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub(crate) limit: u32,
+    /// Again every two seconds.
+    #[arg(long)]
+    pub(crate) watch: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,8 +6,10 @@
 
 mod arguments;
 mod cluster;
+mod decode;
 mod failure;
 mod output;
+mod pcapng;
 mod verbs;
 
 use std::{
@@ -50,6 +52,8 @@ async fn run(arguments: &Arguments) -> Result<String, Failure> {
         Verb::Raft { action } => verbs::raft::run(&cluster, format, action).await,
         Verb::Snapshot { action } => verbs::snapshot::run(&cluster, format, action).await,
         Verb::Status => verbs::status::run(&cluster, format).await,
+        Verb::Trace(trace) => verbs::trace::run(&cluster, format, trace).await,
+        Verb::Top(top) => verbs::top::run(&cluster, format, top).await,
     }
 }
 

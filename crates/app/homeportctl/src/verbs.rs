@@ -8,6 +8,8 @@ mod revocation;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod subscribers;
+pub(crate) mod top;
+pub(crate) mod trace;
 
 use crate::{arguments::Page, failure::Failure};
 

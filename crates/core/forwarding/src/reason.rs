@@ -161,6 +161,31 @@ impl DropReason {
     }
 }
 
+impl DropReason {
+    /// The section of an RFC that asks for it, where one does: for people who look at one packet.
+    #[must_use]
+    pub const fn rfc_section(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Keepalive => "RFC 3948 section 2.3",
+            Self::TlvHeader => "RFC 5845",
+            Self::UnroutableSource => "RFC 4291 section 2.5.2",
+            Self::MulticastDestination | Self::LinkLocalDestination => "RFC 6275 section 10.4.2",
+            Self::NeighbourDiscovery => "RFC 4861 section 7.1",
+            Self::EncapsulationLimit => "RFC 2473 section 4.1.1",
+            Self::PacketTooBig => "RFC 2473 section 7.1",
+            Self::FlowDiscarded => "RFC 6089",
+            Self::TunnelSourceNotBound => "RFC 6275 section 10.4.5",
+            Self::CongestionMarkLost => "RFC 6040 section 4.2",
+            Self::FragmentRefused => "RFC 5722",
+            Self::HomeAddressUnroutable | Self::HomeAddressNotBound => "RFC 6275 section 9.3.1",
+            Self::HomeAddressRouting => "RFC 6275 section 6.4.1",
+            Self::TunnelHeaderProblem => "RFC 2473 section 8.1",
+            Self::ErrorRateLimited => "RFC 4443 section 2.4",
+            _ => return None,
+        })
+    }
+}
+
 impl From<Malformed> for DropReason {
     fn from(malformed: Malformed) -> Self {
         Self::Malformed(malformed)

@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::entry::{Correspondent, HomeEntry, HomePrefix, Millis, MobileNetwork, MobileNetworkV4};
 use crate::hash::HashMap;
@@ -297,6 +297,16 @@ impl Table {
             return Some(address);
         }
         self.networks.owner(address.to_bits())
+    }
+
+    /// The home address whose packets these are: the address itself, or the one whose mobile network
+    /// (RFC 3963) or IPv4 home address (RFC 5555 §3.1.1) it lies in.
+    #[must_use]
+    pub fn owner_of(&self, address: IpAddr) -> Option<Ipv6Addr> {
+        match address {
+            IpAddr::V6(address) => self.owner(address),
+            IpAddr::V4(address) => self.owner_v4(address),
+        }
     }
 
     /// The home agent's IPv4 address that speaks for a pool of IPv4 home addresses.

@@ -1,6 +1,10 @@
 //! Configuration, and what can be wrong with it.
 
-use std::{net::SocketAddrV4, path::PathBuf, time::Duration};
+use std::{
+    net::{SocketAddr, SocketAddrV4},
+    path::PathBuf,
+    time::Duration,
+};
 
 use homeport_forwarding::{
     Spread,
@@ -42,12 +46,49 @@ pub struct Config {
     /// that others have the traffic; seconds, 6 to 604800.
     #[serde(default = "headless_default")]
     pub headless_secs: u64,
+    /// What operators may see of single mobile nodes; without, nothing is shown.
+    #[serde(default)]
+    pub inspection: Option<InspectionConfig>,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
     /// Metrics and health.
     #[serde(default)]
     pub ops: OpsConfig,
+}
+
+/// The service that shows packets and counters of single mobile nodes. It asks nobody who he is: listen
+/// where only operators reach it.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InspectionConfig {
+    /// Where it is served, gRPC.
+    pub listen: SocketAddr,
+    /// Traces at once, 0 to 16; 0: none.
+    #[serde(default = "traces_default")]
+    pub traces_max: u32,
+    /// Home addresses whose packets are counted, 0 to 1000000; 0: none are. Packets that XDP forwards are
+    /// not among them.
+    #[serde(default)]
+    pub home_addresses_counted_max: u32,
+}
+
+impl InspectionConfig {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let wrong = |key, value, max| Err(Error::Inspection { key, value, max });
+        if self.traces_max > limits::TRACES_MAX {
+            return wrong("traces_max", self.traces_max, limits::TRACES_MAX);
+        }
+        if self.home_addresses_counted_max > limits::HOME_ADDRESSES_COUNTED_MAX {
+            let max = limits::HOME_ADDRESSES_COUNTED_MAX;
+            return wrong("home_addresses_counted_max", self.home_addresses_counted_max, max);
+        }
+        Ok(())
+    }
+}
+
+const fn traces_default() -> u32 {
+    limits::TRACES_DEFAULT
 }
 
 /// The UDP socket.
@@ -330,6 +371,24 @@ pub enum Error {
     Headless {
         /// What the configuration says.
         secs: u64,
+    },
+    /// A bound of the inspection that cannot be.
+    #[error("inspection.{key}: {value}; expected 0 to {max}")]
+    Inspection {
+        /// Which.
+        key: &'static str,
+        /// What the configuration says.
+        value: u32,
+        /// The largest.
+        max: u32,
+    },
+    /// The inspection cannot be served.
+    #[error("inspection.listen: {address}: {source}")]
+    InspectionListen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
     },
     /// The operations port.
     #[error(transparent)]

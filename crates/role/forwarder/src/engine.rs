@@ -16,6 +16,7 @@ use crate::{
     headless::{Contact, Headless, Served},
     held::Held,
     home_link::{FromLink, HomeLinkOutlet, NO_HOME_LINK, ToLink},
+    inspection::{Arrived, Inspection},
     limits,
     metrics::Metrics,
     mirror::{Applied, Mirror},
@@ -37,6 +38,8 @@ pub(crate) struct Outlets {
     pub(crate) fast: Option<Fast>,
     /// How long no store has been heard.
     pub(crate) headless: Headless,
+    /// What operators look at.
+    pub(crate) inspection: Inspection,
 }
 
 /// See the module.
@@ -97,6 +100,7 @@ impl Engine {
         let mut from_udp = vec![0; limits::PACKET_OCTETS_MAX];
         loop {
             let overdue = wait_ms(self.held.next_deadline_ms(), self.clock.now_ms());
+            let look = wait_ms(self.outlets.inspection.next_look_ms(), self.clock.now_ms());
             let silence = wait_ms(self.outlets.headless.next_look_ms(), self.clock.now_ms());
             // Each arm is cancel-safe: a channel gives a whole message or none, a TUN a whole
             // packet or none, and the others only say that there is something to do.
@@ -106,6 +110,20 @@ impl Engine {
                 Some(event) = signalling.recv() => self.on_signalling(&port, event).await,
                 () = overdue => self.send_overdue(&port).await,
                 () = silence => self.look_at_contact(Headless::look),
+                request = self.outlets.inspection.requested() => {
+                    let now = self.now();
+                    let has_fast = self.outlets.fast.is_some();
+                    let table = self.forwarding.table();
+                    if self.outlets.inspection.on_request(request, table, has_fast, now.0) {
+                        self.follow_watched(now);
+                    }
+                }
+                () = look => {
+                    let now = self.now();
+                    if self.outlets.inspection.look(now.0) {
+                        self.follow_watched(now);
+                    }
+                }
                 () = more_settled(&mut self.outlets.routes) => self.send_reached(&port).await,
                 () = host_looked_at(&mut self.outlets.fast) => {
                     let now = self.now();
@@ -153,17 +171,42 @@ impl Engine {
     async fn handle(&mut self, port: &Port, ingress: Ingress<'_>) {
         let mut actions = std::mem::take(&mut self.actions);
         let now = self.now();
+        let arrived = if self.outlets.inspection.is_idle() {
+            Arrived::default()
+        } else {
+            self.outlets.inspection.arrived(self.forwarding.table(), &ingress)
+        };
         self.forwarding.handle_into(now, ingress, &mut actions);
         if let Some(fast) = &mut self.outlets.fast {
             fast.follow_moves(&mut self.forwarding, now);
         }
-        self.carry_out(port, &mut actions).await;
+        let dropped = self.carry_out_of(port, &mut actions, &arrived).await;
+        self.outlets.inspection.count(&arrived, dropped);
         self.actions = actions;
+    }
+
+    /// What is traced takes no fast path.
+    fn follow_watched(&mut self, now: Millis) {
+        if let Some(fast) = &mut self.outlets.fast {
+            fast.watch(self.outlets.inspection.watched(), &self.forwarding, now);
+        }
     }
 
     /// Does what was decided, and leaves the list empty.
     async fn carry_out(&mut self, port: &Port, actions: &mut Vec<Action>) {
+        self.carry_out_of(port, actions, &Arrived::default()).await;
+    }
+
+    /// The same, of a packet that came; true when it was dropped.
+    async fn carry_out_of(
+        &mut self,
+        port: &Port,
+        actions: &mut Vec<Action>,
+        arrived: &Arrived,
+    ) -> bool {
+        let mut dropped = false;
         for action in actions.drain(..) {
+            let seen = self.outlets.inspection.prepare(&action);
             self.metrics.count_action(action.name());
             let done = match action {
                 Action::Drop(reason) => Err(reason.name()),
@@ -176,9 +219,13 @@ impl Engine {
                 }
             };
             if let Err(reason) = done {
+                dropped = true;
                 self.metrics.drops.count(reason);
             }
+            let table = self.forwarding.table();
+            self.outlets.inspection.done(table, arrived, seen.as_ref(), done.err());
         }
+        dropped
     }
 
     /// Signalling goes to a front-end; but which home agents a home link has is known here.

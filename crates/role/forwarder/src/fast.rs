@@ -32,6 +32,8 @@ pub(crate) struct Fast {
     attachment: Attachment,
     seen: watch::Receiver<Neighbourhood>,
     known: Neighbourhood,
+    /// Home addresses that are traced: the engine is to see each of their packets.
+    watched: BTreeSet<Ipv6Addr>,
     /// Home addresses outside every home prefix.
     strays: BTreeSet<Ipv6Addr>,
     /// The store has said what there is. Before, lines are those of an earlier process, if any, and
@@ -73,6 +75,7 @@ impl Fast {
             attachment,
             seen,
             known,
+            watched: BTreeSet::new(),
             strays: BTreeSet::new(),
             synchronised: false,
             withdrawn: false,
@@ -224,8 +227,26 @@ impl Fast {
         }
     }
 
+    /// Takes these home addresses off the fast path, and those watched before on it again.
+    pub(crate) fn watch(
+        &mut self,
+        watched: BTreeSet<Ipv6Addr>,
+        forwarding: &Forwarding,
+        now: Millis,
+    ) {
+        let before = std::mem::replace(&mut self.watched, watched);
+        if self.is_off || !self.synchronised {
+            return;
+        }
+        let moved: Vec<_> = before.symmetric_difference(&self.watched).copied().collect();
+        for home_address in moved {
+            self.set_home(forwarding, now, home_address);
+        }
+    }
+
     fn set_home(&mut self, forwarding: &Forwarding, now: Millis, home_address: Ipv6Addr) {
-        let fast = forwarding.fast(now, home_address);
+        let is_watched = self.watched.contains(&home_address);
+        let fast = if is_watched { None } else { forwarding.fast(now, home_address) };
         if self.path.set_home(home_address, fast.as_ref(), self.clock_began_ms).is_err() {
             self.metrics.fast_refused.inc();
         }

@@ -8,6 +8,7 @@
 //!  stores --> feed (1 task)    front-end links (1 task each) --> front-ends
 //!  engine <--> routes (1 task): what is served into the TUN
 //!  engine --> fast path: XDP, which does the common case before a packet comes to the TUN
+//!  inspection service <--> engine: traces and counters of single mobile nodes, where configured
 //!  engine, store <--> home link (1 task): the home agent's part on a real home link
 //! ```
 //!
@@ -27,6 +28,7 @@ mod feed;
 mod headless;
 mod held;
 mod home_link;
+mod inspection;
 pub mod limits;
 mod metrics;
 mod mirror;
@@ -44,8 +46,8 @@ use homeport_runtime::{Readiness, Shutdown, Task, clock::Monotonic, ops};
 use tokio::sync::mpsc;
 
 pub use crate::config::{
-    AtStop, Config, Error, TunConfig, TunnelEcn, TunnelsConfig, UdpConfig, WeightConfig, XdpConfig,
-    XdpMode,
+    AtStop, Config, Error, InspectionConfig, TunConfig, TunnelEcn, TunnelsConfig, UdpConfig,
+    WeightConfig, XdpConfig, XdpMode,
 };
 
 use crate::{
@@ -53,6 +55,7 @@ use crate::{
     fast::Fast,
     headless::Headless,
     home_link::HomeLinks,
+    inspection::Inspection,
     metrics::Metrics,
     port::Port,
     routes::Routes,
@@ -106,7 +109,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         follow_moves: fast.is_some(),
         ..defaults
     };
-    let outlets = Outlets { routes: routes_outlet, home_link, fast, headless };
+    let (requests_out, requests) = mpsc::channel(limits::INSPECTIONS_WAITING_MAX);
+    let _inspection = match &config.inspection {
+        Some(it) => Some(inspection::serve(it, requests_out, shutdown.clone()).await?),
+        None => None,
+    };
+    let shown = config.inspection.as_ref();
+    let inspection = Inspection::new(shown, shown.is_some().then_some(requests), config.udp_port());
+    let outlets = Outlets { routes: routes_outlet, home_link, fast, headless, inspection };
     let engine = Engine::new(Forwarding::new(rules), clock, metrics, caught_up, outlets);
     tracing::info!(name = %config.name, port = %port, "forwarder");
     let ended = engine.run(port, feed, signalling, shutdown).await;

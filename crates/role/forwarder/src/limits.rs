@@ -109,3 +109,26 @@ pub const STALE_AFTER: Duration = Duration::from_secs(5);
 pub const HEADLESS_SECS: RangeInclusive<u64> = 6..=604_800;
 /// Unless configured: nearly all bindings have ended by then, since they cannot be refreshed.
 pub const HEADLESS_SECS_DEFAULT: u64 = 3600;
+
+/// Traces at once. Each has a queue of packets, and each packet is looked at once for each.
+pub const TRACES_MAX: u32 = 16;
+/// Unless configured.
+pub const TRACES_DEFAULT: u32 = 4;
+/// How long a trace may last, seconds: while it does, the home address has no fast path.
+pub const TRACE_SECS: RangeInclusive<u32> = 1..=3600;
+/// Packets of one trace.
+pub const TRACE_PACKETS: RangeInclusive<u32> = 1..=1_000_000;
+/// Octets of one packet that a trace shows.
+pub const TRACE_SNAP_OCTETS: RangeInclusive<u32> = 1..=65_535;
+/// Packets that wait for the reader of a trace; at most 16 MiB. What comes on top is counted as missed.
+pub const TRACE_WAITING_MAX: usize = 256;
+/// Between two looks for traces that have ended or whose reader has gone.
+pub const TRACE_LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Requests that wait for the engine.
+pub const INSPECTIONS_WAITING_MAX: usize = 16;
+/// How long a request may wait for the engine.
+pub const INSPECTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// Home addresses that are counted, 48 octets each and as much again for the map.
+pub const HOME_ADDRESSES_COUNTED_MAX: u32 = 1_000_000;
+/// Home addresses in one answer.
+pub const TRAFFIC_LIMIT: RangeInclusive<u32> = 1..=1000;

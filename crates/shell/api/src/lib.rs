@@ -22,6 +22,7 @@ pub use generated::homeport::admin::v1 as admin;
 pub use generated::homeport::backup::v1 as backup_file;
 pub use generated::homeport::binding::v1 as binding;
 pub use generated::homeport::feed::v1 as feed;
+pub use generated::homeport::forwarder::v1 as inspection;
 pub use generated::homeport::signalling::v1 as signalling;
 pub use generated::homeport::store::v1 as store;
 

@@ -35,7 +35,7 @@ pub(crate) enum Mode {
 pub(crate) struct Member {
     /// `store-1`; also the name of its configuration, log and data.
     pub(crate) name: String,
-    /// Where it serves gRPC, or HTTP for the status page; absent for a forwarder.
+    /// Where it serves gRPC, or HTTP for the status page; absent for forwarders of old directories.
     pub(crate) listen: Option<SocketAddr>,
     /// Metrics and health.
     pub(crate) ops: SocketAddr,
@@ -96,7 +96,7 @@ impl Plan {
         };
         let stores = members("store", 3, true)?;
         let front_ends = members("signalling", 2, true)?;
-        let forwarders = members("forwarder", 2, false)?;
+        let forwarders = members("forwarder", 2, true)?;
         let noc = ports.member("noc".to_owned(), true)?;
         let udp = match udp_port {
             Some(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
@@ -158,6 +158,12 @@ impl Plan {
             table.insert("front_ends".into(), addresses(&self.front_ends).into());
             let udp = toml::Table::from_iter([("listen".into(), self.udp.to_string().into())]);
             table.insert("udp".into(), udp.into());
+            // Programs of other versions may not know of it.
+            if self.programs.is_none() && member.listen.is_some() {
+                let listen = ("listen".to_owned(), listen(member).into());
+                let counted = ("home_addresses_counted_max".to_owned(), 1000.into());
+                table.insert("inspection".into(), toml::Table::from_iter([listen, counted]).into());
+            }
             if let Some(namespace) = namespaces.get(n) {
                 let tun = [("name", "hp0".into()), ("netns", namespace.clone().into())];
                 let tun = tun.map(|(key, value): (&str, toml::Value)| (key.to_owned(), value));

@@ -6,6 +6,7 @@ mod fake;
 mod notices;
 mod raft;
 mod snapshot;
+mod trace;
 
 use std::{
     net::TcpListener,
@@ -20,7 +21,7 @@ const KEY_HEX: &str = "000102030405060708090a0b0c0d0e0f";
 
 async fn run(endpoints: &[&str], arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_homeportctl"));
-    command.env_remove("HOMEPORT_ENDPOINTS").kill_on_drop(true);
+    command.env_remove("HOMEPORT_ENDPOINTS").env_remove("HOMEPORT_FORWARDERS").kill_on_drop(true);
     for endpoint in endpoints {
         command.args(["--endpoint", endpoint]);
     }

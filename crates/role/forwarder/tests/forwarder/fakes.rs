@@ -23,7 +23,7 @@ use homeport_api::{
     },
     store::{binding_store_server::BindingStoreServer, submit_response::Result as Reply},
 };
-use homeport_forwarder::{Config, TunConfig, UdpConfig, XdpConfig};
+use homeport_forwarder::{Config, InspectionConfig, TunConfig, UdpConfig, XdpConfig};
 use homeport_runtime::{Shutdown, Task, clock::unix_ms, config::OpsConfig};
 use tokio::{runtime::Runtime, sync::mpsc};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
@@ -258,6 +258,7 @@ impl Signalling for FrontEnd {
 pub(crate) struct RunningForwarder {
     pub(crate) udp: SocketAddrV4,
     ops: SocketAddr,
+    pub(crate) inspection: SocketAddr,
     pub(crate) shutdown: Shutdown,
     pub(crate) task: Task<Result<(), homeport_forwarder::Error>>,
 }
@@ -286,6 +287,7 @@ impl RunningForwarder {
         let address = |port: &u16| format!("127.0.0.1:{port}");
         let udp = SocketAddrV4::new([127, 0, 0, 1].into(), free_udp_port());
         let ops = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let inspection = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let config = Config {
             name: name.to_owned(),
             stores: stores.iter().map(address).collect(),
@@ -295,12 +297,17 @@ impl RunningForwarder {
             xdp,
             tunnels: Default::default(),
             headless_secs: HEADLESS_SECS,
+            inspection: Some(InspectionConfig {
+                listen: inspection,
+                traces_max: 2,
+                home_addresses_counted_max: 100,
+            }),
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },
         };
         let shutdown = Shutdown::manual();
         let task = Task::spawn("forwarder", homeport_forwarder::run(config, shutdown.clone()));
-        Self { udp, ops, shutdown, task }
+        Self { udp, ops, inspection, shutdown, task }
     }
 
     /// One metric's value; zero while there is none.

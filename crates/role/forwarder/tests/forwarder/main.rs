@@ -7,6 +7,7 @@ mod fakes;
 mod fast_path;
 mod headless;
 mod home_link;
+mod inspection;
 mod networks;
 mod process;
 mod restart;

@@ -164,9 +164,9 @@ impl Inspection {
 
     /// Takes note of a packet that came, before anything is done with it.
     pub(crate) fn arrived(&mut self, table: &Table, ingress: &Ingress<'_>) -> Arrived {
-        let Some(seen) = Seen::arrival(ingress) else { return Arrived::default() };
-        let named = addresses(&seen.octets, self.udp_port);
-        let mut arrived = Arrived { octets: seen.octets.len(), ..Arrived::default() };
+        let Some((octets, rebuilt)) = trace::packet(ingress) else { return Arrived::default() };
+        let named = addresses(&octets, self.udp_port);
+        let mut arrived = Arrived { octets: octets.len(), ..Arrived::default() };
         if self.traffic.is_on() {
             // The innermost headers speak of the mobile node's own traffic.
             arrived.counted = named
@@ -180,7 +180,7 @@ impl Inspection {
             {
                 arrived.traced |= 1 << at;
                 arrived.is_to_it |= u32::from(is_to_it) << at;
-                trace.show_arrival(&seen, is_to_it);
+                trace.show_arrival(Seen::arrival(&octets, rebuilt), is_to_it);
             }
         }
         arrived

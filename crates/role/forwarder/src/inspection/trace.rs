@@ -1,5 +1,6 @@
 //! One trace: whom it watches, for how long, and the queue to whom it tells.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
 use homeport_api::inspection::{
@@ -41,14 +42,8 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    pub(crate) fn arrival(ingress: &Ingress<'_>) -> Option<Self> {
-        let (octets, rebuilt) = match *ingress {
-            Ingress::Ip(packet) => (packet.to_vec(), false),
-            Ingress::Udp { peer, local, payload } => {
-                (datagram((*peer.ip(), peer.port()), (*local.ip(), local.port()), payload)?, true)
-            }
-        };
-        Some(Self { octets, rebuilt, decision: "", rfc_section: None })
+    pub(crate) fn arrival(octets: &[u8], rebuilt: bool) -> Self {
+        Self { octets: octets.to_vec(), rebuilt, decision: "", rfc_section: None }
     }
 
     pub(crate) fn of_action(action: &Action) -> Self {
@@ -67,6 +62,17 @@ impl Seen {
         };
         Self { octets, rebuilt, decision: action.name(), rfc_section }
     }
+}
+
+/// A packet that came, and whether its outer headers were made up: copied only then.
+pub(crate) fn packet<'p>(ingress: &Ingress<'p>) -> Option<(Cow<'p, [u8]>, bool)> {
+    Some(match *ingress {
+        Ingress::Ip(packet) => (Cow::Borrowed(packet), false),
+        Ingress::Udp { peer, local, payload } => {
+            let (from, to) = ((*peer.ip(), peer.port()), (*local.ip(), local.port()));
+            (Cow::Owned(datagram(from, to, payload)?), true)
+        }
+    })
 }
 
 /// The packet that a socket shows only the payload of.
@@ -145,9 +151,9 @@ impl Trace {
         self.limits.care_of.is_none_or(|care_of| named.iter().any(|it| it.address == care_of))
     }
 
-    pub(crate) fn show_arrival(&mut self, seen: &Seen, is_to_it: bool) {
-        self.arrival = Some(seen.clone());
-        self.show(Stage::Arrived, seen, is_to_it, "", "");
+    pub(crate) fn show_arrival(&mut self, seen: Seen, is_to_it: bool) {
+        self.show(Stage::Arrived, &seen, is_to_it, "", "");
+        self.arrival = Some(seen);
     }
 
     pub(crate) fn show_outcome(&mut self, seen: &Seen, is_to_it: bool, dropped: Option<&str>) {

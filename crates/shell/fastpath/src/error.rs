@@ -13,7 +13,9 @@ pub enum Error {
     )]
     NotBuilt,
     /// The kernel refuses the program or a map.
-    #[error("the kernel refuses the XDP program: {0}; it needs CAP_BPF and CAP_NET_ADMIN")]
+    #[error(
+        "the kernel refuses the XDP program: {0}; it needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
+    )]
     Load(#[from] EbpfError),
     /// A program cannot be loaded or attached.
     #[error("the XDP program cannot be {what}: {source}")]

@@ -11,7 +11,7 @@ pub const SNAPSHOT_CHUNK_OCTETS: usize = 1024 * 1024;
 
 /// Octets of a snapshot that are written before they are synced: some milliseconds of a slow disk, which is
 /// what the log's next fdatasync may have to wait for.
-pub(crate) const SNAPSHOT_STEP_OCTETS: usize = 1024 * 1024;
+pub(crate) const SNAPSHOT_STEP_OCTETS: usize = 256 * 1024;
 
 /// While commands come, a snapshot's writer rests after each step so many times as long as the step took: a
 /// third of one processor at most is its.

@@ -24,7 +24,7 @@ pub const FILE_OCTETS_MAX: u64 = 1 << 20;
 const ENVIRONMENT_PREFIX: &str = "HOMEPORT_";
 
 /// Variables with our prefix that are for other programs.
-const NOT_CONFIGURATION: [&str; 1] = ["ENDPOINTS"];
+const NOT_CONFIGURATION: [&str; 2] = ["ENDPOINTS", "FORWARDERS"];
 
 /// Reads `path`, puts `HOMEPORT_*` variables over it (`HOMEPORT_RAFT__HEARTBEAT_MS=50` is
 /// `raft.heartbeat_ms`), and checks all of it.

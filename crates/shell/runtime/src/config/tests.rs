@@ -49,6 +49,7 @@ fn a_good_file_is_read_and_the_environment_goes_over_it() {
         jail.set_env("HOMEPORT_TELEMETRY__FORMAT", "json");
         jail.set_env("HOMEPORT_STORES", "[\"a:1\", \"b:2\"]");
         jail.set_env("HOMEPORT_ENDPOINTS", "this is homeportctl's");
+        jail.set_env("HOMEPORT_FORWARDERS", "this as well");
         let config: Example = load(Path::new("store.toml")).expect("is right");
         assert_eq!(config.node_id, 3);
         assert_eq!(config.telemetry.format, LogFormat::Json);

@@ -26,17 +26,21 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/testbed
 const HEADER_LEN: usize = 40;
 const ETHERNET_LEN: usize = 14;
 /// `ROOM_BEFORE` of `bpf/testbed.c`.
-const ROOM_BEFORE: usize = 64;
+const ROOM_BEFORE: usize = 80;
 /// Octets of `struct traffic` before its headers, and with them.
 const NUMBERS_LEN: usize = 24;
 const TRAFFIC_LEN: usize = NUMBERS_LEN + 96;
+/// Octets of `struct router`.
+const ROUTER_LEN: usize = 24;
 /// Frames of one call into the kernel: setting it up is then nothing.
 const FRAMES: u32 = 1 << 18;
 
 /// What forwards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lane {
-    /// A program that sends each frame on as it is.
+    /// A program that sends each frame on as it is, without a look at it.
+    Untouched,
+    /// A program that writes the link-layer addresses of the next hop and sends the frame on.
     Limit,
     /// The fast path.
     FastPath,
@@ -71,7 +75,11 @@ impl Traffic {
 
     /// Octets of the frames that the sink is to get.
     fn len_at_sink(&self, lane: Lane) -> usize {
-        let tunnel = if self.is_up == (lane == Lane::Limit) { HEADER_LEN } else { 0 };
+        let tunnel = if self.is_up == matches!(lane, Lane::Untouched | Lane::Limit) {
+            HEADER_LEN
+        } else {
+            0
+        };
         ETHERNET_LEN + self.len + tunnel
     }
 }
@@ -108,12 +116,14 @@ impl Generator {
 pub struct Testbed {
     ebpf: Ebpf,
     traffic: Array<MapData, [u8; TRAFFIC_LEN]>,
-    router: Array<MapData, [u8; 8]>,
+    router: Array<MapData, [u8; ROUTER_LEN]>,
     received: PerCpuArray<MapData, u64>,
     sink_link: Option<Link>,
     router_link: Option<Link>,
     /// Index of the router's interface towards the sink.
     egress: u32,
+    /// Link-layer address of the sink.
+    next_hop: [u8; 6],
 }
 
 impl std::fmt::Debug for Testbed {
@@ -132,7 +142,7 @@ impl Testbed {
             return Err(Error::NotBuilt);
         }
         let mut ebpf = EbpfLoader::new().load(OBJECT)?;
-        for name in ["generate", "bare", "pass", "sink"] {
+        for name in ["generate", "bare", "untouched", "pass", "sink"] {
             let program = xdp(&mut ebpf, name)?;
             program.load().map_err(|source| Error::Program { what: "loaded", source })?;
         }
@@ -144,6 +154,7 @@ impl Testbed {
             sink_link: None,
             router_link: None,
             egress: 0,
+            next_hop: [0; 6],
         })
     }
 
@@ -156,11 +167,18 @@ impl Testbed {
         Ok(())
     }
 
-    /// Takes two interfaces of the calling thread's network namespace for those of the router.
+    /// Takes two interfaces of the calling thread's network namespace for those of the router, with the
+    /// sink's link-layer address beyond the second.
     ///
     /// # Errors
     /// As [`Self::attach_sink`].
-    pub fn attach_router(&mut self, ingress: &str, egress: &str) -> Result<(), Error> {
+    pub fn attach_router(
+        &mut self,
+        ingress: &str,
+        egress: &str,
+        next_hop: [u8; 6],
+    ) -> Result<(), Error> {
+        self.next_hop = next_hop;
         self.egress = interface_index(egress).map_err(attaching)?;
         self.router_link = Some(self.attach("pass", ingress)?);
         Ok(())
@@ -184,6 +202,7 @@ impl Testbed {
         first_hop: FirstHop,
     ) -> Result<Generator, Error> {
         let program = match lane {
+            Lane::Untouched => fd_of(&self.ebpf, "untouched")?,
             Lane::Limit => fd_of(&self.ebpf, "bare")?,
             Lane::FastPath => path.program_fd()?,
             Lane::Kernel => fd_of(&self.ebpf, "pass")?,
@@ -192,9 +211,11 @@ impl Testbed {
         link.update(program.as_fd()).map_err(attaching)?;
 
         let len = u32::try_from(traffic.len_at_sink(lane)).unwrap_or(u32::MAX);
-        let mut octets = [0; 8];
+        let mut octets = [0; ROUTER_LEN];
         octets[..4].copy_from_slice(&self.egress.to_ne_bytes());
-        octets[4..].copy_from_slice(&len.to_ne_bytes());
+        octets[4..8].copy_from_slice(&len.to_ne_bytes());
+        octets[8..14].copy_from_slice(&self.next_hop);
+        octets[14..20].copy_from_slice(&first_hop.mac);
         let set = self.router.set(0, octets, 0);
         set.map_err(|source| Error::Map { map: "router", source })?;
 

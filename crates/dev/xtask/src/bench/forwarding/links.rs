@@ -40,7 +40,12 @@ fn ways(label: &str, home_addresses: u32) -> Vec<Way> {
         let lanes: &[_] = if is_up {
             &[("decap_dt6", Lane::Kernel), ("decap_xdp", Lane::FastPath)]
         } else {
-            &[("limit", Lane::Limit), ("srv6", Lane::Kernel), ("xdp", Lane::FastPath)]
+            &[
+                ("untouched", Lane::Untouched),
+                ("limit", Lane::Limit),
+                ("srv6", Lane::Kernel),
+                ("xdp", Lane::FastPath),
+            ]
         };
         for (name, lane) in lanes {
             let traffic = Traffic { home_addresses, len, is_up };

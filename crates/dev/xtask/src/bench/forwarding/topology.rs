@@ -70,7 +70,7 @@ impl Topology {
             ),
         )?;
         sink.namespace().run(|| bed.attach_sink(SINK))??;
-        router.namespace().run(|| bed.attach_router(&ingress, EGRESS))??;
+        router.namespace().run(|| bed.attach_router(&ingress, EGRESS, SINK_MAC))??;
         // The generator has the first processor.
         let forwarding = std::thread::available_parallelism()?.get() - 1;
         pin_receiver(&router, &ingress, forwarding)?;

@@ -11,6 +11,7 @@ use clap::Args;
 use homeport_fastpath::measure::{contend, cost};
 
 use super::Figures;
+use crate::interrupt;
 
 /// How much of it.
 #[derive(Debug, Args)]
@@ -50,7 +51,8 @@ pub(super) fn measure(figures: &mut Figures, options: &Options) -> Result<()> {
         test_run(figures)?;
     }
     if wanted(Part::Links) {
-        links::measure(figures, options.rounds, options.home_addresses_max)?;
+        let (rounds, most) = (options.rounds, options.home_addresses_max);
+        interrupt::run(links::measure(figures, rounds, most))?;
     }
     if wanted(Part::Updates) {
         updates(figures, options.seconds)?;

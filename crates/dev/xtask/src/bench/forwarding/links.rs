@@ -57,8 +57,12 @@ fn ways(label: &str, home_addresses: u32) -> Vec<Way> {
 }
 
 /// Measures with up to so many home addresses; the best of so many rounds counts, and in each round
-/// every way has its turn.
-pub(super) fn measure(figures: &mut Figures, rounds: u32, home_addresses_max: u32) -> Result<()> {
+/// every way has its turn. It may be interrupted between two turns, and then leaves nothing behind.
+pub(super) async fn measure(
+    figures: &mut Figures,
+    rounds: u32,
+    home_addresses_max: u32,
+) -> Result<()> {
     let mut bed = Testbed::load().context("the programs of the testbed cannot be loaded")?;
     let topology = Topology::create(&mut bed)?;
     let mut routes = 0;
@@ -66,7 +70,7 @@ pub(super) fn measure(figures: &mut Figures, rounds: u32, home_addresses_max: u3
         if home_addresses > home_addresses_max {
             continue;
         }
-        topology.add_routes(routes + 1..=home_addresses)?;
+        topology.add_routes(routes + 1..=home_addresses).await?;
         routes = home_addresses;
         let path = on_link(
             home_addresses,
@@ -86,6 +90,7 @@ pub(super) fn measure(figures: &mut Figures, rounds: u32, home_addresses_max: u3
                 let kpps = kpps(&mut bed, &topology, &path, way)?;
                 way.best_kpps = way.best_kpps.max(kpps);
                 bar.inc(1);
+                tokio::task::yield_now().await;
             }
         }
         bar.finish_and_clear();

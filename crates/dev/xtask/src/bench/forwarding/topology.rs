@@ -85,7 +85,7 @@ impl Topology {
     }
 
     /// Gives home addresses their routes into the tunnel.
-    pub(super) fn add_routes(&self, hosts: RangeInclusive<u32>) -> Result<()> {
+    pub(super) async fn add_routes(&self, hosts: RangeInclusive<u32>) -> Result<()> {
         let hosts: Vec<u32> = hosts.collect();
         let bar = progress(u32::try_from(hosts.len())?, "routes of the kernel");
         for hosts in hosts.chunks(BATCH) {
@@ -98,6 +98,7 @@ impl Topology {
             }
             ensure!(left.is_empty(), "the kernel refuses {} of {BATCH} routes", left.len());
             bar.inc(u64::try_from(hosts.len())?);
+            tokio::task::yield_now().await;
         }
         bar.finish_and_clear();
         Ok(())

@@ -20,6 +20,7 @@ mod pins;
 mod program;
 mod slots;
 mod system;
+pub mod testbed;
 
 pub use cause::Cause;
 pub use error::Error;

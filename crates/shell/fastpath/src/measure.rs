@@ -21,8 +21,12 @@ use crate::{
     system::{Mapped, monotonic_ms, test_run},
 };
 
-const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0xffff, 0, 0, 1);
-const CORRESPONDENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0x99);
+/// The home agent.
+pub const AGENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0xffff, 0, 0, 1);
+/// Whom the mobile nodes talk with.
+pub const CORRESPONDENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0x99);
+/// Where the mobile nodes are, unless they move.
+pub const CARE_OF: Ipv6Addr = care_of(1, 0);
 /// Runs of one measurement, and measurements of which the best counts.
 const RUNS: u32 = 1_000_000;
 const ROUNDS: u32 = 5;
@@ -139,13 +143,21 @@ fn write_until(slots: &mut Slots<Mapped>, lines: &[Words], is_over: &AtomicBool)
 }
 
 fn filled(home_addresses: u32) -> Result<FastPath, Error> {
+    let mac = [2, 0, 0, 0, 0, 1];
+    on_link(home_addresses, NextHop { interface: 1, mtu: 1500, destination: mac, source: mac })
+}
+
+/// The program with a table of so many home addresses, all of them behind one next hop.
+///
+/// # Errors
+/// When the program cannot be loaded.
+pub fn on_link(home_addresses: u32, hop: NextHop) -> Result<FastPath, Error> {
     let mut path = FastPath::load(home_addresses)?;
     path.set_places(BTreeMap::from([
         ((64, Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0)), Place::Served),
         ((0, Ipv6Addr::UNSPECIFIED), Place::Beyond(1)),
     ]))?;
-    let mac = [2, 0, 0, 0, 0, 1];
-    path.set_next_hop(1, NextHop { interface: 1, mtu: 1500, destination: mac, source: mac })?;
+    path.set_next_hop(1, hop)?;
     let agents = vec![AGENT];
     path.set_settings(Settings { on: true, agents, hop_limit: 64, look_at_care_of: false })?;
     for host in 1..=home_addresses {
@@ -165,7 +177,9 @@ fn fast(host: u32, turn: u32) -> Fast {
     }
 }
 
-const fn home(host: u32) -> Ipv6Addr {
+/// The address of a mobile node.
+#[must_use]
+pub const fn home(host: u32) -> Ipv6Addr {
     let [a, b, c, d] = host.to_be_bytes();
     let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, high, low)
@@ -173,9 +187,11 @@ const fn home(host: u32) -> Ipv6Addr {
 
 /// Both halves say the same, so that halves of two can be told apart. With `turn` 0 all are the same,
 /// as a measurement of the way up needs it.
-fn care_of(host: u32, turn: u32) -> Ipv6Addr {
-    let half = u128::from(if turn == 0 { 0x000a_0000 } else { 0x000b_0000 + host });
-    Ipv6Addr::from_bits(0x2001_0db8 << 96 | half << 64 | 0x2001_0db8 << 32 | half)
+const fn care_of(host: u32, turn: u32) -> Ipv6Addr {
+    let half = if turn == 0 { 0x000a_0000 } else { 0x000b_0000 + host };
+    let [a, b, c, d] = half.to_be_bytes();
+    let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    Ipv6Addr::new(0x2001, 0xdb8, high, low, 0x2001, 0xdb8, high, low)
 }
 
 fn plain(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {

@@ -563,7 +563,7 @@ impl FastPath {
     }
 }
 
-fn fd_of(ebpf: &Ebpf, name: &str) -> Result<OwnedFd, Error> {
+pub(crate) fn fd_of(ebpf: &Ebpf, name: &str) -> Result<OwnedFd, Error> {
     let program = ebpf.program(name).ok_or(Error::NotBuilt)?;
     let fd = program.fd().map_err(|source| Error::Program { what: "used", source })?;
     duplicate(fd.as_fd())
@@ -586,15 +586,18 @@ fn mapped(map: &Map, words: usize) -> Result<Mapped, Error> {
         .map_err(|source| Error::System { what: "map the table into memory", source })
 }
 
-fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp, Error> {
+pub(crate) fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp, Error> {
     let program = ebpf.program_mut(name).ok_or(Error::NotBuilt)?;
     program.try_into().map_err(|source| Error::Program { what: "found", source })
 }
 
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
+pub(crate) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
     ebpf.take_map(name).ok_or(Error::NotBuilt)
 }
 
-fn convert<T: TryFrom<Map, Error = MapError>>(map: &'static str, from: Map) -> Result<T, Error> {
+pub(crate) fn convert<T: TryFrom<Map, Error = MapError>>(
+    map: &'static str,
+    from: Map,
+) -> Result<T, Error> {
     T::try_from(from).map_err(|source| Error::Map { map, source })
 }

@@ -96,7 +96,6 @@ pub(crate) fn test_run(
     output: &mut [u8],
     repeat: u32,
 ) -> io::Result<Ran> {
-    const BPF_PROG_TEST_RUN: libc::c_int = 10;
     let invalid = |_| io::ErrorKind::InvalidInput;
     let mut request = TestRun {
         program: u32::try_from(program.as_fd().as_raw_fd()).map_err(invalid)?,
@@ -107,17 +106,64 @@ pub(crate) fn test_run(
         repeat,
         ..TestRun::default()
     };
-    // SAFETY: `request` is the structure that this command takes, of the size that is given; its
-    // pointers are to `frame`, which the kernel reads, and `output`, which it writes, with their
-    // lengths. Both outlive the call.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut request, size_of::<TestRun>())
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    run(&mut request)?;
     let len = usize::try_from(request.len_out).unwrap_or(usize::MAX);
     Ok(Ran { verdict: request.verdict, len, mean_ns: request.duration })
+}
+
+/// Sends a frame `repeat` times by what the XDP program does with it, as if a device had received it: one
+/// frame's memory is used again as it was left.
+pub(crate) fn live_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<()> {
+    const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 2;
+    let invalid = |_| io::ErrorKind::InvalidInput;
+    let mut request = TestRun {
+        program: u32::try_from(program.as_fd().as_raw_fd()).map_err(invalid)?,
+        len_in: u32::try_from(frame.len()).map_err(invalid)?,
+        data_in: address_of(frame.as_ptr()),
+        repeat,
+        flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+        ..TestRun::default()
+    };
+    run(&mut request)
+}
+
+fn run(request: &mut TestRun) -> io::Result<()> {
+    const BPF_PROG_TEST_RUN: libc::c_int = 10;
+    // SAFETY: `request` is the structure that this command takes, of the size that is given; its
+    // pointers are null or to memory that the callers borrow, with their lengths.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_TEST_RUN,
+            std::ptr::from_mut(request),
+            size_of::<TestRun>(),
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes a thread run on one processor only and before what does not say so itself (`SCHED_FIFO`);
+/// 0 is the calling thread.
+///
+/// # Errors
+/// When there is no such thread or processor, or the process lacks `CAP_SYS_NICE`.
+pub fn run_on(thread: i32, processor: usize, priority: i32) -> io::Result<()> {
+    // SAFETY: a set of processors is a plain bit mask, for which zeroes are the empty set.
+    let mut processors: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    if processor >= size_of::<libc::cpu_set_t>() * 8 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the processor is within the set, as was just seen.
+    unsafe { libc::CPU_SET(processor, &mut processors) };
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: both structures are ours, of the size that is given, and are only read.
+    let result = unsafe {
+        match libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &raw const processors) {
+            0 => libc::sched_setscheduler(thread, libc::SCHED_FIFO, &raw const parameters),
+            failed => failed,
+        }
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn address_of(pointer: *const u8) -> u64 {

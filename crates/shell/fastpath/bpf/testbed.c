@@ -48,9 +48,9 @@ struct {
 } traffic SEC(".maps");
 
 struct router {
-	u32 interface; // to which the bare redirect goes
+	u32 interface; // to which frames are redirected
 	u32 len; // of the frames that the sink counts
-	u32 macs[4]; // of the bare redirect: destination, source; then nothing
+	u32 macs[4]; // of the next hop: destination, source; then nothing
 };
 struct {
 	UINT(type, MAP_ARRAY);
@@ -100,7 +100,7 @@ SEC("xdp") int generate(struct xdp_md *ctx)
 }
 
 // The least that a router does: the link-layer addresses of the next hop.
-SEC("xdp") int bare(struct xdp_md *ctx)
+SEC("xdp") int addressed(struct xdp_md *ctx)
 {
 	u32 zero = 0;
 	struct router *r = map_lookup(&router, &zero);
@@ -114,7 +114,7 @@ SEC("xdp") int bare(struct xdp_md *ctx)
 }
 
 // Less than that: the frame is not even read.
-SEC("xdp") int untouched(struct xdp_md *ctx)
+SEC("xdp") int bare(struct xdp_md *ctx)
 {
 	u32 zero = 0;
 	struct router *r = map_lookup(&router, &zero);

@@ -39,9 +39,9 @@ const FRAMES: u32 = 1 << 18;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lane {
     /// A program that sends each frame on as it is, without a look at it.
-    Untouched,
-    /// A program that writes the link-layer addresses of the next hop and sends the frame on.
     Limit,
+    /// A program that writes the link-layer addresses of the next hop and sends the frame on.
+    Addressed,
     /// The fast path.
     FastPath,
     /// The kernel, by its routes.
@@ -75,7 +75,7 @@ impl Traffic {
 
     /// Octets of the frames that the sink is to get.
     fn len_at_sink(&self, lane: Lane) -> usize {
-        let tunnel = if self.is_up == matches!(lane, Lane::Untouched | Lane::Limit) {
+        let tunnel = if self.is_up == matches!(lane, Lane::Limit | Lane::Addressed) {
             HEADER_LEN
         } else {
             0
@@ -142,7 +142,7 @@ impl Testbed {
             return Err(Error::NotBuilt);
         }
         let mut ebpf = EbpfLoader::new().load(OBJECT)?;
-        for name in ["generate", "bare", "untouched", "pass", "sink"] {
+        for name in ["generate", "bare", "addressed", "pass", "sink"] {
             let program = xdp(&mut ebpf, name)?;
             program.load().map_err(|source| Error::Program { what: "loaded", source })?;
         }
@@ -202,8 +202,8 @@ impl Testbed {
         first_hop: FirstHop,
     ) -> Result<Generator, Error> {
         let program = match lane {
-            Lane::Untouched => fd_of(&self.ebpf, "untouched")?,
             Lane::Limit => fd_of(&self.ebpf, "bare")?,
+            Lane::Addressed => fd_of(&self.ebpf, "addressed")?,
             Lane::FastPath => path.program_fd()?,
             Lane::Kernel => fd_of(&self.ebpf, "pass")?,
         };

@@ -41,8 +41,8 @@ fn ways(label: &str, home_addresses: u32) -> Vec<Way> {
             &[("decap_dt6", Lane::Kernel), ("decap_xdp", Lane::FastPath)]
         } else {
             &[
-                ("untouched", Lane::Untouched),
                 ("limit", Lane::Limit),
+                ("addressed", Lane::Addressed),
                 ("srv6", Lane::Kernel),
                 ("xdp", Lane::FastPath),
             ]
@@ -108,6 +108,8 @@ pub(super) async fn measure(
         };
         figures.ratio(&format!("ratio_xdp_vs_srv6_{label}"), best("xdp") / best("srv6"));
         figures.ratio(&format!("ratio_xdp_vs_limit_{label}"), best("xdp") / best("limit"));
+        let addressed = best("xdp") / best("addressed");
+        figures.ratio(&format!("ratio_xdp_vs_addressed_{label}"), addressed);
         let decap = best("decap_xdp") / best("decap_dt6");
         let name = if home_addresses == 1 { String::new() } else { format!("_{label}") };
         figures.ratio(&format!("decap_ratio_vs_dt6{name}"), decap);

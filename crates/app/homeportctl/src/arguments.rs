@@ -94,7 +94,7 @@ pub(crate) enum Verb {
     Top(Top),
 }
 
-/// Forwarders whose configuration has [inspection].
+/// Forwarders whose configuration has a section `[inspection]`.
 #[derive(Debug, Args)]
 pub(crate) struct Forwarders {
     /// Where a forwarder serves its inspection, host:port; repeat it or give several with commas.

@@ -193,7 +193,7 @@ async fn the_counts_add_up() -> Result<()> {
         Ok(())
     })
     .await?;
-    let acknowledged = "homeport_signalling_registration_seconds_count";
+    let acknowledged = "homeport_signalling_registration_seconds_count{detection=\"no\"}";
     let acknowledgements =
         ops::sum(front_end.ops(), "homeport_signalling_acknowledgements_total").await?;
     assert_eq!(front_end.metric(acknowledged).await?, acknowledgements);

@@ -196,7 +196,7 @@ async fn without_an_answer_all_is_sent_twice_and_then_removed() -> Result<()> {
     };
     ensure!(indication.options.iter().next().is_none(), "none is all");
     become_bids(&cluster, &[]).await?;
-    counted(&front_end, "homeport_signalling_notices_total{reason=\"revocation\"}", 2.0).await
+    counted(&front_end, "homeport_signalling_notices_total{kind=\"revocation\"}", 2.0).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,7 +294,7 @@ async fn a_switch_is_told_through_the_tunnel_until_the_node_leaves() -> Result<(
     let leave = Update { lifetime: 0, ..Update::new(mn, 0x1003) };
     let ba = acknowledgement(&front_end.ask(&leave.packet(), None).await?.packet)?;
     ensure!(ba.status() == 0, "{ba:?}");
-    counted(&front_end, "homeport_signalling_notices_total{reason=\"switch\"}", 1.0).await
+    counted(&front_end, "homeport_signalling_notices_total{kind=\"switch\"}", 1.0).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -392,7 +392,7 @@ async fn a_change_of_lifetimes_is_advertised_until_the_node_solicits() -> Result
     let quiet = front_end.receive(Duration::from_secs(4)).await;
     ensure!(quiet.is_err(), "it is told after its answer: {quiet:?}");
     ensure!(bids(&cluster, home_address(0x100)).await? == [1, 2, 3]);
-    let sent = "homeport_signalling_notices_total{reason=\"prefix_advertisement\"}";
+    let sent = "homeport_signalling_notices_total{kind=\"prefix_advertisement\"}";
     ensure!(front_end.metric(sent).await? >= 3.0);
     Ok(())
 }

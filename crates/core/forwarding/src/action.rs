@@ -85,6 +85,10 @@ pub enum Action {
 }
 
 impl Action {
+    /// What [`Self::name`] may say.
+    pub const NAMES: [&str; 6] =
+        ["punt", "send_ipv6", "send_ipv4", "deliver_on_link", "send_udp", "drop"];
+
     /// A word out of a closed set, for counters.
     #[must_use]
     pub const fn name(&self) -> &'static str {

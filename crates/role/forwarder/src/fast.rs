@@ -69,6 +69,7 @@ impl Fast {
         let known = network.neighbourhood().await.map_err(host)?;
         let counted = if adopted { path.counters() } else { Ok(Vec::new()) };
         let counted = counted.map_err(|source| Error::FastPath { source })?;
+        metrics.show_fast_max(config.xdp.as_ref().map_or(0, |xdp| xdp.home_addresses_max));
         let (out, seen) = watch::channel(known.clone());
         Ok(Some(Self {
             path,
@@ -311,6 +312,7 @@ impl Fast {
     }
 
     fn count(&mut self) {
+        self.metrics.show_fast(self.path.home_count());
         let counters = match self.path.counters() {
             Ok(counters) => counters,
             Err(error) => {

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::AtomicI64;
 
-use homeport_forwarding::Table;
+use homeport_fastpath::Cause;
+use homeport_forwarding::{Action, Table, limits::HOME_ADDRESSES_MAX};
 use homeport_runtime::{
     clock::unix_ms,
-    metrics::{ReasonCounter, Registry},
+    metrics::{ReasonCounter, Registry, Unit},
 };
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 
@@ -13,15 +14,24 @@ use crate::headless::Contact;
 
 type ByLabel = Family<[(&'static str, &'static str); 1], Counter>;
 
+/// Ports by name: where packets come in and go out.
+pub(crate) const TUN: &str = "tun";
+/// See [`TUN`].
+pub(crate) const UDP: &str = "udp";
+
 /// The forwarder's metrics, `homeport_forwarder_*`.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     packets: ByLabel,
+    received_octets: ByLabel,
+    sent_octets: ByLabel,
     actions: ByLabel,
     answers: ByLabel,
     fast: Family<[(&'static str, &'static str); 2], Counter>,
     /// Changes for which the fast path had no place.
     pub(crate) fast_refused: Counter,
+    fast_home_addresses: Gauge<i64, AtomicI64>,
+    fast_home_addresses_max: Gauge<i64, AtomicI64>,
     pub(crate) drops: ReasonCounter,
     pub(crate) feed_lost: Counter,
     pub(crate) feed_refused: Counter,
@@ -66,11 +76,15 @@ impl Metrics {
         );
         let metrics = Self {
             home_link_take_overs,
-            packets: Family::default(),
-            actions: Family::default(),
-            answers: Family::default(),
+            packets: beginning("port", &[TUN, UDP]),
+            received_octets: beginning("port", &[TUN, UDP]),
+            sent_octets: beginning("port", &[TUN, UDP]),
+            actions: beginning("action", &Action::NAMES),
+            answers: beginning("sent", &["at_once", "after_its_revision", "before_its_revision"]),
             fast: Family::default(),
             fast_refused: Counter::default(),
+            fast_home_addresses: Gauge::default(),
+            fast_home_addresses_max: Gauge::default(),
             drops,
             home_link_drops,
             home_links_defended: Gauge::default(),
@@ -89,12 +103,13 @@ impl Metrics {
         };
         let m = &metrics;
         registry.register("packets", "Packets that came in, by port", m.packets.clone());
-        let help =
-            "Packets that the fast path has seen: sent, dropped, or passed to the TUN, and why";
-        registry.register("fast_packets", help, m.fast.clone());
-        let help = "Changes of home addresses for which the fast path had no place";
-        registry.register("fast_refused", help, m.fast_refused.clone());
-        registry.register("actions", "What was done about them, by action", m.actions.clone());
+        let help = "What came in, by port: IP packets of the TUN, payloads of UDP";
+        registry.register_with_unit("received", help, Unit::Bytes, m.received_octets.clone());
+        let help = "What was sent, by port: IP packets of the TUN, payloads of UDP";
+        registry.register_with_unit("sent", help, Unit::Bytes, m.sent_octets.clone());
+        let help = "What was done about packets that came in and about answers, by action";
+        registry.register("actions", help, m.actions.clone());
+        metrics.register_fast(registry);
         let help =
             "Answers of front-ends: sent at once, after their revision, or before it or its routes";
         registry.register("answers", help, m.answers.clone());
@@ -108,10 +123,13 @@ impl Metrics {
         registry.register("revision", "Revision that the table has reached", m.revision.clone());
         let help = "Home addresses with bindings";
         registry.register("home_addresses", help, m.home_addresses.clone());
+        let max: Gauge<i64, AtomicI64> = Gauge::default();
+        max.set(i64::try_from(HOME_ADDRESSES_MAX).unwrap_or(i64::MAX));
+        registry.register("home_addresses_max", "Home addresses that the table takes", max);
         let help = "Home links that this forwarder defends";
         registry.register("home_links_defended", help, m.home_links_defended.clone());
         let help = "Addresses that this forwarder answers for on home links";
-        registry.register("defended", help, m.defended.clone());
+        registry.register("home_link_addresses_defended", help, m.defended.clone());
         let help = "Digest of the table, 53 bits: equal on forwarders with the same bindings";
         registry.register("table_digest", help, m.table_digest.clone());
         metrics.register_contact(registry);
@@ -128,11 +146,47 @@ impl Metrics {
         let help = "No store has been heard for headless_secs, and nothing is served, 0 or 1";
         registry.register("withdrawn", help, m.withdrawn.clone());
         let help = "When a store was heard last, seconds since 1970; 0: never";
-        registry.register("heard_timestamp_seconds", help, m.heard.clone());
+        registry.register_with_unit("heard_timestamp", help, Unit::Seconds, m.heard.clone());
     }
 
-    pub(crate) fn count_packet(&self, port: &'static str) {
-        self.packets.get_or_create(&[("port", port)]).inc();
+    /// What says how it stands with the program in the kernel.
+    fn register_fast(&self, registry: &mut Registry) {
+        let m = self;
+        for cause in Cause::ALL {
+            let labels = [("verdict", cause.verdict()), ("cause", cause.name())];
+            drop(m.fast.get_or_create(&labels));
+        }
+        let help =
+            "Packets that the fast path has seen: sent, dropped, or passed to the TUN, and why";
+        registry.register("fast_packets", help, m.fast.clone());
+        let help = "Changes of home addresses for which the fast path had no place";
+        registry.register("fast_refused", help, m.fast_refused.clone());
+        let help = "Home addresses in the table of the fast path; 0 without one";
+        registry.register("fast_home_addresses", help, m.fast_home_addresses.clone());
+        let help = "Home addresses that the table of the fast path takes; 0 without one";
+        registry.register("fast_home_addresses_max", help, m.fast_home_addresses_max.clone());
+    }
+
+    /// A packet of so many octets came in.
+    pub(crate) fn count_packet(&self, port: &'static str, octets: usize) {
+        let label = [("port", port)];
+        self.packets.get_or_create(&label).inc();
+        self.received_octets.get_or_create(&label).inc_by(count_of(octets));
+    }
+
+    /// So many octets were sent.
+    pub(crate) fn count_sent(&self, port: &'static str, octets: usize) {
+        self.sent_octets.get_or_create(&[("port", port)]).inc_by(count_of(octets));
+    }
+
+    /// Home addresses that the table of the fast path takes.
+    pub(crate) fn show_fast_max(&self, home_addresses: u32) {
+        self.fast_home_addresses_max.set(home_addresses.into());
+    }
+
+    /// Home addresses that are in it.
+    pub(crate) fn show_fast(&self, home_addresses: usize) {
+        self.fast_home_addresses.set(i64::try_from(home_addresses).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn count_action(&self, action: &'static str) {
@@ -179,4 +233,17 @@ impl Metrics {
         gauge(&self.home_addresses, u64::try_from(table.len()).unwrap_or(u64::MAX));
         gauge(&self.table_digest, table.digest() >> (u64::BITS - DIGEST_BITS));
     }
+}
+
+/// A family that shows these values of its label as zero from the start.
+fn beginning(label: &'static str, values: &[&'static str]) -> ByLabel {
+    let family = ByLabel::default();
+    for value in values {
+        drop(family.get_or_create(&[(label, *value)]));
+    }
+    family
+}
+
+fn count_of(octets: usize) -> u64 {
+    u64::try_from(octets).unwrap_or(u64::MAX)
 }

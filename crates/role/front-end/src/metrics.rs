@@ -1,4 +1,4 @@
-use homeport_runtime::metrics::{ReasonCounter, Registry};
+use homeport_runtime::metrics::{ReasonCounter, Registry, Unit};
 use homeport_signalling::ReplyKind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,19 +10,42 @@ struct StatusLabel {
     status: u8,
 }
 
+/// Statuses that are shown as zero from the start, so that a rate over them has a beginning: those of RFC
+/// 6275 section 6.1.8.
+fn first_statuses() -> impl Iterator<Item = u8> {
+    (0..=1).chain(128..=139)
+}
+
+/// By whether the home link was searched for a duplicate first.
+type ByDetection = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>;
+
 /// What a front-end counts.
 pub(crate) struct Metrics {
     pub(crate) packets: Counter,
+    updates: ReasonCounter,
     pub(crate) drops: ReasonCounter,
     pub(crate) retries: ReasonCounter,
     pub(crate) errors: ReasonCounter,
     discoveries: ReasonCounter,
     address_tests: Counter,
-    pub(crate) registration_seconds: Histogram,
+    registration_seconds: ByDetection,
     pub(crate) revocations_acknowledged: Counter,
     pub(crate) notices_dropped: ReasonCounter,
     notices: ReasonCounter,
     acknowledgements: Family<StatusLabel, Counter>,
+    correspondent_acknowledgements: Family<StatusLabel, Counter>,
+}
+
+/// From 0.2 ms to about 3 s.
+fn registration_times() -> Histogram {
+    Histogram::new(exponential_buckets(0.0002, 2.0, 15))
+}
+
+/// Whom a Binding Update is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Addressee {
+    HomeAgent,
+    CorrespondentNode,
 }
 
 impl Metrics {
@@ -30,11 +53,26 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("signalling");
         let metrics = Self {
             packets: Counter::default(),
+            updates: ReasonCounter::register_by(
+                "to",
+                registry,
+                "binding_updates",
+                "Binding Updates that could be read, by whom they were for",
+                &["home_agent", "correspondent_node"],
+            ),
             drops: ReasonCounter::register(
                 registry,
                 "drops",
                 "Packets without an answer, by reason",
-                &[],
+                &[
+                    "authentication_missing",
+                    "authentication_failed",
+                    "no_security_association",
+                    "store_timeout",
+                    "store_unreachable",
+                    "overloaded",
+                    "error_rate_limited",
+                ],
             ),
             retries: ReasonCounter::register(
                 registry,
@@ -48,7 +86,8 @@ impl Metrics {
                 "ICMPv6 errors and Binding Errors sent, by what caused them",
                 &["unknown_mh_type", "payload_proto", "header_len", "option_length"],
             ),
-            discoveries: ReasonCounter::register(
+            discoveries: ReasonCounter::register_by(
+                "kind",
                 registry,
                 "discoveries_answered",
                 "Answers to who looks for home agents or prefixes, by kind",
@@ -56,7 +95,8 @@ impl Metrics {
             ),
             address_tests: Counter::default(),
             revocations_acknowledged: Counter::default(),
-            notices: ReasonCounter::register(
+            notices: ReasonCounter::register_by(
+                "kind",
                 registry,
                 "notices",
                 "Notices to mobile nodes given to forwarders, by kind",
@@ -68,19 +108,29 @@ impl Metrics {
                 "Notices to mobile nodes that were not sent, by reason",
                 &["queue_full", "no_forwarder", "forwarders_full", "store_unreachable"],
             ),
-            // From 0.2 ms to about 3 s.
-            registration_seconds: Histogram::new(exponential_buckets(0.0002, 2.0, 15)),
+            registration_seconds: Family::new_with_constructor(registration_times),
             acknowledgements: Family::default(),
+            correspondent_acknowledgements: Family::default(),
         };
+        for detection in ["no", "yes"] {
+            drop(metrics.registration_seconds.get_or_create(&[("detection", detection)]));
+        }
+        for status in first_statuses() {
+            let label = StatusLabel { status };
+            drop(metrics.acknowledgements.get_or_create(&label));
+            drop(metrics.correspondent_acknowledgements.get_or_create(&label));
+        }
         registry.register(
             "address_tests_answered",
             "Home Tests and Care-of Tests sent, as a correspondent node",
             metrics.address_tests.clone(),
         );
         registry.register("packets", "Packets from forwarders", metrics.packets.clone());
-        registry.register(
-            "registration_seconds",
-            "From a Binding Update's arrival to its acknowledgement",
+        registry.register_with_unit(
+            "registration",
+            "From a Binding Update's arrival to its acknowledgement, by whether Duplicate Address Detection \
+             on the home link came between",
+            Unit::Seconds,
             metrics.registration_seconds.clone(),
         );
         registry.register(
@@ -93,7 +143,37 @@ impl Metrics {
             "Binding Acknowledgements, by status",
             metrics.acknowledgements.clone(),
         );
+        registry.register(
+            "correspondent_acknowledgements",
+            "Binding Acknowledgements as a correspondent node, by status",
+            metrics.correspondent_acknowledgements.clone(),
+        );
         metrics
+    }
+
+    /// A Binding Update that came.
+    pub(crate) fn count_update(&self, to: Addressee) {
+        self.updates.count(match to {
+            Addressee::HomeAgent => "home_agent",
+            Addressee::CorrespondentNode => "correspondent_node",
+        });
+    }
+
+    /// A Binding Update was acknowledged after so many seconds.
+    pub(crate) fn observe_registration(&self, seconds: f64, detection: bool) {
+        let detection = if detection { "yes" } else { "no" };
+        self.registration_seconds.get_or_create(&[("detection", detection)]).observe(seconds);
+    }
+
+    /// A reply to a Binding Update for the correspondent node that leaves.
+    pub(crate) fn count_correspondent_reply(&self, kind: ReplyKind) {
+        match kind {
+            ReplyKind::Acknowledgement(status) => {
+                let label = StatusLabel { status: status.0 };
+                self.correspondent_acknowledgements.get_or_create(&label).inc();
+            }
+            other => self.count_reply(other),
+        }
     }
 
     /// A reply that leaves.

@@ -13,7 +13,7 @@ use homeport_signalling::{
 };
 
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Addressee, Metrics};
 use crate::policies::{Freshness, Policies};
 use crate::store_link::StoreLink;
 
@@ -77,16 +77,20 @@ impl Registrar {
         let arrival = Arrival { packet, outer };
         let role = self.correspondent.as_ref().map(|key| Role { key, now_ms: unix_ms() });
         let reason = match receive_as(arrival, role) {
-            Received::Update(update) => match self.register(arrival, *update).await {
-                Ok(answer) => {
-                    self.metrics.count_reply(answer.reply.kind);
-                    let elapsed = started.elapsed().as_secs_f64();
-                    self.metrics.registration_seconds.observe(elapsed);
-                    return Some(answer);
+            Received::Update(update) => {
+                self.metrics.count_update(Addressee::HomeAgent);
+                let mut detection = false;
+                match self.register(arrival, *update, &mut detection).await {
+                    Ok(answer) => {
+                        self.metrics.count_reply(answer.reply.kind);
+                        let elapsed = started.elapsed().as_secs_f64();
+                        self.metrics.observe_registration(elapsed, detection);
+                        return Some(answer);
+                    }
+                    Err(Unanswered::Drop(reason)) => reason.name(),
+                    Err(Unanswered::Late(reason)) => reason,
                 }
-                Err(Unanswered::Drop(reason)) => reason.name(),
-                Err(Unanswered::Late(reason)) => reason,
-            },
+            }
             Received::Discovery(discovery) => match self.discover(&discovery).await {
                 Ok(reply) => {
                     self.metrics.count_reply(reply.kind);
@@ -100,14 +104,17 @@ impl Registrar {
                 return Some(Answer { reply, revision: 0 });
             }
             Received::Test(_) => DropReason::AddressTestRateLimited.name(),
-            Received::Correspondence(proposal) => match self.correspond(&proposal).await {
-                Ok(answer) => {
-                    self.metrics.count_reply(answer.reply.kind);
-                    return Some(answer);
+            Received::Correspondence(proposal) => {
+                self.metrics.count_update(Addressee::CorrespondentNode);
+                match self.correspond(&proposal).await {
+                    Ok(answer) => {
+                        self.metrics.count_correspondent_reply(answer.reply.kind);
+                        return Some(answer);
+                    }
+                    Err(Unanswered::Drop(reason)) => reason.name(),
+                    Err(Unanswered::Late(reason)) => reason,
                 }
-                Err(Unanswered::Drop(reason)) => reason.name(),
-                Err(Unanswered::Late(reason)) => reason,
-            },
+            }
             Received::Revocation(acknowledgement) => match self.revoked(&acknowledgement).await {
                 Ok(()) => {
                     self.metrics.revocations_acknowledged.inc();
@@ -129,11 +136,13 @@ impl Registrar {
     }
 
     /// The verdict. While Duplicate Address Detection runs the store answers that it waits: each time
-    /// the deadline begins anew, so that it does not have to be longer than that for everybody.
+    /// the deadline begins anew, so that it does not have to be longer than that for everybody. Sets
+    /// `detection` when it ran.
     async fn decided(
         &self,
         registration: Registration,
         until: &mut Instant,
+        detection: &mut bool,
     ) -> Result<Verdict, Unanswered> {
         let detected_by = Instant::now() + limits::DETECTION_MAX;
         loop {
@@ -142,6 +151,7 @@ impl Registrar {
             if verdict.outcome != Outcome::Pending {
                 return Ok(verdict);
             }
+            *detection = true;
             if Instant::now() >= detected_by {
                 return Err(Unanswered::Late("detection_timeout"));
             }
@@ -154,6 +164,7 @@ impl Registrar {
         &self,
         arrival: Arrival<'_>,
         mut update: Update,
+        detection: &mut bool,
     ) -> Result<Answer, Unanswered> {
         let mut until = Instant::now() + self.deadline;
         // The same for each attempt of the store link, and while the store waits for Duplicate Address
@@ -180,7 +191,8 @@ impl Registrar {
                 Judged::Answer(reply) => return Ok(Answer { reply, revision: 0 }),
                 Judged::Drop(reason) => return Err(Unanswered::Drop(reason)),
             };
-            let verdict = self.decided(proposal.registration(request_id), &mut until).await?;
+            let registration = proposal.registration(request_id);
+            let verdict = self.decided(registration, &mut until, detection).await?;
             match proposal.conclude(&verdict) {
                 Concluded::Reply(reply, revision) => return Ok(Answer { reply, revision }),
                 Concluded::Drop(reason) => return Err(Unanswered::Drop(reason)),

@@ -30,7 +30,8 @@ pub(crate) fn channel() -> (watch::Sender<Arc<Status>>, watch::Receiver<Arc<Stat
 
 pub(crate) fn register(registry: &mut Registry) -> ReasonCounter {
     let help = "Answers to status requests, one for each store and poll";
-    ReasonCounter::register(registry, "noc_store_polls", help, &[ANSWERED, UNREACHED])
+    let known = [ANSWERED, UNREACHED];
+    ReasonCounter::register_by("outcome", registry, "noc_store_polls", help, &known)
 }
 
 /// Polls for ever. Ready after the first poll, whatever it found: a page that says that no store can be

@@ -1,8 +1,9 @@
 //! The binding feed: any replica serves it, from its own state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -16,6 +17,7 @@ use homeport_binding::{Change, Home, Peers};
 use homeport_runtime::{Shutdown, Task, clock};
 use homeport_wire::Sequence;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -31,16 +33,45 @@ pub(crate) struct Feed {
     shutdown: Shutdown,
 }
 
-/// Who watches, with the last revision sent to each.
+/// Who watches.
 #[derive(Clone, Default)]
-pub(crate) struct Subscribers(Arc<Mutex<BTreeMap<u64, (String, u64)>>>);
+pub(crate) struct Subscribers(Arc<Mutex<BTreeMap<u64, Subscriber>>>);
+
+struct Subscriber {
+    name: String,
+    /// The last revision that was sent; 0 before the first.
+    sent: u64,
+    since: Instant,
+}
+
+/// How far those who watch are behind: the last of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Lag {
+    pub(crate) subscribers: usize,
+    /// That one of them was not sent yet.
+    pub(crate) revisions: u64,
+    /// Age of the oldest of these.
+    pub(crate) age: Duration,
+}
 
 impl Subscribers {
     pub(crate) fn list(&self) -> Vec<(String, u64)> {
-        self.lock().values().cloned().collect()
+        self.lock().values().map(|it| (it.name.clone(), it.sent)).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, (String, u64)>> {
+    /// How far the last is behind a state whose revisions were reached so.
+    pub(crate) fn lag(&self, reached: &Reached, now: Instant) -> Lag {
+        let map = self.lock();
+        let mut lag = Lag { subscribers: map.len(), ..Lag::default() };
+        for it in map.values() {
+            lag.revisions = lag.revisions.max(reached.newest().saturating_sub(it.sent));
+            let age = reached.age_after(it.sent, now).min(now.duration_since(it.since));
+            lag.age = lag.age.max(age);
+        }
+        lag
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Subscriber>> {
         // The map is whole after any panic: each change is one call.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -51,7 +82,7 @@ impl Subscribers {
             return None;
         }
         let id = map.last_key_value().map_or(0, |(id, _)| id.wrapping_add(1));
-        map.insert(id, (name, 0));
+        map.insert(id, Subscriber { name, sent: 0, since: Instant::now() });
         Some(Subscription { id, subscribers: self.clone() })
     }
 }
@@ -64,8 +95,8 @@ struct Subscription {
 
 impl Subscription {
     fn sent(&self, revision: u64) {
-        if let Some((_, sent)) = self.subscribers.lock().get_mut(&self.id) {
-            *sent = revision;
+        if let Some(it) = self.subscribers.lock().get_mut(&self.id) {
+            it.sent = revision;
         }
     }
 }
@@ -73,6 +104,34 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.subscribers.lock().remove(&self.id);
+    }
+}
+
+/// When this replica's state reached which revision, as far back as is remembered.
+#[derive(Debug, Default)]
+pub(crate) struct Reached(VecDeque<(u64, Instant)>);
+
+impl Reached {
+    /// It is at this revision now.
+    pub(crate) fn note(&mut self, revision: u64, now: Instant) {
+        if self.newest() == revision {
+            return;
+        }
+        if self.0.len() >= limits::REVISIONS_DATED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((revision, now));
+    }
+
+    fn newest(&self) -> u64 {
+        self.0.back().map_or(0, |(revision, _)| *revision)
+    }
+
+    /// For how long there has been something after this revision, as far as is remembered.
+    fn age_after(&self, revision: u64, now: Instant) -> Duration {
+        let first_after = self.0.partition_point(|(reached, _)| *reached <= revision);
+        let at = self.0.get(first_after);
+        at.map_or(Duration::ZERO, |(_, at)| now.duration_since(*at))
     }
 }
 
@@ -324,4 +383,45 @@ pub(crate) fn home_change(address: Ipv6Addr, home: Option<Home>) -> HomeChange {
         home_message(address, home)
     });
     HomeChange { home_address: ipv6_octets(address), home }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lag_is_that_of_the_last_subscriber() {
+        let (subscribers, mut reached) = (Subscribers::default(), Reached::default());
+        let secs = Duration::from_secs;
+        let at = |revision: u64| (revision, Instant::now());
+        let note = |reached: &mut Reached, (revision, now)| reached.note(revision, now);
+        note(&mut reached, at(5));
+        assert_eq!(subscribers.lag(&reached, Instant::now()), Lag::default(), "nobody is behind");
+        tokio::time::advance(secs(60)).await;
+        let (up_to_date, slow) = (subscribers.add("a".into()), subscribers.add("b".into()));
+        let (up_to_date, slow) = (up_to_date.expect("has a place"), slow.expect("has a place"));
+        up_to_date.sent(5);
+        tokio::time::advance(secs(2)).await;
+        let lag = subscribers.lag(&reached, Instant::now());
+        let expected = Lag { subscribers: 2, revisions: 5, age: secs(2) };
+        assert_eq!(lag, expected, "who is new is behind since it came");
+        slow.sent(5);
+        assert_eq!(subscribers.lag(&reached, Instant::now()).age, Duration::ZERO);
+        note(&mut reached, at(6));
+        tokio::time::advance(secs(3)).await;
+        note(&mut reached, at(9));
+        note(&mut reached, at(9));
+        up_to_date.sent(9);
+        slow.sent(6);
+        tokio::time::advance(secs(1)).await;
+        let lag = subscribers.lag(&reached, Instant::now());
+        assert_eq!(lag, Lag { subscribers: 2, revisions: 3, age: secs(1) });
+        drop(slow);
+        let lag = subscribers.lag(&reached, Instant::now());
+        assert_eq!(lag, Lag { subscribers: 1, ..Lag::default() });
+        for revision in 10..10_000 {
+            note(&mut reached, at(revision));
+        }
+        assert_eq!(reached.0.len(), limits::REVISIONS_DATED_MAX);
+    }
 }

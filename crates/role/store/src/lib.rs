@@ -30,7 +30,6 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::Stream;
 use homeport_raft::{Node, RaftConfig};
@@ -227,8 +226,11 @@ where
     let (proposer, batches) = Proposer::new(node.clone(), metrics.clone());
     let _proposer = Task::spawn("proposer", batches);
     let _ticker = Task::spawn("ticker", proposer::tick(node.clone(), proposer.clone()));
-    let _observer = Task::spawn("observer", observe(node.clone(), metrics.clone(), joined));
     let subscribers = feed::Subscribers::default();
+    let observer = observe(node.clone(), metrics.clone(), subscribers.clone(), joined);
+    let _observer = Task::spawn("observer", observer);
+    let synced = metrics.clone();
+    node.observe_syncs(move |took| synced.observe_sync(took));
     let defenders = home_link::Defenders::default();
     let backups = Arc::new(Semaphore::new(limits::BACKUPS_MAX));
     let store = Store {
@@ -319,16 +321,22 @@ pub fn raft_config(config: &Config) -> RaftConfig {
 async fn observe(
     node: Node<Machine>,
     metrics: Arc<metrics::Metrics>,
+    subscribers: feed::Subscribers,
     joined: homeport_runtime::Latch,
 ) {
-    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    let mut reached = feed::Reached::default();
+    let mut tick = tokio::time::interval(limits::OBSERVE_INTERVAL);
     loop {
-        tick.tick().await;
+        let now = tick.tick().await;
         let status = node.status();
         joined.set(status.leader.is_some() && status.applied.is_some());
-        metrics.observe(&status);
-        let (homes, bindings) = node
-            .read(|machine| (machine.cache.home_address_count(), machine.cache.binding_count()));
+        metrics.observe(&status, node.disk_free());
+        let (homes, bindings, revision) = node.read(|machine| {
+            let cache = &machine.cache;
+            (cache.home_address_count(), cache.binding_count(), cache.revision())
+        });
         metrics.observe_state(homes, bindings);
+        reached.note(revision, now);
+        metrics.observe_feed(subscribers.lag(&reached, now));
     }
 }

@@ -25,6 +25,11 @@ pub const CHANGES_REMEMBERED_MAX: usize = 262_144;
 pub const FEED_SUBSCRIBERS_MAX: usize = 1024;
 /// Characters of a subscriber's name.
 pub const SUBSCRIBER_NAME_LEN_MAX: usize = 64;
+/// Revisions of which it is known when they were reached, one each [`OBSERVE_INTERVAL`] at most: a
+/// subscriber that is further behind looks at least this far behind, 13 minutes or more.
+pub const REVISIONS_DATED_MAX: usize = 4096;
+/// How often gauges and readiness are brought up to date.
+pub const OBSERVE_INTERVAL: Duration = Duration::from_millis(200);
 /// A quiet feed proves its freshness that often.
 pub const FEED_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the leader looks whether something has expired.

@@ -426,6 +426,12 @@ impl FastPath {
         set
     }
 
+    /// How many home addresses the program knows something about.
+    #[must_use]
+    pub fn home_count(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Removes the lines of all home addresses but these, and says how many went.
     pub fn keep_homes(&mut self, homes: &BTreeSet<Ipv6Addr>) -> usize {
         let gone: Vec<Ipv6Addr> = self.slots.homes().filter(|home| !homes.contains(home)).collect();

@@ -313,6 +313,18 @@ impl<S: StateMachine> Node<S> {
         status(&self.inner.raft.metrics().borrow_watched(), &self.inner.heard)
     }
 
+    /// Octets that are free on the data directory's file system, as of a quarter of a second ago; `None`
+    /// before the first look.
+    pub fn disk_free(&self) -> Option<u64> {
+        self.inner.space.free()
+    }
+
+    /// Calls `observer` with the time that the disk took each time that it has made writes of the log
+    /// durable. On a thread of the log: it must not block. Whoever asks first is told.
+    pub fn observe_syncs(&self, observer: impl Fn(Duration) + Send + Sync + 'static) {
+        self.inner.log.observe_syncs(Box::new(observer));
+    }
+
     /// Name of the cluster, and which one of that name: drawn when one is restored or recovered, 0
     /// before any.
     pub fn cluster(&self) -> (&str, u64) {

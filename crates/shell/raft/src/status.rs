@@ -2,7 +2,8 @@
 
 use crate::network::Heard;
 use crate::types::RaftMetrics;
-use openraft::ServerState;
+use openraft::{Instant as _, ServerState};
+use std::time::Duration;
 
 /// What a replica does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +80,8 @@ pub struct NodeStatus {
     pub learners: Vec<Leader>,
     /// On a leader: index up to which each member's log matches.
     pub matched: Vec<(u64, Option<u64>)>,
+    /// On a leader: since when each other member has acknowledged nothing; `None` if it never has.
+    pub silent: Vec<(u64, Option<Duration>)>,
 }
 
 pub(crate) fn leadership(metrics: &RaftMetrics, heard: &Heard) -> Leadership {
@@ -127,6 +130,13 @@ pub(crate) fn status(metrics: &RaftMetrics, heard: &Heard) -> NodeStatus {
             .iter()
             .flatten()
             .map(|(&node_id, matched)| (node_id, matched.map(|log_id| log_id.index())))
+            .collect(),
+        silent: metrics
+            .heartbeat
+            .iter()
+            .flatten()
+            .filter(|(node_id, _)| **node_id != metrics.id)
+            .map(|(&node_id, heard)| (node_id, heard.map(|heard| heard.elapsed())))
             .collect(),
     }
 }

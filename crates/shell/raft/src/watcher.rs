@@ -163,6 +163,7 @@ impl<S: StateMachine> Watcher<S> {
         let dir = self.thresholds.data_dir.clone();
         let free = blocking(move || free_octets(&dir)).await;
         let Ok(Some(free)) = free else { return };
+        self.space.set_free(free);
         let low = free < self.thresholds.free_space_min;
         if self.space.set_low(low) {
             self.raft.runtime_config().elect(!low);

@@ -169,6 +169,34 @@ async fn a_restarted_cluster_has_everything_before_it_has_a_leader() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_says_how_long_each_member_is_silent_and_a_replica_what_its_disk_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut replicas, _configs) = three(dir.path(), |_| {}).await;
+    let at = leader(&all(&replicas)).await;
+    let leads = replicas.remove(at);
+    let (sender, syncs) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    leads.node.observe_syncs(move |took| drop(sender.lock().unwrap().send(took)));
+    let gone = replicas.remove(0);
+    let gone_id = gone.node.status().node_id;
+    gone.stop().await;
+    propose(&[&leads, &replicas[0]], b"one").await;
+    assert!(syncs.try_recv().unwrap() > Duration::ZERO, "what is applied was made durable");
+    eventually("a look at the disk", LONG, || leads.node.disk_free().filter(|free| *free > 0))
+        .await;
+    eventually("who is silent", LONG, || {
+        let status = leads.node.status();
+        assert_eq!(status.silent.len(), 2, "the others: {status:?}");
+        let silent = |it: &&(u64, Option<Duration>)| it.1 > Some(Duration::from_secs(1));
+        let silent: Vec<u64> = status.silent.iter().filter(silent).map(|it| it.0).collect();
+        (silent == [gone_id]).then_some(())
+    })
+    .await;
+    assert!(replicas[0].node.status().silent.is_empty(), "a follower does not know");
+    leads.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_falls_silent_is_named_no_more_and_again_when_it_speaks() {
     let dir = tempfile::tempdir().unwrap();
     let (mut replicas, mut configs) = three(dir.path(), |_| {}).await;

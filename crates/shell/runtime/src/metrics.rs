@@ -1,19 +1,34 @@
 //! Metrics by `prometheus-client`. Names are `homeport_<subsystem>_<noun>_<unit>`, in base units; label
 //! values come from closed enums, never from what a peer sent.
 
-use prometheus_client::metrics::{counter::Counter, family::Family};
-pub use prometheus_client::registry::Registry;
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+pub use prometheus_client::registry::{Registry, Unit};
+
+use crate::clock::unix_ms;
 
 /// An empty registry whose metrics all start with `homeport_`.
 pub fn registry() -> Registry {
     Registry::with_prefix("homeport")
 }
 
-/// A counter for each reason: `name_total{reason="..."}`. Clones share the counts.
+/// What every process says of itself.
+pub(crate) fn register_process(registry: &mut Registry) {
+    let build: Family<[(&'static str, &'static str); 1], Gauge> = Family::default();
+    build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+    registry.register("build_info", "1; the label says which version runs", build);
+    let started: Gauge = Gauge::default();
+    started.set(i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX));
+    let help = "When this process started, seconds since 1970";
+    registry.register_with_unit("start_timestamp", help, Unit::Seconds, started);
+}
+
+/// A counter for each reason: `name_total{reason="..."}`, or for each value of another label. Clones share
+/// the counts.
 ///
 /// The reasons are names of an enum's variants; that is why they are `&'static str`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ReasonCounter {
+    label: &'static str,
     family: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
@@ -26,7 +41,18 @@ impl ReasonCounter {
         help: &'static str,
         known: &[&'static str],
     ) -> Self {
-        let counter = Self::default();
+        Self::register_by("reason", registry, name, help, known)
+    }
+
+    /// The same by another label than `reason`, where what is counted apart is no reason.
+    pub fn register_by(
+        label: &'static str,
+        registry: &mut Registry,
+        name: &'static str,
+        help: &'static str,
+        known: &[&'static str],
+    ) -> Self {
+        let counter = Self { label, family: Family::default() };
         registry.register(name, help, counter.family.clone());
         for reason in known {
             drop(counter.of(reason));
@@ -41,12 +67,12 @@ impl ReasonCounter {
 
     /// Counts `n`.
     pub fn add(&self, reason: &'static str, n: u64) {
-        self.family.get_or_create(&[("reason", reason)]).inc_by(n);
+        self.family.get_or_create(&[(self.label, reason)]).inc_by(n);
     }
 
     /// The counter of one reason, for hot paths and tests.
     pub fn of(&self, reason: &'static str) -> Counter {
-        self.family.get_or_create_owned(&[("reason", reason)])
+        self.family.get_or_create_owned(&[(self.label, reason)])
     }
 }
 
@@ -65,5 +91,10 @@ mod tests {
         assert!(text.contains("homeport_drops_total{reason=\"no_binding\"} 0\n"), "{text}");
         assert!(text.contains("homeport_drops_total{reason=\"too_short\"} 3\n"), "{text}");
         assert_eq!(drops.of("too_short").get(), 3);
+        let sent = ReasonCounter::register_by("kind", &mut registry, "sent", "Sent", &["switch"]);
+        sent.count("switch");
+        text.clear();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("encodes");
+        assert!(text.contains("homeport_sent_total{kind=\"switch\"} 1\n"), "{text}");
     }
 }

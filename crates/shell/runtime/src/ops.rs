@@ -13,7 +13,8 @@ use prometheus_client::{encoding::text, registry::Registry};
 use tokio::net::TcpListener;
 
 use crate::{
-    config::OpsConfig, listener::Bounded, readiness::Readiness, shutdown::Shutdown, task::Task,
+    config::OpsConfig, listener::Bounded, metrics::register_process, readiness::Readiness,
+    shutdown::Shutdown, task::Task,
 };
 
 /// Connections that are served at once; more wait in the kernel's backlog.
@@ -48,19 +49,20 @@ struct Ops {
     shutdown: Shutdown,
 }
 
-/// Serves `/metrics` (OpenMetrics), `/livez` and `/readyz` (503 with the names of what is pending).
+/// Serves `/metrics` (OpenMetrics; what is registered, and what every process says of itself), `/livez` and `/readyz` (503 with the names of what is pending).
 ///
 /// # Errors
 /// The address cannot be listened on.
 pub async fn serve(
     config: &OpsConfig,
-    registry: Registry,
+    mut registry: Registry,
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<OpsServer, OpsError> {
     let failed = |source| OpsError { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
+    register_process(&mut registry);
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "alive\n"))
@@ -143,6 +145,8 @@ mod tests {
         let page = get_page(server.address, "/metrics").await;
         assert!(page.contains(OPEN_METRICS), "{page}");
         assert!(page.contains("homeport_ops_test_drops_total{reason=\"because\"} 1"), "{page}");
+        assert!(page.contains("homeport_build_info{version="), "{page}");
+        assert!(page.contains("# UNIT homeport_start_timestamp_seconds seconds\n"), "{page}");
         assert!(page.contains("# EOF"), "{page}");
         assert!(get_page(server.address, "/other").await.starts_with("HTTP/1.1 404"));
     }

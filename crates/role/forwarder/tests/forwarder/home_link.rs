@@ -32,7 +32,7 @@ const NOBODY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0xdead);
 /// With the interface identifier of [`HOME`].
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x100);
 const ANYCAST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0xfdff, 0xffff, 0xffff, 0xfffe);
-const DEFENDED: &str = "homeport_forwarder_defended";
+const DEFENDED: &str = "homeport_forwarder_home_link_addresses_defended";
 const LINKS: &str = "homeport_forwarder_home_links_defended";
 /// The home agent's address and its IPv4 address.
 const OF_THE_HOME_AGENT: f64 = 2.0;

@@ -5,7 +5,7 @@ use super::engine::{LogEngine, Write};
 use super::purger::Purger;
 use super::records::{RecordDisk, RecordEngine};
 use super::tail::Tail;
-use super::writer::{CommitMarker, Done, Request, Writer};
+use super::writer::{CommitMarker, Done, Request, SyncObserver, Writer};
 use crate::blocking::blocking;
 use crate::error::DiskError;
 use crate::limits::{APPEND_OCTETS, WRITER_QUEUE};
@@ -18,7 +18,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::thread::JoinHandle;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
@@ -36,6 +36,7 @@ struct Shared {
     bell: Arc<Notify>,
     purger: Purger,
     failure: watch::Receiver<Option<DiskError>>,
+    observer: Arc<OnceLock<SyncObserver>>,
     peers: RwLock<BTreeMap<u64, u64>>,
 }
 
@@ -88,12 +89,14 @@ impl Log {
         }
         let (queue, requests) = sync_channel(WRITER_QUEUE);
         let (failure, failed) = watch::channel(None);
+        let observer = Arc::new(OnceLock::new());
         let writer = Writer {
             requests,
             engine: Arc::clone(&engine),
             tail: Arc::clone(&tail),
             failure,
             marker: CommitMarker::default(),
+            observer: Arc::clone(&observer),
         };
         let bell = Arc::new(Notify::new());
         let writer = run(writer, Arc::clone(&bell))?;
@@ -106,8 +109,16 @@ impl Log {
             bell,
             purger,
             failure: failed,
+            observer,
             peers: RwLock::new(state.peers.into_iter().collect()),
         })))
+    }
+
+    /// Tells how long each write to the device took that made something durable; the first observer stays.
+    pub(crate) fn observe_syncs(&self, observer: SyncObserver) {
+        if self.0.observer.set(observer).is_err() {
+            tracing::warn!("the log's device is observed already");
+        }
     }
 
     /// Becomes `Some` when a write failed; nothing is written any more then.

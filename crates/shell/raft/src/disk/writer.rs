@@ -13,9 +13,12 @@ use crate::sync::write;
 use crate::types::{LogId, Types};
 use openraft::storage::IOFlushed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::sync::{Arc, RwLock};
-use std::time::Instant;
+use std::sync::{Arc, OnceLock, RwLock};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
+
+/// Is told how long the device took for what it has made durable.
+pub(crate) type SyncObserver = Box<dyn Fn(Duration) + Send + Sync>;
 
 /// One write and whoever waits for it to be on the disk.
 pub(super) struct Request {
@@ -62,6 +65,8 @@ pub(super) struct Writer {
     pub(super) tail: Arc<RwLock<Tail>>,
     pub(super) failure: watch::Sender<Option<DiskError>>,
     pub(super) marker: CommitMarker,
+    /// Empty until somebody wants to know.
+    pub(super) observer: Arc<OnceLock<SyncObserver>>,
 }
 
 /// The commit marker only shortens what a restart must learn from its peers, so it does not earn a
@@ -183,9 +188,18 @@ impl Writer {
     fn store(&mut self, writes: Vec<Write>, waiting: Waiting) {
         let Begun { result, durable_end, wrote } = self.begin(writes);
         if wrote {
-            let result = result.and_then(|()| self.engine.sync());
+            let result = result.and_then(|()| self.sync());
             self.end(durable_end, result, waiting);
         }
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        let begun = Instant::now();
+        self.engine.sync()?;
+        if let Some(observer) = self.observer.get() {
+            observer(begun.elapsed());
+        }
+        Ok(())
     }
 
     /// Writes all of it and the commit marker.

@@ -14,14 +14,15 @@ use crate::proto::install_snapshot_request::Part;
 use crate::proto::raft_service_server::RaftService;
 use crate::snapshot::{SnapshotFile, SnapshotStore};
 use crate::state_machine::StateMachine;
+use crate::sync::lock;
 use crate::types::{Snapshot, Types};
 use futures_util::{Stream, StreamExt as _};
 use openraft::Raft;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use std::future::ready;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
@@ -30,11 +31,23 @@ use tonic::{Request, Response, Status, Streaming};
 #[derive(Debug, Default)]
 pub(crate) struct DiskSpace {
     low: AtomicBool,
+    /// Octets.
+    free: Mutex<Option<u64>>,
 }
 
 impl DiskSpace {
     pub(crate) fn is_low(&self) -> bool {
         self.low.load(Ordering::Relaxed)
+    }
+
+    /// Octets that are free; `None` before anybody has looked.
+    pub(crate) fn free(&self) -> Option<u64> {
+        *lock(&self.free)
+    }
+
+    /// So many octets are free.
+    pub(crate) fn set_free(&self, octets: u64) {
+        *lock(&self.free) = Some(octets);
     }
 
     /// Returns whether this changed anything.

@@ -46,6 +46,8 @@ pub struct Endpoints {
     pub front_ends: Vec<Member>,
     /// Forwarders.
     pub forwarders: Vec<Member>,
+    /// The status page.
+    pub noc: Member,
     /// The network around the forwarders, in `tun` mode.
     pub namespaces: Option<Namespaces>,
 }
@@ -412,6 +414,14 @@ pub async fn is_ready(member: &Member) -> Result<()> {
     let status = text.lines().next().unwrap_or_default();
     ensure!(status.starts_with("HTTP/1.1 200"), "{}: {status}", member.name);
     Ok(())
+}
+
+/// A process's metrics, as it exposes them.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn scrape(member: &Member) -> Result<String> {
+    crate::ops::page(member.ops, "/metrics").await
 }
 
 async fn ask_ops(member: &Member, path: &str) -> Result<String> {

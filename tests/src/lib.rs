@@ -29,6 +29,7 @@ pub mod feed;
 pub mod formats;
 pub mod fuzz;
 pub mod golden;
+pub mod metrics;
 pub mod netns;
 pub mod ops;
 pub mod packets;

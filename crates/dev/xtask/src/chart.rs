@@ -20,7 +20,7 @@ const HELM_SHA256: &str = "210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd2
 
 /// What the chart must refuse, and what its message must name: a mistake in the values is found when
 /// the chart is installed, not when a pod does not come up.
-const REFUSED: [(&[&str], &str); 11] = [
+const REFUSED: [(&[&str], &str); 13] = [
     (&["--set", "store.replicas=2"], "/store/replicas"),
     (&["--set", "store.replica=3"], "'replica' not allowed"),
     (&["--set", "telemetry.format=xml"], "/telemetry/format"),
@@ -39,6 +39,11 @@ const REFUSED: [(&[&str], &str); 11] = [
     (
         &["--set", "forwarder.tunnels.weights[0].bid=1,forwarder.tunnels.weights[0].weight=2"],
         "forwarder.tunnels.weights",
+    ),
+    (&["--set", "monitoring.podMonitor.interval=often"], "/monitoring/podMonitor/interval"),
+    (
+        &["--set", "monitoring.prometheusRule.runbookUrlPrefix=wiki"],
+        "/monitoring/prometheusRule/runbookUrlPrefix",
     ),
     (&["--kube-version", "1.26"], "incompatible with Kubernetes"),
 ];

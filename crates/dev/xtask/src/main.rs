@@ -19,6 +19,7 @@ mod packages;
 mod power_cut;
 mod report;
 mod rfc;
+mod rules_lint;
 mod sim;
 mod suite;
 mod tools;
@@ -82,6 +83,8 @@ enum Task {
     Layers,
     /// Record what clients of a cluster under faults see, and check that it is linearizable.
     Linearizability(linearizability::Options),
+    /// Write `docs/metrics.md` from a scrape of a cluster that it starts.
+    Metrics,
     /// Move mobile nodes at random under load: nothing may be sent to where they were; needs root.
     Moves(moves::Options),
     /// Install the Debian packages that the tests need, or say which they are.
@@ -94,6 +97,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Check the catalogue of metrics, alert rules and dashboards, and test the rules.
+    RulesLint,
     /// Simulate clusters under faults that seeds decide, or look whether planted bugs are found.
     Sim(sim::Options),
     /// Run every test: unit, property, integration, and documentation.
@@ -134,10 +139,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::Fuzz(options) => fuzz::run(&root, options)?,
         Task::Layers => layers::check(&root)?,
         Task::Linearizability(options) => linearizability::run(options)?,
+        Task::Metrics => rules_lint::write_catalogue(&root)?,
         Task::Moves(options) => moves::run(options)?,
         Task::Packages => packages::install()?,
         Task::PowerCut(options) => power_cut::run(options)?,
         Task::Rfc { check } => rfc::run(&root, *check)?,
+        Task::RulesLint => rules_lint::check(&root)?,
         Task::Sim(options) => sim::run(&root, options)?,
         Task::Test => suite::run(&root)?,
     };

@@ -155,7 +155,7 @@ SEC("xdp") int sink(struct xdp_md *ctx)
 		return XDP_DROP;
 	u32 key = (u32)(ctx->data_end - ctx->data) == r->len ? RIGHT : OTHER;
 	const u8 *destination = (u8 *)(long)ctx->data + DESTINATION;
-	if (r->halves && destination + 16 <= (u8 *)(long)ctx->data_end &&
+	if (key == RIGHT && r->halves && destination + 16 <= (u8 *)(long)ctx->data_end &&
 	    *(u32 *)(destination + 4) != *(u32 *)(destination + 12))
 		key = TORN;
 	u64 *count = map_lookup(&received, &key);

@@ -64,7 +64,7 @@ pub struct Contention {
 /// When the program cannot be loaded or does not do its work.
 pub fn cost(home_addresses: u32) -> Result<Cost, Error> {
     let path = filled(home_addresses)?;
-    let down = frame(&plain(CORRESPONDENT, home(1)));
+    let down = frame_for(1);
     let inner = plain(home(1), CORRESPONDENT);
     let up = frame(&encapsulate_v6(&inner, care_of(1, 0), AGENT, 64, 0, 0));
     let mut path = path;
@@ -107,8 +107,7 @@ pub fn contend(lasts: Duration) -> Result<Contention, Error> {
         let (mut reads, mut torn) = (0_u64, 0_u64);
         let mut output = [0; 256];
         let mut read = Ok(());
-        let frames: Vec<_> =
-            (1..=CONTENDED).map(|host| frame(&plain(CORRESPONDENT, home(host)))).collect();
+        let frames: Vec<_> = (1..=CONTENDED).map(frame_for).collect();
         for frame in frames.iter().cycle() {
             if begun.elapsed() >= lasts {
                 break;
@@ -177,21 +176,29 @@ fn fast(host: u32, turn: u32) -> Fast {
     }
 }
 
-/// The address of a mobile node.
+/// The address of a mobile node; numbers are its last 32 bits.
 #[must_use]
 pub const fn home(host: u32) -> Ipv6Addr {
     let [a, b, c, d] = host.to_be_bytes();
     let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-    Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, high, low)
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0x100, high, low)
 }
 
-/// Both halves say the same, so that halves of two can be told apart. With `turn` 0 all are the same,
-/// as a measurement of the way up needs it.
-const fn care_of(host: u32, turn: u32) -> Ipv6Addr {
-    let half = if turn == 0 { 0x000a_0000 } else { 0x000b_0000 + host };
+/// Where a mobile node is. Both halves say the same, so that halves of two can be told apart. With `turn` 0
+/// all are at the same place, as a measurement of the way up needs it; there are 256 turns, and home
+/// addresses below 2^24 - 2^20.
+#[must_use]
+pub const fn care_of(host: u32, turn: u32) -> Ipv6Addr {
+    let half = if turn == 0 { 0x000a_0000 } else { (turn << 24).wrapping_add(0x000b_0000 + host) };
     let [a, b, c, d] = half.to_be_bytes();
     let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     Ipv6Addr::new(0x2001, 0xdb8, high, low, 0x2001, 0xdb8, high, low)
+}
+
+/// A frame of a correspondent node for a mobile node.
+#[must_use]
+pub fn frame_for(host: u32) -> Vec<u8> {
+    frame(&plain(CORRESPONDENT, home(host)))
 }
 
 fn plain(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {

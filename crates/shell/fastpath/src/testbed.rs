@@ -2,8 +2,10 @@
 //! programs, and a sink that counts what arrives. The links are the caller's.
 
 use std::{
+    fs, io,
     net::Ipv6Addr,
     os::fd::{AsFd as _, OwnedFd},
+    path::Path,
 };
 
 use aya::{
@@ -12,13 +14,15 @@ use aya::{
 };
 use homeport_wire::{PacketBuilder, encapsulate_v6, protocol};
 
-pub use crate::measure::{AGENT, CARE_OF, CORRESPONDENT, home, on_link};
+pub use crate::measure::{AGENT, CARE_OF, CORRESPONDENT, care_of, frame_for, home, on_link};
 pub use crate::system::run_on;
 use crate::{
     error::Error,
+    line::LINE_WORDS,
     links::{Link, interface_index},
     program::{FastPath, Mode, convert, fd_of, take, xdp},
-    system::live_run,
+    slots::Slots,
+    system::{Mapped, live_run},
 };
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/testbed.o"));
@@ -26,9 +30,9 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/testbed
 const HEADER_LEN: usize = 40;
 const ETHERNET_LEN: usize = 14;
 /// `ROOM_BEFORE` of `bpf/testbed.c`.
-const ROOM_BEFORE: usize = 80;
+const ROOM_BEFORE: usize = 64;
 /// Octets of `struct traffic` before its headers, and with them.
-const NUMBERS_LEN: usize = 24;
+const NUMBERS_LEN: usize = 32;
 const TRAFFIC_LEN: usize = NUMBERS_LEN + 96;
 /// Octets of `struct router`.
 const ROUTER_LEN: usize = 24;
@@ -57,9 +61,19 @@ pub struct Traffic {
     pub len: usize,
     /// From mobile nodes through the tunnel, rather than to them.
     pub is_up: bool,
+    /// The care-of addresses are those of [`care_of`], and the sink looks whether each is one of them.
+    pub moves: bool,
+    /// Thousands of frames a second, on average; 0: as many as can be.
+    pub offered_kpps: u32,
 }
 
 impl Traffic {
+    /// To mobile nodes that stay where they are, as much as can be.
+    #[must_use]
+    pub const fn down(home_addresses: u32, len: usize) -> Self {
+        Self { home_addresses, len, is_up: false, moves: false, offered_kpps: 0 }
+    }
+
     fn frame(&self) -> Vec<u8> {
         let payload = vec![0; self.len.saturating_sub(HEADER_LEN + 8)];
         let ports = [[0x14, 0xe9, 0, 53, 0, 0, 0, 0].as_slice(), &payload].concat();
@@ -190,6 +204,11 @@ impl Testbed {
         Link::create(program.as_fd(), index, Mode::Native).map_err(attaching)
     }
 
+    /// Leaves the router's interface to another program.
+    pub fn release_router(&mut self) {
+        self.router_link = None;
+    }
+
     /// Makes a lane the one that forwards, and counts only what it is to make of this traffic.
     ///
     /// # Errors
@@ -216,6 +235,7 @@ impl Testbed {
         octets[4..8].copy_from_slice(&len.to_ne_bytes());
         octets[8..14].copy_from_slice(&self.next_hop);
         octets[14..20].copy_from_slice(&first_hop.mac);
+        octets[20..].copy_from_slice(&u32::from(traffic.moves).to_ne_bytes());
         let set = self.router.set(0, octets, 0);
         set.map_err(|source| Error::Map { map: "router", source })?;
 
@@ -227,6 +247,8 @@ impl Testbed {
         octets[8..12].copy_from_slice(&traffic.home_addresses.to_ne_bytes());
         octets[12..16].copy_from_slice(&first_hop.interface.to_ne_bytes());
         octets[16..20].copy_from_slice(&u32::from(traffic.is_up).to_ne_bytes());
+        let interval_ns = 1_000_000_u32.checked_div(traffic.offered_kpps).unwrap_or(0);
+        octets[20..24].copy_from_slice(&interval_ns.to_ne_bytes());
         for (place, octet) in octets[NUMBERS_LEN..].iter_mut().zip(&frame) {
             *place = *octet;
         }
@@ -241,9 +263,53 @@ impl Testbed {
     /// # Errors
     /// When the map cannot be read.
     pub fn received(&self) -> Result<u64, Error> {
-        let counts = self.received.get(&0, 0);
+        self.count(0)
+    }
+
+    /// Frames for half of one care-of address and half of another that the sink has got so far.
+    ///
+    /// # Errors
+    /// As [`Self::received`].
+    pub fn torn(&self) -> Result<u64, Error> {
+        self.count(2)
+    }
+
+    fn count(&self, kind: u32) -> Result<u64, Error> {
+        let counts = self.received.get(&kind, 0);
         let counts = counts.map_err(|source| Error::Map { map: "received", source })?;
         Ok(counts.iter().sum())
+    }
+}
+
+/// A look at the table of a forwarder that runs.
+#[derive(Debug)]
+pub struct Lines(Slots<Mapped>);
+
+impl Lines {
+    /// The one in a directory of its pins.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be mapped.
+    pub fn of(directory: &Path) -> Result<Self, Error> {
+        let failed =
+            |source| Error::Pin { what: "find a table", place: directory.to_owned(), source };
+        let entries = fs::read_dir(directory).map_err(failed)?;
+        let mut tables = entries.flatten().map(|entry| entry.path().join("lines"));
+        let table = tables.find(|path| path.exists());
+        let table = table.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let map = |source| Error::Map { map: "lines", source };
+        let data = MapData::from_pin(table).map_err(map)?;
+        let lines = data.info().map_err(map)?.max_entries();
+        let words = usize::try_from(lines).unwrap_or(usize::MAX).saturating_mul(LINE_WORDS);
+        let memory = Mapped::new(data.fd().as_fd(), words)
+            .map_err(|source| Error::System { what: "map the table", source })?;
+        Ok(Self(Slots::new(memory)))
+    }
+
+    /// The table has a line of a home address.
+    #[must_use]
+    pub fn contains(&self, home_address: Ipv6Addr) -> bool {
+        self.0.line(home_address).is_some()
     }
 }
 

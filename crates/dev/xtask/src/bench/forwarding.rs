@@ -1,7 +1,11 @@
 //! The fast path of a forwarder: what a packet costs by test runs in the kernel, what goes over links beside
 //! its peers, and what its table bears.
 
+mod changes;
+mod commits;
+mod forwarder;
 mod links;
+mod portable;
 mod topology;
 
 use std::time::Duration;
@@ -19,6 +23,9 @@ pub(crate) struct Options {
     /// How long lines are changed while packets for them are looked at.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
+    /// How long 100,000 bindings a second are changed while frames go over links.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    update_seconds: u32,
     /// Rounds over links, of which the best counts: in each round every way has its turn.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -42,6 +49,12 @@ enum Part {
     Links,
     /// What the table bears.
     Updates,
+    /// Bindings that change while frames go over links.
+    Changes,
+    /// How long after a commit of the store the table has it.
+    Commits,
+    /// What the portable path takes over the same links.
+    Portable,
 }
 
 /// Measures.
@@ -56,6 +69,16 @@ pub(super) fn measure(figures: &mut Figures, options: &Options) -> Result<()> {
     }
     if wanted(Part::Updates) {
         updates(figures, options.seconds)?;
+    }
+    if wanted(Part::Changes) {
+        interrupt::run(changes::measure(figures, options.update_seconds))?;
+    }
+    if wanted(Part::Commits) {
+        interrupt::run(commits::measure(figures))?;
+    }
+    if wanted(Part::Portable) {
+        let (rounds, most) = (options.rounds, options.home_addresses_max);
+        interrupt::run(portable::measure(figures, rounds, most))?;
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ const LASTS: u32 = 90;
 
 /// When a command was due, and how long after that it was acknowledged: who waits for a place in the
 /// stream waits, too.
-type Timed = (Instant, Duration);
+pub(super) type Timed = (Instant, Duration);
 
 /// Refreshes these home addresses in turn, and tells apart those that were under way while the leader wrote
 /// a snapshot. Enough is written for one; the replicas begin one after so many MiB of commands.
@@ -38,7 +38,7 @@ pub(crate) async fn measure(
     let leader = replicas.leader().await?;
     let directory = replicas.snapshots(leader);
     let watching = tokio::spawn(watch(directory));
-    let timed = paced(replicas, leader, writes).await?;
+    let timed = paced(replicas, leader, writes, LASTS).await?;
     let mut snapshots = watching.await?;
     // The last may have begun when the commands ended.
     snapshots.retain(|(begin, _)| timed.last().is_some_and(|(due, _)| begin < due));
@@ -84,16 +84,22 @@ fn is_written(directory: &Path) -> bool {
     files.map(|file| file.path()).any(|path| path.extension().is_some_and(|end| end == "tmp"))
 }
 
-async fn paced(replicas: &Replicas, leader: usize, writes: Writes) -> Result<Vec<Timed>> {
+/// Sends 5,000 commands a second to a replica, for so many seconds.
+pub(super) async fn paced(
+    replicas: &Replicas,
+    leader: usize,
+    writes: Writes,
+    seconds: u32,
+) -> Result<Vec<Timed>> {
     let per_tick = PER_SECOND / TICKS_PER_SECOND;
     let (requests, outgoing) = mpsc::channel(usize::try_from(PER_SECOND)?);
     let mut client = BindingStoreClient::new(replicas.channel(leader).await?);
     let mut responses = client.submit(ReceiverStream::new(outgoing)).await?.into_inner();
-    let (due_at, mut due) = mpsc::channel(usize::try_from(PER_SECOND * LASTS)?);
+    let (due_at, mut due) = mpsc::channel(usize::try_from(PER_SECOND * seconds)?);
     let sending = tokio::spawn(async move {
         let mut tick = tokio::time::interval(Duration::from_secs(1) / TICKS_PER_SECOND);
         tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        for n in 0..LASTS * TICKS_PER_SECOND {
+        for n in 0..seconds * TICKS_PER_SECOND {
             let at = tick.tick().await.into_std();
             for ticket in n * per_tick..(n + 1) * per_tick {
                 due_at.send(at).await?;
@@ -104,8 +110,8 @@ async fn paced(replicas: &Replicas, leader: usize, writes: Writes) -> Result<Vec
         }
         anyhow::Ok(())
     });
-    let total = LASTS * TICKS_PER_SECOND * per_tick;
-    let bar = progress(LASTS, "seconds of 5,000 commands");
+    let total = seconds * TICKS_PER_SECOND * per_tick;
+    let bar = progress(seconds, "seconds of 5,000 commands");
     let (mut dues, mut timed) = (Vec::new(), Vec::new());
     for n in 1..=total {
         let response = responses.message().await?.context("the replica ended the stream")?;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, ensure};
 use homeport_fastpath::{
     FastPath, NextHop,
-    testbed::{Lane, Testbed, Traffic, on_link, run_on},
+    testbed::{Generator, Lane, Testbed, Traffic, on_link, run_on},
 };
 
 use super::{
@@ -20,8 +20,8 @@ use super::{
 };
 
 /// What goes by before frames are counted, and how long they are counted.
-const BEFORE: Duration = Duration::from_millis(100);
-const COUNTED: Duration = Duration::from_millis(400);
+pub(super) const BEFORE: Duration = Duration::from_millis(100);
+pub(super) const COUNTED: Duration = Duration::from_millis(400);
 /// Of `SCHED_FIFO`: the thread that sends, and the one that looks at the clock.
 const SENDING: i32 = 1;
 const LOOKING: i32 = 2;
@@ -48,7 +48,7 @@ fn ways(label: &str, home_addresses: u32) -> Vec<Way> {
             ]
         };
         for (name, lane) in lanes {
-            let traffic = Traffic { home_addresses, len, is_up };
+            let traffic = Traffic { is_up, ..Traffic::down(home_addresses, len) };
             let name = format!("kpps_{name}_{label}_{len}");
             ways.push(Way { name, lane: *lane, traffic, best_kpps: 0.0 });
         }
@@ -72,16 +72,8 @@ pub(super) async fn measure(
         }
         topology.add_routes(routes + 1..=home_addresses).await?;
         routes = home_addresses;
-        let path = on_link(
-            home_addresses,
-            NextHop {
-                interface: topology.egress,
-                mtu: 1500,
-                destination: SINK_MAC,
-                source: [2, 0, 0, 0, 0, 4],
-            },
-        )
-        .context("the XDP program cannot be measured")?;
+        let path = on_link(home_addresses, towards_sink(&topology))
+            .context("the XDP program cannot be measured")?;
         let mut ways = ways(label, home_addresses);
         let steps = rounds.saturating_mul(u32::try_from(ways.len()).unwrap_or(u32::MAX));
         let bar = progress(steps, "frames over links");
@@ -118,9 +110,42 @@ pub(super) async fn measure(
     Ok(())
 }
 
+pub(super) const fn towards_sink(topology: &Topology) -> NextHop {
+    NextHop {
+        interface: topology.egress,
+        mtu: 1500,
+        destination: SINK_MAC,
+        source: [2, 0, 0, 0, 0, 4],
+    }
+}
+
 fn kpps(bed: &mut Testbed, topology: &Topology, path: &FastPath, way: &Way) -> Result<f64> {
     let generator = bed.choose(way.lane, path, &way.traffic, topology.first_hop)?;
     let bed = &*bed;
+    while_sending(topology, &generator, || {
+        thread::sleep(BEFORE);
+        counted(bed, || {
+            thread::sleep(COUNTED);
+            Ok(())
+        })
+    })
+}
+
+/// Thousands of frames a second that the sink gets meanwhile.
+pub(super) fn counted(bed: &Testbed, meanwhile: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let (begun, before) = (Instant::now(), bed.received()?);
+    meanwhile()?;
+    let (lasted, after) = (begun.elapsed(), bed.received()?);
+    let frames = f64::from(u32::try_from(after.saturating_sub(before))?);
+    Ok(frames / lasted.as_secs_f64() / 1000.0)
+}
+
+/// Does something while frames are sent without end: on the generator's processor, and before it.
+pub(super) fn while_sending<T: Send>(
+    topology: &Topology,
+    generator: &Generator,
+    meanwhile: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
     let is_over = AtomicBool::new(false);
     let namespace = topology.generator.namespace();
     thread::scope(|scope| {
@@ -134,14 +159,8 @@ fn kpps(bed: &mut Testbed, topology: &Topology, path: &FastPath, way: &Way) -> R
             })?
         });
         let looker = scope.spawn(|| {
-            let seen = run_on(0, 0, LOOKING).context("needs CAP_SYS_NICE").and_then(|()| {
-                thread::sleep(BEFORE);
-                let (begun, before) = (Instant::now(), bed.received()?);
-                thread::sleep(COUNTED);
-                let (lasted, after) = (begun.elapsed(), bed.received()?);
-                let frames = f64::from(u32::try_from(after.saturating_sub(before))?);
-                Ok(frames / lasted.as_secs_f64() / 1000.0)
-            });
+            let seen = run_on(0, 0, LOOKING).context("needs CAP_SYS_NICE");
+            let seen = seen.and_then(|()| meanwhile());
             is_over.store(true, Ordering::Relaxed);
             seen
         });

@@ -24,6 +24,8 @@ pub(super) struct Topology {
     pub(super) generator: TemporaryNamespace,
     router: TemporaryNamespace,
     _sink: TemporaryNamespace,
+    /// The router's interface towards the generator.
+    pub(super) ingress: String,
     /// Index of the router's interface towards the sink.
     pub(super) egress: u32,
     pub(super) first_hop: FirstHop,
@@ -81,7 +83,12 @@ impl Topology {
         };
         let first_hop = FirstHop { interface: index(&generator, GENERATOR)?, mac: ROUTER_MAC };
         let egress = index(&router, EGRESS)?;
-        Ok(Self { generator, router, _sink: sink, egress, first_hop })
+        Ok(Self { generator, router, _sink: sink, ingress, egress, first_hop })
+    }
+
+    /// Network namespace of the router.
+    pub(super) fn router_name(&self) -> &str {
+        self.router.name()
     }
 
     /// Gives home addresses their routes into the tunnel.

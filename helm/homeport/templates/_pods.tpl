@@ -82,3 +82,32 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
+
+{{/* What a forwarder has of its host, and what is looked at before it with the same means. */}}
+{{- define "homeport.forwarderHost" -}}
+image: {{ include "homeport.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+  - name: NODE_NAME
+    valueFrom:
+      fieldRef:
+        fieldPath: spec.nodeName
+  # In quotes, else a host that is called 42 gives a number.
+  - name: HOMEPORT_NAME
+    value: '"$(NODE_NAME)"'
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+    add: [NET_ADMIN{{ if .Values.forwarder.xdp.interfaces }}, BPF, PERFMON{{ end }}]
+resources:
+  {{- toYaml .Values.forwarder.resources | nindent 2 }}
+volumeMounts:
+  - {name: config, mountPath: /etc/homeport, readOnly: true}
+  - {name: tun, mountPath: /dev/net/tun}
+  {{- if .Values.forwarder.xdp.interfaces }}
+  # Not below /sys/fs, where the usual AppArmor profile of containers denies writing.
+  - {name: bpf, mountPath: /run/homeport-bpf}
+  {{- end }}
+{{- end -}}

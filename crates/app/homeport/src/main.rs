@@ -3,6 +3,7 @@
 
 mod dev;
 mod disk;
+mod preflight;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ enum Command {
     Forwarder(RoleArgs),
     /// Run the NOC's status page
     Noc(RoleArgs),
+    /// Say what this host lacks for a role, and what to do about it
+    Preflight(preflight::PreflightArgs),
     /// Run a whole cluster on this machine until ctrl-C
     Dev(dev::DevArgs),
     /// Run a cluster and let a mobile node register, move and leave
@@ -76,7 +79,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(run(cli.command));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("homeport: {error:#}");
             ExitCode::FAILURE
@@ -95,33 +98,35 @@ fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
     builder.enable_all().build()
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Store(StoreArgs { action: Some(action), .. }) => disk::run(&action),
+        Command::Preflight(args) => return preflight::run(args).await,
+        Command::Store(StoreArgs { action: Some(action), .. }) => disk::run(&action)?,
         Command::Store(StoreArgs { role, .. }) => {
             let args = role.context("--config FILE is missing")?;
             let (config, shutdown, _guard) =
                 prepare(&args, "store", |c: &homeport_store::Config| &c.telemetry)?;
-            Ok(homeport_store::run(config, shutdown).await?)
+            homeport_store::run(config, shutdown).await?
         }
         Command::Signalling(args) => {
             let (config, shutdown, _guard) =
                 prepare(&args, "signalling", |c: &homeport_front_end::Config| &c.telemetry)?;
-            Ok(homeport_front_end::run(config, shutdown).await?)
+            homeport_front_end::run(config, shutdown).await?
         }
         Command::Forwarder(args) => {
             let (config, shutdown, _guard) =
                 prepare(&args, "forwarder", |c: &homeport_forwarder::Config| &c.telemetry)?;
-            Ok(homeport_forwarder::run(config, shutdown).await?)
+            homeport_forwarder::run(config, shutdown).await?
         }
         Command::Noc(args) => {
             let (config, shutdown, _guard) =
                 prepare(&args, "noc", |c: &homeport_noc::Config| &c.telemetry)?;
-            Ok(homeport_noc::run(config, shutdown).await?)
+            homeport_noc::run(config, shutdown).await?
         }
-        Command::Dev(args) => dev::dev(args).await,
-        Command::Demo(args) => dev::demo(args).await,
+        Command::Dev(args) => dev::dev(args).await?,
+        Command::Demo(args) => dev::demo(args).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The configuration is read and checked before anything is opened.

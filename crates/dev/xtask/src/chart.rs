@@ -20,11 +20,12 @@ const HELM_SHA256: &str = "210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd2
 
 /// What the chart must refuse, and what its message must name: a mistake in the values is found when
 /// the chart is installed, not when a pod does not come up.
-const REFUSED: [(&[&str], &str); 13] = [
+const REFUSED: [(&[&str], &str); 14] = [
     (&["--set", "store.replicas=2"], "/store/replicas"),
     (&["--set", "store.replica=3"], "'replica' not allowed"),
     (&["--set", "telemetry.format=xml"], "/telemetry/format"),
     (&["--set", "noc.service.port=0"], "/noc/service/port"),
+    (&["--set", "forwarder.preflight=yes"], "/forwarder/preflight"),
     (&["--set", "forwarder.headlessSecs=5"], "/forwarder/headlessSecs"),
     (&["--set", "forwarder.xdp.keepSecs=4"], "/forwarder/xdp/keepSecs"),
     (&["--set", "forwarder.xdp.mode=fast"], "/forwarder/xdp/mode"),

@@ -42,13 +42,7 @@ impl Attachment {
             }
             return Ok(None);
         };
-        xdp.check()?;
-        let place = |found, expected| Error::FastPathPlace { found, expected };
-        let tun = config.tun.as_ref();
-        let tun = tun.ok_or_else(|| place("there is no TUN", "[tun], for all other packets"))?;
-        if xdp.interfaces.is_empty() {
-            return Err(place("interfaces is empty", "the name of at least one interface"));
-        }
+        let tun = xdp.check_place(config.tun.as_ref())?;
         match Self::begin_with(xdp, tun, dir.as_deref(), shutdown) {
             Ok(begun) => Ok(Some(begun)),
             Err(error) if xdp.mode == XdpMode::Auto => {

@@ -160,7 +160,33 @@ pub enum AtStop {
 }
 
 impl XdpConfig {
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// XDP as it is when nothing more is said, on no interface yet.
+    pub(crate) const fn by_default() -> Self {
+        Self {
+            mode: XdpMode::Auto,
+            interfaces: vec![],
+            home_addresses_max: home_addresses_default(),
+            pin_dir: None,
+            keep_secs: keep_default(),
+            at_stop: AtStop::Remove,
+        }
+    }
+
+    /// As [`Self::check`], and that it has somewhere to be.
+    pub(crate) fn check_place<'c>(
+        &self,
+        tun: Option<&'c TunConfig>,
+    ) -> Result<&'c TunConfig, Error> {
+        self.check()?;
+        let place = |found, expected| Error::FastPathPlace { found, expected };
+        let tun = tun.ok_or_else(|| place("there is no TUN", "[tun], for all other packets"))?;
+        if self.interfaces.is_empty() {
+            return Err(place("interfaces is empty", "the name of at least one interface"));
+        }
+        Ok(tun)
+    }
+
+    fn check(&self) -> Result<(), Error> {
         let place = |found, expected| Err(Error::FastPathPlace { found, expected });
         if !limits::FAST_KEEP_SECS.contains(&self.keep_secs) {
             return place("keep_secs is out of range", "xdp.keep_secs of 5 to 86400");
@@ -279,6 +305,18 @@ const fn routes_default() -> bool {
 }
 
 impl TunConfig {
+    /// A TUN as it is when nothing more is said.
+    pub(crate) fn by_default() -> Self {
+        Self {
+            name: name_default(),
+            netns: None,
+            mtu: mtu_default(),
+            path_mtu: mtu_default(),
+            routes: routes_default(),
+            home_link: None,
+        }
+    }
+
     pub(crate) fn namespace(&self) -> Namespace {
         self.netns.as_deref().map_or(Namespace::Current, Namespace::from)
     }

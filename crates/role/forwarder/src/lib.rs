@@ -33,6 +33,7 @@ pub mod limits;
 mod metrics;
 mod mirror;
 mod port;
+mod preflight;
 mod punt;
 mod routes;
 mod store;
@@ -49,6 +50,8 @@ pub use crate::config::{
     AtStop, Config, Error, InspectionConfig, TunConfig, TunnelEcn, TunnelsConfig, UdpConfig,
     WeightConfig, XdpConfig, XdpMode,
 };
+
+pub use crate::preflight::preflight;
 
 use crate::{
     engine::{Engine, Outlets},

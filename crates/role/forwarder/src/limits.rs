@@ -30,6 +30,9 @@ pub const ANSWERS_HELD_MAX: usize = 4096;
 /// How long an answer is held (design: at most 50 ms, then it goes and is counted).
 pub const ANSWER_HOLD_MAX: Duration = Duration::from_millis(50);
 
+/// Files and connections of a forwarder with as many stores and front-ends as it may have, and those who
+/// look at its metrics and inspection.
+pub const OPEN_FILES: u64 = 512;
 /// Stores or front-ends in a configuration.
 pub const ENDPOINTS_MAX: usize = 64;
 /// Connecting may take that long, then the next is tried.

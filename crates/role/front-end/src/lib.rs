@@ -15,6 +15,7 @@ pub mod limits;
 mod metrics;
 mod notices;
 mod policies;
+mod preflight;
 mod punt;
 mod registrar;
 mod store_link;
@@ -34,6 +35,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tonic::transport::server::{Connected, TcpIncoming};
 use tonic::transport::{Channel, Endpoint};
+
+pub use crate::preflight::preflight;
 
 use crate::registrar::Registrar;
 use crate::store_link::Stores;

@@ -48,3 +48,5 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a shutdown waits for what is under way.
 pub const DRAIN_MAX: Duration = Duration::from_millis(1200);
+/// Files and connections of a front-end: a stream of each forwarder above all.
+pub const OPEN_FILES: u64 = 1024;

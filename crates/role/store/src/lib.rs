@@ -21,6 +21,7 @@ pub mod limits;
 mod machine;
 mod metrics;
 mod notices;
+mod preflight;
 mod proposer;
 mod submit;
 mod tap;
@@ -46,6 +47,7 @@ use crate::proposer::Proposer;
 
 pub use crate::backup::{RecoveredStore, Restore, RestoreError, Restored, recover, restore};
 pub use crate::inspect::{Inspected, inspect};
+pub use crate::preflight::preflight;
 pub use crate::tap::Tap;
 pub use homeport_raft::{end_with_reason, migrate};
 

@@ -95,3 +95,15 @@ pub const BACKUPS_MAX: usize = 1;
 pub const BACKUP_MESSAGES_WAITING_MAX: usize = 4;
 /// How long the reader of such a snapshot may take for a message; then it is broken off.
 pub const BACKUP_STALL_MAX: Duration = Duration::from_secs(30);
+/// Files and connections of a replica: subscribers of the feed, streams of front-ends and operators, and the
+/// files of its log.
+pub const OPEN_FILES: u64 = 4096;
+/// How often, and for how long at most, a preflight tries what it takes until a record is on the disk.
+pub const SYNCS_TRIED: usize = 200;
+/// See [`SYNCS_TRIED`].
+pub const SYNCS_TRIED_FOR: Duration = Duration::from_secs(3);
+/// A disk where one of a hundred records takes longer is told to be slow: an acknowledgement is to be there
+/// within 10 ms, and waits for it.
+pub const SYNC_TIME_MAX: Duration = Duration::from_millis(10);
+/// Free space below this is told: log and two snapshots of a million home addresses.
+pub const FREE_SPACE_ADVISED: u64 = 2 << 30;

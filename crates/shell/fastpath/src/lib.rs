@@ -21,6 +21,7 @@ mod program;
 mod slots;
 mod system;
 pub mod testbed;
+mod trial;
 
 pub use cause::Cause;
 pub use error::Error;
@@ -31,4 +32,5 @@ pub use program::{
     AGENTS_MAX, FastPath, Mode, NEXT_HOPS_MAX, NextHop, PLACES_MAX, Place, Settings,
 };
 pub use slots::{Full, Repaired, Slots};
-pub use system::{Mapped, Ran, monotonic_ms};
+pub use system::{Clock, Mapped, Ran, clock, monotonic_ms};
+pub use trial::{PinPlace, try_pinning};

@@ -261,7 +261,7 @@ impl Pins {
     }
 }
 
-fn failed(what: &'static str, place: &Path) -> impl FnOnce(io::Error) -> Error {
+pub(crate) fn failed(what: &'static str, place: &Path) -> impl FnOnce(io::Error) -> Error {
     let place = place.to_owned();
     move |source| Error::Pin { what, place, source }
 }
@@ -293,7 +293,7 @@ fn name_of(home_addresses: u32) -> String {
     format!("table-{hash:016x}")
 }
 
-fn is_bpf(place: &Path) -> Result<bool, Error> {
+pub(crate) fn is_bpf(place: &Path) -> Result<bool, Error> {
     let seen = statfs(place).map_err(|errno| failed("look at", place)(errno.into()))?;
     Ok(seen.f_type == BPF_FS)
 }

@@ -166,6 +166,31 @@ pub fn run_on(thread: i32, processor: usize, priority: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// What the kernel knows about the time of day.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clock {
+    /// Somebody keeps it right, such as chrony, ntpd or systemd-timesyncd.
+    pub is_synchronised: bool,
+    /// How far it may be off, microseconds.
+    pub error_us_max: u64,
+}
+
+/// Asks the kernel about its clock, and changes nothing.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn clock() -> io::Result<Clock> {
+    // SAFETY: a structure of numbers, for which zeroes are the request to change nothing.
+    let mut asked: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure is ours and of the type that the call takes.
+    let state = unsafe { libc::adjtimex(&raw mut asked) };
+    if state < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let is_synchronised = state != libc::TIME_ERROR && asked.status & libc::STA_UNSYNC == 0;
+    Ok(Clock { is_synchronised, error_us_max: u64::try_from(asked.maxerror).unwrap_or(u64::MAX) })
+}
+
 fn address_of(pointer: *const u8) -> u64 {
     u64::try_from(pointer.addr()).unwrap_or(0)
 }

@@ -26,21 +26,25 @@
 
 mod error;
 mod ethernet;
+mod interfaces;
 mod link;
 mod namespace;
 mod neighbour;
 mod neighbourhood;
 mod privileges;
 mod route;
+mod trial;
 mod tun;
 mod udp;
 
 pub use error::Error;
 pub use ethernet::Ethernet;
+pub use interfaces::Interface;
 pub use link::Network;
-pub use namespace::{Namespace, TemporaryNamespace, run_in_namespace, write_sysctl};
+pub use namespace::{Namespace, TemporaryNamespace, read_sysctl, run_in_namespace, write_sysctl};
 pub use neighbourhood::{Neighbourhood, Router};
-pub use privileges::{Unprivileged, privileges};
+pub use privileges::{Capability, Unprivileged, privileges};
 pub use route::{Route, RouteKind, Rule};
+pub use trial::{TrialDevice, TrialKind, open_tun_driver, run_apart};
 pub use tun::Tun;
 pub use udp::{bind_raw, bind_udp};

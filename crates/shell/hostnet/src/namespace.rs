@@ -145,6 +145,23 @@ pub fn run_in_namespace<T: Send>(
 /// Sets a kernel parameter inside a namespace: `net.ipv6.conf.all.forwarding`, with dots or, where
 /// an interface name has dots in it, with slashes.
 pub fn write_sysctl(namespace: &Namespace, parameter: &str, value: &str) -> Result<(), Error> {
+    let path = sysctl(parameter)?;
+    let written = namespace.run(|| fs::write(path, value))?;
+    written.map_err(|source| {
+        Error::new("set", format!("kernel parameter {parameter} to {value} in {namespace}"), source)
+    })
+}
+
+/// Reads a kernel parameter inside a namespace: see [`write_sysctl`].
+pub fn read_sysctl(namespace: &Namespace, parameter: &str) -> Result<String, Error> {
+    let path = sysctl(parameter)?;
+    let read = namespace.run(|| fs::read_to_string(path))?;
+    read.map(|text| text.trim().to_owned()).map_err(|source| {
+        Error::new("read", format!("kernel parameter {parameter} in {namespace}"), source)
+    })
+}
+
+fn sysctl(parameter: &str) -> Result<PathBuf, Error> {
     let well_formed = |part: &str| !part.is_empty() && part != "." && part != "..";
     let separator = if parameter.contains('/') { '/' } else { '.' };
     if !parameter.split(separator).all(well_formed) {
@@ -154,11 +171,7 @@ pub fn write_sysctl(namespace: &Namespace, parameter: &str, value: &str) -> Resu
             expected: "words with dots or slashes between them",
         });
     }
-    let path = Path::new("/proc/sys").join(parameter.replace(separator, "/"));
-    let written = namespace.run(|| fs::write(path, value))?;
-    written.map_err(|source| {
-        Error::new("set", format!("kernel parameter {parameter} to {value} in {namespace}"), source)
-    })
+    Ok(Path::new("/proc/sys").join(parameter.replace(separator, "/")))
 }
 
 /// A named namespace that is removed when this is dropped: for tests and for `dev`.

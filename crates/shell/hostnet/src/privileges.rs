@@ -2,12 +2,57 @@
 
 use std::{fmt, io};
 
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    thread::{CapabilitySet, capabilities},
+};
 
 use crate::{
     namespace::{enter_new, on_a_thread},
     tun::create,
 };
+
+/// A part of root's powers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Capability {
+    /// Devices, addresses, routes; XDP programs on interfaces.
+    NetAdmin,
+    /// Raw and packet sockets.
+    NetRaw,
+    /// Programs and maps in the kernel.
+    Bpf,
+    /// Programs that do pointer arithmetic.
+    Perfmon,
+    /// Namespaces and mounts; all that [`Self::Bpf`] and [`Self::Perfmon`] allow as well.
+    SysAdmin,
+}
+
+impl Capability {
+    /// Whether the calling thread has it. Within a user namespace that may mean little: only trying tells.
+    #[must_use]
+    pub fn is_effective(self) -> bool {
+        let wanted = match self {
+            Self::NetAdmin => CapabilitySet::NET_ADMIN,
+            Self::NetRaw => CapabilitySet::NET_RAW,
+            Self::Bpf => CapabilitySet::BPF,
+            Self::Perfmon => CapabilitySet::PERFMON,
+            Self::SysAdmin => CapabilitySet::SYS_ADMIN,
+        };
+        capabilities(None).is_ok_and(|sets| sets.effective.contains(wanted))
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::NetRaw => "CAP_NET_RAW",
+            Self::Bpf => "CAP_BPF",
+            Self::Perfmon => "CAP_PERFMON",
+            Self::SysAdmin => "CAP_SYS_ADMIN",
+        })
+    }
+}
 
 /// TUN devices or network namespaces cannot be used, and why.
 #[derive(Debug)]

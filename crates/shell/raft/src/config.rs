@@ -136,7 +136,11 @@ impl RaftConfig {
         }
     }
 
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+    /// Whether a replica can be with this configuration, whatever its host and disk.
+    ///
+    /// # Errors
+    /// The first thing that cannot be.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         let octets = self.cluster_name.len();
         if octets == 0 || octets > 255 {
             return Err(ConfigError::ClusterName { octets });

@@ -1,5 +1,5 @@
 //! What every process of Homeport needs and no protocol knows of: configuration, shutdown, readiness,
-//! telemetry, metrics, the operations port, tasks and clocks.
+//! telemetry, metrics, the operations port, tasks and clocks, and what is looked at before a start.
 //!
 //! It is not a framework: a role's `run` calls what it wants, in the order it wants. It depends on no
 //! other crate of ours.
@@ -28,6 +28,7 @@ pub mod config;
 pub mod listener;
 pub mod metrics;
 pub mod ops;
+pub mod preflight;
 pub mod readiness;
 pub mod shutdown;
 pub mod task;

@@ -1,6 +1,6 @@
 //! A trace of a real forwarder, and its file read by another program.
 
-use std::{net::SocketAddr, path::Path, process::Stdio};
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use homeport_forwarder::{Config, InspectionConfig, UdpConfig};
 use homeport_runtime::{Shutdown, Task, config::OpsConfig};
@@ -20,16 +20,33 @@ const HOME: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0];
 const CORRESPONDENT: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0xf, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x99];
 /// How many packets the forwarder is sent; each is seen as it comes and as it is dropped.
 const SENT: usize = 5;
+const TRIES: u32 = 5;
 
 struct Forwarder {
     udp: SocketAddr,
     inspection: String,
-    _task: Task<Result<(), homeport_forwarder::Error>>,
+    task: Task<Result<(), homeport_forwarder::Error>>,
 }
 
 impl Forwarder {
+    /// One that serves. Its ports are free when they are chosen, and somebody else's now and then when they
+    /// are taken: others are tried then.
+    async fn start() -> Self {
+        for _ in 0..TRIES {
+            let forwarder = Self::try_start();
+            while !forwarder.task.is_finished() {
+                if tokio::net::TcpStream::connect(&forwarder.inspection).await.is_ok() {
+                    return forwarder;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            eprintln!("a forwarder ended: {:?}", forwarder.task.await);
+        }
+        panic!("no forwarder in {TRIES} tries");
+    }
+
     /// It knows no binding: no store is there.
-    fn start() -> Self {
+    fn try_start() -> Self {
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("binds");
         let udp = udp.local_addr().expect("has an address");
         let inspection = dead();
@@ -51,14 +68,7 @@ impl Forwarder {
             ops: OpsConfig { listen: dead().parse().expect("is an address") },
         };
         let run = homeport_forwarder::run(config, Shutdown::manual());
-        Self { udp, inspection, _task: Task::spawn("forwarder", run) }
-    }
-
-    /// Until it serves.
-    async fn ready(&self) {
-        while tokio::net::TcpStream::connect(&self.inspection).await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        Self { udp, inspection, task: Task::spawn("forwarder", run) }
     }
 }
 
@@ -83,8 +93,7 @@ async fn a_trace_is_printed_and_its_file_is_whole() {
     let store = Fake::start(Script::leader()).await;
     let create = ["subscribers", "create", "2001:db8:0:1::100", "--nai", "node-7@example.net"];
     assert_exit(&run(&[&store.endpoint], &create).await, 0);
-    let forwarder = Forwarder::start();
-    forwarder.ready().await;
+    let forwarder = Forwarder::start().await;
     let directory = tempfile::tempdir().expect("is made");
     let file = directory.path().join("trace.pcapng");
     let packets = (SENT * 2).to_string();
@@ -138,8 +147,7 @@ async fn what_is_wrong_with_a_trace_is_said() {
     let unreached = ["trace", "2001:db8:0:1::100", "--forwarder", &gone];
     assert_exit(&run(&[&store.endpoint], &unreached).await, 3);
     assert_exit(&run(&[&store.endpoint], &["trace", "2001:db8:0:1::100"]).await, 2);
-    let forwarder = Forwarder::start();
-    forwarder.ready().await;
+    let forwarder = Forwarder::start().await;
     let short = ["trace", "::1", "--seconds", "0", "--forwarder", &forwarder.inspection];
     let output = run(&[&store.endpoint], &short).await;
     assert_exit(&output, 1);

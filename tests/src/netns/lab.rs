@@ -11,7 +11,7 @@ use homeport_api::admin::{
     CreateHomePrefixRequest, CreateSubscriberRequest, DeleteHomePrefixRequest,
     DeleteSubscriberRequest, GetHomePrefixRequest, HomeBindings, HomePrefix, Subscriber,
 };
-use homeport_hostnet::Namespace;
+use homeport_hostnet::{Namespace, write_sysctl};
 use mobile_node::{AuthenticationConfig, CareOfConfig, Config, TunConfig};
 
 use super::capture::{Capture, Frame};
@@ -35,6 +35,9 @@ pub(super) const HOME_PREFIX: &str = "2001:db8:0:1::/64";
 const ROUTER: &str = "fe80::1";
 /// Interface of a forwarder towards the router.
 const UPLINK: &str = "uplink";
+/// Ports that the kernels choose from: tshark takes random octets for no protocol there, as it does for one that
+/// is spoken at ports from 56000 to 60001.
+const PORTS: &str = "61000 64999";
 const SPI: u32 = 0x100;
 const NAI: &str = "mn1@example.com";
 const KEY: [u8; 16] = *b"homeport-e2e-key";
@@ -69,6 +72,10 @@ impl Lab {
         let cluster = DevCluster::start_in_namespaces(authentication).await?;
         let endpoints = cluster.endpoints()?;
         let namespaces = endpoints.namespaces.context("there are no namespaces")?;
+        for host in [&namespaces.correspondent, &namespaces.mobile_node] {
+            let host = Namespace::from(host.as_str());
+            write_sysctl(&host, "net.ipv4.ip_local_port_range", PORTS)?;
+        }
         let lab = Self {
             cluster,
             namespaces,

@@ -556,6 +556,12 @@ fn error_budget() {
     assert!(budget.allow(60_000) && budget.allow(60_000) && !budget.allow(60_000));
 }
 
+/// Whether a mobile node's packet with another octet here is another packet: not in class and flow label, hop
+/// limit, and the padding of the destination options, where an option that nobody knows is passed over.
+fn is_protected(at: usize) -> bool {
+    !(at < 4 || at == 7 || (42..46).contains(&at))
+}
+
 proptest! {
     /// No octets make the front-end panic or change the store without authentication.
     #[test]
@@ -567,8 +573,10 @@ proptest! {
         let packet = Vectors::load().packet(["V01", "V12", "V14", "V18"][which]);
         let mut damaged = packet.clone();
         for (at, octet) in edits {
-            let len = damaged.len();
-            damaged[at % len] = octet;
+            let at = at % damaged.len();
+            if is_protected(at) {
+                damaged[at] = octet;
+            }
         }
         damaged.truncate(damaged.len().saturating_sub(cut % 60));
         let mut lab = Lab::authenticated();

@@ -18,7 +18,7 @@ use crate::{
     home_link::{FromLink, HomeLinkOutlet, NO_HOME_LINK, ToLink},
     inspection::{Arrived, Inspection},
     limits,
-    metrics::{Metrics, TUN, UDP},
+    metrics::Metrics,
     mirror::{Applied, Mirror},
     port::Port,
     punt::{Answer, FrontEnds, SignallingEvent},
@@ -146,14 +146,14 @@ impl Engine {
         let mut next = Some(len);
         for _ in 0..limits::PACKETS_PER_WAKE_MAX {
             let Some(len) = next else { break };
-            self.metrics.count_packet(TUN, len);
+            self.metrics.tun.received(len);
             let packet = octets.get(..len).unwrap_or_default();
             self.handle(port, Ingress::Ip(packet)).await;
             next = port.try_recv_tun(octets)?;
         }
         // The last one taken must not be lost.
         if let Some(len) = next {
-            self.metrics.count_packet(TUN, len);
+            self.metrics.tun.received(len);
             self.handle(port, Ingress::Ip(octets.get(..len).unwrap_or_default())).await;
         }
         Ok(())
@@ -162,7 +162,7 @@ impl Engine {
     async fn on_udp(&mut self, port: &Port, octets: &mut [u8]) {
         for _ in 0..limits::PACKETS_PER_WAKE_MAX {
             let Some((len, peer, local)) = port.try_recv_udp(octets) else { return };
-            self.metrics.count_packet(UDP, len);
+            self.metrics.udp.received(len);
             let payload = octets.get(..len).unwrap_or_default();
             self.handle(port, Ingress::Udp { peer, local, payload }).await;
         }
@@ -216,11 +216,11 @@ impl Engine {
                 }
                 Action::SendIpv6(ref packet) | Action::SendIpv4(ref packet) => {
                     let sent = port.send(&action).await;
-                    sent.inspect(|()| self.metrics.count_sent(TUN, packet.len()))
+                    sent.inspect(|()| self.metrics.tun.sent(packet.len()))
                 }
                 Action::SendUdp { ref payload, .. } => {
                     let sent = port.send(&action).await;
-                    sent.inspect(|()| self.metrics.count_sent(UDP, payload.len()))
+                    sent.inspect(|()| self.metrics.udp.sent(payload.len()))
                 }
             };
             if let Err(reason) = done {

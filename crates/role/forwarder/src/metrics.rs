@@ -14,17 +14,32 @@ use crate::headless::Contact;
 
 type ByLabel = Family<[(&'static str, &'static str); 1], Counter>;
 
-/// Ports by name: where packets come in and go out.
-pub(crate) const TUN: &str = "tun";
-/// See [`TUN`].
-pub(crate) const UDP: &str = "udp";
+/// What comes in and goes out at a port. Its counters are looked up once, not for each packet.
+#[derive(Debug)]
+pub(crate) struct PortCounters {
+    packets: Counter,
+    received_octets: Counter,
+    sent_octets: Counter,
+}
+
+impl PortCounters {
+    /// A packet of so many octets came in.
+    pub(crate) fn received(&self, octets: usize) {
+        self.packets.inc();
+        self.received_octets.inc_by(count_of(octets));
+    }
+
+    /// So many octets were sent.
+    pub(crate) fn sent(&self, octets: usize) {
+        self.sent_octets.inc_by(count_of(octets));
+    }
+}
 
 /// The forwarder's metrics, `homeport_forwarder_*`.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    packets: ByLabel,
-    received_octets: ByLabel,
-    sent_octets: ByLabel,
+    pub(crate) tun: PortCounters,
+    pub(crate) udp: PortCounters,
     actions: ByLabel,
     answers: ByLabel,
     fast: Family<[(&'static str, &'static str); 2], Counter>,
@@ -74,11 +89,11 @@ impl Metrics {
             "Home links taken over, by whether another node still answered there for the home agent",
             &["silent", "answered"],
         );
+        let [tun, udp] = ports(registry);
         let metrics = Self {
             home_link_take_overs,
-            packets: beginning("port", &[TUN, UDP]),
-            received_octets: beginning("port", &[TUN, UDP]),
-            sent_octets: beginning("port", &[TUN, UDP]),
+            tun,
+            udp,
             actions: beginning("action", &Action::NAMES),
             answers: beginning("sent", &["at_once", "after_its_revision", "before_its_revision"]),
             fast: Family::default(),
@@ -102,11 +117,6 @@ impl Metrics {
             table_digest: Gauge::default(),
         };
         let m = &metrics;
-        registry.register("packets", "Packets that came in, by port", m.packets.clone());
-        let help = "What came in, by port: IP packets of the TUN, payloads of UDP";
-        registry.register_with_unit("received", help, Unit::Bytes, m.received_octets.clone());
-        let help = "What was sent, by port: IP packets of the TUN, payloads of UDP";
-        registry.register_with_unit("sent", help, Unit::Bytes, m.sent_octets.clone());
         let help = "What was done about packets that came in and about answers, by action";
         registry.register("actions", help, m.actions.clone());
         metrics.register_fast(registry);
@@ -167,18 +177,6 @@ impl Metrics {
         registry.register("fast_home_addresses_max", help, m.fast_home_addresses_max.clone());
     }
 
-    /// A packet of so many octets came in.
-    pub(crate) fn count_packet(&self, port: &'static str, octets: usize) {
-        let label = [("port", port)];
-        self.packets.get_or_create(&label).inc();
-        self.received_octets.get_or_create(&label).inc_by(count_of(octets));
-    }
-
-    /// So many octets were sent.
-    pub(crate) fn count_sent(&self, port: &'static str, octets: usize) {
-        self.sent_octets.get_or_create(&[("port", port)]).inc_by(count_of(octets));
-    }
-
     /// Home addresses that the table of the fast path takes.
     pub(crate) fn show_fast_max(&self, home_addresses: u32) {
         self.fast_home_addresses_max.set(home_addresses.into());
@@ -233,6 +231,24 @@ impl Metrics {
         gauge(&self.home_addresses, u64::try_from(table.len()).unwrap_or(u64::MAX));
         gauge(&self.table_digest, table.digest() >> (u64::BITS - DIGEST_BITS));
     }
+}
+
+/// The counters of the TUN and of UDP.
+fn ports(registry: &mut Registry) -> [PortCounters; 2] {
+    let (packets, received, sent) = (ByLabel::default(), ByLabel::default(), ByLabel::default());
+    registry.register("packets", "Packets that came in, by port", packets.clone());
+    let help = "What came in, by port: IP packets of the TUN, payloads of UDP";
+    registry.register_with_unit("received", help, Unit::Bytes, received.clone());
+    let help = "What was sent, by port: IP packets of the TUN, payloads of UDP";
+    registry.register_with_unit("sent", help, Unit::Bytes, sent.clone());
+    ["tun", "udp"].map(|port| {
+        let of = |family: &ByLabel| family.get_or_create_owned(&[("port", port)]);
+        PortCounters {
+            packets: of(&packets),
+            received_octets: of(&received),
+            sent_octets: of(&sent),
+        }
+    })
 }
 
 /// A family that shows these values of its label as zero from the start.

@@ -80,7 +80,7 @@ pub struct NodeStatus {
     pub learners: Vec<Leader>,
     /// On a leader: index up to which each member's log matches.
     pub matched: Vec<(u64, Option<u64>)>,
-    /// On a leader: since when each other member has acknowledged nothing; `None` if it never has.
+    /// On a leader: for how long each other member has acknowledged nothing; `None` if it never has.
     pub silent: Vec<(u64, Option<Duration>)>,
 }
 

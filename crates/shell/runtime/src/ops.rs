@@ -49,7 +49,8 @@ struct Ops {
     shutdown: Shutdown,
 }
 
-/// Serves `/metrics` (OpenMetrics; what is registered, and what every process says of itself), `/livez` and `/readyz` (503 with the names of what is pending).
+/// Serves `/metrics` (OpenMetrics; what is registered, and what every process says of itself), `/livez` and
+/// `/readyz` (503 with the names of what is pending).
 ///
 /// # Errors
 /// The address cannot be listened on.

@@ -40,6 +40,11 @@ async fn killed_forwarder_is_replaced_and_comes_back_with_the_same_table() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn killed_forwarder_costs_no_packet_of_xdp() -> Result<()> {
+    netns::test(Case::ForwarderKillByXdp).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn killed_front_end_costs_no_data() -> Result<()> {
     netns::test(Case::FrontEndKill).await
 }

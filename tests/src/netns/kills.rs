@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result, ensure};
 use mobile_node::{MobileNode, UpdateRecord};
 
-use super::lab::{Lab, care_of};
-use crate::dev::{Member, kill, metric};
+use super::lab::{AGENT, HOME, Lab, care_of, run};
+use crate::dev::{Member, is_ready, kill, metric};
 use crate::{eventually, ops};
 
 /// A node with two care-of addresses.
@@ -40,6 +40,54 @@ pub(super) async fn tell_forwarder(lab: &mut Lab) -> Result<()> {
     lab.expect_both_ways().await?;
     node.stop().await?;
     lab.decode().map(drop)
+}
+
+/// How often the forwarder is killed that XDP goes on without.
+const KILLS: usize = 3;
+
+/// No packet is lost while the forwarder is away: XDP carries them by the table that it has.
+pub(super) async fn tell_forwarder_by_xdp(lab: &mut Lab) -> Result<()> {
+    let router = lab.namespaces.router.clone();
+    for link in ["forwarder-1", "forwarder-2"] {
+        // A link that takes redirected frames must be woken by them.
+        run(&router, &["ethtool", "-K", link, "gro", "on"])?;
+    }
+    lab.switch_xdp_on().await?;
+    // Whatever becomes of its process, the packets go to the first forwarder.
+    for address in [HOME, AGENT] {
+        let route = ["ip", "-6", "route", "add", address, "via", "2001:db8:ff:1::2"];
+        run(&router, &[&route[..], &["dev", "forwarder-1"]].concat())?;
+    }
+    let node = registered(lab).await?;
+    let pinging = lab.keep_pinging_fast()?;
+    pinging.replies(500).await?;
+    for _ in 0..KILLS {
+        let forwarders = lab.cluster.endpoints()?.forwarders;
+        let carrier = forwarders.into_iter().next().context("there is no forwarder")?;
+        kill(&carrier)?;
+        pinging.replies(100).await?;
+        let back = restarted(lab, &carrier).await?;
+        eventually("the forwarder to be ready", async || is_ready(&back).await).await?;
+        eventually("packets by XDP since then", async || {
+            let sent = lab.sent_by_xdp("encapsulated").await?;
+            ensure!(sent > 300, "{sent}");
+            Ok(())
+        })
+        .await?;
+    }
+    let seen = pinging.stop()?;
+    lab.figure("forwarder_restart_by_xdp_lost", f64::from(seen.lost), "1");
+    lab.figure("forwarder_restart_by_xdp_sent", f64::from(seen.sent), "1");
+    lab.figure("forwarder_restart_by_xdp_gap_ms", seen.gap_ms(), "ms");
+    ensure!(
+        seen.lost == 0,
+        "{} of {} echo requests were lost: {:?}",
+        seen.lost,
+        seen.sent,
+        seen.missing()
+    );
+    node.stop().await?;
+    Ok(())
 }
 
 /// The next Binding Update goes to the other front-end, perhaps at the second attempt.

@@ -161,6 +161,11 @@ impl Lab {
         Ping::start(&self.namespaces.correspondent, HOME, self.directory())
     }
 
+    /// As [`Self::keep_pinging`], five times as often.
+    pub(super) fn keep_pinging_fast(&self) -> Result<Ping> {
+        Ping::start_fast(&self.namespaces.correspondent, HOME, self.directory())
+    }
+
     /// Five echo requests of the correspondent node's kernel.
     pub(super) async fn ping_from_correspondent(&self, destination: &str) -> Result<Pinged> {
         ping(&self.namespaces.correspondent, &[destination], self.directory()).await

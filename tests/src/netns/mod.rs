@@ -59,6 +59,8 @@ pub enum Case {
     Ipv4,
     /// SIGKILL of the forwarder that carries the packets.
     ForwarderKill,
+    /// SIGKILL of the forwarder, again and again, whose packets XDP carries.
+    ForwarderKillByXdp,
     /// SIGKILL of the front-end that serves the node.
     FrontEndKill,
     /// A mobile router with a host behind it.
@@ -117,7 +119,7 @@ pub struct Outcome {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Handover,
         Self::Multiple,
         Self::Spoofed,
@@ -125,6 +127,7 @@ impl Case {
         Self::Plain,
         Self::Ipv4,
         Self::ForwarderKill,
+        Self::ForwarderKillByXdp,
         Self::FrontEndKill,
         Self::MobileRouter,
         Self::FlowBindings,
@@ -153,6 +156,7 @@ impl Case {
             Self::Plain => "a node without BIDs",
             Self::Ipv4 => "an IPv4 care-of address",
             Self::ForwarderKill => "a forwarder is killed",
+            Self::ForwarderKillByXdp => "a forwarder is killed that has XDP",
             Self::FrontEndKill => "a front-end is killed",
             Self::MobileRouter => "a mobile router",
             Self::FlowBindings => "flow bindings",
@@ -179,6 +183,7 @@ impl Case {
             | Self::Plain
             | Self::Ipv4
             | Self::ForwarderKill
+            | Self::ForwarderKillByXdp
             | Self::FrontEndKill => "none",
             _ => "mn-ha",
         }
@@ -188,7 +193,9 @@ impl Case {
     pub async fn run(self) -> Outcome {
         let started = match self {
             // Tens of megabytes go by.
-            Self::Tunnels | Self::TunnelsByXdp => Lab::start_unseen(self.authentication()).await,
+            Self::Tunnels | Self::TunnelsByXdp | Self::ForwarderKillByXdp => {
+                Lab::start_unseen(self.authentication()).await
+            }
             _ => Lab::start(self.authentication()).await,
         };
         let mut lab = match started {
@@ -207,6 +214,7 @@ impl Case {
             Self::Plain => legacy::tell_plain(&mut lab).await,
             Self::Ipv4 => legacy::tell_ipv4(&mut lab).await,
             Self::ForwarderKill => kills::tell_forwarder(&mut lab).await,
+            Self::ForwarderKillByXdp => kills::tell_forwarder_by_xdp(&mut lab).await,
             Self::FrontEndKill => kills::tell_front_end(&mut lab).await,
             Self::MobileRouter => mobile_router::tell(&mut lab).await,
             Self::FlowBindings => flows::tell(&mut lab).await,

@@ -44,6 +44,11 @@ impl Ping {
         Self::spawn(namespace, &["-i", "0.01", "-c", "12000", destination], directory)
     }
 
+    /// As [`Self::start`], every two milliseconds.
+    pub(super) fn start_fast(namespace: &str, destination: &str, directory: &Path) -> Result<Self> {
+        Self::spawn(namespace, &["-i", "0.002", "-c", "60000", destination], directory)
+    }
+
     fn spawn(namespace: &str, arguments: &[&str], directory: &Path) -> Result<Self> {
         let file = tempfile::Builder::new().prefix("ping-").tempfile_in(directory)?;
         let (file, output) = file.keep()?;
@@ -105,6 +110,13 @@ impl Pinged {
     pub(super) fn gap_ms(&self) -> f64 {
         let pairs = self.replies.iter().zip(self.replies.iter().skip(1));
         pairs.map(|(one, next)| (next.at_secs - one.at_secs) * 1000.0).fold(0.0, f64::max)
+    }
+
+    /// Requests without a reply up to the last one that has one.
+    pub(super) fn missing(&self) -> Vec<u32> {
+        let answered: BTreeSet<u32> = self.replies.iter().map(|reply| reply.sequence).collect();
+        let last = answered.last().copied().unwrap_or_default();
+        (1..=last).filter(|sequence| !answered.contains(sequence)).collect()
     }
 
     /// Round trips in milliseconds.

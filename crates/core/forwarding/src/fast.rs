@@ -111,6 +111,16 @@ impl Forwarding {
         is_unicast_routable_v6(care_of) && !self.table.is_home_agent(care_of)
     }
 
+    /// Data came through this binding last, as somebody remembers who was here before. Nothing happens when
+    /// there is no such binding.
+    pub fn recall_use(&mut self, now: Millis, home_address: Ipv6Addr, care_of: Ipv6Addr) {
+        if let Some(home) = self.table.home_mut(home_address)
+            && let Some(index) = home.bound(now, CareOf::V6(care_of))
+        {
+            home.used(index);
+        }
+    }
+
     /// Home addresses whose [`Fast`] packets have changed since this was asked last: another
     /// binding carried data last, or a path turned out to be narrower. Empty unless
     /// [`crate::Config::follow_moves`]. `None` when there were too many to remember: all may have.

@@ -85,6 +85,21 @@ pub(crate) fn down_hop(words: &Words) -> Option<u8> {
     (flags & DOWN != 0).then_some(hop)
 }
 
+/// The care-of address that packets come from while those from another one are looked at first: of two
+/// bindings that are equal it is the one that data came through last.
+pub(crate) fn used_last(words: &Words) -> Option<Ipv6Addr> {
+    let flags = words[2].to_ne_bytes()[4];
+    let at = match (flags & (UP[0] | KNOWN[0]), flags & (UP[1] | KNOWN[1])) {
+        (first, second) if first == UP[0] && second == KNOWN[1] => 4,
+        (first, second) if first == KNOWN[0] && second == UP[1] => 6,
+        _ => return None,
+    };
+    let mut octets = [0; 16];
+    octets[..8].copy_from_slice(&words[at].to_ne_bytes());
+    octets[8..].copy_from_slice(&words[at + 1].to_ne_bytes());
+    Some(Ipv6Addr::from(octets))
+}
+
 /// The home address of a line; `None` for a free one.
 #[must_use]
 pub fn home_of(words: &Words) -> Option<Ipv6Addr> {

@@ -19,7 +19,7 @@ use crate::{
     cause::Cause,
     error::Error,
     hops::{Hops, Router},
-    line::{LINE_WORDS, Surroundings, Words, compile, down_hop, until},
+    line::{LINE_WORDS, Surroundings, Words, compile, down_hop, until, used_last},
     links::{Link, interface_index},
     slots::{Full, Repaired, Slots},
     system::{Mapped, Ran, test_run},
@@ -424,6 +424,13 @@ impl FastPath {
             self.hops.leave(hop);
         }
         set
+    }
+
+    /// Of several equal bindings of this home address the one that data came through last, by its care-of
+    /// address, as far as the line that is there says so.
+    #[must_use]
+    pub fn used_last(&self, home_address: Ipv6Addr) -> Option<Ipv6Addr> {
+        used_last(&self.slots.line(home_address)?)
     }
 
     /// How many home addresses the program knows something about.

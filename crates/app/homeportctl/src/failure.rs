@@ -16,6 +16,10 @@ pub(crate) enum Failure {
     Refused(Box<Status>),
     /// No store that could answer was reached; what each endpoint did.
     Unreached(Vec<(String, String)>),
+    /// Something that was looked at is not as it should be; what was found, for standard output.
+    Checked(String),
+    /// Who read the output has gone.
+    NobodyReads,
     /// A change was sent and the answer was lost: it may have happened.
     Unknown { endpoint: String, answer: Box<Status> },
 }
@@ -24,9 +28,11 @@ impl Failure {
     /// The codes that `--help` promises.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
+            Self::NobodyReads => 0,
             Self::Refused(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreached(_) | Self::Unknown { .. } => 3,
+            Self::Checked(_) => 4,
         }
     }
 }
@@ -35,6 +41,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(what) => writeln!(f, "error: {what}"),
+            Self::Checked(found) => f.write_str(found),
+            Self::NobodyReads => Ok(()),
             Self::Refused(answer) => refused(f, answer),
             Self::Unreached(tried) => {
                 writeln!(f, "error: no store could answer")?;

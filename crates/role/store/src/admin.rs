@@ -3,53 +3,74 @@
 //! Writes and linearizable reads go to the leader: another replica refuses with FAILED_PRECONDITION
 //! and names the leader in the metadata `homeport-leader`.
 
+use homeport_api::admin::alarms_server::AlarmsServer;
+use homeport_api::admin::audit_server::AuditServer;
 use homeport_api::admin::bindings_server::BindingsServer;
 use homeport_api::admin::cluster_server::ClusterServer;
+use homeport_api::admin::events_server::EventsServer;
 use homeport_api::admin::home_agents_server::HomeAgentsServer;
 use homeport_api::admin::home_prefixes_server::HomePrefixesServer;
+use homeport_api::admin::nodes_server::NodesServer;
 use homeport_api::admin::revocations_server::RevocationsServer;
 use homeport_api::admin::snapshots_server::SnapshotsServer;
 use homeport_api::admin::subscribers_server::SubscribersServer;
-use homeport_binding::{Command, Ipv4Prefix, Ipv6Prefix, Outcome, Refusal, RefusalKind, Verdict};
+use homeport_api::admin::upgrades_server::UpgradesServer;
+use homeport_binding::{
+    Command, Ipv4Prefix, Ipv6Prefix, Operation, Outcome, Refusal, RefusalKind, Verdict,
+};
+use homeport_runtime::Shutdown;
 use ipnet::{Ipv4Net, Ipv6Net};
 use tonic::Status;
 use tonic::service::Routes;
 
 use crate::{Store, limits};
 
+mod alarms;
+mod audit;
+mod audited;
 mod bindings;
 mod cluster;
+mod events;
 mod find;
 mod home_prefixes;
 mod lists;
+mod nodes;
 mod notices;
 mod refusal;
 mod snapshots;
 mod subscribers;
 
+use audited::Caller;
+pub(crate) use audited::begin;
 pub(crate) use refusal::status_of;
 use refusal::{Reason, Refused};
 
-pub(crate) fn routes(store: Store) -> Routes {
+pub(crate) fn routes(store: Store, shutdown: &Shutdown) -> Routes {
     Routes::new(HomePrefixesServer::new(home_prefixes::Service(store.clone())))
         .add_service(SubscribersServer::new(subscribers::Service(store.clone())))
         .add_service(BindingsServer::new(bindings::Service(store.clone())))
         .add_service(RevocationsServer::new(notices::Service(store.clone())))
         .add_service(HomeAgentsServer::new(notices::Service(store.clone())))
         .add_service(SnapshotsServer::new(snapshots::Service(store.clone())))
+        .add_service(NodesServer::new(nodes::Service(store.clone())))
+        .add_service(AlarmsServer::new(alarms::Service(store.clone(), shutdown.clone())))
+        .add_service(EventsServer::new(events::Service(store.clone(), shutdown.clone())))
+        .add_service(AuditServer::new(audit::Service(store.clone())))
+        .add_service(UpgradesServer::new(audit::Service(store.clone())))
         .add_service(ClusterServer::new(cluster::Service(store)))
 }
 
-/// Carries out an operator's command; returns its revision.
-async fn execute(store: &Store, command: Command) -> Result<u64, Status> {
+/// Carries out an operator's command and records it; returns its revision.
+async fn execute(store: &Store, caller: &Caller, command: Command) -> Result<u64, Status> {
     let about = resource_of(&command);
+    let command = audited::recorded(store, caller, command).await?;
     done(propose(store, command).await?, &about)
 }
 
 /// Proposes a command. A leader that was elected just now hears from the others first, for what they all
 /// have to know.
 async fn propose(store: &Store, command: Command) -> Result<Verdict, Status> {
-    if command.since() > 0 {
+    if !store.proposer.is_known_for_sure(&command) {
         read_barrier(store, false).await?;
     }
     store.proposer.propose(command).await.map_err(|error| status_of(&error))
@@ -74,6 +95,13 @@ fn resource_of(command: &Command) -> Resource {
         Command::DeleteSubscriber(home_address) => ("Subscriber", home_address.to_string()),
         Command::Revoke(revoke) => ("HomeBindings", revoke.home_address.to_string()),
         Command::Switch(switch) => ("HomeBindings", switch.home_address.to_string()),
+        Command::Operate(Operation::Alarm { key, .. }) => ("Alarm", alarms::name_of(key)),
+        Command::Operate(Operation::Drain { node, .. }) => ("Node", node.clone()),
+        Command::Operate(Operation::Begin | Operation::Note(_)) => ("Cluster", String::new()),
+        Command::Audited(audited) => match &audited.command {
+            Some(command) => resource_of(command),
+            None => ("", String::new()),
+        },
         // Of front-ends and forwarders.
         Command::Register(_)
         | Command::Correspond(_)

@@ -73,7 +73,7 @@ pub(crate) async fn run(
             }
         };
         match message.event {
-            Some(Event::Started(it)) if format == Format::Table => {
+            Some(Event::Started(it)) if matches!(format, Format::Table | Format::Wide) => {
                 let home_address = plain(&it.home_address);
                 eprintln!("{}: watching {home_address}", plain(&forwarder));
             }
@@ -84,7 +84,7 @@ pub(crate) async fn run(
                         .map_err(|error| Failure::Usage(format!("--write: {error}")))?;
                 }
                 let text = match format {
-                    Format::Table => line(&packet),
+                    Format::Table | Format::Wide | Format::Csv => line(&packet),
                     Format::Json => document(&forwarder, &packet, message.missed),
                 };
                 if writeln!(std::io::stdout(), "{text}").is_err() {

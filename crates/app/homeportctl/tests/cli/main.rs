@@ -4,6 +4,7 @@
 
 mod fake;
 mod notices;
+mod operations;
 mod raft;
 mod snapshot;
 mod trace;

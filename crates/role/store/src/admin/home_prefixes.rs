@@ -10,6 +10,7 @@ use homeport_binding::{
 use ipnet::Ipv6Net;
 use tonic::{Request, Response, Status};
 
+use super::audited::{self, Caller};
 use super::{
     Reason, Refused, address, done, execute, invalid, ipv4_prefix, ipv6_prefix, not_found,
     page_after, page_size, propose, read_barrier,
@@ -24,11 +25,12 @@ impl HomePrefixes for Service {
         &self,
         request: Request<api::CreateHomePrefixRequest>,
     ) -> Result<Response<api::HomePrefix>, Status> {
+        let caller = Caller::of(&request, "CreateHomePrefix");
         let message = request.into_inner().home_prefix;
         let message = message.ok_or_else(|| invalid("home_prefix", "missing"))?;
         let record = record_of(&message)?;
         let command = Command::PutHomePrefix { home_prefix: record.clone(), must_not_exist: true };
-        let revision = execute(&self.0, command).await?;
+        let revision = execute(&self.0, &caller, command).await?;
         Ok(Response::new(message_of(&Revised { record, revision })))
     }
 
@@ -65,6 +67,7 @@ impl HomePrefixes for Service {
         &self,
         request: Request<api::UpdateHomePrefixRequest>,
     ) -> Result<Response<api::HomePrefix>, Status> {
+        let caller = Caller::of(&request, "UpdateHomePrefix");
         let api::UpdateHomePrefixRequest { home_prefix, update_mask } = request.into_inner();
         let changed = home_prefix.ok_or_else(|| invalid("home_prefix", "missing"))?;
         let prefix = prefix_of(&changed.prefix)?;
@@ -85,6 +88,7 @@ impl HomePrefixes for Service {
             let record = record_of(&message)?;
             let (home_prefix, base_revision) = (record.clone(), old.revision);
             let command = Command::UpdateHomePrefix { home_prefix, base_revision };
+            let command = audited::recorded(&self.0, &caller, command).await?;
             let verdict = propose(&self.0, command).await?;
             // What was read was not the newest: the same fields are changed in what is.
             let is_changed = matches!(&verdict.outcome,
@@ -104,10 +108,11 @@ impl HomePrefixes for Service {
         &self,
         request: Request<api::AdvertiseHomePrefixRequest>,
     ) -> Result<Response<api::AdvertiseHomePrefixResponse>, Status> {
+        let caller = Caller::of(&request, "AdvertiseHomePrefix");
         let request = request.into_inner();
         let prefix = prefix_of(&request.prefix)?;
         let within = request.within_secs.map(|secs| Duration::from_secs(secs.into()));
-        execute(&self.0, Command::AdvertiseHomePrefix { prefix, within }).await?;
+        execute(&self.0, &caller, Command::AdvertiseHomePrefix { prefix, within }).await?;
         Ok(Response::new(api::AdvertiseHomePrefixResponse {}))
     }
 
@@ -115,8 +120,9 @@ impl HomePrefixes for Service {
         &self,
         request: Request<api::DeleteHomePrefixRequest>,
     ) -> Result<Response<api::DeleteHomePrefixResponse>, Status> {
+        let caller = Caller::of(&request, "DeleteHomePrefix");
         let prefix = prefix_of(&request.into_inner().prefix)?;
-        execute(&self.0, Command::DeleteHomePrefix(prefix)).await?;
+        execute(&self.0, &caller, Command::DeleteHomePrefix(prefix)).await?;
         Ok(Response::new(api::DeleteHomePrefixResponse {}))
     }
 }
@@ -242,7 +248,7 @@ fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
     })
 }
 
-fn message_of(revised: &Revised<HomePrefix>) -> api::HomePrefix {
+pub(super) fn message_of(revised: &Revised<HomePrefix>) -> api::HomePrefix {
     let record = &revised.record;
     api::HomePrefix {
         prefix: record.prefix.to_string(),

@@ -10,6 +10,7 @@ use homeport_binding::{Command, Ipv6Prefix, Outcome, RefusalKind, Revoke, Switch
 use homeport_wire::{Bid, Lifetime, RevocationTrigger};
 use tonic::{Request, Response, Status};
 
+use super::audited::{self, Caller};
 use super::{
     Reason, Refused, address, execute, invalid, ipv6_prefix, not_found, of_another_kind,
     read_barrier, refused, status_of,
@@ -24,6 +25,7 @@ impl Revocations for Service {
         &self,
         request: Request<api::RevokeBindingsRequest>,
     ) -> Result<Response<api::RevokeBindingsResponse>, Status> {
+        let caller = Caller::of(&request, "RevokeBindings");
         let request = request.into_inner();
         let trigger = match request.trigger {
             None => RevocationTrigger::ADMINISTRATIVE,
@@ -36,7 +38,7 @@ impl Revocations for Service {
         };
         let bids = request.bids.into_iter().map(bid).collect::<Result<_, _>>()?;
         let revoke = Command::Revoke(Revoke { home_address, bids, trigger });
-        let revision = execute(&self.0, revoke).await?;
+        let revision = execute(&self.0, &caller, revoke).await?;
         Ok(Response::new(api::RevokeBindingsResponse { revision }))
     }
 }
@@ -53,6 +55,7 @@ impl HomeAgents for Service {
         &self,
         request: Request<api::SwitchHomeAgentRequest>,
     ) -> Result<Response<api::SwitchHomeAgentResponse>, Status> {
+        let caller = Caller::of(&request, "SwitchHomeAgent");
         let request = request.into_inner();
         let addresses = request
             .addresses
@@ -67,7 +70,7 @@ impl HomeAgents for Service {
         match request.target {
             Some(Target::HomeAddress(text)) => {
                 let home_address = address(&text, "home_address", "2001:db8:0:1::100")?;
-                execute(&self.0, switch(home_address, Duration::ZERO)).await?;
+                execute(&self.0, &caller, switch(home_address, Duration::ZERO)).await?;
                 let response =
                     api::SwitchHomeAgentResponse { home_addresses: 1, last_after_secs: 0 };
                 Ok(Response::new(response))
@@ -75,6 +78,9 @@ impl HomeAgents for Service {
             Some(Target::Prefix(text)) => {
                 read_barrier(&self.0, false).await?;
                 let home_addresses = bound_in(&self.0, ipv6_prefix(&text, "prefix")?)?;
+                let (about, after) =
+                    (("HomePrefix", text), format!("{} mobile nodes", home_addresses.len()));
+                audited::record(&self.0, &caller, about, after).await?;
                 let asked = switch_all(&self.0, &home_addresses, switch).await?;
                 let last_after_secs = asked.saturating_sub(1);
                 let response =

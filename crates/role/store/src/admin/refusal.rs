@@ -62,6 +62,8 @@ reasons! {
     LastVoter "LAST_VOTER" FailedPrecondition None;
     /// A replica runs a version that does not know this.
     OlderMembers "OLDER_MEMBERS" FailedPrecondition None;
+    /// What was asked is kept only once the upgrade is finished.
+    UpgradeUnfinished "UPGRADE_UNFINISHED" FailedPrecondition None;
     /// This replica does not lead.
     NotLeader "NOT_LEADER" FailedPrecondition Some(500);
     /// As many as there may be.

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::audited::{self, Caller};
 use super::{Reason, Refused, read_barrier};
 use crate::metrics::Metrics;
 use crate::{Store, limits};
@@ -30,6 +31,7 @@ impl Snapshots for Service {
         &self,
         request: Request<api::SaveSnapshotRequest>,
     ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
+        let caller = Caller::of(&request, "SaveSnapshot");
         let (store, local) = (&self.0, request.into_inner().local);
         let only = Arc::clone(&store.backups).try_acquire_owned().map_err(|_taken| {
             store.metrics.backups.count("busy");
@@ -38,6 +40,11 @@ impl Snapshots for Service {
         })?;
         let barrier = read_barrier(store, local).await;
         barrier.inspect_err(|_| store.metrics.backups.count("not_current"))?;
+        if !local {
+            // It holds the keys of all subscribers.
+            let about = ("Cluster", store.node.cluster().0.to_owned());
+            audited::record(store, &caller, about, String::new()).await?;
+        }
         let (frozen, header) = freeze(store);
         let revision = header.revision;
         tracing::info!(revision, "a snapshot is being saved");

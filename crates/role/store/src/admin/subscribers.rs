@@ -5,6 +5,7 @@ use homeport_api::admin::{self as api};
 use homeport_binding::{Command, Ipv6Prefix, Key as MnHaKey, Revised, Subscriber, View};
 use tonic::{Request, Response, Status};
 
+use super::audited::Caller;
 use super::lists::{self, Asked, Field, Filter, Key, Kind, Test};
 use super::{
     address, execute, find, invalid, ipv4_prefix, ipv4_text, ipv6_prefix, not_found, read_barrier,
@@ -19,10 +20,11 @@ impl Subscribers for Service {
         &self,
         request: Request<api::CreateSubscriberRequest>,
     ) -> Result<Response<api::Subscriber>, Status> {
+        let caller = Caller::of(&request, "CreateSubscriber");
         let message = request.into_inner().subscriber;
         let record = record_of(message.ok_or_else(|| invalid("subscriber", "missing"))?)?;
         let command = Command::PutSubscriber { subscriber: record.clone(), must_not_exist: true };
-        let revision = execute(&self.0, command).await?;
+        let revision = execute(&self.0, &caller, command).await?;
         Ok(Response::new(message_of(&Revised { record, revision })))
     }
 
@@ -62,8 +64,9 @@ impl Subscribers for Service {
         &self,
         request: Request<api::DeleteSubscriberRequest>,
     ) -> Result<Response<api::DeleteSubscriberResponse>, Status> {
+        let caller = Caller::of(&request, "DeleteSubscriber");
         let home_address = home_address_of(&request.into_inner().home_address)?;
-        execute(&self.0, Command::DeleteSubscriber(home_address)).await?;
+        execute(&self.0, &caller, Command::DeleteSubscriber(home_address)).await?;
         Ok(Response::new(api::DeleteSubscriberResponse {}))
     }
 

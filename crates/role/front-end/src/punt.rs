@@ -8,11 +8,12 @@ use homeport_api::convert::{Invalid, ipv4, ipv4_octets, u16_of};
 use homeport_api::drains;
 use homeport_api::signalling::signalling_server::{Signalling, SignallingServer};
 use homeport_api::signalling::{self as api, PuntRequest, PuntResponse};
-use homeport_runtime::{Shutdown, Task};
+use homeport_runtime::{Shutdown, Task, trace};
 use homeport_signalling::{Reply, UdpOuter};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use crate::drain::Drain;
 use crate::limits;
@@ -134,7 +135,9 @@ async fn handle(registrar: &Registrar, request: PuntRequest) -> Option<PuntRespo
             return None;
         }
     };
-    let Answer { reply, revision } = registrar.handle(&request.packet, outer).await?;
+    let step = trace::step("front_end.binding_update", &request.traceparent);
+    let handled = registrar.handle(&request.packet, outer).instrument(step);
+    let Answer { reply, revision } = handled.await?;
     Some(response(request.ticket, reply, revision))
 }
 

@@ -351,7 +351,7 @@ impl DevCluster {
 pub async fn all_bindings_of(replica: Channel, local: bool) -> Result<Vec<HomeBindings>> {
     let mut client = BindingsClient::new(replica);
     let mut all = Vec::new();
-    let mut request = ListHomeBindingsRequest { page_size: 1000, page_token: String::new(), local };
+    let mut request = ListHomeBindingsRequest { page_size: 1000, local, ..Default::default() };
     loop {
         let page = client.list_home_bindings(request.clone()).await?.into_inner();
         all.extend(page.homes);

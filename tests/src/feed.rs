@@ -46,8 +46,11 @@ impl Watch {
     /// # Errors
     /// When the replica does not take the subscription.
     pub async fn resume(channel: Channel, name: &str, picture: Picture) -> Result<Self> {
-        let request =
-            WatchRequest { after_revision: picture.revision, subscriber: name.to_owned() };
+        let request = WatchRequest {
+            after_revision: picture.revision,
+            subscriber: name.to_owned(),
+            node: None,
+        };
         let messages = BindingFeedClient::new(channel).watch(request).await?.into_inner();
         Ok(Self {
             messages,

@@ -240,6 +240,7 @@ pub struct FrontEnd {
     packets: mpsc::Sender<PuntRequest>,
     answers: Streaming<PuntResponse>,
     tickets: u64,
+    listen: SocketAddr,
     ops: SocketAddr,
     _task: Task<Result<(), homeport_front_end::Error>>,
 }
@@ -263,7 +264,7 @@ impl FrontEnd {
         let (packets, requests) = mpsc::channel(64);
         let answers =
             SignallingClient::new(channel).punt(ReceiverStream::new(requests)).await?.into_inner();
-        Ok(Self { packets, answers, tickets: 0, ops, _task: task })
+        Ok(Self { packets, answers, tickets: 0, listen, ops, _task: task })
     }
 
     /// Sends a packet without waiting for its answer.
@@ -295,6 +296,12 @@ impl FrontEnd {
     /// When the operations port does not answer.
     pub async fn metric(&self, sample: &str) -> Result<f64> {
         ops::metric(self.ops, sample).await
+    }
+
+    /// Where forwarders connect.
+    #[must_use]
+    pub const fn listen(&self) -> SocketAddr {
+        self.listen
     }
 
     /// Where its metrics are.

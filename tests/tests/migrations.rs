@@ -127,7 +127,9 @@ fn log_entries_of_the_first_format_are_read() -> Result<()> {
             | Command::DuplicateAddressDetection(_)
             | Command::DefendHomeLink { .. }
             | Command::ReleaseHomeLink { .. }
-            | Command::Correspond(_) => {
+            | Command::Correspond(_)
+            | Command::Operate(_)
+            | Command::Audited(_) => {
                 bail!("the first format does not know {command:?}")
             }
         }] += 1;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../../proto";
     println!("cargo:rerun-if-changed={root}");
-    let files =
-        ["binding", "store", "feed", "signalling", "admin", "backup", "forwarder"].map(|part| {
+    let files = ["binding", "store", "feed", "signalling", "admin", "backup", "forwarder", "node"]
+        .map(|part| {
             let file = if part == "forwarder" { "inspection" } else { part };
             format!("homeport/{part}/v1/{file}.proto")
         });

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -12,7 +13,8 @@ Exit codes:
   0  done
   1  the store refused; the fields at fault are printed
   2  the command line is wrong, or a file or directory that it names cannot be used
-  3  no store that could answer was reached, or the answer to a change was lost: look before repeating";
+  3  no store that could answer was reached, or the answer to a change was lost: look before repeating
+  4  a check failed";
 
 /// Operates a Homeport cluster.
 #[derive(Debug, Parser)]
@@ -49,6 +51,10 @@ pub(crate) struct Arguments {
 pub(crate) enum Format {
     /// For people.
     Table,
+    /// For people with a wide screen: all columns.
+    Wide,
+    /// For spreadsheets (RFC 4180): all columns.
+    Csv,
     /// For programs; field names are those of the API.
     Json,
 }
@@ -85,6 +91,32 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         action: SnapshotAction,
     },
+    /// Forwarders, front-ends and stores: who is connected, and who is drained.
+    Node {
+        #[command(subcommand)]
+        action: NodeAction,
+    },
+    /// What is the matter with the cluster.
+    Alarms {
+        #[command(subcommand)]
+        action: AlarmAction,
+    },
+    /// What has happened to mobile nodes and to the cluster.
+    Events(EventsArguments),
+    /// What operators have written.
+    Audit {
+        #[command(subcommand)]
+        action: AuditAction,
+    },
+    /// Look whether all is well; exit code 4 when something is not.
+    Check,
+    /// Write what somebody who helps needs to know into one file, without keys.
+    SupportBundle(SupportBundle),
+    /// Print the script that completes this command line in a shell.
+    Completion {
+        /// Of which shell.
+        shell: clap_complete::Shell,
+    },
     /// What each replica says of itself and of its feed's subscribers.
     Status,
     /// Show the packets of one mobile node, as forwarders see them. Each that is asked takes them off its
@@ -92,6 +124,97 @@ pub(crate) enum Verb {
     Trace(Trace),
     /// The home addresses with the most traffic, of forwarders that count it.
     Top(Top),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeAction {
+    /// Show all.
+    List,
+    /// Let forwarders use other front-ends, and wait until nothing comes to this one any more.
+    Drain {
+        /// front-ends/NAME, as node list shows it.
+        name: String,
+        /// How long to wait, 0 not to.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait_secs: u64,
+    },
+    /// Let forwarders use it again.
+    Undrain {
+        /// front-ends/NAME, as node list shows it.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlarmAction {
+    /// Show those that are raised, the worst first, and those that have ended and nobody has acknowledged.
+    List {
+        #[command(flatten)]
+        page: Page,
+        /// Those that are shelved as well.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Take note of one; when it has ended it leaves the list.
+    Ack {
+        /// As alarms list shows it.
+        name: String,
+        /// What to keep with it.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        comment: String,
+    },
+    /// Do not show one for a while.
+    Shelve {
+        /// As alarms list shows it.
+        name: String,
+        /// For how long: 30m, 8h, 7d; 0s shows it again.
+        #[arg(long = "for", value_parser = duration, value_name = "TIME")]
+        duration: Duration,
+        /// What to keep with it.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        comment: String,
+    },
+    /// Keep a remark about one.
+    Comment {
+        /// As alarms list shows it.
+        name: String,
+        /// What to keep.
+        comment: String,
+    },
+    /// Show what became of alarms, newest first.
+    History(Page),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArguments {
+    /// Only those about this home address.
+    #[arg(value_name = "HOME-ADDRESS")]
+    pub(crate) home_address: Option<Ipv6Addr>,
+    /// Only those of the last time: 30s, 10m, 2h.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) since: Option<Duration>,
+    /// Go on with what happens.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) page: Page,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditAction {
+    /// Show the records, newest first.
+    List(Page),
+    /// Check that none was changed or taken out; exit code 4 when one was.
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SupportBundle {
+    /// Where to; only its owner may read it, and nothing is replaced.
+    pub(crate) file: PathBuf,
+    /// Addresses and NAIs of mobile nodes as well; keys are never in it.
+    #[arg(long)]
+    pub(crate) include_subscribers: bool,
 }
 
 /// Forwarders whose configuration has a section `[inspection]`.
@@ -351,8 +474,19 @@ pub(crate) enum SubscriberAction {
         /// 2001:db8:0:1::100
         home_address: Ipv6Addr,
     },
-    /// Show all.
-    List(Page),
+    /// Show all, or those that a filter lets through.
+    List(Listing),
+    /// Look for whose this is.
+    Find {
+        /// An NAI or how it begins; a home address, IPv4 home address, care-of address or one in a mobile
+        /// network; or a prefix that such addresses lie in.
+        query: String,
+        #[command(flatten)]
+        page: Page,
+        /// Ask the endpoint's own state, which may be behind, not the leader.
+        #[arg(long)]
+        local: bool,
+    },
     /// Admit it no longer.
     Delete {
         /// 2001:db8:0:1::100
@@ -429,10 +563,10 @@ pub(crate) enum BindingAction {
         #[arg(long, value_enum, default_value_t = Trigger::Administrative)]
         trigger: Trigger,
     },
-    /// Show the bindings of all home addresses.
+    /// Show the bindings of all home addresses, or of those that a filter lets through.
     List {
         #[command(flatten)]
-        page: Page,
+        listing: Listing,
         /// Ask the endpoint's own state, which may be behind, not the leader.
         #[arg(long)]
         local: bool,
@@ -489,6 +623,9 @@ pub(crate) enum RaftAction {
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         node_id: u64,
     },
+    /// All replicas run this version, and none goes back: what it keeps for operators is kept from now on. A
+    /// cluster that began with this version needs no such call.
+    FinishUpgrade,
     /// Let another replica lead, for instance before a host is looked after.
     Transfer {
         /// Which one [default: the one whose log is the longest]
@@ -562,6 +699,34 @@ pub(crate) struct Page {
     pub(crate) limit: u32,
 }
 
+/// What of a list, how much of it, and in which order.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Listing {
+    #[command(flatten)]
+    pub(crate) page: Page,
+    /// Only these: 'nai = "mn*" AND key_present = true'; see docs/operations/errors.md#filter_invalid
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) filter: String,
+    /// Sort by this field, and desc after it for the other direction: 'revision desc' [default: home_address]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "FIELD")]
+    pub(crate) order_by: String,
+}
+
+/// "30s", "10m", "8h", "7d".
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time; expected one like 30s, 10m, 8h or 7d");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let factor = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text.strip_suffix(unit).unwrap_or_default().parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(number.saturating_mul(factor)))
+}
+
 fn spi(text: &str) -> Result<u32, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16),
@@ -581,6 +746,17 @@ mod tests {
         Arguments::command().debug_assert();
         let help = Arguments::command().render_help().to_string();
         assert!(help.contains("1  the store refused"), "{help}");
+    }
+
+    #[test]
+    fn a_time_has_a_unit() {
+        for (text, secs) in [("30s", 30), ("10m", 600), ("8h", 28_800), ("7d", 604_800), ("0s", 0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs(secs)));
+        }
+        for wrong in ["", "10", "m", "-1s", "1.5h", "10 m", "1w"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -16,6 +16,10 @@ pub(crate) enum Failure {
     Refused(Box<Status>),
     /// No store that could answer was reached; what each endpoint did.
     Unreached(Vec<(String, String)>),
+    /// Something that was looked at is not as it should be; what was found, for standard output.
+    Checked(String),
+    /// Who read the output has gone.
+    NobodyReads,
     /// A change was sent and the answer was lost: it may have happened.
     Unknown { endpoint: String, answer: Box<Status> },
 }
@@ -24,9 +28,11 @@ impl Failure {
     /// The codes that `--help` promises.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
+            Self::NobodyReads => 0,
             Self::Refused(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreached(_) | Self::Unknown { .. } => 3,
+            Self::Checked(_) => 4,
         }
     }
 }
@@ -35,6 +41,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(what) => writeln!(f, "error: {what}"),
+            Self::Checked(found) => f.write_str(found),
+            Self::NobodyReads => Ok(()),
             Self::Refused(answer) => refused(f, answer),
             Self::Unreached(tried) => {
                 writeln!(f, "error: no store could answer")?;
@@ -60,7 +68,32 @@ fn refused(f: &mut fmt::Formatter<'_>, answer: &Status) -> fmt::Result {
     for violation in violations(answer) {
         writeln!(f, "  {}: {}", plain(&violation.field), plain(&violation.description))?;
     }
+    for (what, missing) in preconditions(answer) {
+        writeln!(f, "  {}: {}", plain(&what), plain(&missing))?;
+    }
+    if let Some(delay) = answer.get_details_retry_info().and_then(|it| it.retry_delay) {
+        writeln!(f, "  ask again after {} s", delay.as_secs_f64())?;
+    }
+    for link in answer.get_details_help().map(|help| help.links).unwrap_or_default() {
+        writeln!(f, "  see {}", plain(&link.url))?;
+    }
     Ok(())
+}
+
+/// What stands in the way, beside the fields that are named anyway.
+fn preconditions(answer: &Status) -> Vec<(String, String)> {
+    let fields = violations(answer);
+    let is_field = |subject: &str| fields.iter().any(|it| it.field == subject);
+    let failed = answer.get_details_precondition_failure().map(|failure| failure.violations);
+    let failed = failed.unwrap_or_default().into_iter();
+    let others = failed.filter(|it| !is_field(&it.subject));
+    others.map(|it| (it.subject, it.description)).collect()
+}
+
+/// The reason of an answer of the admin API, for programs.
+pub(crate) fn reason_of(answer: &Status) -> Option<String> {
+    let info = answer.get_details_error_info()?;
+    (info.domain == "homeport").then_some(info.reason)
 }
 
 /// The fields that `google.rpc.BadRequest` names.

@@ -17,7 +17,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
     arguments::{Arguments, Verb},
@@ -33,7 +33,12 @@ fn main() -> ExitCode {
         Err(error) => Err(Failure::Usage(format!("cannot start: {error}"))),
     };
     match outcome.and_then(|text| print(&text)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) | Err(Failure::NobodyReads) => ExitCode::SUCCESS,
+        // What was found is the answer.
+        Err(Failure::Checked(found)) => match print(&found) {
+            Ok(()) => ExitCode::from(Failure::Checked(found).exit_code()),
+            Err(failure) => ExitCode::from(failure.exit_code()),
+        },
         Err(failure) => {
             eprint!("{failure}");
             ExitCode::from(failure.exit_code())
@@ -51,10 +56,24 @@ async fn run(arguments: &Arguments) -> Result<String, Failure> {
         Verb::HomeAgents { action } => verbs::home_agents::run(&cluster, format, action).await,
         Verb::Raft { action } => verbs::raft::run(&cluster, format, action).await,
         Verb::Snapshot { action } => verbs::snapshot::run(&cluster, format, action).await,
+        Verb::Node { action } => verbs::nodes::run(&cluster, format, action).await,
+        Verb::Alarms { action } => verbs::alarms::run(&cluster, format, action).await,
+        Verb::Events(events) => verbs::events::run(&cluster, format, events).await,
+        Verb::Audit { action } => verbs::audit::run(&cluster, format, action).await,
+        Verb::Check => verbs::check::run(&cluster, format).await,
+        Verb::SupportBundle(bundle) => verbs::support_bundle::run(&cluster, format, bundle).await,
+        Verb::Completion { shell } => Ok(completion(*shell)),
         Verb::Status => verbs::status::run(&cluster, format).await,
         Verb::Trace(trace) => verbs::trace::run(&cluster, format, trace).await,
         Verb::Top(top) => verbs::top::run(&cluster, format, top).await,
     }
+}
+
+/// The script that completes command lines in a shell.
+fn completion(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "homeportctl", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// A reader that has seen enough (`| head`) is no failure.

@@ -5,31 +5,60 @@ use serde_json::Value;
 
 use crate::arguments::Format;
 
-/// A list in both forms. JSON is an array; a table has a header, and a sentence when it is empty.
+/// Columns of a list: those at the end are for wide screens and files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Columns {
+    pub(crate) names: &'static [&'static str],
+    /// So many are shown where it is not asked for all.
+    pub(crate) narrow: usize,
+}
+
+/// A list in all forms. JSON is an array; a table has a header, and a sentence when it is empty.
+pub(crate) fn list_of<T>(
+    format: Format,
+    columns: Columns,
+    items: &[T],
+    rows: impl Fn(&T) -> Vec<Vec<String>>,
+    json: impl Fn(&T) -> Value,
+) -> String {
+    if format != Format::Table {
+        return list(format, columns.names, items, rows, json);
+    }
+    let narrow = |mut row: Vec<String>| {
+        row.truncate(columns.narrow);
+        row
+    };
+    let names = columns.names.get(..columns.narrow).unwrap_or(columns.names);
+    table(names, items.iter().flat_map(rows).map(narrow))
+}
+
+/// A list all of whose columns are always shown.
 pub(crate) fn list<T>(
     format: Format,
-    columns: &[&'static str],
+    columns: &[&str],
     items: &[T],
     rows: impl Fn(&T) -> Vec<Vec<String>>,
     json: impl Fn(&T) -> Value,
 ) -> String {
     match format {
         Format::Json => document(&Value::Array(items.iter().map(json).collect())),
-        Format::Table => table(columns, items.iter().flat_map(rows)),
+        Format::Table | Format::Wide => table(columns, items.iter().flat_map(rows)),
+        Format::Csv => csv(columns, items.iter().flat_map(rows)),
     }
 }
 
-/// One record in both forms: JSON is an object, the table has its one row.
+/// One record in all forms: JSON is an object, the others have its one row.
 pub(crate) fn one<T>(
     format: Format,
-    columns: &[&'static str],
+    columns: &[&str],
     item: &T,
     rows: impl Fn(&T) -> Vec<Vec<String>>,
     json: impl Fn(&T) -> Value,
 ) -> String {
     match format {
         Format::Json => document(&json(item)),
-        Format::Table => table(columns, rows(item).into_iter()),
+        Format::Table | Format::Wide => table(columns, rows(item).into_iter()),
+        Format::Csv => csv(columns, rows(item).into_iter()),
     }
 }
 
@@ -37,8 +66,47 @@ pub(crate) fn one<T>(
 pub(crate) fn done(format: Format, what: &str) -> String {
     match format {
         Format::Json => document(&Value::Object(serde_json::Map::new())),
-        Format::Table => format!("{}\n", plain(what)),
+        Format::Table | Format::Wide => format!("{}\n", plain(what)),
+        Format::Csv => String::new(),
     }
+}
+
+/// RFC 4180, with a header; nothing stands where a table has a dash.
+pub(crate) fn csv(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let header: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
+    std::iter::once(header).chain(rows).map(|row| csv_line(&row)).collect()
+}
+
+/// One line of it.
+pub(crate) fn csv_line(row: &[String]) -> String {
+    let field = |text: &String| {
+        let text = plain(text);
+        // A spreadsheet takes what begins so for a formula.
+        let text = if text.starts_with(['=', '+', '@']) { format!("'{text}") } else { text };
+        match text.as_str() {
+            "-" => String::new(),
+            _ if text.contains(['"', ',']) => format!("\"{}\"", text.replace('"', "\"\"")),
+            _ => text,
+        }
+    };
+    row.iter().map(field).collect::<Vec<_>>().join(",") + "\r\n"
+}
+
+/// A moment in UTC, of milliseconds since the Unix epoch: 2026-11-27T14:05:09.250Z.
+pub(crate) fn moment(unix_ms: u64) -> String {
+    let (secs, ms) = (unix_ms / 1000, unix_ms % 1000);
+    let (days, secs) = (secs / 86_400, secs % 86_400);
+    // Years of 400 repeat, and begin in March, so that the leap day comes last.
+    let days = days.saturating_add(719_468);
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, leap) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era.saturating_mul(400).saturating_add(year).saturating_add(leap);
+    let (hour, minute, second) = (secs / 3600, secs / 60 % 60, secs % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
 /// JSON, indented, with a newline at its end.
@@ -47,7 +115,7 @@ pub(crate) fn document(value: &Value) -> String {
 }
 
 /// Columns with two spaces between them, no lines: good for `awk` too.
-pub(crate) fn table(columns: &[&'static str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(crate) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -84,6 +152,28 @@ pub(crate) fn yes_no(value: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_those_of_the_calendar() {
+        let rows = [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
+            (1_795_788_309_250, "2026-11-27T14:05:09.250Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ];
+        for (ms, expected) in rows {
+            assert_eq!(moment(ms), expected);
+        }
+    }
+
+    #[test]
+    fn csv_is_quoted_and_runs_no_formula() {
+        let row = ["a,b", "say \"x\"", "-", "=1+1", "two\nlines", ""].map(str::to_owned).to_vec();
+        let text = csv(&["A", "B"], std::iter::once(row));
+        assert_eq!(text, "A,B\r\n\"a,b\",\"say \"\"x\"\"\",,'=1+1,two\u{fffd}lines,\r\n");
+    }
 
     #[test]
     fn a_table_is_plain_text_in_columns() {

@@ -1,13 +1,19 @@
 //! One file for each noun of the command line.
 
+pub(crate) mod alarms;
+pub(crate) mod audit;
 pub(crate) mod bindings;
+pub(crate) mod check;
+pub(crate) mod events;
 pub(crate) mod home_agents;
 pub(crate) mod home_prefixes;
+pub(crate) mod nodes;
 pub(crate) mod raft;
 mod revocation;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod subscribers;
+pub(crate) mod support_bundle;
 pub(crate) mod top;
 pub(crate) mod trace;
 

@@ -9,6 +9,7 @@ use core::ops::Bound::Included;
 use homeport_wire::{is_unicast_routable_v4, is_unicast_routable_v6};
 
 use crate::cache::{BindingCache, Change, SubscriberEntry};
+use crate::event::BindingEvent;
 use crate::limits;
 use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
 use crate::record::{Authentication, HomePrefix, Revised, Subscriber};
@@ -191,6 +192,7 @@ impl BindingCache {
                 home.bury(self.now);
                 home.revision = self.revision;
                 self.changed(Change::Home(home_address));
+                self.happened_to(home_address, BindingEvent::SubscriberDeleted);
             }
             self.put_home(home_address, home);
         }

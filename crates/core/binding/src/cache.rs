@@ -9,15 +9,17 @@ use crate::command::{Batch, Command};
 use crate::correspondents::{Correspondents, Peer};
 use crate::deadlines::Deadlines;
 use crate::defender::Defender;
+use crate::event::{BindingEvent, LastEvents};
 use crate::home::Home;
 use crate::limits;
 use crate::notice::Dispatch;
+use crate::operations::{Operations, OperationsRecord};
 use crate::ownership::{Ipv4Homes, MobileNetworks};
 use crate::pages::Pages;
 use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
 use crate::record::{HomePrefix, Policy, Revised, Subscriber};
 use crate::time::LogTime;
-use crate::verdict::Verdict;
+use crate::verdict::{Outcome, Verdict};
 
 /// The replicated state.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -41,6 +43,8 @@ pub struct BindingCache {
     pub(crate) advertising: BTreeMap<Ipv6Prefix, Advertising>,
     pub(crate) given_up: Vec<GivenUp>,
     pub(crate) correspondents: Correspondents,
+    pub(crate) operations: Operations,
+    pub(crate) events: LastEvents,
 }
 
 /// A subscriber with what the store keeps of it.
@@ -84,6 +88,8 @@ pub enum StateRecord {
     Advertising(Advertising),
     /// A mobile node as the correspondent of a home agent: home address, home agent.
     Correspondent(Ipv6Addr, Ipv6Addr, Peer),
+    /// What is kept for operators.
+    Operations(OperationsRecord),
 }
 
 /// The records are not those of a state.
@@ -110,6 +116,7 @@ impl BindingCache {
     /// Applies the log entry at index `revision`; one verdict for each command.
     pub fn apply(&mut self, revision: u64, batch: Batch) -> Vec<Verdict> {
         self.advance(revision);
+        self.events.clear();
         // Leaders change and their clocks differ; log time never runs back.
         self.now = self.now.max(batch.at);
         self.expire_due();
@@ -118,39 +125,45 @@ impl BindingCache {
         batch
             .commands
             .into_iter()
-            .map(|command| {
-                let outcome = match command {
-                    Command::Register(registration) => return self.register(registration),
-                    Command::Correspond(asked) => return self.correspond(asked),
-                    Command::PutHomePrefix { home_prefix, must_not_exist } => {
-                        self.put_home_prefix(home_prefix, must_not_exist)
-                    }
-                    Command::UpdateHomePrefix { home_prefix, base_revision } => {
-                        self.update_home_prefix(home_prefix, base_revision)
-                    }
-                    Command::DeleteHomePrefix(prefix) => self.delete_home_prefix(prefix),
-                    Command::PutSubscriber { subscriber, must_not_exist } => {
-                        self.put_subscriber(subscriber, must_not_exist)
-                    }
-                    Command::DeleteSubscriber(home_address) => self.delete_subscriber(home_address),
-                    Command::Revoke(revoke) => self.revoke(revoke),
-                    Command::RevocationAnswer(answer) => self.revocation_answered(answer),
-                    Command::Switch(switch) => self.switch(switch),
-                    Command::AdvertiseHomePrefix { prefix, within } => {
-                        self.advertise(prefix, within)
-                    }
-                    Command::PrefixesSolicited(solicited) => self.prefixes_solicited(solicited),
-                    Command::DuplicateAddressDetection(found) => self.detected(found),
-                    Command::DefendHomeLink { prefix, forwarder } => {
-                        self.defend_home_link(prefix, forwarder)
-                    }
-                    Command::ReleaseHomeLink { prefix, forwarder } => {
-                        self.release_home_link(prefix, &forwarder)
-                    }
-                };
-                Verdict { revision, outcome }
+            .map(|command| match command {
+                Command::Register(registration) => self.register(registration),
+                Command::Correspond(asked) => self.correspond(asked),
+                command => Verdict { revision, outcome: self.carry_out(command) },
             })
             .collect()
+    }
+
+    /// Everything but Binding Updates.
+    pub(crate) fn carry_out(&mut self, command: Command) -> Outcome {
+        match command {
+            Command::Register(registration) => self.register(registration).outcome,
+            Command::Correspond(asked) => self.correspond(asked).outcome,
+            Command::PutHomePrefix { home_prefix, must_not_exist } => {
+                self.put_home_prefix(home_prefix, must_not_exist)
+            }
+            Command::UpdateHomePrefix { home_prefix, base_revision } => {
+                self.update_home_prefix(home_prefix, base_revision)
+            }
+            Command::DeleteHomePrefix(prefix) => self.delete_home_prefix(prefix),
+            Command::PutSubscriber { subscriber, must_not_exist } => {
+                self.put_subscriber(subscriber, must_not_exist)
+            }
+            Command::DeleteSubscriber(home_address) => self.delete_subscriber(home_address),
+            Command::Revoke(revoke) => self.revoke(revoke),
+            Command::RevocationAnswer(answer) => self.revocation_answered(answer),
+            Command::Switch(switch) => self.switch(switch),
+            Command::AdvertiseHomePrefix { prefix, within } => self.advertise(prefix, within),
+            Command::PrefixesSolicited(solicited) => self.prefixes_solicited(solicited),
+            Command::DuplicateAddressDetection(found) => self.detected(found),
+            Command::DefendHomeLink { prefix, forwarder } => {
+                self.defend_home_link(prefix, forwarder)
+            }
+            Command::ReleaseHomeLink { prefix, forwarder } => {
+                self.release_home_link(prefix, &forwarder)
+            }
+            Command::Operate(operation) => self.operate(operation),
+            Command::Audited(audited) => self.audited(audited),
+        }
     }
 
     /// Takes note of a log entry that holds no command, so that the revision is always the log index.
@@ -293,7 +306,9 @@ impl BindingCache {
             let record = move |(agent, peer)| StateRecord::Correspondent(address, agent, peer);
             peers.into_iter().map(record)
         });
-        records.chain(homes).chain(defenders).chain(advertising).chain(correspondents)
+        let operations = self.operations.records().map(StateRecord::Operations);
+        let records = records.chain(homes).chain(defenders).chain(advertising);
+        records.chain(correspondents).chain(operations)
     }
 
     /// The state that these records are of.
@@ -339,6 +354,7 @@ impl BindingCache {
                 StateRecord::Advertising(advertising) => {
                     cache.advertising.insert(advertising.prefix, advertising).is_none()
                 }
+                StateRecord::Operations(record) => cache.operations.restore(record),
             };
             if !fresh {
                 return Err(StateError::Duplicate);
@@ -402,6 +418,9 @@ impl BindingCache {
         let expired = home.expire(self.now);
         let moment = (self.now, self.revision);
         if home.advance_notice(home_address, moment, &mut self.notices) || expired {
+            if home.bindings.is_empty() {
+                self.happened_to(home_address, BindingEvent::Ended);
+            }
             if home.ipv4_home_address.is_none() {
                 held.into_iter().for_each(|prefix| self.ipv4_homes.release(prefix));
             }
@@ -440,7 +459,7 @@ impl BindingCache {
     }
 }
 
-fn start_after<K>(after: Option<K>) -> Bound<K> {
+pub(crate) fn start_after<K>(after: Option<K>) -> Bound<K> {
     after.map_or(Bound::Unbounded, Bound::Excluded)
 }
 

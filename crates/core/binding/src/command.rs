@@ -9,6 +9,7 @@ use crate::advertisement::PrefixesSolicited;
 use crate::correspondents::Correspondence;
 use crate::flow::FlowRequest;
 use crate::notice::{RevocationAnswer, Revoke, Switch};
+use crate::operations::{Audited, Operation};
 use crate::prefix::Ipv6Prefix;
 use crate::probe::Detected;
 use crate::record::{HomePrefix, Subscriber};
@@ -89,11 +90,18 @@ pub enum Command {
         /// The forwarder's name.
         forwarder: String,
     },
+    /// What operators do and are told.
+    Operate(Operation),
+    /// A write of an operator, which is recorded.
+    Audited(Audited),
 }
 
 /// Version of the commands that this program knows; raised by one with each release that adds a kind, or a
 /// field that decides something.
-pub const ENTRIES_VERSION: u32 = 1;
+pub const ENTRIES_VERSION: u32 = 2;
+
+/// Version of the entries from which on what is for operators is kept.
+pub const OPERATIONS_SINCE: u32 = 2;
 
 impl Command {
     /// The first version of the log's entries with this command: a replica of an older one would pass it
@@ -101,6 +109,7 @@ impl Command {
     #[must_use]
     pub fn since(&self) -> u32 {
         match self {
+            Self::Operate(_) | Self::Audited(_) => OPERATIONS_SINCE,
             Self::UpdateHomePrefix { .. }
             | Self::AdvertiseHomePrefix { .. }
             | Self::ReleaseHomeLink { .. }

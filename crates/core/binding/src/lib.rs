@@ -28,10 +28,12 @@ mod command;
 mod correspondents;
 mod deadlines;
 mod defender;
+mod event;
 mod flow;
 mod home;
 pub mod limits;
 mod notice;
+mod operations;
 mod ownership;
 mod pages;
 mod prefix;
@@ -44,6 +46,7 @@ mod sorted;
 mod tests;
 mod time;
 mod verdict;
+mod view;
 
 /// The vocabulary of the correspondent node's rules.
 pub mod correspondent {
@@ -55,15 +58,20 @@ pub use advertisement::{Advertising, GivenUp, PrefixAdvertisement, PrefixesSolic
 pub use cache::{BindingCache, Change, StateError, StateRecord};
 pub use command::{
     Batch, BidRequest, Command, ENTRIES_VERSION, Ipv4HomeAddressRequest, MobileNetworkRequest,
-    Registration, RequestId, WireSource,
+    OPERATIONS_SINCE, Registration, RequestId, WireSource,
 };
 pub use correspondents::{Correspondence, Peer, Peers};
 pub use defender::Defender;
+pub use event::{BindingEvent, ClusterEvent, Event, Seen};
 pub use flow::{FlowBinding, FlowRequest, SelectorRequest};
 pub use home::{Binding, Bindings, CareOf, Home, HomeBinding};
 pub use notice::{
     Dispatch, DispatchMessage, HomeAgentSwitch, Notice, Revocation, RevocationAnswer, Revoke,
     Switch,
+};
+pub use operations::{
+    Alarm, AlarmAct, AlarmChange, AlarmKey, AlarmStep, AuditNote, AuditRecord, Audited,
+    HASH_OCTETS, Mark, Operation, OperationsRecord, Severity, Shelf,
 };
 pub use prefix::{Ipv4Prefix, Ipv6Prefix};
 pub use probe::{Detected, Probe};
@@ -74,3 +82,4 @@ pub use time::LogTime;
 pub use verdict::{
     Answer, Ipv4AddressAnswer, NatDetection, Outcome, Refusal, RefusalKind, Silence, Verdict,
 };
+pub use view::{Known, View};

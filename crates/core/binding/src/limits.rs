@@ -95,3 +95,21 @@ pub const HOME_AGENTS_PER_CORRESPONDENT_MAX: usize = 4;
 /// How long the sequence number of a correspondent outlives its bindings at most: MAX_NONCE_LIFETIME
 /// (RFC 6275 §12) and what the clocks of front-ends may differ by.
 pub const CORRESPONDENT_GUARD_MAX: Duration = Duration::from_secs(300);
+/// Alarms that are raised, or have ended and were not acknowledged: more than an operator can look at.
+pub const ALARMS_MAX: usize = 256;
+/// Lines of the history of alarms, for a look back after a night.
+pub const ALARM_CHANGES_MAX: usize = 1024;
+/// Octets of a resource's name, a kind of alarm, or of who did something.
+pub const ALARM_NAME_LEN_MAX: usize = 256;
+/// Octets of what is the matter, or of a comment.
+pub const ALARM_TEXT_LEN_MAX: usize = 512;
+/// Entries of the record of what operators write; who wants more takes them away by `homeportctl audit list`.
+pub const AUDIT_RECORDS_MAX: usize = 4096;
+/// Octets of a name in the record.
+pub const AUDIT_NAME_LEN_MAX: usize = 256;
+/// Octets of what was there before, or after.
+pub const AUDIT_SUMMARY_LEN_MAX: usize = 1024;
+/// Nodes that are drained at once.
+pub const DRAINED_NODES_MAX: usize = 256;
+/// Octets of the name of a node.
+pub const NODE_NAME_LEN_MAX: usize = 256;

@@ -17,6 +17,7 @@ use homeport_wire::{Bid, Lifetime, RevocationTrigger, is_unicast_routable_v6};
 
 use crate::cache::{BindingCache, Change};
 use crate::choices;
+use crate::event::BindingEvent;
 use crate::home::{Binding, CareOf, Home};
 use crate::limits;
 use crate::time::LogTime;
@@ -378,6 +379,9 @@ impl BindingCache {
             }
             home.revision = self.revision;
             self.changed(Change::Home(answer.home_address));
+            if home.bindings.is_empty() {
+                self.happened_to(answer.home_address, BindingEvent::Ended);
+            }
         }
         self.put_home(answer.home_address, home);
         if is_awaited { Outcome::Done } else { unknown }

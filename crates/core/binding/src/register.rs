@@ -11,6 +11,7 @@ use homeport_wire::{
 use crate::cache::{BindingCache, Change};
 use crate::choices;
 use crate::command::{Ipv4HomeAddressRequest, Registration, WireSource};
+use crate::event::{self, BindingEvent};
 use crate::home::{CareOf, Home};
 use crate::limits;
 use crate::record::{HomePrefix, Policy};
@@ -42,8 +43,15 @@ impl BindingCache {
         }
         let outcome = self.decide(&registration, &policy);
         let verdict = Verdict { revision, outcome };
-        if verdict.outcome == Outcome::Pending {
-            return verdict;
+        match &verdict.outcome {
+            Outcome::Pending => return verdict,
+            Outcome::Answer(answer) if !answer.status.is_accepted() => {
+                self.happened_to(home_address, BindingEvent::Refused(answer.status));
+            }
+            Outcome::Silent(silence) => {
+                self.happened_to(home_address, BindingEvent::Dropped(*silence));
+            }
+            _ => {}
         }
         if let Some(home) = self.homes.get_mut(&home_address) {
             home.remembered.remember(registration.request_id, &verdict);
@@ -163,6 +171,9 @@ impl BindingCache {
             Some(bindings) => {
                 home.home_agent = r.home_agent;
                 home.revision = self.revision();
+                if let Some(what) = event::change(&home.bindings, &bindings) {
+                    self.happened_to(r.home_address, what);
+                }
                 home.bindings = bindings;
                 if let Some(networks) = ruling.mobile_networks {
                     home.mobile_router = r.flags.contains(BuFlags::MOBILE_ROUTER);

@@ -17,6 +17,7 @@ mod ipv4;
 mod model;
 mod networks;
 mod notices;
+mod operations;
 mod options;
 
 const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);

@@ -75,6 +75,18 @@ impl Silence {
         }
     }
 
+    /// The section whose rule it is, as operators read it; empty where it is a limit of ours.
+    #[must_use]
+    pub const fn rfc_section(self) -> &'static str {
+        match self {
+            Self::TooManyBidOptions | Self::TooManyOptions | Self::Superseded => "",
+            Self::CareOfNotRoutable => "RFC 6275 section 6.1.7",
+            Self::CorrespondentUnsupported => "RFC 6275 section 9.5.1",
+            Self::UnknownRevocation => "RFC 5846 section 7.2",
+            Self::HomeAddressOptionMissing => "RFC 6275 section 10.3.1",
+        }
+    }
+
     /// All of them.
     pub const ALL: [Self; 7] = [
         Self::TooManyBidOptions,

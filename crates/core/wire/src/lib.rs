@@ -67,6 +67,7 @@ pub mod mobility;
 pub mod neighbour;
 pub mod options;
 pub mod reader;
+mod sections;
 pub mod types;
 pub mod udp;
 

@@ -85,7 +85,7 @@ impl Subscriber {
             let dial = self.net.dial(self.host);
             dial(&endpoint.connect_timeout(Duration::from_millis(500)))
         };
-        let request = WatchRequest { after_revision, subscriber };
+        let request = WatchRequest { after_revision, subscriber, node: None };
         let mut client = BindingFeedClient::new(channel);
         let watched = client.watch(request);
         let mut messages = timeout(SILENCE_MAX, watched).await.ok()?.ok()?.into_inner();

@@ -3,6 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use homeport_api::feed::{WatchRequest, WatchResponse, binding_feed_client::BindingFeedClient};
+use homeport_api::node::NodeInfo;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout},
@@ -92,7 +93,9 @@ impl Stream<'_> {
         // The engine answers after all that waits in the queue, so nothing is asked for twice.
         self.send(FeedEvent::Begins { after }).await?;
         let applied = answer.await.map_err(|_| End::EngineGone)?;
-        let request = WatchRequest { after_revision: applied, subscriber: self.name.to_owned() };
+        let (name, version) = (self.name.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        let node = Some(NodeInfo { name: name.clone(), version, ..NodeInfo::default() });
+        let request = WatchRequest { after_revision: applied, subscriber: name, node };
         let opened = in_time(limits::STREAM_TIMEOUT, client.watch(request)).await??;
         let mut messages = opened.into_inner();
         tracing::info!(%address, revision = applied, "binding feed");

@@ -7,13 +7,14 @@ use std::{
 
 use homeport_api::{
     convert::{self, Invalid},
+    drains,
     signalling::{self as api, PuntRequest, PuntResponse, signalling_client::SignallingClient},
 };
 use homeport_forwarding::{Punt, UdpOuter};
 use homeport_runtime::{clock::unix_ms, config::TelemetryConfig};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Request, Status};
 
 use crate::{
     backoff::Backoff,
@@ -87,15 +88,28 @@ async fn hold(
     let channel = timeout(limits::CONNECT_TIMEOUT, endpoint.connect()).await;
     let mut client = SignallingClient::new(channel.map_err(|_| End::Silent)??);
     let (queue, requests) = mpsc::channel(limits::PUNTS_WAITING_MAX);
-    let opened = timeout(limits::STREAM_TIMEOUT, client.punt(ReceiverStream::new(requests))).await;
+    let mut request = Request::new(ReceiverStream::new(requests));
+    drains::understand(request.metadata_mut());
+    let opened = timeout(limits::STREAM_TIMEOUT, client.punt(request)).await;
     let mut answers = opened.map_err(|_| End::Silent)??.into_inner();
     *proven = true;
     tracing::info!(%address, "front-end");
-    let up = SignallingEvent::Up { index, queue };
+    let up = SignallingEvent::Up { index, queue: queue.clone() };
     out.send(up).await.map_err(|_| End::EngineGone)?;
     loop {
         let answer = answers.message().await?.ok_or(End::Closed)?;
-        let event = SignallingEvent::Answer(answer);
+        let event = match answer.draining {
+            None => SignallingEvent::Answer(answer),
+            // What it has got already it answers here.
+            Some(true) => {
+                tracing::info!(%address, "front-end is drained: packets go to others");
+                SignallingEvent::Down { index }
+            }
+            Some(false) => {
+                tracing::info!(%address, "front-end serves again");
+                SignallingEvent::Up { index, queue: queue.clone() }
+            }
+        };
         out.send(event).await.map_err(|_| End::EngineGone)?;
     }
 }

@@ -226,8 +226,9 @@ impl Link {
             Some(Reply::Invalid(error)) => {
                 tracing::warn!(%error, "the store cannot take a command");
             }
-            // Notices are for front-ends.
-            Some(Reply::Unknown(_) | Reply::Overloaded(_) | Reply::Notice(_)) => {}
+            // Notices and drains are for front-ends.
+            Some(Reply::Unknown(_) | Reply::Overloaded(_) | Reply::Notice(_) | Reply::Drain(_)) => {
+            }
             None => return Some(Left::For(None)),
         }
         None

@@ -11,6 +11,7 @@
 //!
 //! No rule of any protocol is decided here.
 
+mod drain;
 pub mod limits;
 mod metrics;
 mod notices;
@@ -190,7 +191,9 @@ where
 {
     let correspondent = config.correspondent.as_ref().map(CorrespondentConfig::key).transpose()?;
     let (due, notices) = mpsc::channel(limits::NOTICES_WAITING_MAX);
-    let (link, run_link) = store_link::start(stores.clone(), connected, metrics.clone(), due);
+    let drain = Arc::new(drain::Drain::default());
+    let me = store_link::Me { info: drain::who(config.listen), drain: drain.clone() };
+    let (link, run_link) = store_link::start(stores.clone(), connected, metrics.clone(), due, me);
     let _link = Task::spawn("store link", run_link);
     let policies = Arc::new(policies::Policies::new(&stores, link.leader()));
     let forwarders = notices::Forwarders::default();
@@ -204,7 +207,7 @@ where
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
-        .add_service(punt::service(registrar, forwarders, shutdown.clone()))
+        .add_service(punt::service(registrar, forwarders, drain, shutdown.clone()))
         .add_service(health_service);
     tracing::info!(address = %config.listen, "signalling front-end");
     let ending = shutdown.clone();

@@ -50,3 +50,7 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 pub const DRAIN_MAX: Duration = Duration::from_millis(1200);
 /// Files and connections of a front-end: a stream of each forwarder above all.
 pub const OPEN_FILES: u64 = 1024;
+/// How often the store is told how far a drain is, when that has changed.
+pub const DRAIN_REPORT_INTERVAL: Duration = Duration::from_millis(250);
+/// A front-end that forwarders were told to leave, and to which nothing has come for so long, is drained.
+pub const DRAINED_AFTER: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use homeport_api::convert::{Invalid, ipv4, ipv4_octets, u16_of};
+use homeport_api::drains;
 use homeport_api::signalling::signalling_server::{Signalling, SignallingServer};
 use homeport_api::signalling::{self as api, PuntRequest, PuntResponse};
 use homeport_runtime::{Shutdown, Task, trace};
@@ -14,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
+use crate::drain::Drain;
 use crate::limits;
 use crate::notices::Forwarders;
 use crate::registrar::{Answer, Registrar};
@@ -21,14 +23,16 @@ use crate::registrar::{Answer, Registrar};
 pub(crate) fn service(
     registrar: Arc<Registrar>,
     forwarders: Forwarders,
+    drain: Arc<Drain>,
     shutdown: Shutdown,
 ) -> SignallingServer<Punt> {
-    SignallingServer::new(Punt { registrar, forwarders, shutdown })
+    SignallingServer::new(Punt { registrar, forwarders, drain, shutdown })
 }
 
 pub(crate) struct Punt {
     registrar: Arc<Registrar>,
     forwarders: Forwarders,
+    drain: Arc<Drain>,
     shutdown: Shutdown,
 }
 
@@ -40,12 +44,20 @@ impl Signalling for Punt {
         &self,
         request: Request<Streaming<PuntRequest>>,
     ) -> Result<Response<Self::PuntStream>, Status> {
+        let understands = drains::are_understood(request.metadata());
+        if !understands && *self.drain.wanted().borrow() {
+            return Err(Status::unavailable("this front-end is drained"));
+        }
         let (answers, receiver) = mpsc::channel(limits::ANSWERS_WAITING_MAX);
         self.forwarders.add(&answers);
-        let task = Task::spawn(
-            "punt stream",
-            serve(request.into_inner(), answers, self.registrar.clone(), self.shutdown.clone()),
-        );
+        let stream = Stream {
+            answers,
+            registrar: self.registrar.clone(),
+            drain: self.drain.clone(),
+            understands,
+        };
+        let task =
+            Task::spawn("punt stream", stream.serve(request.into_inner(), self.shutdown.clone()));
         // The task ends with the stream: it is dropped with it.
         let stream = ReceiverStream::new(receiver).map(move |answer| {
             let _alive = &task;
@@ -55,33 +67,63 @@ impl Signalling for Punt {
     }
 }
 
-async fn serve(
-    mut requests: Streaming<PuntRequest>,
+/// One forwarder's.
+struct Stream {
     answers: mpsc::Sender<PuntResponse>,
     registrar: Arc<Registrar>,
-    shutdown: Shutdown,
-) {
-    let mut under_way = FuturesUnordered::new();
-    let mut accepting = true;
-    while accepting || !under_way.is_empty() {
-        tokio::select! {
-            // Cancel-safe: a message is either taken whole or not at all.
-            request = requests.next(), if accepting => match request {
-                Some(Ok(request)) if under_way.len() < limits::UPDATES_PER_FORWARDER_MAX => {
-                    under_way.push(handle(&registrar, request));
+    drain: Arc<Drain>,
+    /// The forwarder goes to another front-end when it is told to, and still reads answers here.
+    understands: bool,
+}
+
+impl Stream {
+    async fn serve(self, mut requests: Streaming<PuntRequest>, shutdown: Shutdown) {
+        let Self { answers, registrar, drain, understands } = self;
+        let mut under_way = FuturesUnordered::new();
+        let mut accepting = true;
+        let mut wanted = drain.wanted();
+        // Who connects to a front-end that is drained is told at once.
+        if *wanted.borrow_and_update() && answers.send(draining(true)).await.is_err() {
+            return;
+        }
+        while accepting || !under_way.is_empty() {
+            tokio::select! {
+                // Cancel-safe: a message is either taken whole or not at all.
+                request = requests.next(), if accepting => match request {
+                    Some(Ok(request)) if under_way.len() < limits::UPDATES_PER_FORWARDER_MAX => {
+                        let packet = drain.begin();
+                        let answer = handle(&registrar, request);
+                        under_way.push(async move {
+                            let _under_way = packet;
+                            answer.await
+                        });
+                    }
+                    Some(Ok(_)) => registrar.metrics.drops.count("overloaded"),
+                    Some(Err(_)) | None => accepting = false,
+                },
+                Some(answer) = under_way.next(), if !under_way.is_empty() => {
+                    if let Some(answer) = answer && answers.send(answer).await.is_err() {
+                        return;
+                    }
                 }
-                Some(Ok(_)) => registrar.metrics.drops.count("overloaded"),
-                Some(Err(_)) | None => accepting = false,
-            },
-            Some(answer) = under_way.next(), if !under_way.is_empty() => {
-                if let Some(answer) = answer && answers.send(answer).await.is_err() {
-                    return;
+                // Fails only when nobody can want it any more.
+                Ok(()) = wanted.changed(), if accepting => {
+                    let is_drained = *wanted.borrow_and_update();
+                    if understands && answers.send(draining(is_drained)).await.is_err() {
+                        return;
+                    }
+                    accepting = understands || !is_drained;
                 }
+                // What is under way is finished; the forwarder goes to another front-end.
+                () = shutdown.begun(), if accepting => accepting = false,
             }
-            // What is under way is finished; the forwarder goes to another front-end.
-            () = shutdown.begun(), if accepting => accepting = false,
         }
     }
+}
+
+/// Answers nothing.
+fn draining(is_drained: bool) -> PuntResponse {
+    PuntResponse { draining: Some(is_drained), ..PuntResponse::default() }
 }
 
 async fn handle(registrar: &Registrar, request: PuntRequest) -> Option<PuntResponse> {
@@ -106,6 +148,7 @@ pub(crate) fn response(ticket: u64, reply: Reply, revision: u64) -> PuntResponse
         packet: reply.packet.into(),
         outer: reply.outer.map(outer_message),
         revision,
+        draining: None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use homeport_api::batches::{Batch as _, submit};
 use homeport_api::binding::Command;
+use homeport_api::node::NodeInfo;
 use homeport_api::store::binding_store_client::BindingStoreClient;
 use homeport_api::store::{SubmitRequest, SubmitResponse, submit_response};
 use homeport_binding::{Command as BindingCommand, Dispatch, Verdict};
@@ -20,6 +21,7 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 use tracing::Span;
 
+use crate::drain::Drain;
 use crate::metrics::Metrics;
 use crate::{Dial, Error, limits};
 
@@ -119,6 +121,7 @@ pub(crate) fn start(
     connected: Latch,
     metrics: Arc<Metrics>,
     notices: mpsc::Sender<Dispatch>,
+    me: Me,
 ) -> (StoreLink, impl Future<Output = ()> + Send + 'static) {
     let (queue, waiting) = mpsc::channel(limits::COMMANDS_WAITING_MAX);
     let (leader_is, leader) = watch::channel(String::new());
@@ -132,6 +135,7 @@ pub(crate) fn start(
         // Ticket 0 is that of what nobody asked for.
         next_ticket: 1,
         notices,
+        me,
     };
     (StoreLink { queue, leader }, link.run())
 }
@@ -146,6 +150,13 @@ struct Link {
     pending: BTreeMap<u64, Waiting>,
     next_ticket: u64,
     notices: mpsc::Sender<Dispatch>,
+    me: Me,
+}
+
+/// Who this front-end is, and whether it is being drained.
+pub(crate) struct Me {
+    pub(crate) info: NodeInfo,
+    pub(crate) drain: Arc<Drain>,
 }
 
 /// Why a stream is left.
@@ -192,7 +203,8 @@ impl Link {
         };
         let (requests, outgoing) = mpsc::channel(limits::COMMANDS_PENDING_MAX);
         // First of all, so that there is room for it.
-        let greeting = SubmitRequest { takes_notices: true, ..SubmitRequest::default() };
+        let node = Some(self.me.drain.report(&self.me.info));
+        let greeting = SubmitRequest { takes_notices: true, node, ..SubmitRequest::default() };
         if requests.try_send(greeting).is_err() {
             return Left::For(None);
         }
@@ -223,6 +235,8 @@ impl Link {
     ) -> Left {
         let mut last_heard = Instant::now();
         let mut watchdog = tokio::time::interval(limits::STALL_MAX / 4);
+        let mut report = tokio::time::interval(limits::DRAIN_REPORT_INTERVAL);
+        let mut reported = self.me.drain.report(&self.me.info);
         self.connected.open();
         loop {
             tokio::select! {
@@ -242,6 +256,16 @@ impl Link {
                     }
                     Ok(None) | Err(_) => return Left::For(None),
                 },
+                _ = report.tick() => {
+                    let now = self.me.drain.report(&self.me.info);
+                    let node = Some(now.clone());
+                    // Without room it is told the next time.
+                    if now != reported
+                        && requests.try_send(SubmitRequest { node, ..SubmitRequest::default() }).is_ok()
+                    {
+                        reported = now;
+                    }
+                }
                 _ = watchdog.tick() => if self.is_stalled(last_heard) {
                     self.metrics.retries.count("stalled");
                     return Left::For(None);
@@ -306,6 +330,10 @@ impl Link {
             Some(Reply::Invalid(error)) => {
                 tracing::warn!(%error, "the store cannot take a command");
                 self.finish(ticket, Err("command_invalid"));
+                None
+            }
+            Some(Reply::Drain(drain)) => {
+                self.me.drain.set(drain.drained);
                 None
             }
             Some(Reply::Notice(notice)) => {

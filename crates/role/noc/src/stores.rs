@@ -89,6 +89,7 @@ impl Store {
             page_size: HOMES_PER_PAGE,
             page_token: page_token.to_owned(),
             local: true,
+            ..Default::default()
         };
         let list = in_time(client.list_home_bindings(request)).await?;
         Ok(Homes {

@@ -12,6 +12,7 @@ use homeport_api::feed::binding_feed_server::{BindingFeed, BindingFeedServer};
 use homeport_api::feed::{
     CorrespondentChange, HomeChange, HomePrefixChange, WatchRequest, WatchResponse,
 };
+use homeport_api::node::NodeInfo;
 use homeport_binding::correspondent::Millis;
 use homeport_binding::{Change, Home, Peers};
 use homeport_runtime::{Shutdown, Task, clock};
@@ -22,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::machine::Machine;
+use crate::nodes::shortened;
 use crate::{Store, limits};
 
 pub(crate) fn service(store: Store, shutdown: Shutdown) -> BindingFeedServer<Feed> {
@@ -39,9 +41,25 @@ pub(crate) struct Subscribers(Arc<Mutex<BTreeMap<u64, Subscriber>>>);
 
 struct Subscriber {
     name: String,
+    version: String,
+    /// Where it is reached, or where its connection comes from.
+    address: String,
+    /// Milliseconds since the Unix epoch.
+    since_ms: u64,
     /// The last revision that was sent; 0 before the first.
     sent: u64,
     since: Instant,
+}
+
+/// Somebody who watches.
+pub(crate) struct Session {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) address: String,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) since_ms: u64,
+    /// The last revision that was sent.
+    pub(crate) sent: u64,
 }
 
 /// How far those who watch are behind: the last of them.
@@ -57,6 +75,18 @@ pub(crate) struct Lag {
 impl Subscribers {
     pub(crate) fn list(&self) -> Vec<(String, u64)> {
         self.lock().values().map(|it| (it.name.clone(), it.sent)).collect()
+    }
+
+    /// All that is known of them.
+    pub(crate) fn sessions(&self) -> Vec<Session> {
+        let session = |it: &Subscriber| Session {
+            name: it.name.clone(),
+            version: it.version.clone(),
+            address: it.address.clone(),
+            since_ms: it.since_ms,
+            sent: it.sent,
+        };
+        self.lock().values().map(session).collect()
     }
 
     /// How far the last is behind a state whose revisions were reached so.
@@ -76,13 +106,15 @@ impl Subscribers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, name: String) -> Option<Subscription> {
+    fn add(&self, info: NodeInfo) -> Option<Subscription> {
         let mut map = self.lock();
         if map.len() >= limits::FEED_SUBSCRIBERS_MAX {
             return None;
         }
         let id = map.last_key_value().map_or(0, |(id, _)| id.wrapping_add(1));
-        map.insert(id, Subscriber { name, sent: 0, since: Instant::now() });
+        let NodeInfo { name, version, address, .. } = info;
+        let (since, since_ms) = (Instant::now(), clock::unix_ms());
+        map.insert(id, Subscriber { name, version, address, since_ms, sent: 0, since });
         Some(Subscription { id, subscribers: self.clone() })
     }
 }
@@ -143,14 +175,12 @@ impl BindingFeed for Feed {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let request = request.into_inner();
-        let name: String = request
-            .subscriber
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(limits::SUBSCRIBER_NAME_LEN_MAX)
-            .collect();
-        let subscription = self.store.subscribers.add(name).ok_or_else(|| {
+        let peer = request.remote_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
+        let mut request = request.into_inner();
+        let said = request.node.take().unwrap_or_default();
+        let address = if said.address.is_empty() { peer } else { said.address.clone() };
+        let info = NodeInfo { name: request.subscriber, address, ..said };
+        let subscription = self.store.subscribers.add(shortened(info)).ok_or_else(|| {
             let max = limits::FEED_SUBSCRIBERS_MAX;
             Status::resource_exhausted(format!("this replica has {max} subscribers, the limit"))
         })?;
@@ -398,7 +428,8 @@ mod tests {
         note(&mut reached, at(5));
         assert_eq!(subscribers.lag(&reached, Instant::now()), Lag::default(), "nobody is behind");
         tokio::time::advance(secs(60)).await;
-        let (up_to_date, slow) = (subscribers.add("a".into()), subscribers.add("b".into()));
+        let who = |name: &str| NodeInfo { name: name.to_owned(), ..NodeInfo::default() };
+        let (up_to_date, slow) = (subscribers.add(who("a")), subscribers.add(who("b")));
         let (up_to_date, slow) = (up_to_date.expect("has a place"), slow.expect("has a place"));
         up_to_date.sent(5);
         tokio::time::advance(secs(2)).await;

@@ -6,6 +6,7 @@
 //! operators --> admin ------------------------------+--> proposer (1x): batches --> raft (n entries in flight)
 //!                                 ticker (1x) ------/                                  |
 //! front-ends <--Submit-- notices (1x) <---- what is due <---- Machine::apply <---------+
+//! operators <--alarms-- overseer (1x, where it leads) <-- sessions here, and those of the other replicas
 //! forwarders <--Watch-- feed (1 task a subscriber) <-- changes <-- Machine::apply <----/
 //! ```
 //!
@@ -14,13 +15,16 @@
 mod admin;
 mod answers;
 mod backup;
+mod events;
 mod feed;
 mod home_link;
 mod inspect;
 pub mod limits;
 mod machine;
 mod metrics;
+mod nodes;
 mod notices;
+mod overseer;
 mod preflight;
 mod proposer;
 mod submit;
@@ -151,6 +155,10 @@ pub(crate) struct Store {
     pub(crate) home_links: machine::HomeLinks,
     /// Places for those who save snapshots.
     pub(crate) backups: Arc<Semaphore>,
+    /// Places for those who look through all subscribers.
+    pub(crate) searches: Arc<Semaphore>,
+    pub(crate) front_ends: nodes::FrontEnds,
+    pub(crate) others: nodes::Others,
 }
 
 /// Runs a replica until `shutdown` begins or it must not go on.
@@ -171,7 +179,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
 
     end_with_reason();
     let ground = Ground { incoming, raft: raft_config(&config), tap: None };
-    serve(&config, ground, metrics, joined, shutdown).await
+    serve(&config, ground, metrics, joined, (true, shutdown)).await
 }
 
 /// What a replica stands on when it is simulated.
@@ -200,7 +208,7 @@ where
 {
     let metrics = metrics::Metrics::register(&mut homeport_runtime::metrics::registry());
     let joined = Readiness::default().latch("raft");
-    serve(config, ground, Arc::new(metrics), joined, shutdown).await
+    serve(config, ground, Arc::new(metrics), joined, (false, shutdown)).await
 }
 
 async fn serve<I, C>(
@@ -208,7 +216,8 @@ async fn serve<I, C>(
     ground: Ground<I>,
     metrics: Arc<metrics::Metrics>,
     joined: homeport_runtime::Latch,
-    shutdown: Shutdown,
+    // Whether the network is this machine's, over which the leader asks the other replicas.
+    (is_real, shutdown): (bool, Shutdown),
 ) -> Result<(), Error>
 where
     I: Stream<Item = std::io::Result<C>>,
@@ -244,7 +253,11 @@ where
         defenders,
         home_links,
         backups,
+        searches: Arc::new(Semaphore::new(limits::SEARCHES_MAX)),
+        front_ends: nodes::FrontEnds::default(),
+        others: nodes::Others::default(),
     };
+    let _overseer = is_real.then(|| Task::spawn("overseer", overseer::oversee(store.clone())));
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
@@ -255,7 +268,7 @@ where
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
         .concurrency_limit_per_connection(limits::REQUESTS_PER_CONNECTION_MAX)
-        .add_routes(admin::routes(store.clone()))
+        .add_routes(admin::routes(store.clone(), &shutdown))
         .add_service(node.service())
         .add_service(submit::service(store.clone(), shutdown.clone()))
         .add_service(feed::service(store, shutdown.clone()))

@@ -64,6 +64,51 @@ pub const PROPOSE_TIMEOUT: Duration = Duration::from_millis(2_000);
 pub const PAGE_SIZE_MAX: u32 = 1000;
 /// Records on a page when the caller does not say.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;
+/// Searches through all subscribers at once: each takes a thread, for about 20 ms with 100,000 of them.
+pub const SEARCHES_MAX: usize = 2;
+/// How long a further search waits for its turn.
+pub const SEARCH_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Octets of a filter: some terms.
+pub const FILTER_LEN_MAX: usize = 1024;
+/// Octets of a query: an NAI and some.
+pub const QUERY_LEN_MAX: usize = 256;
+/// Events of home addresses that a replica remembers: about 80 octets each.
+pub const BINDING_EVENTS_MAX: usize = 65_536;
+/// Events of the cluster that it remembers beside them.
+pub const CLUSTER_EVENTS_MAX: usize = 4096;
+/// Events in one message of a stream; a log entry has no more than commands and what ends with it.
+pub const EVENTS_PER_MESSAGE_MAX: usize = 512;
+/// What watchers of events and alarms are told is gathered for so long.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(200);
+/// How often the leader looks for what operators have to know.
+pub const OVERSEE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a new leader is worth an alarm.
+pub const LEADER_NEW_FOR: Duration = Duration::from_secs(30);
+/// A front-end or forwarder that no replica has a connection of for so long is missed: longer than it takes one to
+/// go to another replica.
+pub const SESSION_LOST_AFTER: Duration = Duration::from_secs(5);
+/// Who has been gone for so long is not missed any more.
+pub const NODE_FORGOTTEN_AFTER: Duration = Duration::from_secs(86_400);
+/// Front-ends and forwarders whose loss is noticed.
+pub const NODES_WATCHED_MAX: usize = 4096;
+/// Revisions that a forwarder may be behind.
+pub const FORWARDER_LAG_MAX: u64 = 1000;
+/// For how long it may be further behind.
+pub const FORWARDER_STALE_AFTER: Duration = Duration::from_secs(5);
+/// How long a replica may acknowledge nothing.
+pub const REPLICA_SILENT_MAX: Duration = Duration::from_secs(3);
+/// Log entries that a replica may be behind: more than an upgrade of one takes.
+pub const REPLICA_LAG_MAX: u64 = 20_000;
+/// Octets free on a disk below which it is told.
+pub const DISK_FREE_WARNED: u64 = 1 << 30;
+/// And below which hardly any time is left.
+pub const DISK_FREE_CRITICAL: u64 = 256 << 20;
+/// How long the other replicas have to say what is connected to them.
+pub const OTHERS_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Connections to other replicas that are kept for that.
+pub const OTHERS_MAX: usize = 64;
+/// How long the first write of an operator waits until all members of a new cluster have said their version.
+pub const MEMBERS_HEARD_MAX: Duration = Duration::from_secs(3);
 /// Octets of a snapshot chunk, below the limit of the log's own transport.
 pub const SNAPSHOT_CHUNK_OCTETS: usize = 512 * 1024;
 /// Requests that one connection may have under way.

@@ -12,6 +12,7 @@ use homeport_binding::{
 use homeport_raft::{FrozenState, SnapshotError, StateMachine};
 use tokio::sync::mpsc;
 
+use crate::events::Events;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::tap::Tap;
@@ -24,6 +25,7 @@ pub(crate) struct Machine {
     announcer: Option<Announcer>,
     tap: Option<Box<dyn Tap>>,
     home_links: HomeLinks,
+    events: Events,
 }
 
 /// Whether a home prefix has a real home link; looked at without stopping the state machine.
@@ -82,6 +84,11 @@ impl Machine {
 
     pub(crate) fn home_links(&self) -> HomeLinks {
         self.home_links.clone()
+    }
+
+    /// What has happened lately.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Home prefixes seldom change.
@@ -150,6 +157,8 @@ impl StateMachine for Machine {
             self.look_for_home_links();
         }
         self.changes.extend(index, changes);
+        let events = self.cache.take_events();
+        self.events.extend(index, self.cache.now(), events);
         self.announce();
         verdicts
     }
@@ -188,6 +197,7 @@ impl StateMachine for Machine {
         self.look_for_home_links();
         // Nobody can resume from before: what changed in between is not known here.
         self.changes = Changes { recent: VecDeque::new(), forgotten: index };
+        self.events = Events::beginning_at(index);
         self.moved(true);
         Ok(())
     }

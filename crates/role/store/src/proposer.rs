@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use homeport_api::convert;
-use homeport_binding::{Command, LogTime, Verdict};
+use homeport_binding::{Command, LogTime, OPERATIONS_SINCE, Verdict};
 use homeport_raft::{Node, ProposeError, Role, StopReason};
 use homeport_runtime::{clock, trace};
 use tokio::sync::{mpsc, oneshot};
@@ -140,12 +140,20 @@ impl Proposer {
         })
     }
 
+    /// Every member knows the command, whoever is heard: an older program does not start on a state that keeps
+    /// what is for operators.
+    pub(crate) fn is_known_for_sure(&self, command: &Command) -> bool {
+        let since = command.since();
+        let is_kept = || self.node.read(|machine| machine.cache.keeps_operations());
+        since == 0 || (since <= OPERATIONS_SINCE && is_kept())
+    }
+
     /// Every member knows the command. Only a leader hears of all of them.
     fn check_known(&self, command: &Command) -> Result<(), ProposeError> {
-        let since = command.since();
-        if since == 0 {
+        if self.is_known_for_sure(command) {
             return Ok(());
         }
+        let since = command.since();
         let status = self.node.status();
         if status.role != Role::Leader {
             let leader = status.leader.map(|leader| (leader.node_id, leader.address));

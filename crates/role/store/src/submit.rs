@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::answers::{Answered, Answers, Later, Places, Taken, Taker};
 use crate::notices::{self, with_notices};
-use crate::{Store, home_link, limits};
+use crate::{Store, home_link, limits, nodes};
 
 pub(crate) fn service(store: Store, shutdown: Shutdown) -> BindingStoreServer<Submit> {
     BindingStoreServer::new(Submit(store, shutdown))
@@ -34,13 +34,15 @@ impl BindingStore for Submit {
         request: Request<Streaming<SubmitRequest>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
         let store = self.0.clone();
+        let peer = request.remote_addr();
         let takes_batches = batches::are_taken(request.metadata());
         let (notices, mailbox) = mpsc::channel(limits::NOTICES_PER_FRONT_END_MAX);
+        let session = nodes::Session::open(store.clone(), peer, notices.clone());
         let notices = notices::Taker::new(store.takers.clone(), notices);
         let stream = home_link::Stream::open(store.clone(), self.1.clone());
         let batch_max = if takes_batches { BATCH_MAX } else { 1 };
         // Commands take their places in the order in which they come; verdicts leave as they come.
-        let commands = Commands { store, stream, notices };
+        let commands = Commands { store, stream, notices, session };
         let verdicts = Answers::new(request.into_inner(), commands, batch_max);
         let mut responses = Response::new(with_notices(verdicts, mailbox).boxed());
         batches::offer(responses.metadata_mut());
@@ -79,11 +81,14 @@ struct Commands {
     store: Store,
     stream: home_link::Stream,
     notices: notices::Taker,
+    session: nodes::Session,
 }
 
 impl Taker for Commands {
     fn take(&mut self, request: SubmitRequest, places: &Places) -> Taken {
-        let request = self.stream.heard(request).and_then(|request| self.notices.heard(request));
+        let request = self.session.heard(request);
+        let request = request.and_then(|request| self.stream.heard(request));
+        let request = request.and_then(|request| self.notices.heard(request));
         let Some(request) = request else { return Taken::Heard };
         let ticket = request.ticket;
         let step = trace::step("store.command", &request.traceparent);

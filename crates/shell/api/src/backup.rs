@@ -365,6 +365,7 @@ fn count(counts: &mut Counts, record: &StateRecord) {
         StateRecord::Header { .. }
         | StateRecord::Defender(_)
         | StateRecord::Advertising(_)
-        | StateRecord::Correspondent(..) => {}
+        | StateRecord::Correspondent(..)
+        | StateRecord::Operations(_) => {}
     }
 }

@@ -16,6 +16,7 @@ mod correspondent;
 mod flow;
 mod home_link;
 mod notice;
+mod operations;
 mod prefix;
 mod record;
 mod verdict;

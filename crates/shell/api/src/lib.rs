@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod batches;
 pub mod convert;
+pub mod drains;
 
 #[expect(
     missing_docs,
@@ -23,6 +24,7 @@ pub use generated::homeport::backup::v1 as backup_file;
 pub use generated::homeport::binding::v1 as binding;
 pub use generated::homeport::feed::v1 as feed;
 pub use generated::homeport::forwarder::v1 as inspection;
+pub use generated::homeport::node::v1 as node;
 pub use generated::homeport::signalling::v1 as signalling;
 pub use generated::homeport::store::v1 as store;
 

@@ -184,7 +184,7 @@ fn rows(prefix: &HomePrefix) -> Vec<Vec<String>> {
     ]]
 }
 
-fn document(prefix: &HomePrefix) -> Value {
+pub(super) fn document(prefix: &HomePrefix) -> Value {
     json!({
         "prefix": prefix.prefix,
         "home_agent": prefix.home_agent,

@@ -1,8 +1,8 @@
 //! `homeportctl raft`: the replicas that the store's log is copied to, and which of them leads.
 
 use homeport_api::admin::{
-    AddReplicaRequest, GetStatusRequest, Member, RemoveReplicaRequest, TransferLeadershipRequest,
-    cluster_client::ClusterClient,
+    AddReplicaRequest, FinishUpgradeRequest, GetStatusRequest, Member, RemoveReplicaRequest,
+    TransferLeadershipRequest, cluster_client::ClusterClient, upgrades_client::UpgradesClient,
 };
 use serde_json::{Value, json};
 
@@ -41,6 +41,14 @@ pub(crate) async fn run(
             let request = RemoveReplicaRequest { node_id: *node_id };
             let call = async |channel| ClusterClient::new(channel).remove_replica(request).await;
             cluster.call(Effect::Change, call).await?.members
+        }
+        RaftAction::FinishUpgrade => {
+            let call = async |channel| {
+                UpgradesClient::new(channel).finish_upgrade(FinishUpgradeRequest {}).await
+            };
+            cluster.call(Effect::Change, call).await?;
+            let what = "alarms, drains and the record of writes are kept from now on";
+            return Ok(output::done(format, what));
         }
         RaftAction::Transfer { node_id } => {
             let request = TransferLeadershipRequest { node_id: node_id.unwrap_or_default() };

@@ -178,7 +178,7 @@ fn restore(format: Format, order: &RestoreSnapshot) -> Result<String, Failure> {
             "data_dir": order.data_dir.display().to_string(),
             "origin": founded.origin,
         }))),
-        Format::Table => Ok(format!(
+        Format::Table | Format::Wide | Format::Csv => Ok(format!(
             "{} holds replica {node_id} of the new cluster {:?} with id {id}\n\
              it was {}\n\
              what was acknowledged after that revision is not in it\n\

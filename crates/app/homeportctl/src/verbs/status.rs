@@ -42,8 +42,8 @@ pub(crate) async fn run(cluster: &Cluster, format: Format) -> Result<String, Fai
     }
     let replicas = output::list(format, &COLUMNS, &answers, rows, document);
     match format {
-        Format::Json => Ok(replicas),
-        Format::Table => {
+        Format::Json | Format::Csv => Ok(replicas),
+        Format::Table | Format::Wide => {
             let subscribers = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
             let rows: Vec<_> = subscribers.flat_map(subscriber_rows).collect();
             Ok(replicas + "\n" + &output::table(&SUBSCRIBER_COLUMNS, rows.into_iter()))
@@ -87,7 +87,7 @@ fn subscriber_rows(status: &GetStatusResponse) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn document((endpoint, answer): &Answer) -> Value {
+pub(super) fn document((endpoint, answer): &Answer) -> Value {
     let status = match answer {
         Ok(status) => status,
         Err(error) => return json!({ "endpoint": endpoint, "error": error }),
@@ -118,5 +118,6 @@ fn document((endpoint, answer): &Answer) -> Value {
         "bindings": status.bindings,
         "feed_subscribers": subscribers,
         "version": status.version,
+        "keeps_operations": status.keeps_operations,
     })
 }

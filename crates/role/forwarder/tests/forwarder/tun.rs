@@ -193,6 +193,7 @@ async fn signalling_v4(
         packet: mobility_packet(AGENT, HOME, None, None, &[59, 0, 6, 0, 0, 0, 0, 1]).into(),
         outer: request.outer,
         revision: 2,
+        draining: None,
     };
     answers.send(Ok(response)).await.unwrap();
     let care_of = SocketAddr::from(node);

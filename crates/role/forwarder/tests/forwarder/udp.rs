@@ -80,6 +80,7 @@ fn answer_to(request: &PuntRequest, revision: u64) -> (PuntResponse, Vec<u8>) {
         packet: packet.clone().into(),
         outer: request.outer.clone(),
         revision,
+        draining: None,
     };
     (response, packet)
 }
@@ -272,6 +273,45 @@ async fn signalling_moves_to_another_front_end_when_one_breaks() {
         node.send(&binding_update(home(host))).await;
     }
     in_time("punts to the one that is back", back.asked.recv()).await.unwrap();
+}
+
+#[tokio::test]
+async fn packets_leave_a_front_end_that_is_drained_and_what_it_has_is_answered() {
+    let (store_port, ports) = (free_port(), [free_port(), free_port()]);
+    let store = RunningStore::start(store_port, vec![snapshot(1, vec![])]);
+    let mut front_ends = ports.map(RunningFrontEnd::start);
+    let forwarder = RunningForwarder::start(&[store_port], &ports, None);
+    forwarder.until("homeport_forwarder_front_ends_connected", 2.0).await;
+    forwarder.until("homeport_forwarder_revision", 1.0).await;
+    let node = MobileNode::at(2, &forwarder).await;
+    node.send(&binding_update(HOME)).await;
+    let [a, b] = &mut front_ends;
+    let (request, answers, is_a) = in_time("punt", async {
+        tokio::select! {
+            Some((request, answers)) = a.asked.recv() => (request, answers, true),
+            Some((request, answers)) = b.asked.recv() => (request, answers, false),
+        }
+    })
+    .await;
+    let draining = |draining| PuntResponse { draining: Some(draining), ..PuntResponse::default() };
+    answers.send(Ok(draining(true))).await.unwrap();
+    forwarder.until("homeport_forwarder_front_ends_connected", 1.0).await;
+    let (drained, other) = if is_a { (a, b) } else { (b, a) };
+    for _ in 0..4 {
+        node.send(&binding_update(HOME)).await;
+        in_time("punts to the other one", other.asked.recv()).await.unwrap();
+    }
+    assert!(drained.asked.try_recv().is_err());
+    // What it had got before is answered through it.
+    store.say(message(2, vec![bound(HOME, node.address(), LIFETIME)])).await;
+    forwarder.until("homeport_forwarder_revision", 2.0).await;
+    let (answer, packet) = answer_to(&request, 2);
+    answers.send(Ok(answer)).await.unwrap();
+    assert_eq!(node.recv("answer").await, packet);
+    answers.send(Ok(draining(false))).await.unwrap();
+    forwarder.until("homeport_forwarder_front_ends_connected", 2.0).await;
+    node.send(&binding_update(HOME)).await;
+    in_time("its senders are its own again", drained.asked.recv()).await.unwrap();
 }
 
 #[tokio::test]

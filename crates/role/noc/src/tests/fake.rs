@@ -60,6 +60,7 @@ impl Script {
             version: "0.1.0".to_owned(),
             cluster_name: "test".to_owned(),
             cluster_id: 0,
+            keeps_operations: true,
         };
         let prefix = admin::HomePrefix {
             prefix: "2001:db8:0:1::/64".to_owned(),

@@ -8,11 +8,12 @@ use homeport_binding::{
     limits as binding_limits,
 };
 use ipnet::Ipv6Net;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
+use super::audited::{self, Caller};
 use super::{
-    address, done, execute, field_error, invalid, ipv4_prefix, ipv6_prefix, page_after, page_size,
-    propose, read_barrier,
+    Reason, Refused, address, done, execute, invalid, ipv4_prefix, ipv6_prefix, not_found,
+    page_after, page_size, propose, read_barrier,
 };
 use crate::{Store, limits};
 
@@ -24,11 +25,12 @@ impl HomePrefixes for Service {
         &self,
         request: Request<api::CreateHomePrefixRequest>,
     ) -> Result<Response<api::HomePrefix>, Status> {
+        let caller = Caller::of(&request, "CreateHomePrefix");
         let message = request.into_inner().home_prefix;
         let message = message.ok_or_else(|| invalid("home_prefix", "missing"))?;
         let record = record_of(&message)?;
         let command = Command::PutHomePrefix { home_prefix: record.clone(), must_not_exist: true };
-        let revision = execute(&self.0, command).await?;
+        let revision = execute(&self.0, &caller, command).await?;
         Ok(Response::new(message_of(&Revised { record, revision })))
     }
 
@@ -65,13 +67,16 @@ impl HomePrefixes for Service {
         &self,
         request: Request<api::UpdateHomePrefixRequest>,
     ) -> Result<Response<api::HomePrefix>, Status> {
+        let caller = Caller::of(&request, "UpdateHomePrefix");
         let api::UpdateHomePrefixRequest { home_prefix, update_mask } = request.into_inner();
         let changed = home_prefix.ok_or_else(|| invalid("home_prefix", "missing"))?;
         let prefix = prefix_of(&changed.prefix)?;
         if update_mask.is_empty() {
             return Err(invalid("update_mask", "missing; name the fields that change"));
         }
-        let mut refused = Status::aborted("somebody else keeps changing it");
+        let about = ("HomePrefix", prefix.to_string());
+        let message = "somebody else keeps changing it";
+        let mut refused = Refused::of_field(Reason::Changed, "prefix", message).status();
         for _ in 0..limits::UPDATES_MAX {
             read_barrier(&self.0, false).await?;
             let old = self.0.node.read(|machine| machine.cache.home_prefix(prefix).cloned());
@@ -83,11 +88,12 @@ impl HomePrefixes for Service {
             let record = record_of(&message)?;
             let (home_prefix, base_revision) = (record.clone(), old.revision);
             let command = Command::UpdateHomePrefix { home_prefix, base_revision };
+            let command = audited::recorded(&self.0, &caller, command).await?;
             let verdict = propose(&self.0, command).await?;
             // What was read was not the newest: the same fields are changed in what is.
             let is_changed = matches!(&verdict.outcome,
                 Outcome::Refused(refusal) if refusal.kind == RefusalKind::Changed);
-            match done(verdict) {
+            match done(verdict, &about) {
                 Ok(revision) => {
                     return Ok(Response::new(message_of(&Revised { record, revision })));
                 }
@@ -102,10 +108,11 @@ impl HomePrefixes for Service {
         &self,
         request: Request<api::AdvertiseHomePrefixRequest>,
     ) -> Result<Response<api::AdvertiseHomePrefixResponse>, Status> {
+        let caller = Caller::of(&request, "AdvertiseHomePrefix");
         let request = request.into_inner();
         let prefix = prefix_of(&request.prefix)?;
         let within = request.within_secs.map(|secs| Duration::from_secs(secs.into()));
-        execute(&self.0, Command::AdvertiseHomePrefix { prefix, within }).await?;
+        execute(&self.0, &caller, Command::AdvertiseHomePrefix { prefix, within }).await?;
         Ok(Response::new(api::AdvertiseHomePrefixResponse {}))
     }
 
@@ -113,8 +120,9 @@ impl HomePrefixes for Service {
         &self,
         request: Request<api::DeleteHomePrefixRequest>,
     ) -> Result<Response<api::DeleteHomePrefixResponse>, Status> {
+        let caller = Caller::of(&request, "DeleteHomePrefix");
         let prefix = prefix_of(&request.into_inner().prefix)?;
-        execute(&self.0, Command::DeleteHomePrefix(prefix)).await?;
+        execute(&self.0, &caller, Command::DeleteHomePrefix(prefix)).await?;
         Ok(Response::new(api::DeleteHomePrefixResponse {}))
     }
 }
@@ -124,7 +132,8 @@ fn prefix_of(text: &str) -> Result<Ipv6Prefix, Status> {
 }
 
 fn no_home_prefix(prefix: Ipv6Prefix) -> Status {
-    field_error(Code::NotFound, "prefix", &format!("no home prefix {prefix}"))
+    let about = ("HomePrefix", prefix.to_string());
+    not_found("prefix", &about, &format!("no home prefix {prefix}"))
 }
 
 /// Takes one field over. Left out are those that name the record or that only the store writes.
@@ -239,7 +248,7 @@ fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
     })
 }
 
-fn message_of(revised: &Revised<HomePrefix>) -> api::HomePrefix {
+pub(super) fn message_of(revised: &Revised<HomePrefix>) -> api::HomePrefix {
     let record = &revised.record;
     api::HomePrefix {
         prefix: record.prefix.to_string(),

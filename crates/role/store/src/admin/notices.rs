@@ -8,10 +8,13 @@ use homeport_api::admin::switch_home_agent_request::Target;
 use homeport_api::admin::{self as api};
 use homeport_binding::{Command, Ipv6Prefix, Outcome, RefusalKind, Revoke, Switch};
 use homeport_wire::{Bid, Lifetime, RevocationTrigger};
-use ipnet::Ipv6Net;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
-use super::{address, execute, field_error, invalid, read_barrier, refused, status_of};
+use super::audited::{self, Caller};
+use super::{
+    Reason, Refused, address, execute, invalid, ipv6_prefix, not_found, of_another_kind,
+    read_barrier, refused, status_of,
+};
 use crate::{Store, limits};
 
 pub(crate) struct Service(pub(crate) Store);
@@ -22,6 +25,7 @@ impl Revocations for Service {
         &self,
         request: Request<api::RevokeBindingsRequest>,
     ) -> Result<Response<api::RevokeBindingsResponse>, Status> {
+        let caller = Caller::of(&request, "RevokeBindings");
         let request = request.into_inner();
         let trigger = match request.trigger {
             None => RevocationTrigger::ADMINISTRATIVE,
@@ -34,7 +38,7 @@ impl Revocations for Service {
         };
         let bids = request.bids.into_iter().map(bid).collect::<Result<_, _>>()?;
         let revoke = Command::Revoke(Revoke { home_address, bids, trigger });
-        let revision = execute(&self.0, revoke).await?;
+        let revision = execute(&self.0, &caller, revoke).await?;
         Ok(Response::new(api::RevokeBindingsResponse { revision }))
     }
 }
@@ -51,6 +55,7 @@ impl HomeAgents for Service {
         &self,
         request: Request<api::SwitchHomeAgentRequest>,
     ) -> Result<Response<api::SwitchHomeAgentResponse>, Status> {
+        let caller = Caller::of(&request, "SwitchHomeAgent");
         let request = request.into_inner();
         let addresses = request
             .addresses
@@ -65,14 +70,17 @@ impl HomeAgents for Service {
         match request.target {
             Some(Target::HomeAddress(text)) => {
                 let home_address = address(&text, "home_address", "2001:db8:0:1::100")?;
-                execute(&self.0, switch(home_address, Duration::ZERO)).await?;
+                execute(&self.0, &caller, switch(home_address, Duration::ZERO)).await?;
                 let response =
                     api::SwitchHomeAgentResponse { home_addresses: 1, last_after_secs: 0 };
                 Ok(Response::new(response))
             }
             Some(Target::Prefix(text)) => {
                 read_barrier(&self.0, false).await?;
-                let home_addresses = bound_in(&self.0, prefix_of(&text)?)?;
+                let home_addresses = bound_in(&self.0, ipv6_prefix(&text, "prefix")?)?;
+                let (about, after) =
+                    (("HomePrefix", text), format!("{} mobile nodes", home_addresses.len()));
+                audited::record(&self.0, &caller, about, after).await?;
                 let asked = switch_all(&self.0, &home_addresses, switch).await?;
                 let last_after_secs = asked.saturating_sub(1);
                 let response =
@@ -94,13 +102,6 @@ fn time_left_of(secs: u32) -> Result<Duration, Status> {
     Ok(Duration::from_secs(secs.into()))
 }
 
-fn prefix_of(text: &str) -> Result<Ipv6Prefix, Status> {
-    let expected = "an IPv6 prefix with host bits zero, like 2001:db8:0:1::/64";
-    let wrong = || invalid("prefix", &format!("{text:?} is not {expected}"));
-    let net: Ipv6Net = text.parse().map_err(|_| wrong())?;
-    Ipv6Prefix::new(net.addr(), net.prefix_len()).ok_or_else(wrong)
-}
-
 /// Home addresses of the prefix that have bindings.
 fn bound_in(store: &Store, prefix: Ipv6Prefix) -> Result<Vec<Ipv6Addr>, Status> {
     let max = limits::HOME_ADDRESSES_PER_SWITCH_MAX;
@@ -110,7 +111,7 @@ fn bound_in(store: &Store, prefix: Ipv6Prefix) -> Result<Vec<Ipv6Addr>, Status> 
             |home: Ipv6Prefix| home.len() <= prefix.len() && home.contains(prefix.address());
         if !home_prefixes.any(|home| is_part(home.record.prefix)) {
             let message = format!("{prefix} is no home prefix and no part of one");
-            return Err(field_error(Code::NotFound, "prefix", &message));
+            return Err(not_found("prefix", &("HomePrefix", prefix.to_string()), &message));
         }
         let before = prefix.address().to_bits().checked_sub(1).map(Ipv6Addr::from_bits);
         let bound: Vec<_> = machine
@@ -124,7 +125,7 @@ fn bound_in(store: &Store, prefix: Ipv6Prefix) -> Result<Vec<Ipv6Addr>, Status> 
         if bound.len() > max {
             let message =
                 format!("{prefix} has more than {max} mobile nodes; name parts of it in turn");
-            return Err(field_error(Code::ResourceExhausted, "prefix", &message));
+            return Err(Refused::of_field(Reason::LimitReached, "prefix", &message).status());
         }
         Ok(bound)
     })
@@ -149,13 +150,13 @@ async fn switch_all(
                 Outcome::Done => asked = asked.saturating_add(1),
                 Outcome::Refused(refusal)
                     if matches!(refusal.kind, RefusalKind::NotFound | RefusalKind::InUse) => {}
-                Outcome::Refused(refusal) => return Err(refused(&refusal)),
+                Outcome::Refused(refusal) => {
+                    return Err(refused(&refusal, &("HomeBindings", String::new())));
+                }
                 Outcome::Answer(_)
                 | Outcome::Silent(_)
                 | Outcome::StalePolicy
-                | Outcome::Pending => {
-                    return Err(Status::internal("the store answered a command of another kind"));
-                }
+                | Outcome::Pending => return Err(of_another_kind()),
             }
         }
     }

@@ -89,6 +89,8 @@ impl From<core::Command> for proto::Command {
             core::Command::ReleaseHomeLink { prefix, forwarder } => {
                 Command::ReleaseHomeLink(release_message(prefix, forwarder))
             }
+            core::Command::Operate(operation) => Command::Operate(operation.into()),
+            core::Command::Audited(audited) => Command::Audited(Box::new(audited.into())),
         };
         Self { command: Some(command) }
     }
@@ -145,6 +147,8 @@ impl TryFrom<proto::Command> for core::Command {
             }
             Some(Command::DefendHomeLink(message)) => defend_of(message),
             Some(Command::ReleaseHomeLink(message)) => release_of(message),
+            Some(Command::Operate(message)) => Ok(Self::Operate(message.try_into()?)),
+            Some(Command::Audited(message)) => Ok(Self::Audited((*message).try_into()?)),
             None => Err(invalid("command", "a kind that this version knows")),
         }
     }

@@ -6,6 +6,7 @@ use prost::bytes::Bytes;
 
 use super::correspondent::{correspondent_message, correspondent_of};
 use super::flow::{flow_message, flow_of};
+use super::operations;
 use super::prefix::{ipv4_prefix_of, ipv6_prefix_of};
 use super::{
     Invalid, invalid, ipv4, ipv4_octets, ipv6, ipv6_octets, prefix_of, priority_of, u8_of, u16_of,
@@ -382,6 +383,7 @@ impl From<core::StateRecord> for proto::StateRecord {
             core::StateRecord::Correspondent(address, agent, peer) => {
                 Record::Correspondent(correspondent_message(address, agent, peer))
             }
+            core::StateRecord::Operations(record) => operations::record_message(record),
         };
         Self { record: Some(record) }
     }
@@ -417,6 +419,13 @@ impl TryFrom<proto::StateRecord> for core::StateRecord {
                 let (home_address, home_agent, peer) = correspondent_of(message)?;
                 Ok(Self::Correspondent(home_address, home_agent, peer))
             }
+            Some(
+                record @ (Record::OperationsBegun(_)
+                | Record::Alarm(_)
+                | Record::AlarmChange(_)
+                | Record::AuditRecord(_)
+                | Record::DrainedNode(_)),
+            ) => operations::record_of(record).map(Self::Operations),
             None => Err(invalid("record", "a kind that this version knows")),
         }
     }

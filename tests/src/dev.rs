@@ -31,6 +31,8 @@ pub struct Member {
     pub ops: SocketAddr,
     /// gRPC.
     pub grpc: Option<String>,
+    /// HTTP, of the dashboard.
+    pub http: Option<String>,
     /// Network namespace of a forwarder's TUN.
     pub netns: Option<String>,
 }

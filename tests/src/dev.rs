@@ -48,7 +48,7 @@ pub struct Endpoints {
     pub front_ends: Vec<Member>,
     /// Forwarders.
     pub forwarders: Vec<Member>,
-    /// The status page.
+    /// The dashboard.
     pub noc: Member,
     /// The network around the forwarders, in `tun` mode.
     pub namespaces: Option<Namespaces>,
@@ -338,7 +338,7 @@ impl DevCluster {
 pub async fn all_bindings_of(replica: Channel, local: bool) -> Result<Vec<HomeBindings>> {
     let mut client = BindingsClient::new(replica);
     let mut all = Vec::new();
-    let mut request = ListHomeBindingsRequest { page_size: 1000, page_token: String::new(), local };
+    let mut request = ListHomeBindingsRequest { page_size: 1000, local, ..Default::default() };
     loop {
         let page = client.list_home_bindings(request.clone()).await?.into_inner();
         all.extend(page.homes);

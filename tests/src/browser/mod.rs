@@ -91,7 +91,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     delays(&mut page, &cluster, &mut outcome).await.context("delays")?;
     outage(&mut page, &cluster, options, &mut outcome).await.context("outage")?;
     let reports = scrape(&cluster.endpoints()?.noc).await?;
-    let none = "homeport_noc_reports_total{kind=\"policy\"} 0";
+    let none = "homeport_noc_reports_total{reason=\"policy\"} 0";
     outcome.check(reports.contains(none), || "a browser has sent a policy report".to_owned());
     node.stop().await?;
     Ok(outcome)

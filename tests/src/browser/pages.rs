@@ -23,7 +23,7 @@ pub(super) const ALL: &[One] = &[
         has_canaries: true,
         ..one("subscribers", "/subscribers", &["mn1@example.com", "stored"])
     },
-    one("search", "/subscribers?q=2001:db8:0:1::100", &["2001:db8:0:1::100"]),
+    one("search", "/subscribers?q=mn1*", &["mn1@example.com", "mn17@example.com", "Found by"]),
     one(
         "subscriber",
         "/subscribers/2001:db8:0:1::100",

@@ -190,11 +190,8 @@ impl Table {
     /// Goes through all pages of one replica's own state.
     async fn is_held_by(&self, stage: &Stage, store: &Member) -> Result<()> {
         let mut client = BindingsClient::new(stage.lab.replica(store).await?);
-        let mut request = ListHomeBindingsRequest {
-            page_size: PAGE_SIZE,
-            page_token: String::new(),
-            local: true,
-        };
+        let mut request =
+            ListHomeBindingsRequest { page_size: PAGE_SIZE, local: true, ..Default::default() };
         let mut expected = (0..self.count).filter(|n| !self.gone.contains(n));
         loop {
             let page = client.list_home_bindings(request.clone()).await?.into_inner();

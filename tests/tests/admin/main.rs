@@ -1,5 +1,6 @@
 //! The admin API over gRPC, as operators and `homeportctl` meet it.
 
+mod find;
 mod update;
 mod wrong;
 
@@ -85,7 +86,8 @@ impl Admin {
     }
 
     async fn list_subscribers(&mut self, size: u32, token: &str) -> Result<(Vec<String>, String)> {
-        let request = ListSubscribersRequest { page_size: size, page_token: token.to_owned() };
+        let page_token = token.to_owned();
+        let request = ListSubscribersRequest { page_size: size, page_token, ..Default::default() };
         let page = self.subscribers.list_subscribers(request).await?.into_inner();
         let names = page.subscribers.into_iter().map(|subscriber| subscriber.home_address);
         Ok((names.collect(), page.next_page_token))
@@ -93,7 +95,7 @@ impl Admin {
 
     async fn list_bindings(&mut self, size: u32, token: &str) -> Result<(Vec<String>, String)> {
         let page_token = token.to_owned();
-        let request = ListHomeBindingsRequest { page_size: size, page_token, local: false };
+        let request = ListHomeBindingsRequest { page_size: size, page_token, ..Default::default() };
         let page = self.bindings.list_home_bindings(request).await?.into_inner();
         let names = page.homes.into_iter().map(|home| home.home_address);
         Ok((names.collect(), page.next_page_token))
@@ -116,6 +118,19 @@ fn field_of(status: &Status) -> Option<String> {
     let text = format!("{}: {}", violation.field, violation.description);
     assert_eq!(status.message(), text);
     assert!(!violation.description.is_empty());
+    // Programs go by the reason, and people are sent to its section.
+    let info = status.get_details_error_info()?;
+    assert_eq!(
+        (info.domain.as_str(), info.metadata.get("field")),
+        ("homeport", Some(&violation.field))
+    );
+    let help = format!("docs/operations/errors.md#{}", info.reason.to_ascii_lowercase());
+    assert_eq!(status.get_details_help()?.links.first()?.url, help);
+    if matches!(status.code(), Code::NotFound | Code::AlreadyExists) {
+        let resource = status.get_details_resource_info()?;
+        assert!(resource.resource_type.starts_with("homeport.admin.v1."), "{resource:?}");
+        assert!(!resource.resource_name.is_empty(), "{resource:?}");
+    }
     Some(violation.field.clone())
 }
 
@@ -395,9 +410,10 @@ async fn wrong_requests_are_refused_by_name() -> Result<()> {
     {
         let request = ListHomePrefixesRequest { page_size, page_token: page_token.clone() };
         see(field, invalid, a.prefixes.list_home_prefixes(request).await.map(drop));
-        let request = ListSubscribersRequest { page_size, page_token: page_token.clone() };
+        let token = page_token.clone();
+        let request = ListSubscribersRequest { page_size, page_token: token, ..Default::default() };
         see(field, invalid, a.subscribers.list_subscribers(request).await.map(drop));
-        let request = ListHomeBindingsRequest { page_size, page_token, local: false };
+        let request = ListHomeBindingsRequest { page_size, page_token, ..Default::default() };
         see(field, invalid, a.bindings.list_home_bindings(request).await.map(drop));
     }
     for (at, (field, code, result)) in seen.into_iter().enumerate() {

@@ -351,8 +351,19 @@ pub(crate) enum SubscriberAction {
         /// 2001:db8:0:1::100
         home_address: Ipv6Addr,
     },
-    /// Show all.
-    List(Page),
+    /// Show all, or those that a filter lets through.
+    List(Listing),
+    /// Look for whose this is.
+    Find {
+        /// An NAI or how it begins; a home address, IPv4 home address, care-of address or one in a mobile
+        /// network; or a prefix that such addresses lie in.
+        query: String,
+        #[command(flatten)]
+        page: Page,
+        /// Ask the endpoint's own state, which may be behind, not the leader.
+        #[arg(long)]
+        local: bool,
+    },
     /// Admit it no longer.
     Delete {
         /// 2001:db8:0:1::100
@@ -429,10 +440,10 @@ pub(crate) enum BindingAction {
         #[arg(long, value_enum, default_value_t = Trigger::Administrative)]
         trigger: Trigger,
     },
-    /// Show the bindings of all home addresses.
+    /// Show the bindings of all home addresses, or of those that a filter lets through.
     List {
         #[command(flatten)]
-        page: Page,
+        listing: Listing,
         /// Ask the endpoint's own state, which may be behind, not the leader.
         #[arg(long)]
         local: bool,
@@ -560,6 +571,19 @@ pub(crate) struct Page {
     /// At most so many; standard error says when there are more.
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     pub(crate) limit: u32,
+}
+
+/// What of a list, how much of it, and in which order.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Listing {
+    #[command(flatten)]
+    pub(crate) page: Page,
+    /// Only these: 'nai = "mn*" AND key_present = true'; see docs/operations/errors.md#filter_invalid
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) filter: String,
+    /// Sort by this field, and desc after it for the other direction: 'revision desc' [default: home_address]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "FIELD")]
+    pub(crate) order_by: String,
 }
 
 fn spi(text: &str) -> Result<u32, String> {

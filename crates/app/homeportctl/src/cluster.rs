@@ -8,7 +8,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::failure::{Failure, reason, violations};
+use crate::failure::{Failure, reason, reason_of, violations};
 
 /// How often an answer may send us elsewhere: more means that the cluster is electing.
 const LEADER_HINTS_MAX: usize = 3;
@@ -167,9 +167,13 @@ fn next_step(answer: &Status, effect: Effect) -> Next {
     match answer.code() {
         Code::FailedPrecondition => match leader_of(answer) {
             Some(leader) => Next::Leader(leader),
-            // A rule that the change breaks names its field; without one nobody leads.
-            None if violations(answer).is_empty() => Next::OtherEndpoint,
-            None => Next::Refused,
+            None => match reason_of(answer).as_deref() {
+                Some("NOT_LEADER") => Next::OtherEndpoint,
+                Some(_) => Next::Refused,
+                // Of an older store. A rule that the change breaks names its field; without one nobody leads.
+                None if violations(answer).is_empty() => Next::OtherEndpoint,
+                None => Next::Refused,
+            },
         },
         Code::Unavailable if !is_broken => Next::OtherEndpoint,
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
@@ -189,6 +193,8 @@ fn leader_of(answer: &Status) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
@@ -202,8 +208,14 @@ mod tests {
             "in use",
             ErrorDetails::with_bad_request_violation("prefix", "in use"),
         );
+        let told = |reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "homeport", HashMap::new());
+            Status::with_error_details(Code::FailedPrecondition, "no", details)
+        };
         let leader = || Next::Leader("127.0.0.1:7102".to_owned());
         let rows = [
+            (told("NOT_LEADER"), Next::OtherEndpoint, Next::OtherEndpoint),
+            (told("OLDER_MEMBERS"), Next::Refused, Next::Refused),
             (led, leader(), leader()),
             (in_use, Next::Refused, Next::Refused),
             (Status::failed_precondition("no leader"), Next::OtherEndpoint, Next::OtherEndpoint),

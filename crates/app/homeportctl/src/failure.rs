@@ -60,7 +60,32 @@ fn refused(f: &mut fmt::Formatter<'_>, answer: &Status) -> fmt::Result {
     for violation in violations(answer) {
         writeln!(f, "  {}: {}", plain(&violation.field), plain(&violation.description))?;
     }
+    for (what, missing) in preconditions(answer) {
+        writeln!(f, "  {}: {}", plain(&what), plain(&missing))?;
+    }
+    if let Some(delay) = answer.get_details_retry_info().and_then(|it| it.retry_delay) {
+        writeln!(f, "  ask again after {} s", delay.as_secs_f64())?;
+    }
+    for link in answer.get_details_help().map(|help| help.links).unwrap_or_default() {
+        writeln!(f, "  see {}", plain(&link.url))?;
+    }
     Ok(())
+}
+
+/// What stands in the way, beside the fields that are named anyway.
+fn preconditions(answer: &Status) -> Vec<(String, String)> {
+    let fields = violations(answer);
+    let is_field = |subject: &str| fields.iter().any(|it| it.field == subject);
+    let failed = answer.get_details_precondition_failure().map(|failure| failure.violations);
+    let failed = failed.unwrap_or_default().into_iter();
+    let others = failed.filter(|it| !is_field(&it.subject));
+    others.map(|it| (it.subject, it.description)).collect()
+}
+
+/// The reason of an answer of the admin API, for programs.
+pub(crate) fn reason_of(answer: &Status) -> Option<String> {
+    let info = answer.get_details_error_info()?;
+    (info.domain == "homeport").then_some(info.reason)
 }
 
 /// The fields that `google.rpc.BadRequest` names.

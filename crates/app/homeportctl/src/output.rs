@@ -8,7 +8,7 @@ use crate::arguments::Format;
 /// A list in both forms. JSON is an array; a table has a header, and a sentence when it is empty.
 pub(crate) fn list<T>(
     format: Format,
-    columns: &[&'static str],
+    columns: &[&str],
     items: &[T],
     rows: impl Fn(&T) -> Vec<Vec<String>>,
     json: impl Fn(&T) -> Value,
@@ -22,7 +22,7 @@ pub(crate) fn list<T>(
 /// One record in both forms: JSON is an object, the table has its one row.
 pub(crate) fn one<T>(
     format: Format,
-    columns: &[&'static str],
+    columns: &[&str],
     item: &T,
     rows: impl Fn(&T) -> Vec<Vec<String>>,
     json: impl Fn(&T) -> Value,
@@ -47,7 +47,7 @@ pub(crate) fn document(value: &Value) -> String {
 }
 
 /// Columns with two spaces between them, no lines: good for `awk` too.
-pub(crate) fn table(columns: &[&'static str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(crate) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)

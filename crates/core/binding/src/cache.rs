@@ -440,7 +440,7 @@ impl BindingCache {
     }
 }
 
-fn start_after<K>(after: Option<K>) -> Bound<K> {
+pub(crate) fn start_after<K>(after: Option<K>) -> Bound<K> {
     after.map_or(Bound::Unbounded, Bound::Excluded)
 }
 

@@ -1,7 +1,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use homeport_wire::{Bid, BidPriority, Sequence};
 
@@ -34,6 +34,15 @@ pub enum CareOf {
 }
 
 impl CareOf {
+    /// The care-of address itself.
+    #[must_use]
+    pub const fn address(self) -> IpAddr {
+        match self {
+            Self::Ipv6(address) => IpAddr::V6(address),
+            Self::Ipv4 { address, .. } => IpAddr::V4(address),
+        }
+    }
+
     /// The mobile node sits behind a NAT.
     #[must_use]
     pub fn is_behind_nat(self) -> bool {

@@ -44,6 +44,7 @@ mod sorted;
 mod tests;
 mod time;
 mod verdict;
+mod view;
 
 /// The vocabulary of the correspondent node's rules.
 pub mod correspondent {
@@ -74,3 +75,4 @@ pub use time::LogTime;
 pub use verdict::{
     Answer, Ipv4AddressAnswer, NatDetection, Outcome, Refusal, RefusalKind, Silence, Verdict,
 };
+pub use view::{Known, View};

@@ -86,6 +86,7 @@ impl Store {
             page_size: ROWS_PER_PAGE,
             page_token: page_token.to_owned(),
             local: true,
+            ..Default::default()
         };
         let list = in_time(client.list_home_bindings(request)).await?;
         Ok(Homes {
@@ -110,10 +111,30 @@ impl Store {
     ) -> Result<(Vec<admin::Subscriber>, Option<String>), String> {
         let mut client = SubscribersClient::new(self.channel.clone());
         let page_token = page_token.to_owned();
-        let request = admin::ListSubscribersRequest { page_size: ROWS_PER_PAGE, page_token };
+        let request = admin::ListSubscribersRequest {
+            page_size: ROWS_PER_PAGE,
+            page_token,
+            ..Default::default()
+        };
         let list = in_time(client.list_subscribers(request)).await?;
         let next = Some(list.next_page_token).filter(|token| !token.is_empty());
         Ok((list.subscribers, next))
+    }
+
+    /// Whose this is, by whatever names a subscriber or what it uses; of the replica's own state.
+    pub(crate) async fn find(
+        &self,
+        query: &str,
+        page_token: &str,
+    ) -> Result<admin::FindSubscribersResponse, String> {
+        let mut client = SubscribersClient::new(self.channel.clone());
+        let request = admin::FindSubscribersRequest {
+            query: query.to_owned(),
+            page_size: ROWS_PER_PAGE,
+            page_token: page_token.to_owned(),
+            local: true,
+        };
+        in_time(client.find_subscribers(request)).await
     }
 
     /// The record of one subscriber, which only the leader gives; none when there is none.

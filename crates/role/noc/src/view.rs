@@ -9,6 +9,14 @@ pub(crate) struct View {
     /// Its name, as in the browser's tab.
     pub(crate) title: String,
     pub(crate) parts: Vec<Part>,
+    /// Where a person is led instead: to the only thing that was looked for.
+    pub(crate) found: Option<String>,
+}
+
+impl View {
+    pub(crate) fn new(title: impl Into<String>, parts: Vec<Part>) -> Self {
+        Self { title: title.into(), parts, found: None }
+    }
 }
 
 /// What is replaced on the screen as a whole when it changes.

@@ -10,7 +10,7 @@ use axum::{
     extract::{DefaultBodyLimit, Query, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     middleware::map_response,
-    response::{Html, IntoResponse, Response, Sse},
+    response::{Html, IntoResponse, Redirect, Response, Sse},
     routing::{get, post},
 };
 use homeport_runtime::{
@@ -100,7 +100,7 @@ impl Noc {
         let refused = ReasonCounter::register(registry, "noc_refused", help, &[BUSY, STREAMS]);
         let help = "Reports of browsers that had to forbid something on a page";
         let reports =
-            ReasonCounter::register_by("kind", registry, "noc_reports", help, &["policy"]);
+            ReasonCounter::register(registry, "noc_reports", help, &["policy"]);
         let help = "Logins to the dashboard, by what became of them";
         let known = ["accepted", "wrong_token", "too_many"];
         let logins = ReasonCounter::register_by("outcome", registry, "noc_logins", help, &known);
@@ -216,6 +216,9 @@ async fn page(State(noc): State<Arc<Noc>>, headers: HeaderMap, uri: Uri) -> Resp
     let (taken_ms, wanted) = (seen.status.taken_ms, target.parameters.table.as_deref());
     let no_table = || refusal(StatusCode::NOT_FOUND, "there is no such table on this page\n");
     match target.format {
+        Format::Html if view.found.is_some() => {
+            Redirect::to(view.found.as_deref().unwrap_or("/")).into_response()
+        }
         Format::Html => {
             let form_token = noc.sessions.form_token(&headers, now_ms);
             let frame = noc.frame(&target.address, &seen, form_token);

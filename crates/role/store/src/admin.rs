@@ -11,21 +11,24 @@ use homeport_api::admin::revocations_server::RevocationsServer;
 use homeport_api::admin::snapshots_server::SnapshotsServer;
 use homeport_api::admin::subscribers_server::SubscribersServer;
 use homeport_binding::{Command, Ipv4Prefix, Ipv6Prefix, Outcome, Refusal, RefusalKind, Verdict};
-use homeport_raft::ProposeError;
 use ipnet::{Ipv4Net, Ipv6Net};
-use tonic::metadata::MetadataValue;
+use tonic::Status;
 use tonic::service::Routes;
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{Store, limits};
 
 mod bindings;
 mod cluster;
+mod find;
 mod home_prefixes;
+mod lists;
 mod notices;
+mod refusal;
 mod snapshots;
 mod subscribers;
+
+pub(crate) use refusal::status_of;
+use refusal::{Reason, Refused};
 
 pub(crate) fn routes(store: Store) -> Routes {
     Routes::new(HomePrefixesServer::new(home_prefixes::Service(store.clone())))
@@ -39,7 +42,8 @@ pub(crate) fn routes(store: Store) -> Routes {
 
 /// Carries out an operator's command; returns its revision.
 async fn execute(store: &Store, command: Command) -> Result<u64, Status> {
-    done(propose(store, command).await?)
+    let about = resource_of(&command);
+    done(propose(store, command).await?, &about)
 }
 
 /// Proposes a command. A leader that was elected just now hears from the others first, for what they all
@@ -51,58 +55,69 @@ async fn propose(store: &Store, command: Command) -> Result<Verdict, Status> {
     store.proposer.propose(command).await.map_err(|error| status_of(&error))
 }
 
+/// A message of the admin API, and its name.
+type Resource = (&'static str, String);
+
+/// What an operator's command is about.
+fn resource_of(command: &Command) -> Resource {
+    match command {
+        Command::PutHomePrefix { home_prefix, .. }
+        | Command::UpdateHomePrefix { home_prefix, .. } => {
+            ("HomePrefix", home_prefix.prefix.to_string())
+        }
+        Command::DeleteHomePrefix(prefix) | Command::AdvertiseHomePrefix { prefix, .. } => {
+            ("HomePrefix", prefix.to_string())
+        }
+        Command::PutSubscriber { subscriber, .. } => {
+            ("Subscriber", subscriber.home_address.to_string())
+        }
+        Command::DeleteSubscriber(home_address) => ("Subscriber", home_address.to_string()),
+        Command::Revoke(revoke) => ("HomeBindings", revoke.home_address.to_string()),
+        Command::Switch(switch) => ("HomeBindings", switch.home_address.to_string()),
+        // Of front-ends and forwarders.
+        Command::Register(_)
+        | Command::Correspond(_)
+        | Command::RevocationAnswer(_)
+        | Command::PrefixesSolicited(_)
+        | Command::DuplicateAddressDetection(_)
+        | Command::DefendHomeLink { .. }
+        | Command::ReleaseHomeLink { .. } => ("", String::new()),
+    }
+}
+
 /// Revision of an operator's command that was carried out.
-fn done(verdict: Verdict) -> Result<u64, Status> {
+fn done(verdict: Verdict, about: &Resource) -> Result<u64, Status> {
     match verdict.outcome {
         Outcome::Done => Ok(verdict.revision),
-        Outcome::Refused(refusal) => Err(refused(&refusal)),
+        Outcome::Refused(refusal) => Err(refused(&refusal, about)),
         Outcome::Answer(_) | Outcome::Silent(_) | Outcome::StalePolicy | Outcome::Pending => {
-            Err(Status::internal("the store answered a command of another kind"))
+            Err(of_another_kind())
         }
     }
 }
 
-fn refused(refusal: &Refusal) -> Status {
-    let code = match refusal.kind {
-        RefusalKind::Exists => Code::AlreadyExists,
-        RefusalKind::NotFound => Code::NotFound,
-        RefusalKind::Invalid => Code::InvalidArgument,
-        RefusalKind::InUse => Code::FailedPrecondition,
-        RefusalKind::Full => Code::ResourceExhausted,
-        RefusalKind::Changed => Code::Aborted,
-    };
-    field_error(code, &refusal.field, &refusal.message)
+fn of_another_kind() -> Status {
+    Refused::new(Reason::Internal, "the store answered a command of another kind").status()
 }
 
-/// A refusal that names the field, in its text and as `google.rpc.BadRequest`.
-fn field_error(code: Code, field: &str, message: &str) -> Status {
-    let details = ErrorDetails::with_bad_request_violation(field, message);
-    Status::with_error_details(code, format!("{field}: {message}"), details)
+fn refused(refusal: &Refusal, (kind, name): &Resource) -> Status {
+    let reason = match refusal.kind {
+        RefusalKind::Exists => Reason::AlreadyExists,
+        RefusalKind::NotFound => Reason::NotFound,
+        RefusalKind::Invalid => Reason::FieldInvalid,
+        RefusalKind::InUse => Reason::InUse,
+        RefusalKind::Full => Reason::LimitReached,
+        RefusalKind::Changed => Reason::Changed,
+    };
+    Refused::of_field(reason, &refusal.field, &refusal.message).about(kind, name).status()
+}
+
+fn not_found(field: &str, (kind, name): &Resource, message: &str) -> Status {
+    Refused::of_field(Reason::NotFound, field, message).about(kind, name).status()
 }
 
 fn invalid(field: &str, message: &str) -> Status {
-    field_error(Code::InvalidArgument, field, message)
-}
-
-/// What a caller is told when the log did not take the command.
-pub(crate) fn status_of(error: &ProposeError) -> Status {
-    match error {
-        ProposeError::NotLeader { leader } => {
-            let mut status = Status::failed_precondition(error.to_string());
-            let leader = leader.as_ref().and_then(|(_, a)| MetadataValue::try_from(a).ok());
-            if let Some(leader) = leader {
-                status.metadata_mut().insert("homeport-leader", leader);
-            }
-            status
-        }
-        ProposeError::OlderMembers { .. } => Status::failed_precondition(error.to_string()),
-        ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
-        ProposeError::Overloaded | ProposeError::DiskFull => {
-            Status::resource_exhausted(error.to_string())
-        }
-        ProposeError::NoQuorum | ProposeError::Stopped(_) => Status::unavailable(error.to_string()),
-        ProposeError::Unknown => Status::deadline_exceeded(error.to_string()),
-    }
+    Refused::of_field(Reason::FieldInvalid, field, message).status()
 }
 
 /// Linearizable unless `local` is asked for.
@@ -130,10 +145,12 @@ fn page_after<K: std::str::FromStr>(token: &str) -> Result<Option<K>, Status> {
     if token.is_empty() {
         return Ok(None);
     }
-    let key = token.parse().map_err(|_| {
-        invalid("page_token", "not a token of this list; use next_page_token as it was given")
-    })?;
-    Ok(Some(key))
+    token.parse().map(Some).map_err(|_| wrong_token())
+}
+
+fn wrong_token() -> Status {
+    let message = "not a token of this list; use next_page_token as it was given";
+    Refused::of_field(Reason::PageTokenInvalid, "page_token", message).status()
 }
 
 fn address<T: std::str::FromStr>(text: &str, field: &str, example: &str) -> Result<T, Status> {

@@ -151,6 +151,8 @@ pub(crate) struct Store {
     pub(crate) home_links: machine::HomeLinks,
     /// Places for those who save snapshots.
     pub(crate) backups: Arc<Semaphore>,
+    /// Places for those who look through all subscribers.
+    pub(crate) searches: Arc<Semaphore>,
 }
 
 /// Runs a replica until `shutdown` begins or it must not go on.
@@ -244,6 +246,7 @@ where
         defenders,
         home_links,
         backups,
+        searches: Arc::new(Semaphore::new(limits::SEARCHES_MAX)),
     };
 
     let (health, health_service) = tonic_health::server::health_reporter();

@@ -64,6 +64,14 @@ pub const PROPOSE_TIMEOUT: Duration = Duration::from_millis(2_000);
 pub const PAGE_SIZE_MAX: u32 = 1000;
 /// Records on a page when the caller does not say.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;
+/// Searches through all subscribers at once: each takes a thread, for about 20 ms with 100,000 of them.
+pub const SEARCHES_MAX: usize = 2;
+/// How long a further search waits for its turn.
+pub const SEARCH_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Octets of a filter: some terms.
+pub const FILTER_LEN_MAX: usize = 1024;
+/// Octets of a query: an NAI and some.
+pub const QUERY_LEN_MAX: usize = 256;
 /// Octets of a snapshot chunk, below the limit of the log's own transport.
 pub const SNAPSHOT_CHUNK_OCTETS: usize = 512 * 1024;
 /// Requests that one connection may have under way.

@@ -35,7 +35,7 @@ pub(crate) enum Mode {
 pub(crate) struct Member {
     /// `store-1`; also the name of its configuration, log and data.
     pub(crate) name: String,
-    /// Where it serves gRPC, or HTTP for the status page; absent for forwarders of old directories.
+    /// Where it serves gRPC, or HTTP for the dashboard; absent for forwarders of old directories.
     pub(crate) listen: Option<SocketAddr>,
     /// Metrics and health.
     pub(crate) ops: SocketAddr,

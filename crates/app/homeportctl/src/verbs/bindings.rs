@@ -14,7 +14,7 @@ use crate::{
     verbs::revocation,
 };
 
-const COLUMNS: [&str; 9] =
+pub(super) const COLUMNS: [&str; 9] =
     ["HOME-ADDRESS", "SEQUENCE", "BID", "CARE-OF", "UDP-PORT", "NAT", "PRIORITY", "HOME", "LEFT"];
 
 pub(crate) async fn run(
@@ -35,9 +35,12 @@ pub(crate) async fn run(
         BindingAction::Revoke { home_address, bids, trigger } => {
             revocation::run(cluster, format, *home_address, bids, *trigger).await
         }
-        BindingAction::List { page, local } => {
-            let found = super::collect(*page, async |page_size, page_token| {
-                let request = ListHomeBindingsRequest { page_size, page_token, local: *local };
+        BindingAction::List { listing, local } => {
+            let found = super::collect(listing.page, async |page_size, page_token| {
+                let (filter, order_by) = (listing.filter.clone(), listing.order_by.clone());
+                let local = *local;
+                let request =
+                    ListHomeBindingsRequest { page_size, page_token, local, filter, order_by };
                 let call = async |channel| {
                     BindingsClient::new(channel).list_home_bindings(request.clone()).await
                 };
@@ -50,7 +53,7 @@ pub(crate) async fn run(
 }
 
 /// One row for each binding; a home address without any has one row of dashes.
-fn rows(home: &HomeBindings) -> Vec<Vec<String>> {
+pub(super) fn rows(home: &HomeBindings) -> Vec<Vec<String>> {
     let own = || [home.home_address.clone(), home.sequence.to_string()];
     if home.bindings.is_empty() {
         let dashes = vec!["-".to_owned(); COLUMNS.len() - own().len()];
@@ -71,7 +74,7 @@ fn binding_cells(binding: &Binding) -> Vec<String> {
     ]
 }
 
-fn document(home: &HomeBindings) -> Value {
+pub(super) fn document(home: &HomeBindings) -> Value {
     let bindings: Vec<Value> = home.bindings.iter().map(binding_document).collect();
     json!({
         "home_address": home.home_address,

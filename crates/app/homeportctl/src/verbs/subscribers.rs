@@ -1,5 +1,7 @@
 //! `homeportctl subscribers`
 
+mod find;
+
 use std::{fs, io::Read as _, path::Path};
 
 use homeport_api::admin::{
@@ -56,9 +58,13 @@ pub(crate) async fn run(
             let found = cluster.call(Effect::Read, call).await?;
             Ok(output::one(format, &COLUMNS, &found, rows, document))
         }
-        SubscriberAction::List(page) => {
-            let found = super::collect(*page, async |page_size, page_token| {
-                let request = ListSubscribersRequest { page_size, page_token };
+        SubscriberAction::Find { query, page, local } => {
+            find::run(cluster, format, query, *page, *local).await
+        }
+        SubscriberAction::List(listing) => {
+            let found = super::collect(listing.page, async |page_size, page_token| {
+                let (filter, order_by) = (listing.filter.clone(), listing.order_by.clone());
+                let request = ListSubscribersRequest { page_size, page_token, filter, order_by };
                 let call = async |channel| {
                     SubscribersClient::new(channel).list_subscribers(request.clone()).await
                 };

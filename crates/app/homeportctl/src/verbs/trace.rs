@@ -139,19 +139,17 @@ async fn address(stores: &Cluster, target: &str) -> Result<String, Failure> {
     if without_len.parse::<IpAddr>().is_ok() {
         return Ok(target.to_owned());
     }
-    let mut page_token = String::new();
-    loop {
-        let request = ListSubscribersRequest { page_size: super::PAGE_SIZE_MAX, page_token };
-        let call =
-            async |channel| SubscribersClient::new(channel).list_subscribers(request.clone()).await;
-        let page = stores.call(Effect::Read, call).await?;
-        if let Some(found) = page.subscribers.into_iter().find(|it| it.nai == target) {
-            return Ok(found.home_address);
-        }
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
+    let filter = format!("nai = \"{target}\"");
+    let request = ListSubscribersRequest { page_size: 1, filter, ..Default::default() };
+    let call =
+        async |channel| SubscribersClient::new(channel).list_subscribers(request.clone()).await;
+    let page = stores.call(Effect::Read, call).await?;
+    // A store of an older version knows no filter.
+    match page.subscribers.into_iter().find(|it| it.nai == target) {
+        Some(found) => Ok(found.home_address),
+        None => {
             let text = format!("{target:?} is neither an address nor the NAI of a subscriber");
-            return Err(Failure::Usage(text));
+            Err(Failure::Usage(text))
         }
     }
 }

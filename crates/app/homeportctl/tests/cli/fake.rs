@@ -118,11 +118,12 @@ impl Fake {
         self.service.script().advertised.clone()
     }
 
-    /// The last switch as it arrived.
+    /// The last replica that was added, as it arrived.
     pub(crate) fn added(&self) -> Option<admin::AddReplicaRequest> {
         self.service.script().added.clone()
     }
 
+    /// The last switch as it arrived.
     pub(crate) fn switched(&self) -> Option<admin::SwitchHomeAgentRequest> {
         self.service.script().switched.clone()
     }
@@ -156,6 +157,9 @@ impl Service {
                 let mut details =
                     ErrorDetails::with_bad_request_violation("home_agent", "lies outside");
                 details.add_bad_request_violation("bulk_allowed", "\u{1b}[2Jneeds several");
+                details.add_precondition_failure_violation("IN_USE", "node 2", "upgrade it");
+                details.set_retry_info(Some(Duration::from_millis(1500)));
+                details.add_help_link("about it", "docs/operations/errors.md#field_invalid\u{7}");
                 let code = Code::InvalidArgument;
                 Err(Status::with_error_details(code, "two fields\nare wrong", details))
             }
@@ -267,6 +271,23 @@ impl subscribers_server::Subscribers for Service {
         let subscribers = self.script().subscriber.clone().map(without_key).into_iter().collect();
         let next_page_token = String::new();
         Ok(Response::new(admin::ListSubscribersResponse { subscribers, next_page_token }))
+    }
+
+    /// The one that it has, with the bindings of the first home address.
+    async fn find_subscribers(
+        &self,
+        request: Request<admin::FindSubscribersRequest>,
+    ) -> Result<Response<admin::FindSubscribersResponse>, Status> {
+        self.admit().await?;
+        let query = request.into_inner().query;
+        let subscriber = self.script().subscriber.clone().map(without_key);
+        let found = subscriber.filter(|it| it.nai == query).map(|it| admin::FoundSubscriber {
+            subscriber: Some(it),
+            bindings: Some(home(1)),
+            matches: vec![admin::Match::Nai.into()],
+        });
+        let found = found.into_iter().collect();
+        Ok(Response::new(admin::FindSubscribersResponse { found, ..Default::default() }))
     }
 
     async fn delete_subscriber(

@@ -279,9 +279,31 @@ async fn a_refusal_names_every_field_and_cannot_steer_the_terminal() {
         let message = text(&refused.stderr);
         let (first, fields) = message.split_once('\n').expect("has lines");
         assert!(first.ends_with(": two fields\u{fffd}are wrong"), "{message}");
-        let expected = "  home_agent: lies outside\n  bulk_allowed: \u{fffd}[2Jneeds several\n";
+        let expected = "  home_agent: lies outside\n  bulk_allowed: \u{fffd}[2Jneeds several\n  \
+                        node 2: upgrade it\n  ask again after 1.5 s\n  \
+                        see docs/operations/errors.md#field_invalid\u{fffd}\n";
         assert_eq!(fields, expected);
     }
+}
+
+#[tokio::test]
+async fn finds_a_subscriber_with_its_bindings() {
+    let store = Fake::start(Script::leader()).await;
+    let create = ["subscribers", "create", "2001:db8:0:1::1", "--nai", "mn1@example.net"];
+    assert_exit(&run(&[&store.endpoint], &create).await, 0);
+    let find = ["subscribers", "find", "mn1@example.net"];
+    let found = text(&run(&[&store.endpoint], &find).await.stdout);
+    let row = "mn1@example.net  nai       2001:db8:0:1::1  7         2    192.0.2.44 ";
+    assert!(found.contains(row), "{found}");
+    let json = [&["-o", "json"], &find[..]].concat();
+    let json = run(&[&store.endpoint], &json).await.stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("is JSON");
+    assert_eq!(json[0]["subscriber"]["nai"], "mn1@example.net");
+    assert_eq!(json[0]["bindings"]["bindings"][1]["care_of_address"], "192.0.2.44");
+    assert_eq!(json[0]["matches"], serde_json::json!(["nai"]));
+    let nobody = run(&[&store.endpoint], &["subscribers", "find", "nobody"]).await;
+    assert_exit(&nobody, 0);
+    assert_eq!(text(&nobody.stdout), "none\n");
 }
 
 #[tokio::test]

@@ -144,10 +144,17 @@ async fn pages(address: SocketAddr) -> Result<Vec<String>> {
     Ok(pages)
 }
 
-/// What is looked for: by home address.
+/// What is looked for, by each thing that names a subscriber: one, a few, and pages full of them.
 fn searches(subscribers: u32) -> Vec<String> {
-    let some = [0, subscribers / 3, subscribers / 2, subscribers - 1];
-    some.map(|n| format!("/subscribers?q={}", home_address(n))).to_vec()
+    let some = [0, subscribers / 3, subscribers - 1];
+    let mut all: Vec<String> = some.map(|n| nai(n).replace('@', "%40")).to_vec();
+    all.extend(some.map(|n| home_address(n).to_string()));
+    all.extend(["mn77*", "mn*", "nobody%40example.com"].map(str::to_owned));
+    all.extend(
+        ["2001:db8:0:1::/64", "2001:db8:0:1:100:0:0:0/112"].map(|it| it.replace('/', "%2F")),
+    );
+    all.push(homeport_tests::updates::CARE_OF.to_string());
+    all.into_iter().map(|query| format!("/subscribers?q={query}")).collect()
 }
 
 async fn time(address: SocketAddr, paths: &[String]) -> Result<Latencies> {

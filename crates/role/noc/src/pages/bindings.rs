@@ -32,7 +32,7 @@ pub(super) async fn view(parameters: &Parameters, seen: &Seen, sources: &Sources
         }
     };
     parts.push(part("bindings", "", What::Table(table(&homes))));
-    View { title: "Bindings".to_owned(), parts }
+    View::new("Bindings", parts)
 }
 
 async fn page(parameters: &Parameters, seen: &Seen, sources: &Sources) -> Result<Homes, String> {

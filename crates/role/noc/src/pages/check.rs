@@ -42,7 +42,7 @@ pub(super) fn view(seen: &Seen, now_ms: u64) -> View {
     let table = Table { columns: &COLUMNS, rows, empty: "", note, next: None };
     let parts =
         vec![part("verdict", "", What::Verdict(verdict)), part("checks", "", What::Table(table))];
-    View { title: "Check".to_owned(), parts }
+    View::new("Check", parts)
 }
 
 fn row(check: &Check) -> Row {

@@ -31,7 +31,7 @@ pub(super) fn view(seen: &Seen) -> View {
         one("feed_lag", "Feed: revisions that the last forwarder is behind", "", lag(kpis), kpis),
         one("packets", "Packets at forwarders", "/s", packets(kpis), kpis),
     ]);
-    View { title: "KPIs".to_owned(), parts }
+    View::new("KPIs", parts)
 }
 
 fn one(

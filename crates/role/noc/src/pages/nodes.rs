@@ -10,7 +10,7 @@ use crate::{
 
 pub(super) fn view(seen: &Seen) -> View {
     let parts = vec![verdict(seen), replicas(seen), feed(seen), processes(seen)];
-    View { title: "Nodes".to_owned(), parts }
+    View::new("Nodes", parts)
 }
 
 const REPLICAS: [Column; 12] = [

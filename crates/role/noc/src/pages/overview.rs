@@ -21,7 +21,7 @@ pub(super) fn view(seen: &Seen, _now_ms: u64) -> View {
     if !seen.processes.all.is_empty() {
         parts.push(nodes::processes(seen));
     }
-    View { title: "Overview".to_owned(), parts }
+    View::new("Overview", parts)
 }
 
 /// What mobile nodes notice.

@@ -20,10 +20,7 @@ pub(super) fn view(seen: &Seen) -> View {
     let rows = seen.status.home_prefixes.iter().map(row).collect();
     let empty = "None, or the leader could not be asked.";
     let table = Table { columns: &COLUMNS, rows, empty, ..Table::default() };
-    View {
-        title: "Home prefixes".to_owned(),
-        parts: vec![part("prefixes", "", What::Table(table))],
-    }
+    View::new("Home prefixes", vec![part("prefixes", "", What::Table(table))])
 }
 
 fn row(prefix: &HomePrefix) -> Row {

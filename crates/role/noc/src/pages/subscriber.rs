@@ -17,7 +17,7 @@ pub(super) async fn view(home: Ipv6Addr, seen: &Seen, sources: &Sources) -> View
     let title = format!("Subscriber {name}");
     let store = match sources.store(&seen.status) {
         Ok(store) => store,
-        Err(error) => return View { title, parts: vec![problem(error)] },
+        Err(error) => return View::new(title, vec![problem(error)]),
     };
     let (home, record, traffic) =
         tokio::join!(store.home(&name), store.subscriber(&name), traffic(&name, sources));
@@ -39,7 +39,7 @@ pub(super) async fn view(home: Ipv6Addr, seen: &Seen, sources: &Sources) -> View
     parts.push(part("bindings", "Bindings", What::Table(bindings::of_one(home.as_ref()))));
     parts.extend(home.as_ref().filter(|home| !home.flows.is_empty()).map(flows));
     parts.extend(traffic);
-    View { title, parts }
+    View::new(title, parts)
 }
 
 fn facts(home: Option<&Home>, record: Option<&Subscriber>) -> Vec<Fact> {

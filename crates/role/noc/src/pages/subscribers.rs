@@ -1,12 +1,10 @@
 //! `/subscribers`: one box for all that names a subscriber, and the list.
 
-use std::net::Ipv6Addr;
-
-use homeport_api::admin::Subscriber;
+use homeport_api::admin::{FoundSubscriber, Match, Subscriber};
 
 use super::{Seen, Sources, part, problem};
 use crate::{
-    format::Percent,
+    format::{Grouped, Percent},
     limits::PARAMETER_OCTETS_MAX,
     target::{Parameters, subscriber_page},
     view::{Cell, Column, Level, Part, Row, Table, View, What, number, text},
@@ -23,14 +21,16 @@ const COLUMNS: [Column; 6] = [
 
 pub(super) async fn view(parameters: &Parameters, seen: &Seen, sources: &Sources) -> View {
     let asked = parameters.q.trim();
-    let mut parts = vec![part("search", "", What::Search(asked.to_owned()))];
-    let found = if asked.is_empty() {
-        list(&parameters.page, seen, sources).await
-    } else {
-        find(asked, seen, sources).await
-    };
-    parts.push(found.unwrap_or_else(problem));
-    View { title: "Subscribers".to_owned(), parts }
+    let search = part("search", "", What::Search(asked.to_owned()));
+    let title = "Subscribers".to_owned();
+    if asked.is_empty() {
+        let listed = list(&parameters.page, seen, sources).await;
+        return View { title, parts: vec![search, listed.unwrap_or_else(problem)], found: None };
+    }
+    match find(asked, &parameters.page, seen, sources).await {
+        Ok((found, only)) => View { title, parts: vec![search, found], found: only },
+        Err(error) => View { title, parts: vec![search, problem(error)], found: None },
+    }
 }
 
 async fn list(token: &str, seen: &Seen, sources: &Sources) -> Result<Part, String> {
@@ -44,12 +44,72 @@ async fn list(token: &str, seen: &Seen, sources: &Sources) -> Result<Part, Strin
     Ok(table(&subscribers, empty, next))
 }
 
-async fn find(asked: &str, seen: &Seen, sources: &Sources) -> Result<Part, String> {
-    let start: String = asked.chars().take(60).collect();
-    let address = asked.parse::<Ipv6Addr>();
-    let address = address.map_err(|_| format!("\u{201c}{start}\u{201d} is not an IPv6 address"))?;
-    let found = sources.store(&seen.status)?.subscriber(&address.to_string()).await?;
-    Ok(table(found.as_slice(), "Nobody has this home address.", None))
+/// What was found, and the page of the only one.
+async fn find(
+    asked: &str,
+    token: &str,
+    seen: &Seen,
+    sources: &Sources,
+) -> Result<(Part, Option<String>), String> {
+    if asked.len().max(token.len()) > PARAMETER_OCTETS_MAX {
+        return Err("what is looked for is too long to be anybody\u{2019}s".to_owned());
+    }
+    let answer = sources.store(&seen.status)?.find(asked, token).await?;
+    let next = Some(answer.next_page_token).filter(|next| !next.is_empty());
+    let only = match answer.found.as_slice() {
+        [only] if token.is_empty() && next.is_none() => Some(subscriber_page(address_of(only))),
+        _ => None,
+    };
+    let next =
+        next.map(|next| format!("/subscribers?q={}&page={}", Percent(asked), Percent(&next)));
+    let rows = answer.found.iter().map(found).collect();
+    let empty = "Nobody: no NAI, home address, care-of address or mobile network is like that.";
+    let note = format!("As of revision {}.", Grouped(answer.revision));
+    let table = Table { columns: &FOUND, rows, empty, note, next };
+    Ok((part("subscribers", "", What::Table(table)), only))
+}
+
+const FOUND: [Column; 6] = [
+    text("home_address", "Home address"),
+    text("nai", "NAI"),
+    text("found_by", "Found by"),
+    number("bindings", "Bindings"),
+    text("care_of_addresses", "Care-of addresses"),
+    text("key", "Key"),
+];
+
+fn address_of(found: &FoundSubscriber) -> &str {
+    let of_record = found.subscriber.as_ref().map(|subscriber| subscriber.home_address.as_str());
+    let of_bindings = found.bindings.as_ref().map(|home| home.home_address.as_str());
+    of_record.or(of_bindings).unwrap_or_default()
+}
+
+fn found(found: &FoundSubscriber) -> Row {
+    let address = address_of(found);
+    let by: Vec<&str> = found.matches().map(word).collect();
+    let bindings = found.bindings.as_ref().map(|home| home.bindings.as_slice()).unwrap_or_default();
+    let care_of: Vec<&str> = bindings.iter().map(|one| one.care_of_address.as_str()).collect();
+    let record = found.subscriber.as_ref();
+    let cells = vec![
+        Cell::Link(address.to_owned(), subscriber_page(address)),
+        record.map_or(Cell::Missing, |record| Cell::some(&record.nai)),
+        Cell::Text(by.join(", ")),
+        Cell::Number(u64::try_from(bindings.len()).unwrap_or(u64::MAX)),
+        Cell::some(&care_of.join(", ")),
+        record.map_or(Cell::Missing, key),
+    ];
+    Row { cells, ..Row::default() }
+}
+
+const fn word(by: Match) -> &'static str {
+    match by {
+        Match::Unspecified => "something else",
+        Match::Nai => "NAI",
+        Match::HomeAddress => "home address",
+        Match::Ipv4HomeAddress => "IPv4 home address",
+        Match::CareOfAddress => "care-of address",
+        Match::MobileNetwork => "mobile network",
+    }
 }
 
 fn table(subscribers: &[Subscriber], empty: &'static str, next: Option<String>) -> Part {

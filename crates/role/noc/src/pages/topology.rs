@@ -11,7 +11,7 @@ use crate::{
 pub(super) fn view(seen: &Seen) -> View {
     let graph = part("graph", "", What::Graph(graph(seen)));
     let parts = vec![verdict(seen), graph, nodes::replicas(seen), nodes::feed(seen)];
-    View { title: "Topology".to_owned(), parts }
+    View::new("Topology", parts)
 }
 
 fn graph(seen: &Seen) -> Graph {

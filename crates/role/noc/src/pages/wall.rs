@@ -29,5 +29,5 @@ pub(super) fn view(seen: &Seen, _now_ms: u64) -> View {
     tiles.extend(overview::cluster(seen));
     tiles.retain(|tile| FIGURES.contains(&tile.name));
     let wall = Wall { level, words, lines, tiles };
-    View { title: "Wall".to_owned(), parts: vec![part("wall", "", What::Wall(wall))] }
+    View::new("Wall", vec![part("wall", "", What::Wall(wall))])
 }

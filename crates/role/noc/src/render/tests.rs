@@ -19,7 +19,7 @@ fn view(cells: Vec<Cell>) -> View {
     let row = Row { cells, level: Level::Major };
     let table = Table { columns: &COLUMNS, rows: vec![row], empty: "None.", ..Table::default() };
     let one = Part { id: "rows", heading: "", what: What::Table(table) };
-    View { title: "Rows".to_owned(), parts: vec![one] }
+    View::new("Rows", vec![one])
 }
 
 fn hostile() -> View {

@@ -230,6 +230,25 @@ impl subscribers_server::Subscribers for Script {
         Err(Status::not_found("no such subscriber"))
     }
 
+    async fn find_subscribers(
+        &self,
+        request: Request<admin::FindSubscribersRequest>,
+    ) -> Result<Response<admin::FindSubscribersResponse>, Status> {
+        let query = request.into_inner().query;
+        let one = || admin::FoundSubscriber {
+            subscriber: Some(self.subscriber.clone()),
+            bindings: Some(self.home.clone()),
+            matches: vec![admin::Match::Nai.into(), admin::Match::CareOfAddress.into()],
+        };
+        let found = match query.as_str() {
+            "mn*" => vec![one(), one()],
+            "<b>" => return Err(Status::invalid_argument("query: <b> is nothing")),
+            query if query == self.subscriber.nai => vec![one()],
+            _ => Vec::new(),
+        };
+        self.listed(admin::FindSubscribersResponse { found, revision: 120, ..Default::default() })
+    }
+
     async fn list_subscribers(
         &self,
         _: Request<admin::ListSubscribersRequest>,

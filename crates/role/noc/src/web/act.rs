@@ -97,7 +97,7 @@ fn failed(noc: &Noc, then: &str, error: String) -> Response {
         note("failed", Level::Major, error),
         note("back", Level::Plain, format!("Go back to {}.", here(then))),
     ];
-    let view = View { title: "Not done".to_owned(), parts };
+    let view = View::new("Not done", parts);
     let frame = noc.frame("/login", &noc.news().take(), None);
     let html = Html(render::document(&frame, &view, clock::unix_ms()));
     (StatusCode::BAD_GATEWAY, html).into_response()

@@ -106,7 +106,7 @@ fn page(noc: &Noc, then: &str, refused: Option<&str>) -> Response {
     };
     let mut parts: Vec<Part> = refused.map(note).into_iter().collect();
     parts.push(Part { id: "login", heading: "", what: What::Login(here(then).to_owned()) });
-    let view = View { title: "Log in".to_owned(), parts };
+    let view = View::new("Log in", parts);
     let frame = noc.frame("/login", &seen, None);
     Html(render::document(&frame, &view, now_ms)).into_response()
 }

@@ -4,12 +4,13 @@ use std::ops::RangeInclusive;
 
 use homeport_api::admin::bindings_server::Bindings;
 use homeport_api::admin::{self as api};
-use homeport_binding::{Binding, CareOf, FlowBinding, Home, LogTime};
+use homeport_binding::{Binding, CareOf, FlowBinding, Home, LogTime, View};
 use homeport_runtime::clock;
 use homeport_wire::{Bid, BinarySelector, Selector};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
-use super::{address, field_error, ipv4_text, page_after, page_size, read_barrier};
+use super::lists::{self, Asked, Field, Filter, Key, Kind, Test};
+use super::{address, ipv4_text, not_found, read_barrier};
 use crate::Store;
 
 pub(crate) struct Service(pub(crate) Store);
@@ -29,8 +30,8 @@ impl Bindings for Service {
             Some(message_of(home_address, home, now(machine.cache.now())))
         });
         found.map(Response::new).ok_or_else(|| {
-            let message = format!("{home_address} has no bindings");
-            field_error(Code::NotFound, "home_address", &message)
+            let about = ("HomeBindings", home_address.to_string());
+            not_found("home_address", &about, &format!("{home_address} has no bindings"))
         })
     }
 
@@ -39,32 +40,82 @@ impl Bindings for Service {
         request: Request<api::ListHomeBindingsRequest>,
     ) -> Result<Response<api::ListHomeBindingsResponse>, Status> {
         let request = request.into_inner();
-        let size = page_size(request.page_size)?;
-        let after = page_after(&request.page_token)?;
+        let filter = Filter::of(&request.filter, &FIELDS)?;
+        let (size, token, order_by) = (request.page_size, &request.page_token, &request.order_by);
+        let asked = Asked::of(size, token, filter, order_by, &ORDERS)?;
         read_barrier(&self.0, request.local).await?;
-        let (homes, more, revision) = self.0.node.read(|machine| {
-            let now = now(machine.cache.now());
-            let rest = machine.cache.homes_after(after);
-            let mut rest = rest.filter(|(_, home)| !home.bindings.is_empty());
-            let page: Vec<_> = rest
-                .by_ref()
-                .take(size)
-                .map(|(home_address, home)| message_of(home_address, home, now))
-                .collect();
-            (page, rest.next().is_some(), machine.cache.revision())
-        });
-        let last = homes.last().filter(|_| more);
-        let next_page_token = last.map(|last| last.home_address.clone()).unwrap_or_default();
-        Ok(Response::new(api::ListHomeBindingsResponse { homes, next_page_token, revision }))
+        let response = if asked.is_plain() {
+            self.0.node.read(|machine| {
+                let moment = (now(machine.cache.now()), machine.cache.revision());
+                page(machine.cache.homes_after(asked.start()), &asked, moment)
+            })
+        } else {
+            let look = move |view: &View| {
+                page(view.homes_after(asked.start()), &asked, (now(view.now), view.revision))
+            };
+            lists::search(&self.0, look).await?
+        };
+        Ok(Response::new(response))
+    }
+}
+
+const FIELDS: [Field; 9] = [
+    ("home_address", Kind::Address),
+    ("home_agent", Kind::Address),
+    ("care_of_address", Kind::Address),
+    ("bid", Kind::Number),
+    ("behind_nat", Kind::Flag),
+    ("home", Kind::Flag),
+    ("mobile_router", Kind::Flag),
+    ("mobile_networks", Kind::Address),
+    ("ipv4_home_address", Kind::Address),
+];
+
+const ORDERS: [Field; 3] =
+    [("revision", Kind::Number), ("sequence", Kind::Number), ("ends_ms", Kind::Number)];
+
+fn page<'h>(
+    homes: impl Iterator<Item = (Ipv6Addr, &'h Home)>,
+    asked: &Asked,
+    (now, revision): (LogTime, u64),
+) -> api::ListHomeBindingsResponse {
+    let bound = homes.filter(|(home_address, home)| {
+        let holds = |field, test: &Test| holds(*home_address, home, field, test);
+        !home.bindings.is_empty() && asked.filter.holds(holds)
+    });
+    let placed = bound.map(|(home_address, home)| (home_address, (home_address, home)));
+    let (page, next_page_token) = asked.page(placed, |(_, home), order| {
+        Key::Number(match order {
+            "revision" => home.revision,
+            "sequence" => home.sequence.0.into(),
+            _ => home.bindings.values().map(|binding| binding.ends.0).min().unwrap_or(0),
+        })
+    });
+    let homes = page.into_iter().map(|(address, home)| message_of(address, home, now)).collect();
+    api::ListHomeBindingsResponse { homes, next_page_token, revision }
+}
+
+fn holds(home_address: Ipv6Addr, home: &Home, field: &str, test: &Test) -> bool {
+    let any = |holds: &dyn Fn(&Binding) -> bool| home.bindings.values().any(holds);
+    match field {
+        "home_address" => test.address(home_address),
+        "home_agent" => test.address(home.home_agent),
+        "care_of_address" => any(&|binding| test.address(binding.care_of.address())),
+        "bid" => home.bindings.keys().flatten().any(|bid| test.number(bid.0.into())),
+        "behind_nat" => any(&|binding| test.flag(binding.care_of.is_behind_nat())),
+        "home" => any(&|binding| test.flag(binding.home.is_some())),
+        "mobile_router" => test.flag(home.mobile_router),
+        "mobile_networks" => home.mobile_networks.iter().any(|it| test.ipv6_prefix(*it)),
+        _ => home.ipv4_home_address.is_some_and(|held| test.ipv4_prefix(held)),
     }
 }
 
 /// The log's time, or this replica's clock where the log is quiet.
-fn now(log_time: LogTime) -> LogTime {
+pub(super) fn now(log_time: LogTime) -> LogTime {
     log_time.max(LogTime(clock::unix_ms()))
 }
 
-fn message_of(home_address: Ipv6Addr, home: &Home, now: LogTime) -> api::HomeBindings {
+pub(super) fn message_of(home_address: Ipv6Addr, home: &Home, now: LogTime) -> api::HomeBindings {
     api::HomeBindings {
         home_address: home_address.to_string(),
         home_agent: home.home_agent.to_string(),

@@ -3,9 +3,9 @@ use std::collections::BTreeSet;
 use homeport_api::admin::cluster_server::Cluster;
 use homeport_api::admin::{self as api};
 use homeport_raft::{Leader, MembershipError, NodeStatus, Role};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
-use super::{field_error, invalid, status_of};
+use super::{Reason, Refused, invalid, not_found, status_of};
 use crate::{Store, limits};
 
 pub(crate) struct Service(pub(crate) Store);
@@ -92,7 +92,7 @@ impl Cluster for Service {
         if voters.remove(&node_id) {
             if voters.is_empty() {
                 let message = format!("{node_id} is the last replica that votes");
-                return Err(field_error(Code::FailedPrecondition, "node_id", &message));
+                return Err(Refused::of_field(Reason::LastVoter, "node_id", &message).status());
             }
             if node_id == before.node_id {
                 // Who leads next removes this one, and the caller is told who that is.
@@ -104,7 +104,7 @@ impl Cluster for Service {
             node.remove_learner(node_id).await.map_err(|error| not_changed(&error))?;
         } else {
             let message = format!("{node_id} is no member; see homeportctl raft members");
-            return Err(field_error(Code::NotFound, "node_id", &message));
+            return Err(not_found("node_id", &("Member", node_id.to_string()), &message));
         }
         Ok(Response::new(api::RemoveReplicaResponse { members: members(&node.status()) }))
     }
@@ -125,14 +125,17 @@ impl Cluster for Service {
         if let Some(to) = to
             && status.voters.iter().all(|voter| voter.node_id != to)
         {
-            return Err(field_error(Code::NotFound, "node_id", &format!("{to} does not vote")));
+            let message = format!("{to} does not vote");
+            return Err(not_found("node_id", &("Member", to.to_string()), &message));
         }
         let leader_id = node.hand_over(to, limits::HAND_OVER_ASKED_MAX).await;
         match leader_id.map_err(|error| status_of(&error))? {
             Some(leader_id) => Ok(Response::new(api::TransferLeadershipResponse { leader_id })),
-            None => Err(Status::unavailable(
-                "no other replica has taken the leadership: see homeportctl status which of them are up",
-            )),
+            None => {
+                let message = "no other replica has taken the leadership: see homeportctl status which of \
+                               them are up";
+                Err(Refused::new(Reason::NoSuccessor, message).status())
+            }
         }
     }
 }
@@ -160,14 +163,16 @@ fn check(request: &api::AddReplicaRequest, now: &NodeStatus) -> Result<(), Statu
     let known = all().find(|member| member.node_id == request.node_id);
     if let Some(known) = known.filter(|known| known.address != request.address) {
         let message = format!("{} is a member at {}", request.node_id, known.address);
-        return Err(field_error(Code::AlreadyExists, "node_id", &message));
+        let refused = Refused::of_field(Reason::AlreadyExists, "node_id", &message);
+        return Err(refused.about("Member", known.node_id).status());
     }
     let taken = all().find(|member| member.address == request.address);
     if let Some(taken) = taken.filter(|taken| taken.node_id != request.node_id)
         && taken.node_id != request.replaces_node_id
     {
         let message = format!("{} is the address of member {}", request.address, taken.node_id);
-        return Err(field_error(Code::AlreadyExists, "address", &message));
+        let refused = Refused::of_field(Reason::AlreadyExists, "address", &message);
+        return Err(refused.about("Member", taken.node_id).status());
     }
     let replaced = request.replaces_node_id;
     if replaced != 0 {
@@ -181,7 +186,8 @@ fn check(request: &api::AddReplicaRequest, now: &NodeStatus) -> Result<(), Statu
         // Asked again after it was done.
         if !is_voter(replaced) && !is_voter(request.node_id) {
             let message = format!("{replaced} does not vote");
-            return Err(field_error(Code::NotFound, "replaces_node_id", &message));
+            let about = ("Member", replaced.to_string());
+            return Err(not_found("replaces_node_id", &about, &message));
         }
     }
     Ok(())
@@ -190,6 +196,8 @@ fn check(request: &api::AddReplicaRequest, now: &NodeStatus) -> Result<(), Statu
 fn not_changed(error: &MembershipError) -> Status {
     match error {
         MembershipError::Propose(error) => status_of(error),
-        MembershipError::Refused(_) => Status::aborted(error.to_string()),
+        MembershipError::Refused(_) => {
+            Refused::new(Reason::MembershipRefused, error.to_string()).status()
+        }
     }
 }

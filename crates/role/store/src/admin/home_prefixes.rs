@@ -8,11 +8,11 @@ use homeport_binding::{
     limits as binding_limits,
 };
 use ipnet::Ipv6Net;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::{
-    address, done, execute, field_error, invalid, ipv4_prefix, ipv6_prefix, page_after, page_size,
-    propose, read_barrier,
+    Reason, Refused, address, done, execute, invalid, ipv4_prefix, ipv6_prefix, not_found,
+    page_after, page_size, propose, read_barrier,
 };
 use crate::{Store, limits};
 
@@ -71,7 +71,9 @@ impl HomePrefixes for Service {
         if update_mask.is_empty() {
             return Err(invalid("update_mask", "missing; name the fields that change"));
         }
-        let mut refused = Status::aborted("somebody else keeps changing it");
+        let about = ("HomePrefix", prefix.to_string());
+        let message = "somebody else keeps changing it";
+        let mut refused = Refused::of_field(Reason::Changed, "prefix", message).status();
         for _ in 0..limits::UPDATES_MAX {
             read_barrier(&self.0, false).await?;
             let old = self.0.node.read(|machine| machine.cache.home_prefix(prefix).cloned());
@@ -87,7 +89,7 @@ impl HomePrefixes for Service {
             // What was read was not the newest: the same fields are changed in what is.
             let is_changed = matches!(&verdict.outcome,
                 Outcome::Refused(refusal) if refusal.kind == RefusalKind::Changed);
-            match done(verdict) {
+            match done(verdict, &about) {
                 Ok(revision) => {
                     return Ok(Response::new(message_of(&Revised { record, revision })));
                 }
@@ -124,7 +126,8 @@ fn prefix_of(text: &str) -> Result<Ipv6Prefix, Status> {
 }
 
 fn no_home_prefix(prefix: Ipv6Prefix) -> Status {
-    field_error(Code::NotFound, "prefix", &format!("no home prefix {prefix}"))
+    let about = ("HomePrefix", prefix.to_string());
+    not_found("prefix", &about, &format!("no home prefix {prefix}"))
 }
 
 /// Takes one field over. Left out are those that name the record or that only the store writes.

@@ -8,10 +8,12 @@ use homeport_api::admin::switch_home_agent_request::Target;
 use homeport_api::admin::{self as api};
 use homeport_binding::{Command, Ipv6Prefix, Outcome, RefusalKind, Revoke, Switch};
 use homeport_wire::{Bid, Lifetime, RevocationTrigger};
-use ipnet::Ipv6Net;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
-use super::{address, execute, field_error, invalid, read_barrier, refused, status_of};
+use super::{
+    Reason, Refused, address, execute, invalid, ipv6_prefix, not_found, of_another_kind,
+    read_barrier, refused, status_of,
+};
 use crate::{Store, limits};
 
 pub(crate) struct Service(pub(crate) Store);
@@ -72,7 +74,7 @@ impl HomeAgents for Service {
             }
             Some(Target::Prefix(text)) => {
                 read_barrier(&self.0, false).await?;
-                let home_addresses = bound_in(&self.0, prefix_of(&text)?)?;
+                let home_addresses = bound_in(&self.0, ipv6_prefix(&text, "prefix")?)?;
                 let asked = switch_all(&self.0, &home_addresses, switch).await?;
                 let last_after_secs = asked.saturating_sub(1);
                 let response =
@@ -94,13 +96,6 @@ fn time_left_of(secs: u32) -> Result<Duration, Status> {
     Ok(Duration::from_secs(secs.into()))
 }
 
-fn prefix_of(text: &str) -> Result<Ipv6Prefix, Status> {
-    let expected = "an IPv6 prefix with host bits zero, like 2001:db8:0:1::/64";
-    let wrong = || invalid("prefix", &format!("{text:?} is not {expected}"));
-    let net: Ipv6Net = text.parse().map_err(|_| wrong())?;
-    Ipv6Prefix::new(net.addr(), net.prefix_len()).ok_or_else(wrong)
-}
-
 /// Home addresses of the prefix that have bindings.
 fn bound_in(store: &Store, prefix: Ipv6Prefix) -> Result<Vec<Ipv6Addr>, Status> {
     let max = limits::HOME_ADDRESSES_PER_SWITCH_MAX;
@@ -110,7 +105,7 @@ fn bound_in(store: &Store, prefix: Ipv6Prefix) -> Result<Vec<Ipv6Addr>, Status> 
             |home: Ipv6Prefix| home.len() <= prefix.len() && home.contains(prefix.address());
         if !home_prefixes.any(|home| is_part(home.record.prefix)) {
             let message = format!("{prefix} is no home prefix and no part of one");
-            return Err(field_error(Code::NotFound, "prefix", &message));
+            return Err(not_found("prefix", &("HomePrefix", prefix.to_string()), &message));
         }
         let before = prefix.address().to_bits().checked_sub(1).map(Ipv6Addr::from_bits);
         let bound: Vec<_> = machine
@@ -124,7 +119,7 @@ fn bound_in(store: &Store, prefix: Ipv6Prefix) -> Result<Vec<Ipv6Addr>, Status> 
         if bound.len() > max {
             let message =
                 format!("{prefix} has more than {max} mobile nodes; name parts of it in turn");
-            return Err(field_error(Code::ResourceExhausted, "prefix", &message));
+            return Err(Refused::of_field(Reason::LimitReached, "prefix", &message).status());
         }
         Ok(bound)
     })
@@ -149,13 +144,13 @@ async fn switch_all(
                 Outcome::Done => asked = asked.saturating_add(1),
                 Outcome::Refused(refusal)
                     if matches!(refusal.kind, RefusalKind::NotFound | RefusalKind::InUse) => {}
-                Outcome::Refused(refusal) => return Err(refused(&refusal)),
+                Outcome::Refused(refusal) => {
+                    return Err(refused(&refusal, &("HomeBindings", String::new())));
+                }
                 Outcome::Answer(_)
                 | Outcome::Silent(_)
                 | Outcome::StalePolicy
-                | Outcome::Pending => {
-                    return Err(Status::internal("the store answered a command of another kind"));
-                }
+                | Outcome::Pending => return Err(of_another_kind()),
             }
         }
     }

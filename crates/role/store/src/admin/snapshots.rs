@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::read_barrier;
+use super::{Reason, Refused, read_barrier};
 use crate::metrics::Metrics;
 use crate::{Store, limits};
 
@@ -33,7 +33,8 @@ impl Snapshots for Service {
         let (store, local) = (&self.0, request.into_inner().local);
         let only = Arc::clone(&store.backups).try_acquire_owned().map_err(|_taken| {
             store.metrics.backups.count("busy");
-            Status::resource_exhausted("a snapshot of this replica is being saved already")
+            let message = "a snapshot of this replica is being saved already";
+            Refused::new(Reason::SnapshotBusy, message).status()
         })?;
         let barrier = read_barrier(store, local).await;
         barrier.inspect_err(|_| store.metrics.backups.count("not_current"))?;
@@ -129,7 +130,8 @@ async fn give(out: &mpsc::Sender<Message>, octets: Bytes) -> Result<(), &'static
         Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
             let waited = limits::BACKUP_STALL_MAX.as_secs();
             // Where there is room now, the caller is told why the stream ends.
-            drop(out.try_send(Err(Status::aborted(format!("nothing was read for {waited} s")))));
+            let message = format!("nothing was read for {waited} s");
+            drop(out.try_send(Err(Refused::new(Reason::ReaderStalled, message).status())));
             Err("stalled")
         }
     }

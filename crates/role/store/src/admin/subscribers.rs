@@ -2,12 +2,12 @@ use std::net::Ipv6Addr;
 
 use homeport_api::admin::subscribers_server::Subscribers;
 use homeport_api::admin::{self as api};
-use homeport_binding::{Command, Ipv6Prefix, Key, Revised, Subscriber};
-use tonic::{Code, Request, Response, Status};
+use homeport_binding::{Command, Ipv6Prefix, Key as MnHaKey, Revised, Subscriber, View};
+use tonic::{Request, Response, Status};
 
+use super::lists::{self, Asked, Field, Filter, Key, Kind, Test};
 use super::{
-    address, execute, field_error, invalid, ipv4_prefix, ipv4_text, ipv6_prefix, page_after,
-    page_size, read_barrier,
+    address, execute, find, invalid, ipv4_prefix, ipv4_text, ipv6_prefix, not_found, read_barrier,
 };
 use crate::Store;
 
@@ -35,8 +35,8 @@ impl Subscribers for Service {
         let found =
             self.0.node.read(|machine| machine.cache.subscriber(home_address).map(message_of));
         found.map(Response::new).ok_or_else(|| {
-            let message = format!("no subscriber with {home_address}");
-            field_error(Code::NotFound, "home_address", &message)
+            let about = ("Subscriber", home_address.to_string());
+            not_found("home_address", &about, &format!("no subscriber with {home_address}"))
         })
     }
 
@@ -45,17 +45,17 @@ impl Subscribers for Service {
         request: Request<api::ListSubscribersRequest>,
     ) -> Result<Response<api::ListSubscribersResponse>, Status> {
         let request = request.into_inner();
-        let size = page_size(request.page_size)?;
-        let after = page_after(&request.page_token)?;
+        let filter = Filter::of(&request.filter, &FIELDS)?;
+        let (size, token, order_by) = (request.page_size, &request.page_token, &request.order_by);
+        let asked = Asked::of(size, token, filter, order_by, &ORDERS)?;
         read_barrier(&self.0, false).await?;
-        let (subscribers, more) = self.0.node.read(|machine| {
-            let mut rest = machine.cache.subscribers_after(after);
-            let page: Vec<_> = rest.by_ref().take(size).map(message_of).collect();
-            (page, rest.next().is_some())
-        });
-        let last = subscribers.last().filter(|_| more);
-        let next_page_token = last.map(|last| last.home_address.clone()).unwrap_or_default();
-        Ok(Response::new(api::ListSubscribersResponse { subscribers, next_page_token }))
+        let response = if asked.is_plain() {
+            self.0.node.read(|machine| page(machine.cache.subscribers_after(asked.start()), &asked))
+        } else {
+            let look = move |view: &View| page(view.subscribers_after(asked.start()), &asked);
+            lists::search(&self.0, look).await?
+        };
+        Ok(Response::new(response))
     }
 
     async fn delete_subscriber(
@@ -65,6 +65,60 @@ impl Subscribers for Service {
         let home_address = home_address_of(&request.into_inner().home_address)?;
         execute(&self.0, Command::DeleteSubscriber(home_address)).await?;
         Ok(Response::new(api::DeleteSubscriberResponse {}))
+    }
+
+    async fn find_subscribers(
+        &self,
+        request: Request<api::FindSubscribersRequest>,
+    ) -> Result<Response<api::FindSubscribersResponse>, Status> {
+        let request = request.into_inner();
+        let search = find::Search::of(&request.query, request.page_size, &request.page_token)?;
+        read_barrier(&self.0, request.local).await?;
+        let found = lists::search(&self.0, move |view| search.look(view)).await?;
+        Ok(Response::new(found))
+    }
+}
+
+const FIELDS: [Field; 9] = [
+    ("home_address", Kind::Address),
+    ("nai", Kind::Text),
+    ("spi", Kind::Number),
+    ("key_present", Kind::Flag),
+    ("message_id_required", Kind::Flag),
+    ("home_prefix", Kind::Address),
+    ("mobile_networks", Kind::Address),
+    ("mobile_networks_explicit", Kind::Flag),
+    ("ipv4_home_address", Kind::Address),
+];
+
+const ORDERS: [Field; 2] = [("nai", Kind::Text), ("revision", Kind::Number)];
+
+fn page<'s>(
+    subscribers: impl Iterator<Item = &'s Revised<Subscriber>>,
+    asked: &Asked,
+) -> api::ListSubscribersResponse {
+    let matching =
+        subscribers.filter(|it| asked.filter.holds(|field, test| holds(&it.record, field, test)));
+    let placed = matching.map(|it| (it.record.home_address, it));
+    let (page, next_page_token) = asked.page(placed, |it, order| match order {
+        "nai" => Key::Text(it.record.nai.clone()),
+        _ => Key::Number(it.revision),
+    });
+    let subscribers = page.into_iter().map(message_of).collect();
+    api::ListSubscribersResponse { subscribers, next_page_token }
+}
+
+fn holds(record: &Subscriber, field: &str, test: &Test) -> bool {
+    match field {
+        "home_address" => test.address(record.home_address),
+        "nai" => test.text(&record.nai),
+        "spi" => record.mn_ha.as_ref().is_some_and(|(spi, _)| test.number((*spi).into())),
+        "key_present" => test.flag(record.mn_ha.is_some()),
+        "message_id_required" => test.flag(record.message_id_required),
+        "home_prefix" => record.home_prefix.is_some_and(|prefix| test.ipv6_prefix(prefix)),
+        "mobile_networks" => record.mobile_networks.iter().any(|it| test.ipv6_prefix(*it)),
+        "mobile_networks_explicit" => test.flag(record.mobile_networks_explicit),
+        _ => record.ipv4_home_address.is_some_and(|own| test.ipv4_prefix(own)),
     }
 }
 
@@ -82,7 +136,7 @@ fn record_of(message: api::Subscriber) -> Result<Subscriber, Status> {
                 .as_ref()
                 .try_into()
                 .map_err(|_| invalid("key", "expected 16 octets"))?;
-            Some((spi, Key(key)))
+            Some((spi, MnHaKey(key)))
         }
         (_, len) => return Err(invalid("key", &format!("has {len} octets; expected 16"))),
     };
@@ -123,7 +177,7 @@ fn record_of(message: api::Subscriber) -> Result<Subscriber, Status> {
 }
 
 /// The key stays in the store.
-fn message_of(revised: &Revised<Subscriber>) -> api::Subscriber {
+pub(super) fn message_of(revised: &Revised<Subscriber>) -> api::Subscriber {
     let record = &revised.record;
     api::Subscriber {
         home_address: record.home_address.to_string(),

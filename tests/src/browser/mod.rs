@@ -5,6 +5,7 @@ mod page;
 mod pages;
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,7 +14,7 @@ use homeport_api::admin::{CreateSubscriberRequest, Subscriber};
 
 use self::devtools::Browser;
 use self::page::Page;
-use crate::dev::{DevCluster, channel_to, scrape};
+use crate::dev::{DevCluster, Member, channel_to, scrape};
 use crate::eventually;
 
 /// Names that do harm where they are taken for markup or script.
@@ -146,7 +147,7 @@ impl MobileNodeOf {
     }
 }
 
-/// A forwarder is killed: the screen says so, and says when it is over, without a reload.
+/// A store that follows is held: the screen says so, and says when it is over, without a reload.
 async fn outage(
     page: &mut Page,
     cluster: &DevCluster,
@@ -154,29 +155,34 @@ async fn outage(
     outcome: &mut Outcome,
 ) -> Result<()> {
     page.open("/").await?;
-    let forwarders = cluster.endpoints()?.forwarders;
-    let victim = forwarders.first().context("there is a forwarder")?;
-    crate::dev::kill(victim)?;
-    // `dev` starts it again after a while; meanwhile its operations port does not answer.
-    let seen = eventually("the outage on the screen", async || {
+    let leader = cluster.leader().await?;
+    let mut stores = cluster.endpoints()?.stores.into_iter();
+    let follower = stores.find(|store| store.name != leader.name).context("one follows")?;
+    signal(&follower, "STOP")?;
+    let said = eventually("the outage on the screen", async || {
         let text = page.text().await?;
-        ensure!(text.contains("cannot be reached") || text.contains("left the feed"), "{text}");
+        ensure!(text.contains("Working, with problems") && text.contains("no answer in"), "{text}");
         Ok(())
     });
-    let is_seen = seen.await;
+    let said = said.await;
     if let Some(folder) = &options.screenshots {
         page.picture(&folder.join("outage-light.png")).await?;
     }
-    outcome.check(is_seen.is_ok(), || {
-        format!("the outage of a forwarder is not on the screen: {is_seen:?}")
-    });
-    let healed = eventually("that it is over", async || {
+    signal(&follower, "CONT")?;
+    outcome.check(said.is_ok(), || format!("an outage is not on the screen: {said:?}"));
+    let over = eventually("that it is over", async || {
         let text = page.text().await?;
-        ensure!(!text.contains("cannot be reached") && !text.contains("left the feed"), "{text}");
+        ensure!(!text.contains("with problems") && !text.contains("no answer in"), "{text}");
         Ok(())
     });
-    let healed = healed.await;
-    outcome
-        .check(healed.is_ok(), || format!("the end of an outage is not on the screen: {healed:?}"));
+    let over = over.await;
+    outcome.check(over.is_ok(), || format!("the end of an outage is not on the screen: {over:?}"));
+    Ok(())
+}
+
+fn signal(member: &Member, name: &str) -> Result<()> {
+    let pid = member.pid.with_context(|| format!("{} is down", member.name))?.to_string();
+    let status = Command::new("kill").args(["-s", name, &pid]).status()?;
+    ensure!(status.success(), "cannot send SIG{name} to {}", member.name);
     Ok(())
 }

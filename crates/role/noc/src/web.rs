@@ -99,8 +99,7 @@ impl Noc {
         let help = "Requests that were refused, by what there was too much of";
         let refused = ReasonCounter::register(registry, "noc_refused", help, &[BUSY, STREAMS]);
         let help = "Reports of browsers that had to forbid something on a page";
-        let reports =
-            ReasonCounter::register(registry, "noc_reports", help, &["policy"]);
+        let reports = ReasonCounter::register(registry, "noc_reports", help, &["policy"]);
         let help = "Logins to the dashboard, by what became of them";
         let known = ["accepted", "wrong_token", "too_many"];
         let logins = ReasonCounter::register_by("outcome", registry, "noc_logins", help, &known);

@@ -46,7 +46,7 @@ async fn page(parameters: &Parameters, seen: &Seen, sources: &Sources) -> Result
 
 fn table(homes: &Homes) -> Table {
     let revision = homes.revision.map(|revision| {
-        format!("{} home addresses, as of revision {}.", homes.rows.len(), Grouped(revision))
+        format!("Home addresses here: {}, as of revision {}.", homes.rows.len(), Grouped(revision))
     });
     Table {
         columns: &COLUMNS,

@@ -59,7 +59,7 @@ fn tile(it: &Tile, now_ms: u64) -> Markup {
             }
             dd {
                 (bare(&it.value, now_ms))
-                @if !it.unit.is_empty() { " " small { (it.unit) } }
+                @if !it.unit.is_empty() && it.value != Cell::Missing { " " small { (it.unit) } }
             }
             @if it.recent.iter().flatten().count() > 2 { dd.recent { (plot::spark(&it.recent)) } }
         }

@@ -149,6 +149,18 @@ impl DevCluster {
         Self::start_with(Build::Debug, &arguments, Stdio::null()).await
     }
 
+    /// The same, with more settings for each process, as environment variables.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_set(settings: &[(&str, &str)]) -> Result<Self> {
+        let port = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let arguments = ["--mode", "udp", "--udp-port", &port.to_string()];
+        let mut command = Command::new(program_of(Build::Debug, "homeport")?);
+        command.envs(settings.iter().copied()).arg("dev").args(arguments).stdin(Stdio::null());
+        Self::start_as(tempfile::tempdir()?, command).await
+    }
+
     /// Starts it as root with IPv6 over TUN in network namespaces, which go with it.
     ///
     /// # Errors
@@ -203,13 +215,16 @@ impl DevCluster {
         arguments: &[&str],
         stdin: Stdio,
     ) -> Result<Self> {
+        let mut command = Command::new(program_of(build, "homeport")?);
+        command.arg("dev").args(arguments).stdin(stdin);
+        Self::start_as(data, command).await
+    }
+
+    async fn start_as(data: TempDir, mut command: Command) -> Result<Self> {
         let output = std::fs::File::create(data.path().join("dev.out"))?;
-        let child = Command::new(program_of(build, "homeport")?)
-            .arg("dev")
-            .args(arguments)
+        let child = command
             .arg("--data-dir")
             .arg(data.path())
-            .stdin(stdin)
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()

@@ -274,7 +274,7 @@ impl FrontEnd {
     pub async fn send(&mut self, packet: &[u8], outer: Option<UdpOuter>) -> Result<u64> {
         self.tickets += 1;
         let packet = packet.to_vec().into();
-        let request = PuntRequest { ticket: self.tickets, packet, outer, arrived_ms: 0 };
+        let request = PuntRequest { ticket: self.tickets, packet, outer, ..PuntRequest::default() };
         self.packets.send(request).await?;
         Ok(self.tickets)
     }

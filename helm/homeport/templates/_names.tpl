@@ -48,5 +48,6 @@ log = {{ .Values.telemetry.log | quote }}
 format = {{ .Values.telemetry.format | quote }}
 {{- with .Values.telemetry.otlpEndpoint }}
 otlp_endpoint = {{ . | quote }}
+traces_per_second_max = {{ int $.Values.telemetry.tracesPerSecondMax }}
 {{- end }}
 {{- end -}}

@@ -179,7 +179,7 @@ impl MobileNode<'_> {
 
 /// Punts a packet; its answer, if there is one.
 async fn ask(channel: Channel, packet: Vec<u8>) -> Option<PuntResponse> {
-    let request = PuntRequest { ticket: 1, packet: packet.into(), outer: None, arrived_ms: 0 };
+    let request = PuntRequest { ticket: 1, packet: packet.into(), ..PuntRequest::default() };
     let requests = tokio_stream::once(request).chain(futures_util::stream::pending());
     let mut answers = SignallingClient::new(channel).punt(requests).await.ok()?.into_inner();
     loop {

@@ -23,6 +23,7 @@ use crate::{
     port::Port,
     punt::{Answer, FrontEnds, SignallingEvent},
     routes::RoutesOutlet,
+    spans::Answered,
 };
 
 /// ICMPv6 type of a Home Agent Address Discovery Request (RFC 6275 §6.5).
@@ -31,6 +32,7 @@ const DISCOVERY_REQUEST: u8 = 144;
 /// Where what is served is told.
 #[derive(Debug)]
 pub(crate) struct Outlets {
+    pub(crate) front_ends: FrontEnds,
     /// `None` when the host's routes are not ours.
     pub(crate) routes: Option<RoutesOutlet>,
     pub(crate) home_link: Option<HomeLinkOutlet>,
@@ -47,8 +49,7 @@ pub(crate) struct Outlets {
 pub(crate) struct Engine {
     forwarding: Forwarding,
     mirror: Mirror,
-    front_ends: FrontEnds,
-    held: Held<Answer>,
+    held: Held<(Answer, Answered)>,
     clock: Monotonic,
     metrics: Arc<Metrics>,
     caught_up: Latch,
@@ -76,7 +77,6 @@ impl Engine {
         Self {
             forwarding,
             mirror,
-            front_ends: FrontEnds::default(),
             held: Held::default(),
             clock,
             metrics,
@@ -238,7 +238,7 @@ impl Engine {
         if self.outlets.home_link.is_some() && self.is_discovery_on_link(&punt) {
             self.to_link(ToLink::Discover(punt))
         } else {
-            self.front_ends.punt(punt)
+            self.outlets.front_ends.punt(punt)
         }
     }
 
@@ -357,52 +357,65 @@ impl Engine {
 
     async fn on_signalling(&mut self, port: &Port, event: SignallingEvent) {
         match event {
-            SignallingEvent::Up { index, queue } => self.front_ends.up(index, queue),
-            SignallingEvent::Down { index } => self.front_ends.down(index),
+            SignallingEvent::Up { index, queue } => self.outlets.front_ends.up(index, queue),
+            SignallingEvent::Down { index } => self.outlets.front_ends.down(index),
             SignallingEvent::Answer(message) => match Answer::try_from(message) {
-                Ok(answer) => self.on_answer(port, answer).await,
+                Ok(answer) => {
+                    let traced = self.outlets.front_ends.answered(&answer);
+                    self.on_answer(port, answer, traced).await;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a front-end's answer cannot be read");
                     self.metrics.drops.count("answer_invalid");
                 }
             },
         }
-        self.metrics.front_ends.set(i64::try_from(self.front_ends.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .front_ends
+            .set(i64::try_from(self.outlets.front_ends.len()).unwrap_or(i64::MAX));
     }
 
     /// When the mobile node reads the answer, its tunnel shall work: so the answer waits for the
     /// table, and for the routes of networks that are new there or gone.
-    async fn on_answer(&mut self, port: &Port, answer: Answer) {
+    async fn on_answer(&mut self, port: &Port, answer: Answer, traced: Answered) {
         if answer.revision <= self.settled() {
-            return self.send_answer(port, answer, "at_once").await;
+            return self.send_answer(port, answer, traced, "at_once").await;
         }
         let revision = answer.revision;
-        if let Err(answer) = self.held.hold(self.clock.now_ms(), revision, answer) {
-            self.send_answer(port, answer, "too_many_held").await;
+        let held = self.held.hold(self.clock.now_ms(), revision, (answer, traced));
+        if let Err((answer, traced)) = held {
+            self.send_answer(port, answer, traced, "too_many_held").await;
         }
     }
 
     async fn send_reached(&mut self, port: &Port) {
         let settled = self.settled();
-        while let Some(answer) = self.held.reached(settled) {
-            self.send_answer(port, answer, "after_its_revision").await;
+        while let Some((answer, traced)) = self.held.reached(settled) {
+            self.send_answer(port, answer, traced, "after_its_revision").await;
         }
     }
 
     async fn send_overdue(&mut self, port: &Port) {
-        while let Some(answer) = self.held.overdue(self.clock.now_ms()) {
+        while let Some((answer, traced)) = self.held.overdue(self.clock.now_ms()) {
             let reached = answer.revision <= self.mirror.revision();
             let sent = if reached { "before_its_routes" } else { "before_its_revision" };
-            self.send_answer(port, answer, sent).await;
+            self.send_answer(port, answer, traced, sent).await;
         }
     }
 
-    async fn send_answer(&mut self, port: &Port, answer: Answer, sent: &'static str) {
+    async fn send_answer(
+        &mut self,
+        port: &Port,
+        answer: Answer,
+        traced: Answered,
+        sent: &'static str,
+    ) {
         self.metrics.count_answer(sent);
         let now = self.now();
         let Answer { packet, outer, tunnelled, .. } = answer;
         let mut actions = self.forwarding.answer(now, &packet, outer, tunnelled);
         self.carry_out(port, &mut actions).await;
+        traced.sent(sent, self.mirror.revision());
     }
 
     fn now(&self) -> Millis {

@@ -36,6 +36,7 @@ mod port;
 mod preflight;
 mod punt;
 mod routes;
+mod spans;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,7 @@ use crate::{
     inspection::Inspection,
     metrics::Metrics,
     port::Port,
+    punt::FrontEnds,
     routes::Routes,
     store::Store,
 };
@@ -119,7 +121,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     };
     let shown = config.inspection.as_ref();
     let inspection = Inspection::new(shown, shown.is_some().then_some(requests), config.udp_port());
-    let outlets = Outlets { routes: routes_outlet, home_link, fast, headless, inspection };
+    let front_ends = FrontEnds::new(&config.telemetry);
+    let routes = routes_outlet;
+    let outlets = Outlets { front_ends, routes, home_link, fast, headless, inspection };
     let engine = Engine::new(Forwarding::new(rules), clock, metrics, caught_up, outlets);
     tracing::info!(name = %config.name, port = %port, "forwarder");
     let ended = engine.run(port, feed, signalling, shutdown).await;

@@ -10,12 +10,17 @@ use homeport_api::{
     signalling::{self as api, PuntRequest, PuntResponse, signalling_client::SignallingClient},
 };
 use homeport_forwarding::{Punt, UdpOuter};
-use homeport_runtime::clock::unix_ms;
+use homeport_runtime::{clock::unix_ms, config::TelemetryConfig};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::{backoff::Backoff, config::Peer, limits};
+use crate::{
+    backoff::Backoff,
+    config::Peer,
+    limits,
+    spans::{Answered, Spans},
+};
 
 /// What the engine learns from the links.
 #[derive(Debug)]
@@ -96,10 +101,11 @@ async fn hold(
 }
 
 /// The front-ends that are up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FrontEnds {
     up: Vec<(usize, mpsc::Sender<PuntRequest>)>,
     tickets: u64,
+    spans: Spans,
 }
 
 /// In a ticket: the packet came out of an IPv6 tunnel, and so goes the answer.
@@ -108,6 +114,11 @@ const TUNNELLED: u64 = 1 << 63;
 const UNASKED: u64 = 0;
 
 impl FrontEnds {
+    /// None is up.
+    pub(crate) fn new(telemetry: &TelemetryConfig) -> Self {
+        Self { up: Vec::new(), tickets: 0, spans: Spans::new(telemetry) }
+    }
+
     /// Notes that one is up.
     pub(crate) fn up(&mut self, index: usize, queue: mpsc::Sender<PuntRequest>) {
         self.down(index);
@@ -137,8 +148,10 @@ impl FrontEnds {
         let (index, queue) = best.ok_or("no_front_end")?;
         let index = *index;
         self.tickets = self.tickets.wrapping_add(1) & !TUNNELLED;
+        let ticket = self.tickets.max(1) | if punt.tunnelled { TUNNELLED } else { 0 };
         let request = PuntRequest {
-            ticket: self.tickets.max(1) | if punt.tunnelled { TUNNELLED } else { 0 },
+            ticket,
+            traceparent: self.spans.begin(ticket, &punt),
             packet: punt.packet.into(),
             outer: punt.outer.map(outer_message),
             arrived_ms: unix_ms(),
@@ -153,11 +166,17 @@ impl FrontEnds {
             }
         }
     }
+
+    /// The trace of what this answers.
+    pub(crate) fn answered(&mut self, answer: &Answer) -> Answered {
+        self.spans.answered(answer.ticket)
+    }
 }
 
 /// An answer, read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Answer {
+    pub(crate) ticket: u64,
     pub(crate) packet: bytes::Bytes,
     pub(crate) outer: Option<UdpOuter>,
     pub(crate) tunnelled: bool,
@@ -169,6 +188,7 @@ impl TryFrom<PuntResponse> for Answer {
 
     fn try_from(message: PuntResponse) -> Result<Self, Invalid> {
         Ok(Self {
+            ticket: message.ticket,
             packet: message.packet,
             outer: message.outer.map(outer_of).transpose()?,
             tunnelled: message.ticket == UNASKED || message.ticket & TUNNELLED != 0,
@@ -209,7 +229,7 @@ mod tests {
 
     #[test]
     fn senders_are_spread_and_only_those_of_a_lost_front_end_move() {
-        let mut front_ends = FrontEnds::default();
+        let mut front_ends = FrontEnds::new(&TelemetryConfig::default());
         let mut queues = Vec::new();
         for index in 0..3 {
             let (sender, receiver) = mpsc::channel(limits::PUNTS_WAITING_MAX);
@@ -237,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_full_or_closed_queue_drops_the_newest() {
-        let mut front_ends = FrontEnds::default();
+        let mut front_ends = FrontEnds::new(&TelemetryConfig::default());
         let (sender, receiver) = mpsc::channel(1);
         front_ends.up(0, sender);
         assert_eq!(front_ends.punt(punt(1, false)), Ok(()));
@@ -249,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_ticket_says_how_the_answer_goes() {
-        let mut front_ends = FrontEnds::default();
+        let mut front_ends = FrontEnds::new(&TelemetryConfig::default());
         let (sender, mut receiver) = mpsc::channel(4);
         front_ends.up(0, sender);
         let mut answer = |tunnelled| {

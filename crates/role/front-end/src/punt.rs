@@ -7,11 +7,12 @@ use futures_util::stream::{BoxStream, FuturesUnordered};
 use homeport_api::convert::{Invalid, ipv4, ipv4_octets, u16_of};
 use homeport_api::signalling::signalling_server::{Signalling, SignallingServer};
 use homeport_api::signalling::{self as api, PuntRequest, PuntResponse};
-use homeport_runtime::{Shutdown, Task};
+use homeport_runtime::{Shutdown, Task, trace};
 use homeport_signalling::{Reply, UdpOuter};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use crate::limits;
 use crate::notices::Forwarders;
@@ -92,7 +93,9 @@ async fn handle(registrar: &Registrar, request: PuntRequest) -> Option<PuntRespo
             return None;
         }
     };
-    let Answer { reply, revision } = registrar.handle(&request.packet, outer).await?;
+    let step = trace::step("front_end.binding_update", &request.traceparent);
+    let handled = registrar.handle(&request.packet, outer).instrument(step);
+    let Answer { reply, revision } = handled.await?;
     Some(response(request.ticket, reply, revision))
 }
 

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use homeport_binding::{Command, Outcome, Registration, RequestId, Verdict};
 use homeport_runtime::clock::{Monotonic, unix_ms};
+use homeport_runtime::trace;
 use homeport_signalling::{
     Arrival, Concluded, CorrespondentProposal, Discovered, Discovery, DiscoveryLimit, DropReason,
     ErrorBudget, Judged, Received, Reply, RevocationAcknowledgement, Role, SharedKey, UdpOuter,
     Update, receive, receive_as,
 };
+use tracing::{Instrument as _, Span};
 
 use crate::limits;
 use crate::metrics::{Addressee, Metrics};
@@ -174,6 +176,8 @@ impl Registrar {
         for _ in 0..limits::JUDGEMENTS_MAX {
             let (home_address, home_agent) = (update.home_address(), update.home_agent());
             let looked_up = self.policies.look_up(home_address, home_agent, freshness);
+            let looked_up =
+                looked_up.instrument(trace::child("front_end.policy", &Span::current()));
             let policy =
                 in_time(until, looked_up).await?.ok_or(Unanswered::Late("store_unreachable"))?;
             let judged = update.judge(&policy);

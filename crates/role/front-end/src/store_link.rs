@@ -12,12 +12,13 @@ use homeport_api::binding::Command;
 use homeport_api::store::binding_store_client::BindingStoreClient;
 use homeport_api::store::{SubmitRequest, SubmitResponse, submit_response};
 use homeport_binding::{Command as BindingCommand, Dispatch, Verdict};
-use homeport_runtime::Latch;
+use homeport_runtime::{Latch, trace};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
+use tracing::Span;
 
 use crate::metrics::Metrics;
 use crate::{Dial, Error, limits};
@@ -34,6 +35,19 @@ struct Waiting {
     command: Command,
     outcome: oneshot::Sender<Outcome>,
     since: Instant,
+    /// Of the step from here to the verdict.
+    traceparent: String,
+}
+
+impl Waiting {
+    fn request(&self, ticket: u64) -> SubmitRequest {
+        SubmitRequest {
+            ticket,
+            command: Some(self.command.clone()),
+            traceparent: self.traceparent.clone(),
+            ..SubmitRequest::default()
+        }
+    }
 }
 
 impl StoreLink {
@@ -41,7 +55,9 @@ impl StoreLink {
     pub(crate) async fn submit(&self, command: BindingCommand) -> Outcome {
         let (outcome, verdict) = oneshot::channel();
         let command = command.into();
-        let waiting = Waiting { command, outcome, since: Instant::now() };
+        let step = trace::child("front_end.submit", &Span::current());
+        let traceparent = trace::parent_of(&step);
+        let waiting = Waiting { command, outcome, since: Instant::now(), traceparent };
         self.queue.try_send(waiting).map_err(|_full| "overloaded")?;
         verdict.await.unwrap_or(Err("store_unreachable"))
     }
@@ -184,8 +200,7 @@ impl Link {
         self.pending.retain(|_, waiting| !waiting.outcome.is_closed());
         for (ticket, waiting) in &self.pending {
             self.metrics.retries.count("reconnected");
-            let command = Some(waiting.command.clone());
-            if requests.try_send(request(*ticket, command)).is_err() {
+            if requests.try_send(waiting.request(*ticket)).is_err() {
                 break;
             }
         }
@@ -238,9 +253,8 @@ impl Link {
     fn send(&mut self, requests: &mpsc::Sender<SubmitRequest>, waiting: Waiting) {
         let ticket = self.next_ticket;
         self.next_ticket = ticket.wrapping_add(1);
-        let command = Some(waiting.command.clone());
         let full = self.pending.len() >= limits::COMMANDS_PENDING_MAX
-            || requests.try_send(request(ticket, command)).is_err();
+            || requests.try_send(waiting.request(ticket)).is_err();
         if full {
             drop(waiting.outcome.send(Err("overloaded")));
         } else {
@@ -281,9 +295,8 @@ impl Link {
             Some(Reply::Unknown(_)) => {
                 self.metrics.retries.count("unknown");
                 let waiting = self.pending.get(&ticket)?;
-                let command = Some(waiting.command.clone());
                 // Full: it is sent again when the stream is, or its deadline passes.
-                drop(requests.try_send(request(ticket, command)));
+                drop(requests.try_send(waiting.request(ticket)));
                 None
             }
             Some(Reply::Overloaded(_)) => {
@@ -329,16 +342,6 @@ impl Link {
         self.pending.retain(|_, waiting| !waiting.outcome.is_closed());
         let oldest = self.pending.values().next().map(|waiting| waiting.since.elapsed());
         oldest.is_some_and(|age| age > limits::STALL_MAX && last_heard.elapsed() > STALL_QUIET)
-    }
-}
-
-const fn request(ticket: u64, command: Option<Command>) -> SubmitRequest {
-    SubmitRequest {
-        ticket,
-        command,
-        takes_notices: false,
-        settled_revision: None,
-        more: Vec::new(),
     }
 }
 

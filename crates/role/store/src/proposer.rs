@@ -1,15 +1,16 @@
 //! Gathers commands into log entries.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use homeport_api::convert;
 use homeport_binding::{Command, LogTime, Verdict};
 use homeport_raft::{Node, ProposeError, Role, StopReason};
-use homeport_runtime::clock;
+use homeport_runtime::{clock, trace};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use crate::answers::{Gathered, Place};
 use crate::limits;
@@ -28,6 +29,37 @@ struct Pending {
     /// Encoded; `None` moves the time only.
     command: Option<Vec<u8>>,
     waiting: Waiting,
+    /// Of a command that is traced.
+    traced: Option<Traced>,
+}
+
+/// A command's step of a trace, and since when it waits for an entry.
+struct Traced {
+    step: Box<Span>,
+    since: SystemTime,
+}
+
+impl Traced {
+    fn of(step: Span) -> Option<Self> {
+        let is_traced = !step.is_none();
+        is_traced.then(|| Self { step: Box::new(step), since: SystemTime::now() })
+    }
+
+    /// What has become of the entry of so many commands that it went into.
+    fn tell(&self, proposed: (SystemTime, usize), index: u64, committed: SystemTime) {
+        let (at, commands) = proposed;
+        let commands = u64::try_from(commands).unwrap_or(u64::MAX);
+        let applied = SystemTime::now();
+        trace::past("store.gather", &self.step, (self.since, at), []);
+        let facts = [trace::fact("raft.index", index), trace::fact("raft.commands", commands)];
+        trace::past("raft.commit", &self.step, (at, committed), facts);
+        trace::past(
+            "store.apply",
+            &self.step,
+            (committed, applied),
+            [trace::fact("revision", index)],
+        );
+    }
 }
 
 /// Who waits for a verdict.
@@ -62,23 +94,24 @@ impl Proposer {
         let (verdict, receiver) = oneshot::channel();
         let taken = self.check_known(&command).and_then(|()| {
             let octets = convert::encode_command(&command.into());
-            self.queue(octets, Waiting::Caller(verdict))
+            self.queue(octets, Waiting::Caller(verdict), None)
         });
         taken.inspect_err(|error| self.metrics.outcomes.count(reason(error)))?;
         Ok(receiver)
     }
 
     /// Takes a place in the order for a command that is encoded already; the verdict goes to its place
-    /// on a stream.
+    /// on a stream. `step`: of its trace.
     pub(crate) fn enqueue_at(
         &self,
         command: &Command,
         octets: Vec<u8>,
         place: Place,
+        step: Span,
     ) -> Result<(), ProposeError> {
         let taken = self.check_known(command);
         let taken = match taken {
-            Ok(()) => self.queue(octets, Waiting::Stream(place)),
+            Ok(()) => self.queue(octets, Waiting::Stream(place), Traced::of(step)),
             Err(error) => {
                 place.leave();
                 Err(error)
@@ -87,9 +120,14 @@ impl Proposer {
         taken.inspect_err(|error| self.metrics.outcomes.count(reason(error)))
     }
 
-    fn queue(&self, octets: Vec<u8>, waiting: Waiting) -> Result<(), ProposeError> {
+    fn queue(
+        &self,
+        octets: Vec<u8>,
+        waiting: Waiting,
+        traced: Option<Traced>,
+    ) -> Result<(), ProposeError> {
         use mpsc::error::TrySendError::{Closed, Full};
-        let pending = Pending { command: Some(octets), waiting };
+        let pending = Pending { command: Some(octets), waiting, traced };
         self.queue.try_send(pending).map_err(|refused| {
             let (error, pending) = match refused {
                 Full(pending) => (ProposeError::Overloaded, pending),
@@ -119,7 +157,7 @@ impl Proposer {
 
     /// Proposes an entry without command, which moves the log's time and so works off what is due.
     fn sweep(&self) {
-        let sweep = Pending { command: None, waiting: Waiting::Nobody };
+        let sweep = Pending { command: None, waiting: Waiting::Nobody, traced: None };
         if self.queue.try_send(sweep).is_err() {
             tracing::debug!("commands wait already, they move the time themselves");
         }
@@ -150,7 +188,8 @@ async fn make_entries(
     }
 }
 
-async fn propose_entry(node: Node<Machine>, metrics: Arc<Metrics>, entry: Vec<Pending>) {
+async fn propose_entry(node: Node<Machine>, metrics: Arc<Metrics>, mut entry: Vec<Pending>) {
+    let traced: Vec<Traced> = entry.iter_mut().filter_map(|it| it.traced.take()).collect();
     // A sweep has no command, and nobody waits for it.
     let (commands, waiting): (Vec<_>, Vec<_>) =
         entry.into_iter().filter_map(|pending| Some((pending.command?, pending.waiting))).unzip();
@@ -161,6 +200,11 @@ async fn propose_entry(node: Node<Machine>, metrics: Arc<Metrics>, entry: Vec<Pe
     let verdicts = node.propose(batch).await.map(|proposed| {
         metrics.entries.inc();
         metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        for traced in traced {
+            let (at, committed) =
+                (trace::wall_clock(started), trace::wall_clock(proposed.committed));
+            traced.tell((at, count), proposed.index, committed);
+        }
         proposed.reply
     });
     match verdicts {

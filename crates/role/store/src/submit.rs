@@ -11,7 +11,7 @@ use homeport_api::store::{
 };
 use homeport_binding::{Command, Verdict};
 use homeport_raft::ProposeError;
-use homeport_runtime::Shutdown;
+use homeport_runtime::{Shutdown, trace};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -86,6 +86,7 @@ impl Taker for Commands {
         let request = self.stream.heard(request).and_then(|request| self.notices.heard(request));
         let Some(request) = request else { return Taken::Heard };
         let ticket = request.ticket;
+        let step = trace::step("store.command", &request.traceparent);
         let (command, octets) = match command_of(request) {
             Ok(command) => command,
             Err(invalid) => {
@@ -107,7 +108,7 @@ impl Taker for Commands {
             _ => None,
         };
         let place = places.take(ticket, home_address);
-        match self.store.proposer.enqueue_at(&command, octets, place) {
+        match self.store.proposer.enqueue_at(&command, octets, place, step) {
             Ok(()) => Taken::Waits,
             Err(error) => Taken::Answered(Box::new(response(ticket, result_of(Err(error))))),
         }

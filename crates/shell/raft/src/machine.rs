@@ -13,7 +13,7 @@ use openraft::{EntryPayload, OptionalSend};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How far the state machine has come; shared with the node.
@@ -92,11 +92,12 @@ impl<S: StateMachine> Machine<S> {
 
     fn apply_one(&mut self, entry: Entry) -> Reply {
         let index = entry.log_id.index();
+        let committed = Instant::now();
         let (reply, octets) = {
             let mut state = write(&self.state);
             match &entry.payload {
                 EntryPayload::Normal(command) => {
-                    (Reply::of(state.apply(index, &command.0)), command.0.len())
+                    (Reply::of(state.apply(index, &command.0), committed), command.0.len())
                 }
                 EntryPayload::Blank | EntryPayload::Membership(_) => {
                     state.advance(index);

@@ -38,6 +38,8 @@ pub struct Proposed<R> {
     pub index: u64,
     /// What the state machine answered.
     pub reply: R,
+    /// When it was known to be on a majority of disks, and began to be applied.
+    pub committed: std::time::Instant,
 }
 
 /// A running replica. Clones share it.
@@ -216,8 +218,8 @@ impl<S: StateMachine> Node<S> {
             Ok(Ok(written)) => {
                 let index = written.log_id.index();
                 // Applied here, so the reply is this state machine's.
-                let reply = written.data.take().ok_or(ProposeError::Unknown)?;
-                Ok(Proposed { index, reply })
+                let (reply, committed) = written.data.take().ok_or(ProposeError::Unknown)?;
+                Ok(Proposed { index, reply, committed })
             }
             Ok(Err(error)) => Err(self.write_error(error)),
             Err(_) => Err(ProposeError::Unknown),

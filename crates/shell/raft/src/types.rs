@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::Any;
 use std::fmt;
+use std::time::Instant;
 
 openraft::declare_raft_types!(
     /// openraft in the mode where two candidates of one term need not split the vote: the greater
@@ -29,20 +30,22 @@ pub(crate) type RaftMetrics = openraft::RaftMetrics<Types>;
 pub(crate) struct Command(pub(crate) Bytes);
 
 /// A reply of the state machine, for the proposer in this process only. None for an entry without command.
-pub(crate) struct Reply(Option<Box<dyn Any + Send + Sync>>);
+pub(crate) struct Reply(Option<(Box<dyn Any + Send + Sync>, Instant)>);
 
 impl Reply {
-    pub(crate) fn of<R: Send + Sync + 'static>(reply: R) -> Self {
-        Self(Some(Box::new(reply)))
+    /// `committed`: when the entry was found to be, which is when it began to be applied.
+    pub(crate) fn of<R: Send + Sync + 'static>(reply: R, committed: Instant) -> Self {
+        Self(Some((Box::new(reply), committed)))
     }
 
     pub(crate) const fn none() -> Self {
         Self(None)
     }
 
-    /// The reply, if it is of this type.
-    pub(crate) fn take<R: 'static>(self) -> Option<R> {
-        self.0?.downcast().ok().map(|reply| *reply)
+    /// The reply, if it is of this type, and when its entry was committed.
+    pub(crate) fn take<R: 'static>(self) -> Option<(R, Instant)> {
+        let (reply, committed) = self.0?;
+        reply.downcast().ok().map(|reply| (*reply, committed))
     }
 }
 

@@ -228,11 +228,19 @@ pub struct TelemetryConfig {
     pub format: LogFormat,
     /// Where spans go by OTLP over gRPC, `http://127.0.0.1:4317`; nowhere when absent.
     pub otlp_endpoint: Option<String>,
+    /// Of a forwarder with `otlp_endpoint`: Binding Updates that are traced in a second, from the packet to
+    /// the acknowledgement; 0 for none, default 1. Front-ends and stores trace what a forwarder traces.
+    pub traces_per_second_max: u32,
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { log: "info,openraft=warn".to_owned(), format: LogFormat::Text, otlp_endpoint: None }
+        Self {
+            log: "info,openraft=warn".to_owned(),
+            format: LogFormat::Text,
+            otlp_endpoint: None,
+            traces_per_second_max: 1,
+        }
     }
 }
 

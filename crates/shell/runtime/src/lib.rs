@@ -33,6 +33,7 @@ pub mod readiness;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;
+pub mod trace;
 
 pub use readiness::{Latch, Readiness};
 pub use shutdown::Shutdown;

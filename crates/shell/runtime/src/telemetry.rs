@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tracing_subscriber::{
@@ -65,6 +65,9 @@ pub fn init(config: &TelemetryConfig, role: &str) -> Result<TelemetryGuard, Tele
         layers.push(spans.with_filter(EnvFilter::new(EXPORT_FILTER)).boxed());
     }
     tracing_subscriber::registry().with(layers).try_init().map_err(TelemetryError::Twice)?;
+    if let Some(provider) = &provider {
+        global::set_tracer_provider(provider.clone());
+    }
     Ok(TelemetryGuard { provider })
 }
 

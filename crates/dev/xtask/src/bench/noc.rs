@@ -23,9 +23,9 @@ use super::replicas::{Replicas, home_address};
 use super::{Figures, progress};
 
 /// Registrations in flight.
-const IN_FLIGHT: u32 = 2_000;
+const IN_FLIGHT: u32 = 250;
 /// Subscribers that are created at once.
-const CREATED_AT_ONCE: usize = 256;
+const CREATED_AT_ONCE: usize = 100;
 /// Subscribers between two steps of the bar.
 const STEP: u32 = 10_000;
 /// Requests for each kind of page, one after the other.

@@ -31,6 +31,8 @@ pub struct Member {
     pub ops: SocketAddr,
     /// gRPC.
     pub grpc: Option<String>,
+    /// HTTP, of the dashboard.
+    pub http: Option<String>,
     /// Network namespace of a forwarder's TUN.
     pub netns: Option<String>,
 }
@@ -46,7 +48,7 @@ pub struct Endpoints {
     pub front_ends: Vec<Member>,
     /// Forwarders.
     pub forwarders: Vec<Member>,
-    /// The status page.
+    /// The dashboard.
     pub noc: Member,
     /// The network around the forwarders, in `tun` mode.
     pub namespaces: Option<Namespaces>,

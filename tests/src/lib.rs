@@ -22,6 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+pub mod browser;
 pub mod conformance;
 pub mod dev;
 pub mod failover;

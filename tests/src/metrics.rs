@@ -207,7 +207,7 @@ const ROLES: [(&str, &str); 5] = [
     ("homeport_store_", "Store"),
     ("homeport_signalling_", "Front-end"),
     ("homeport_forwarder_", "Forwarder"),
-    ("homeport_noc_", "Status page"),
+    ("homeport_noc_", "Dashboard"),
     ("homeport_", "Every process"),
 ];
 

@@ -36,7 +36,7 @@ enum Command {
     Signalling(RoleArgs),
     /// Run a forwarder
     Forwarder(RoleArgs),
-    /// Run the NOC's status page
+    /// Run the NOC's dashboard
     Noc(RoleArgs),
     /// Say what this host lacks for a role, and what to do about it
     Preflight(preflight::PreflightArgs),

@@ -3,6 +3,7 @@
 
 mod api_lint;
 mod bench;
+mod browser;
 mod chart;
 mod conformance;
 #[cfg(test)]
@@ -50,6 +51,12 @@ enum Task {
     /// Measure, beside a peer in the same run.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Look at every page of the dashboard in Chromium, dark and light; pictures go to target/screenshots.
+    Browser {
+        /// Put the pictures into docs/noc too.
+        #[arg(long)]
+        write: bool,
+    },
     /// Lint the Helm chart and render it with each set of example values.
     Chart,
     /// Run the conformance cases on the wire of a running cluster and write docs/conformance.md.
@@ -125,6 +132,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let report = match &arguments.task {
         Task::ApiLint => api_lint::check(&root)?,
         Task::Bench(bench) => bench::run(&root, bench)?,
+        Task::Browser { write } => browser::run(&root, *write)?,
         Task::Chart => chart::check(&root)?,
         Task::Conformance { during_leader_kill, case, full, home_addresses } => {
             let (during_leader_kill, case) = (*during_leader_kill, case.clone());

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use crate::report::Report;
 
 /// Program and the package it comes from.
-const NEEDED: [(&str, &str); 8] = [
+const NEEDED: [(&str, &str); 9] = [
     ("tshark", "tshark"),
     ("tcpdump", "tcpdump"),
     ("ip", "iproute2"),
@@ -22,6 +22,8 @@ const NEEDED: [(&str, &str); 8] = [
     ("clang", "clang"),
     // Writes the fixtures of the packet core.
     ("scapy", "python3-scapy"),
+    // Looks at the dashboard.
+    ("chromium", "chromium"),
 ];
 
 /// Whether this process may make network namespaces and install packages.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    limits::{DEPARTED_AFTER_MS, DEPARTED_FORGOTTEN_MS, DEPARTED_MAX},
+    limits::{DEPARTED_AFTER_MS, DEPARTED_FORGOTTEN_MS, DEPARTED_MAX, STUCK_POLLS},
     status::{Departed, Health, Seen, Status},
 };
 
@@ -27,19 +27,26 @@ struct LastSeen {
     sent_revision: u64,
 }
 
-/// How far something was, and how far behind.
+/// How far something was, how far behind, and in how many polls before it stood there already.
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     revision: u64,
     lag: u64,
+    stood: u32,
 }
 
 impl Progress {
-    /// Behind in two polls and no step between them. Answers of one poll are not of one moment, so
-    /// being behind in one says nothing.
-    fn is_stuck_since(self, before: Option<&Self>) -> bool {
-        self.lag > 0
-            && before.is_some_and(|before| before.lag > 0 && before.revision == self.revision)
+    /// What is known after this poll. Answers of one poll are not of one moment, so being behind in one
+    /// says nothing.
+    fn after(before: Option<&Self>, revision: u64, lag: u64) -> Self {
+        let stands = |before: &&Self| lag > 0 && before.lag > 0 && before.revision == revision;
+        let stood = before.filter(stands).map_or(0, |before| before.stood.saturating_add(1));
+        Self { revision, lag, stood }
+    }
+
+    /// Behind, without a step, for some polls.
+    const fn is_stuck(self) -> bool {
+        self.stood >= STUCK_POLLS
     }
 }
 
@@ -69,8 +76,9 @@ impl History {
         for replica in &mut status.replicas {
             let Seen::Reached(reached) = &mut replica.seen else { continue };
             let Some(node_id) = replica.node_id else { continue };
-            let progress = Progress { revision: reached.applied_index, lag: reached.lag };
-            reached.stuck = progress.is_stuck_since(self.replicas.get(&node_id));
+            let before = self.replicas.get(&node_id);
+            let progress = Progress::after(before, reached.applied_index, reached.lag);
+            reached.stuck = progress.is_stuck();
             if reached.stuck {
                 let problem = format!(
                     "{} stands still at revision {}, {} behind",
@@ -87,8 +95,9 @@ impl History {
         let mut seen = BTreeMap::new();
         for subscriber in &mut status.feed_subscribers {
             let subscription = (subscriber.name.clone(), subscriber.node_id);
-            let progress = Progress { revision: subscriber.sent_revision, lag: subscriber.lag };
-            subscriber.stuck = progress.is_stuck_since(self.subscriptions.get(&subscription));
+            let before = self.subscriptions.get(&subscription);
+            let progress = Progress::after(before, subscriber.sent_revision, subscriber.lag);
+            subscriber.stuck = progress.is_stuck();
             if subscriber.stuck {
                 let problem = format!(
                     "{} does not take the feed of node {}: it stands at revision {}, {} behind",
@@ -188,17 +197,19 @@ mod tests {
     }
 
     #[test]
-    fn a_subscriber_is_stuck_when_it_is_behind_twice_without_a_step() {
+    fn a_subscriber_is_stuck_when_it_stays_behind_without_a_step() {
         let mut history = History::default();
         // (revision sent, behind, stuck)
         let polls = [
             (5, 2, false),
+            (6, 2, false),
             (6, 2, false),
             (6, 2, true),
             (6, 4, true),
             (7, 4, false),
             (11, 0, false),
             (11, 0, false),
+            (11, 1, false),
             (11, 1, false),
             (11, 1, true),
         ];

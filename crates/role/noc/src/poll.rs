@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     history::History,
     limits::POLL_INTERVAL,
+    pages::Sources,
     status::{FeedSubscriber, HomePrefix, Reached, Replica, Seen, Status, Totals},
     stores::{Store, Stores},
 };
@@ -37,7 +38,7 @@ pub(crate) fn register(registry: &mut Registry) -> ReasonCounter {
 /// Polls for ever. Ready after the first poll, whatever it found: a page that says that no store can be
 /// reached is what the operator needs then.
 pub(crate) async fn run(
-    stores: Arc<Stores>,
+    sources: Arc<Sources>,
     latest: watch::Sender<Arc<Status>>,
     polls: ReasonCounter,
     first_poll: Latch,
@@ -47,7 +48,7 @@ pub(crate) async fn run(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        latest.send_replace(Arc::new(poll(&stores, &polls, &mut history).await));
+        latest.send_replace(Arc::new(poll(&sources.stores, &polls, &mut history).await));
         first_poll.open();
     }
 }
@@ -63,7 +64,9 @@ async fn poll(stores: &Stores, polls: &ReasonCounter, history: &mut History) -> 
         status.totals =
             Some(Totals { home_addresses: answer.home_addresses, bindings: answer.bindings });
         let is_leader = Some(answer.node_id) == status.leader_id;
-        fill_lists(store, is_leader, &mut status).await;
+        status.source = Some(store.endpoint.clone());
+        status.cluster_name.clone_from(&answer.cluster_name);
+        fill_prefixes(store, is_leader, &mut status).await;
     }
     let now_ms = clock::unix_ms();
     status.taken_ms = now_ms;
@@ -71,10 +74,8 @@ async fn poll(stores: &Stores, polls: &ReasonCounter, history: &mut History) -> 
     status
 }
 
-async fn fill_lists(store: &Store, is_leader: bool, status: &mut Status) {
-    let (prefixes, homes) = tokio::join!(store.home_prefixes(), store.homes(""));
-    let endpoint = &store.endpoint;
-    match prefixes {
+async fn fill_prefixes(store: &Store, is_leader: bool, status: &mut Status) {
+    match store.home_prefixes().await {
         Ok((prefixes, more)) => {
             status.home_prefixes = prefixes.into_iter().map(HomePrefix::from).collect();
             if more {
@@ -84,12 +85,9 @@ async fn fill_lists(store: &Store, is_leader: bool, status: &mut Status) {
         // Only the leader lists them, and that it is lost is said already.
         Err(_) if !is_leader => {}
         Err(error) => {
+            let endpoint = &store.endpoint;
             status.problems.push(format!("{endpoint} does not list home prefixes: {error}"));
         }
-    }
-    match homes {
-        Ok(homes) => status.homes = homes,
-        Err(error) => status.problems.push(format!("{endpoint} does not list bindings: {error}")),
     }
 }
 

@@ -1,10 +1,9 @@
-//! What is shown, as data: the page and `/api/status.json` are two renderings of it.
+//! The cluster as the last poll saw it.
 
 use homeport_api::admin;
-use serde::Serialize;
 
 /// The cluster as the last poll saw it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Status {
     /// When the poll ended, milliseconds since the Unix epoch; 0 before the first.
     pub(crate) taken_ms: u64,
@@ -25,14 +24,15 @@ pub(crate) struct Status {
     /// Who was at a feed, and is at none now.
     pub(crate) departed: Vec<Departed>,
     pub(crate) home_prefixes: Vec<HomePrefix>,
-    pub(crate) homes: Homes,
+    /// The store that the lists are from, and further ones are asked for at.
+    pub(crate) source: Option<String>,
+    pub(crate) cluster_name: String,
     /// What does not work, in words.
     pub(crate) problems: Vec<String>,
 }
 
 /// The cluster as far as this page can see it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Health {
     /// Before the first poll.
     #[default]
@@ -45,26 +45,24 @@ pub(crate) enum Health {
     Down,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) home_addresses: u64,
     pub(crate) bindings: u64,
 }
 
 /// One store, configured here or named by another as a member.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Replica {
     /// `host:port`
     pub(crate) endpoint: String,
     pub(crate) node_id: Option<u64>,
     pub(crate) voter: Option<bool>,
-    #[serde(flatten)]
     pub(crate) seen: Seen,
 }
 
 /// What is known of a replica.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Seen {
     /// It answered.
     Reached(Reached),
@@ -78,7 +76,7 @@ pub(crate) enum Seen {
     NotAsked,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reached {
     pub(crate) role: String,
     pub(crate) term: u64,
@@ -96,7 +94,7 @@ pub(crate) struct Reached {
 }
 
 /// A forwarder or screen at a replica's feed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FeedSubscriber {
     pub(crate) name: String,
     /// The replica that feeds it.
@@ -109,7 +107,7 @@ pub(crate) struct FeedSubscriber {
 }
 
 /// A subscriber that is at no feed any more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Departed {
     pub(crate) name: String,
     /// The last poll that saw it, milliseconds since the Unix epoch.
@@ -117,14 +115,13 @@ pub(crate) struct Departed {
     pub(crate) sent_revision: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HomePrefix {
     pub(crate) prefix: String,
     pub(crate) home_agent: String,
     pub(crate) home_agent_ipv4: Option<String>,
     pub(crate) authentication: &'static str,
     /// Nobody has to prove who they are.
-    #[serde(skip)]
     pub(crate) is_open: bool,
     pub(crate) multiple_care_of_allowed: bool,
     pub(crate) bindings_per_home_address_max: u32,
@@ -133,27 +130,28 @@ pub(crate) struct HomePrefix {
 }
 
 /// One page of home addresses.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Homes {
     pub(crate) rows: Vec<Home>,
     /// Revision that the page is of, when a store gave one.
     pub(crate) revision: Option<u64>,
     /// Names the page after this one.
     pub(crate) next_page_token: Option<String>,
-    /// The store that gave it.
-    pub(crate) endpoint: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Home {
     pub(crate) home_address: String,
     pub(crate) home_agent: String,
     pub(crate) sequence: u32,
     pub(crate) revision: u64,
     pub(crate) bindings: Vec<Binding>,
+    pub(crate) mobile_networks: Vec<String>,
+    pub(crate) ipv4_home_address: String,
+    pub(crate) flows: Vec<admin::FlowBinding>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
     /// Absent for a plain RFC 6275 binding.
     pub(crate) bid: Option<u32>,
@@ -165,8 +163,8 @@ pub(crate) struct Binding {
     pub(crate) priority: Option<u32>,
     /// A home binding: delivered on the home link.
     pub(crate) home: bool,
-    pub(crate) remaining_secs: u32,
     pub(crate) ends_ms: u64,
+    pub(crate) registered_ms: u64,
     pub(crate) verified_ms: u64,
 }
 
@@ -199,6 +197,9 @@ impl From<admin::HomeBindings> for Home {
             sequence: home.sequence,
             revision: home.revision,
             bindings: home.bindings.into_iter().map(Binding::from).collect(),
+            mobile_networks: home.mobile_networks,
+            ipv4_home_address: home.ipv4_home_address,
+            flows: home.flows,
         }
     }
 }
@@ -212,8 +213,8 @@ impl From<admin::Binding> for Binding {
             behind_nat: binding.behind_nat,
             priority: Some(binding.priority).filter(|priority| *priority != 0),
             home: binding.home,
-            remaining_secs: binding.remaining_secs,
             ends_ms: binding.ends_ms,
+            registered_ms: binding.registered_ms,
             verified_ms: binding.verified_ms,
         }
     }

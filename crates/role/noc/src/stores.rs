@@ -2,7 +2,11 @@
 
 use homeport_api::admin::{
     self, bindings_client::BindingsClient, cluster_client::ClusterClient,
-    home_prefixes_client::HomePrefixesClient,
+    home_prefixes_client::HomePrefixesClient, revocations_client::RevocationsClient,
+    subscribers_client::SubscribersClient,
+};
+use homeport_api::inspection::{
+    ListTrafficRequest, ListTrafficResponse, TrafficOrder, inspection_client::InspectionClient,
 };
 use tokio::time::timeout;
 use tonic::{
@@ -11,8 +15,11 @@ use tonic::{
 };
 
 use crate::{
-    Error,
-    limits::{ERROR_CHARS_MAX, HOME_PREFIXES_MAX, HOMES_PER_PAGE, STORE_DEADLINE, STORES_MAX},
+    config::{Error, ProcessConfig, is_address},
+    limits::{
+        ERROR_CHARS_MAX, HOME_PREFIXES_MAX, ROWS_PER_PAGE, STORE_DEADLINE, STORES_MAX,
+        TRAFFIC_ROWS_MAX,
+    },
     status::{Home, Homes},
 };
 
@@ -52,17 +59,7 @@ impl Stores {
 
 impl Store {
     fn new(endpoint: &str) -> Result<Self, Error> {
-        let has_port =
-            endpoint.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let target = Endpoint::from_shared(format!("http://{endpoint}"))
-            .ok()
-            .filter(|_| has_port)
-            .ok_or_else(|| Error::Store(endpoint.to_owned()))?;
-        let channel = target
-            .connect_timeout(STORE_DEADLINE)
-            .http2_keep_alive_interval(STORE_DEADLINE * 5)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
+        let channel = channel(endpoint).ok_or_else(|| Error::Store(endpoint.to_owned()))?;
         Ok(Self { endpoint: endpoint.to_owned(), channel })
     }
 
@@ -86,7 +83,7 @@ impl Store {
     pub(crate) async fn homes(&self, page_token: &str) -> Result<Homes, String> {
         let mut client = BindingsClient::new(self.channel.clone());
         let request = admin::ListHomeBindingsRequest {
-            page_size: HOMES_PER_PAGE,
+            page_size: ROWS_PER_PAGE,
             page_token: page_token.to_owned(),
             local: true,
             ..Default::default()
@@ -96,21 +93,119 @@ impl Store {
             rows: list.homes.into_iter().map(Home::from).collect(),
             revision: Some(list.revision),
             next_page_token: Some(list.next_page_token).filter(|token| !token.is_empty()),
-            endpoint: Some(self.endpoint.clone()),
         })
     }
 
-    /// One home address, of the replica's own state; no row when the store does not know it.
-    pub(crate) async fn home(&self, home_address: &str) -> Result<Homes, String> {
+    /// One home address, of the replica's own state; none when the store does not know it.
+    pub(crate) async fn home(&self, home_address: &str) -> Result<Option<Home>, String> {
         let mut client = BindingsClient::new(self.channel.clone());
         let request =
             admin::GetHomeBindingsRequest { home_address: home_address.to_owned(), local: true };
-        let rows = match answer_in_time(client.get_home_bindings(request)).await {
-            Ok(home) => vec![Home::from(home)],
-            Err(answer) if answer.code() == Code::NotFound => Vec::new(),
-            Err(answer) => return Err(shown(&answer)),
+        found(answer_in_time(client.get_home_bindings(request)).await.map(Home::from))
+    }
+
+    /// One page of subscribers, which only the leader gives, and the token of the next.
+    pub(crate) async fn subscribers(
+        &self,
+        page_token: &str,
+    ) -> Result<(Vec<admin::Subscriber>, Option<String>), String> {
+        let mut client = SubscribersClient::new(self.channel.clone());
+        let page_token = page_token.to_owned();
+        let request = admin::ListSubscribersRequest {
+            page_size: ROWS_PER_PAGE,
+            page_token,
+            ..Default::default()
         };
-        Ok(Homes { rows, endpoint: Some(self.endpoint.clone()), ..Homes::default() })
+        let list = in_time(client.list_subscribers(request)).await?;
+        let next = Some(list.next_page_token).filter(|token| !token.is_empty());
+        Ok((list.subscribers, next))
+    }
+
+    /// Whose this is, by whatever names a subscriber or what it uses; of the replica's own state.
+    pub(crate) async fn find(
+        &self,
+        query: &str,
+        page_token: &str,
+    ) -> Result<admin::FindSubscribersResponse, String> {
+        let mut client = SubscribersClient::new(self.channel.clone());
+        let request = admin::FindSubscribersRequest {
+            query: query.to_owned(),
+            page_size: ROWS_PER_PAGE,
+            page_token: page_token.to_owned(),
+            local: true,
+        };
+        in_time(client.find_subscribers(request)).await
+    }
+
+    /// The record of one subscriber, which only the leader gives; none when there is none.
+    pub(crate) async fn subscriber(
+        &self,
+        home_address: &str,
+    ) -> Result<Option<admin::Subscriber>, String> {
+        let mut client = SubscribersClient::new(self.channel.clone());
+        let request = admin::GetSubscriberRequest { home_address: home_address.to_owned() };
+        found(answer_in_time(client.get_subscriber(request)).await)
+    }
+}
+
+/// Connects when it is used; none for what is not `host:port`.
+fn channel(endpoint: &str) -> Option<Channel> {
+    let target = Endpoint::from_shared(format!("http://{endpoint}")).ok()?;
+    let target = is_address(endpoint).then_some(target)?;
+    let target = target.connect_timeout(STORE_DEADLINE);
+    let target = target.http2_keep_alive_interval(STORE_DEADLINE * 5).keep_alive_while_idle(true);
+    Some(target.connect_lazy())
+}
+
+/// A forwarder's counters of single subscribers.
+#[derive(Debug)]
+pub(crate) struct Inspected {
+    pub(crate) name: String,
+    channel: Channel,
+}
+
+impl Inspected {
+    /// Those that are configured.
+    pub(crate) fn of(processes: &[ProcessConfig]) -> Vec<Self> {
+        let inspected = processes.iter().filter_map(|process| {
+            let channel = channel(process.inspection.as_deref()?)?;
+            Some(Self { name: process.name.clone(), channel })
+        });
+        inspected.collect()
+    }
+
+    /// The home addresses with the most traffic, and whether a fast path hides some.
+    pub(crate) async fn traffic(&self) -> Result<ListTrafficResponse, String> {
+        let mut client = InspectionClient::new(self.channel.clone());
+        let request =
+            ListTrafficRequest { order: TrafficOrder::Octets.into(), limit: TRAFFIC_ROWS_MAX };
+        in_time(client.list_traffic(request)).await
+    }
+}
+
+impl Store {
+    /// Ends all bindings of a home address, and says so to its mobile node.
+    pub(crate) async fn revoke(&self, home_address: &str) -> Result<(), String> {
+        let mut client = RevocationsClient::new(self.channel.clone());
+        let home_address = home_address.to_owned();
+        let request = admin::RevokeBindingsRequest { home_address, ..Default::default() };
+        in_time(client.revoke_bindings(request)).await.map(drop)
+    }
+
+    /// Makes another voter lead.
+    pub(crate) async fn transfer_leadership(&self, node_id: u64) -> Result<(), String> {
+        let mut client = ClusterClient::new(self.channel.clone());
+        let request = admin::TransferLeadershipRequest { node_id };
+        in_time(client.transfer_leadership(request)).await.map(drop)
+    }
+}
+
+/// That there is no such thing is an answer.
+fn found<T>(answer: Result<T, Answer>) -> Result<Option<T>, String> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(answer) if answer.code() == Code::NotFound => Ok(None),
+        Err(answer) => Err(shown(&answer)),
     }
 }
 

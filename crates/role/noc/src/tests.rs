@@ -12,32 +12,57 @@ use tokio::{
 
 use self::fake::{HOSTILE, Script};
 use crate::{
-    page, poll,
+    config::{self, ProcessConfig, Role},
+    pages::Sources,
+    poll,
+    processes::{self, Processes},
+    session::Sessions,
     status::{Seen, Status},
-    stores::Stores,
-    web::{self, Parameters},
+    stores::{Inspected, Stores},
+    web::{self, Noc},
 };
 
 struct Page {
     address: SocketAddr,
     latest: tokio::sync::watch::Receiver<Arc<Status>>,
-    _tasks: [Task; 2],
+    _tasks: [Task; 3],
 }
 
-/// The page over these stores, after its first poll.
+/// The dashboard over these stores, after its first poll.
 async fn page_of(endpoints: &[&str]) -> Page {
+    page_with(endpoints, Vec::new()).await
+}
+
+async fn page_with(endpoints: &[&str], processes: Vec<ProcessConfig>) -> Page {
+    page_for(endpoints, processes, None).await
+}
+
+async fn page_for(
+    endpoints: &[&str],
+    processes: Vec<ProcessConfig>,
+    login: Option<config::LoginConfig>,
+) -> Page {
     let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
-    let stores = Arc::new(Stores::new(&endpoints).expect("addresses"));
+    let stores = Stores::new(&endpoints).expect("addresses");
+    let sources = Arc::new(Sources { stores, forwarders: Inspected::of(&processes) });
+    let mut registry = metrics::registry();
     let (sender, mut latest) = poll::channel();
-    let counter = poll::register(&mut metrics::registry());
+    let counter = poll::register(&mut registry);
     let latch = Readiness::default().latch("first-poll");
-    let poller = Task::spawn("poll", poll::run(Arc::clone(&stores), sender, counter, latch));
+    let poller = Task::spawn("poll", poll::run(Arc::clone(&sources), sender, counter, latch));
+    let (looks, looked) = tokio::sync::watch::channel(Arc::new(Processes::default()));
+    let mut first_look = looked.clone();
+    let looker = Task::spawn("look", processes::run(processes, looks, latest.clone()));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listens");
     let address = listener.local_addr().expect("has an address");
     let shutdown = homeport_runtime::Shutdown::manual();
-    let server = Task::spawn("page", web::serve(listener, stores, latest.clone(), shutdown));
+    let news = web::News { latest: latest.clone(), looked, shutdown: shutdown.clone() };
+    let sessions = Sessions::new(login.as_ref()).expect("a token");
+    let noc = Noc::new(sources, news, sessions, &mut registry);
+    let server = Task::spawn("page", web::serve(listener, noc, shutdown));
     latest.wait_for(|status| status.taken_ms > 0).await.expect("polls");
-    Page { address, latest, _tasks: [poller, server] }
+    first_look.wait_for(|looked| looked.taken_ms > 0).await.expect("looks");
+    Page { address, latest, _tasks: [poller, looker, server] }
 }
 
 impl Page {
@@ -52,40 +77,131 @@ impl Page {
     }
 }
 
+impl Page {
+    async fn post(&self, path: &str, cookie: &str, form: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.expect("connects");
+        let length = form.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: noc\r\nConnection: close\r\nCookie: {cookie}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{form}"
+        );
+        stream.write_all(request.as_bytes()).await.expect("writes");
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        tokio::time::timeout(Duration::from_secs(20), read).await.expect("in time").expect("reads");
+        answer
+    }
+
+    async fn get_as(&self, path: &str, cookie: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.expect("connects");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: noc\r\nConnection: close\r\nCookie: {cookie}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("writes");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("reads");
+        answer
+    }
+}
+
+/// What stands between two words.
+fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
+    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{before} is not in {text}"));
+    rest.split_once(after).expect("it ends").0
+}
+
+#[tokio::test]
+async fn only_who_is_logged_in_may_change_something_and_only_by_a_form() {
+    let leader = Script::new(1, "leader", 120).start().await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "a token of some length").expect("writes");
+    let login = config::LoginConfig { token_file: file.path().to_owned() };
+    let page = page_for(&[&leader.endpoint], Vec::new(), Some(login)).await;
+    let path = "/subscribers/2001:db8:0:1::100";
+    let guest = page.get(path).await;
+    assert!(guest.contains("Log in") && !guest.contains("Revoke"), "{guest}");
+    let wrong = page.post("/login", "", "token=guess&then=%2F").await;
+    assert!(wrong.starts_with("HTTP/1.1 403") && !wrong.contains("set-cookie"), "{wrong}");
+    let then = "token=a+token+of+some+length&then=%2Fnodes";
+    let right = page.post("/login", "", then).await;
+    assert!(right.starts_with("HTTP/1.1 303") && right.contains("location: /nodes"), "{right}");
+    let cookie = between(&right, "set-cookie: ", ";");
+    let html = page.get_as(path, cookie).await;
+    assert!(html.contains("Revoke all bindings") && html.contains("Log out"), "{html}");
+    let form_token = between(&html, "name=\"form_token\" value=\"", "\"");
+    let form = |token: &str| format!("form_token={token}&name=2001:db8:0:1::100&then=%2Fnodes");
+    for (cookie, token) in [("", form_token), (cookie, "guess"), (cookie, "")] {
+        let refused = page.post("/act/revoke", cookie, &form(token)).await;
+        assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    }
+    assert_eq!(leader.revoked(), Vec::<String>::new());
+    let done = page.post("/act/revoke", cookie, &form(form_token)).await;
+    assert!(done.starts_with("HTTP/1.1 303") && done.contains("location: /nodes"), "{done}");
+    assert_eq!(leader.revoked(), ["2001:db8:0:1::100"]);
+    assert!(page.get_as("/act/revoke", cookie).await.starts_with("HTTP/1.1 405"));
+    let failed = page.post("/act/lead", cookie, &form(form_token)).await;
+    assert!(failed.starts_with("HTTP/1.1 502") && failed.contains("is no node"), "{failed}");
+    let out = page.post("/logout", cookie, &form(form_token)).await;
+    assert!(out.starts_with("HTTP/1.1 303"), "{out}");
+    assert!(page.post("/act/revoke", cookie, &form(form_token)).await.starts_with("HTTP/1.1 403"));
+}
+
 /// An address at which nobody listens.
 async fn dead() -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listens");
     listener.local_addr().expect("has an address").to_string()
 }
 
+/// All pages, each of which answers whatever the stores do.
+const PAGES: [&str; 10] = [
+    "/",
+    "/wall",
+    "/subscribers",
+    "/subscribers/2001:db8:0:1::100",
+    "/bindings",
+    "/prefixes",
+    "/nodes",
+    "/topology",
+    "/kpis",
+    "/check",
+];
+
+fn assert_contains(html: &str, expected: &[&str]) {
+    for expected in expected {
+        assert!(html.contains(expected), "{expected} is missing in {html}");
+    }
+}
+
 #[tokio::test]
-async fn shows_the_cluster_its_feed_and_its_bindings() {
+async fn shows_the_cluster_and_its_feed() {
     let leader = Script::new(1, "leader", 120).start().await;
     let follower = Script::new(2, "follower", 117).start().await;
     let page = page_of(&[&follower.endpoint, &leader.endpoint]).await;
     let html = page.get("/").await;
     assert!(html.starts_with("HTTP/1.1 200"), "{html}");
-    for expected in [
-        "<dt>Leader</dt><dd>node 1</dd>",
-        "<dt>Stores reached</dt><dd>2 of 3</dd>",
-        "<dt>Feed subscribers</dt><dd>2</dd>",
-        "<dt>Most behind</dt><dd>2</dd>",
-        "<section class=\"verdict working\" role=\"status\">\n<h2>Working</h2>",
-        "<dt>Bindings</dt><dd>3</dd>",
-        "<td class=\"leader\">leader</td>",
-        "a member that is not among this page",
-        "<th scope=\"row\">forwarder-1</th><td>node 1</td><td class=\"number\">118</td>\
-         <td class=\"number\">2</td>",
-        "<th scope=\"row\">2001:db8:0:1::/64</th><td>2001:db8:0:1::1</td>",
-        "<th scope=\"rowgroup\" rowspan=\"2\">2001:db8:0:1::100</th>",
-        "<td>192.0.2.44</td><td class=\"number\">40000</td><td>foreign, behind NAT</td>",
-        "<td class=\"number\">59 min 59 s</td>",
-    ] {
-        assert!(html.contains(expected), "{expected} is missing in {html}");
-    }
-    // The lists come from the leader, though it is not the first.
-    assert!(html.contains(&format!("From {}", leader.endpoint)));
+    assert_contains(
+        &html,
+        &[
+            "<a href=\"/nodes\">Leader</a></dt><dd>node 1</dd>",
+            "<dd>2 of 3</dd>",
+            "title=\"good\">\u{2713}</span> Working</p>",
+            "<a href=\"/bindings\">Active bindings</a></dt><dd>3</dd>",
+            "title=\"good\">\u{2713}</span> leader",
+            "a member that is not in `stores` here",
+            "<td>forwarder-1</td><td>node 1</td><td class=\"number\">118</td>\
+             <td class=\"number\">2</td>",
+        ],
+    );
     assert!(!html.contains("<ul>"), "{html}");
+    assert_contains(
+        &page.get("/prefixes").await,
+        &["<td>2001:db8:0:1::/64</td><td>2001:db8:0:1::1</td>", "MN-HA (RFC 4285)"],
+    );
+    let drawn = page.get("/topology").await;
+    assert_contains(&drawn, &["<svg class=\"graph\"", "forwarder-2</text>", "node 1, leader"]);
+    assert_contains(&page.get("/wall").await, &["class=\"wall level-good\"", "Working</p>"]);
+    let check = page.get("/check").await;
+    assert_contains(&check, &["<td>store-leader</td>", "holds", "All run one version"]);
     let status = page.latest.borrow().clone();
     let lags: Vec<u64> = status
         .replicas
@@ -99,25 +215,28 @@ async fn shows_the_cluster_its_feed_and_its_bindings() {
 }
 
 #[tokio::test]
-async fn the_json_has_what_the_page_has() {
+async fn every_table_is_csv_and_json_too() {
     let leader = Script::new(1, "leader", 120).start().await;
     let dead = dead().await;
     let page = page_of(&[&leader.endpoint, &dead]).await;
-    let answer = page.get("/api/status.json").await;
+    let answer = page.get("/nodes.json").await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("has a body");
     assert!(head.contains("content-type: application/json"), "{head}");
     let json: serde_json::Value = serde_json::from_str(body).expect("is JSON");
-    assert_eq!(json["health"], "degraded");
-    assert_eq!(json["leader_id"], 1);
-    assert_eq!(json["replicas"][0]["state"], "reached");
-    assert_eq!(json["replicas"][0]["applied_index"], 120);
-    assert_eq!(json["replicas"][1]["state"], "unreached");
-    assert_eq!(json["replicas"][1]["endpoint"], dead);
-    assert_eq!(json["feed_subscribers"][0]["name"], "forwarder-1");
-    assert_eq!(json["home_prefixes"][0]["prefix"], "2001:db8:0:1::/64");
-    assert_eq!(json["homes"]["rows"][0]["bindings"][1]["care_of_address"], "192.0.2.44");
-    assert_eq!(json["totals"]["bindings"], 3);
-    assert_eq!(json["problems"].as_array().map(Vec::len), Some(1));
+    assert_eq!(json["tables"]["replicas"][0]["applied_index"], 120);
+    assert_eq!(json["tables"]["replicas"][1]["endpoint"], dead);
+    assert_eq!(json["tables"]["feed"][0]["name"], "forwarder-1");
+    let feed = page.get("/nodes.csv?table=feed").await;
+    assert_contains(&feed, &["content-type: text/csv", "\r\nforwarder-1,node 1,118,2,\r\n"]);
+    let bindings = page.get("/bindings.csv").await;
+    assert_contains(&bindings, &["2001:db8:0:1::100,7,2,192.0.2.44,40000,"]);
+    let tiles = page.get("/overview.json?table=cluster").await;
+    assert_contains(&tiles, &["{\"name\":\"Leader\",\"unit\":null,\"value\":\"node 1\"}"]);
+    assert!(page.get("/nodes.csv?table=none").await.starts_with("HTTP/1.1 404"));
+    for path in PAGES.iter().skip(1) {
+        let json = page.get(&format!("{path}.json")).await;
+        assert!(json.starts_with("HTTP/1.1 200"), "{path}: {json}");
+    }
 }
 
 #[tokio::test]
@@ -125,21 +244,26 @@ async fn says_that_a_store_or_all_stores_cannot_be_reached() {
     let leader = Script::new(1, "leader", 120).start().await;
     let gone = dead().await;
     let html = page_of(&[&leader.endpoint, &gone]).await.get("/").await;
-    assert!(html.contains(&format!("<li>{gone} cannot be reached: ")), "{html}");
-    assert!(html.contains("Connection refused"), "{html}");
-    assert!(html.contains("<td class=\"bad\" colspan=\"9\">cannot be reached since "), "{html}");
-    assert!(html.contains("<title>1 problem"), "{html}");
-    assert!(html.contains("<h2>Working, with problems</h2>"), "{html}");
-    assert!(html.contains("<div class=\"bad\"><dt>Stores reached</dt>"), "{html}");
+    assert_contains(
+        &html,
+        &[
+            &format!("<li>{gone} cannot be reached: "),
+            "Connection refused",
+            "cannot be reached since ",
+            "<title>(m) Overview",
+            "Working, with problems",
+            "<div class=\"tile level-major\"><dt><a href=\"/nodes\">Stores reached</a>",
+        ],
+    );
 
     let page = page_of(&[&gone]).await;
-    let html = page.get("/").await;
-    assert!(html.starts_with("HTTP/1.1 200"), "{html}");
-    assert!(html.contains("<div class=\"bad\"><dt>Leader</dt><dd>\u{2013}</dd>"), "{html}");
-    assert!(html.contains("<title>DOWN: 1 problem"), "{html}");
-    assert!(html.contains("<h2>Down: no mobile node can register</h2>"), "{html}");
-    let looked_up = page.get("/?home=2001:db8:0:1::100").await;
-    assert!(looked_up.contains("no store can be reached"), "{looked_up}");
+    for path in PAGES {
+        let html = page.get(path).await;
+        assert!(html.starts_with("HTTP/1.1 200"), "{path}: {html}");
+        assert_contains(&html, &["Down: no mobile node can register"]);
+    }
+    assert_contains(&page.get("/").await, &["<title>(C) Overview"]);
+    assert_contains(&page.get("/bindings").await, &["no store can be reached"]);
 }
 
 #[tokio::test]
@@ -148,17 +272,18 @@ async fn says_that_there_is_no_leader_or_that_replicas_differ() {
     lost.status.leader_id = 0;
     let lost = lost.start().await;
     let html = page_of(&[&lost.endpoint]).await.get("/").await;
-    assert!(html.contains("no replica knows a leader"), "{html}");
-    assert!(html.contains("<td class=\"bad\">candidate</td>"), "{html}");
-    assert!(html.contains("no forwarder is at the feed"), "{html}");
-    assert!(html.contains("<section class=\"verdict down\""), "{html}");
+    assert_contains(
+        &html,
+        &["no replica knows a leader", "no forwarder is at the feed", "verdict level-critical"],
+    );
+    assert_contains(&html, &["title=\"major\">M</span> candidate"]);
 
     let old = Script::new(1, "leader", 117).start().await;
     let mut new = Script::new(2, "leader", 120);
     new.status.leader_id = 2;
     let new = new.start().await;
     let html = page_of(&[&old.endpoint, &new.endpoint]).await.get("/").await;
-    assert!(html.contains("replicas name different leaders: 1, 2"), "{html}");
+    assert_contains(&html, &["replicas name different leaders: 1, 2"]);
 }
 
 #[tokio::test]
@@ -166,10 +291,10 @@ async fn a_store_that_refuses_a_list_is_quoted() {
     let mut script = Script::new(1, "leader", 120);
     script.refuse_lists = true;
     let leader = script.start().await;
-    let html = page_of(&[&leader.endpoint]).await.get("/").await;
-    assert!(html.contains("does not list home prefixes"), "{html}");
-    assert!(html.contains("does not list bindings"), "{html}");
-    assert!(html.contains("the lists are closed"), "{html}");
+    let page = page_of(&[&leader.endpoint]).await;
+    let html = page.get("/bindings").await;
+    assert_contains(&html, &["does not list bindings", "the lists are closed"]);
+    assert_contains(&page.get("/").await, &["does not list home prefixes"]);
 }
 
 #[tokio::test]
@@ -179,32 +304,57 @@ async fn a_leader_that_is_lost_is_marked_and_what_only_it_lists_is_no_further_pr
     script.status.members[0].address.clone_from(&gone);
     script.refuse_lists = true;
     let follower = script.start().await;
-    let html = page_of(&[&gone, &follower.endpoint]).await.get("/").await;
-    assert!(html.contains("<div class=\"bad\"><dt>Leader</dt><dd>node 1</dd>"), "{html}");
+    let page = page_of(&[&gone, &follower.endpoint]).await;
+    let html = page.get("/").await;
+    let tile = "<div class=\"tile level-critical\"><dt><a href=\"/nodes\">Leader</a>";
+    assert_contains(&html, &[tile]);
     assert!(!html.contains("does not list home prefixes"), "{html}");
-    assert!(html.contains("None, or the leader could not be asked."), "{html}");
+    assert_contains(&page.get("/prefixes").await, &["None, or the leader could not be asked."]);
 }
 
 #[tokio::test]
-async fn looks_up_one_home_address_and_turns_pages() {
+async fn one_subscriber_is_found_by_its_address_and_has_a_page() {
     let leader = Script::new(1, "leader", 120).start().await;
     let page = page_of(&[&leader.endpoint]).await;
-    let first = page.get("/").await;
-    assert!(first.contains("<a href=\"/?page=more%2F%26%22\">Next page</a>"), "{first}");
-    let second = page.get("/?page=more%2F%26%22").await;
-    assert!(second.contains("2001:db8:0:1::200"), "{second}");
-    assert!(second.contains("<a href=\"/\">First page</a>"), "{second}");
+    let only = page.get("/subscribers?q=mn1%40example.com").await;
+    assert!(only.starts_with("HTTP/1.1 303"), "{only}");
+    assert_contains(&only, &["location: /subscribers/2001:db8:0:1::100\r\n"]);
+    let found = page.get("/subscribers?q=mn*").await;
+    assert_contains(&found, &["<a href=\"/subscribers/2001:db8:0:1::100\">2001:db8:0:1::100</a>"]);
+    assert_contains(
+        &found,
+        &["value=\"mn*\"", "NAI, care-of address", "2001:db8:a::11, 192.0.2.44"],
+    );
+    let one = page.get("/subscribers/2001:db8:0:1::100").await;
+    assert_contains(
+        &one,
+        &[
+            "<h1>Subscriber 2001:db8:0:1::100</h1>",
+            "mn1@example.com",
+            "<td>192.0.2.44</td>",
+            "stored",
+        ],
+    );
+    let nobody = page.get("/subscribers/2001:db8::dead").await;
+    assert_contains(&nobody, &["Nobody has this home address, and it is not registered."]);
+    let wrong = page.get("/subscribers?q=%3Cb%3E").await;
+    assert_contains(&wrong, &["query: &lt;b&gt; is nothing"]);
+}
 
-    // Written in full and found all the same: the store is asked for the canonical form.
-    let one = page.get("/?home=2001:0db8:0:1:0:0:0:0100").await;
-    assert!(one.contains("<th scope=\"rowgroup\" rowspan=\"2\">2001:db8:0:1::100</th>"), "{one}");
-    let unknown = page.get("/?home=2001:db8::dead").await;
-    assert!(unknown.contains("No bindings."), "{unknown}");
-    assert!(!unknown.contains("<ul>"), "{unknown}");
-    let wrong = page.get("/?home=%3Cb%3E").await;
-    assert!(wrong.contains("\u{201c}&lt;b&gt;\u{201d} is not an IPv6 address"), "{wrong}");
-    let long = page.get(&format!("/?page={}", "x".repeat(600))).await;
-    assert!(long.contains("too long"), "{long}");
+#[tokio::test]
+async fn pages_are_turned() {
+    let leader = Script::new(1, "leader", 120).start().await;
+    let page = page_of(&[&leader.endpoint]).await;
+    let first = page.get("/bindings").await;
+    assert_contains(&first, &["<a rel=\"next\" href=\"/bindings?page=more%2F%26%22\">"]);
+    assert_contains(&first, &["<td>192.0.2.44</td><td class=\"number\">40000</td>"]);
+    let second = page.get("/bindings?page=more%2F%26%22").await;
+    assert_contains(
+        &second,
+        &["2001:db8:0:1::200", "href=\"/bindings.csv?page=more%2F%26%22&amp;"],
+    );
+    let long = page.get(&format!("/bindings?page={}", "x".repeat(600))).await;
+    assert_contains(&long, &["too long"]);
 }
 
 #[tokio::test]
@@ -213,46 +363,129 @@ async fn nothing_that_a_store_says_becomes_markup() {
     script.make_hostile();
     let leader = script.start().await;
     let page = page_of(&[&leader.endpoint]).await;
-    let html = page.get(&format!("/?home={}", "%22%3E%3Cscript%3E")).await;
-    assert!(!html.contains("<script"), "{html}");
-    let html = page.get("/").await;
-    assert!(!html.contains("<script"), "{html}");
-    assert!(!html.contains("'x'"), "{html}");
-    // Role, version, subscriber, prefix, home agent, home address, care-of address, the member
-    // that was not asked: eight places.
-    let shown = html.matches("&lt;script&gt;").count();
-    assert!(shown >= 8, "{shown} in {html}");
+    let mut shown = 0;
+    for path in PAGES.into_iter().chain(["/subscribers?q=%22%3E%3Cscript%3E"]) {
+        let html = page.get(path).await;
+        let own = html.matches("<script src=\"/app.js\"></script>").count();
+        assert_eq!((own, html.matches("<script").count()), (1, 1), "{path}: {html}");
+        shown += html.matches("&lt;script&gt;").count();
+    }
+    // Role, version, subscriber, prefix, home agent, home address, care-of address, NAI, the member
+    // that was not asked, and the overview and the drawing say some of it again.
+    assert!(shown >= 12, "{shown}");
 }
 
 #[tokio::test]
-async fn every_answer_forbids_scripts_frames_and_foreign_content() {
+async fn every_answer_forbids_foreign_and_written_in_scripts() {
     let leader = Script::new(1, "leader", 120).start().await;
     let page = page_of(&[&leader.endpoint]).await;
-    for path in ["/", "/api/status.json", "/style.css", "/icon.svg", "/none"] {
+    for path in
+        PAGES.into_iter().chain(["/nodes.json", "/style.css", "/app.js", "/icon.svg", "/none"])
+    {
         let answer = page.get(path).await;
-        let policy = "content-security-policy: default-src 'none'; style-src 'self'; ";
+        let policy = "content-security-policy: default-src 'none'; script-src 'self'; ";
         assert!(answer.contains(policy), "{path}: {answer}");
         assert!(answer.contains("x-content-type-options: nosniff"), "{path}: {answer}");
-        assert!(!answer.to_lowercase().contains("<script"), "{path}: {answer}");
-        assert!(!answer.contains(" style="), "{path}: inline styles are forbidden");
+        assert!(!answer.contains(" style=\""), "{path}: inline styles are forbidden");
+        let urls = answer.replace("http://www.w3.org/2000/svg", "");
+        assert!(!urls.contains("http://") && !urls.contains("https://"), "{path}: {answer}");
     }
     assert!(page.get("/none").await.starts_with("HTTP/1.1 404"));
     assert!(page.get("/style.css").await.contains("prefers-color-scheme: dark"));
+    let elsewhere = page.get("/live?of=/none").await;
+    assert!(elsewhere.starts_with("HTTP/1.1 404"), "{elsewhere}");
 }
 
-#[test]
-fn what_is_old_is_said_to_be_old() {
-    let mut status = Status { taken_ms: 1_700_000_000_000, ..Status::default() };
-    let parameters = Parameters::default();
-    let fresh = page::render(&status, &parameters, 1_700_000_002_000);
-    assert!(fresh.contains("As of 22:13:20 UTC, 2 s ago."), "{fresh}");
-    assert!(!fresh.contains("<ul>"));
-    let stale = page::render(&status, &parameters, 1_700_000_060_000);
-    assert!(stale.contains("<h2>Out of date</h2>"), "{stale}");
-    assert!(stale.contains("What is shown here is 60 s old"), "{stale}");
-    status.taken_ms = 0;
-    let never = page::render(&status, &parameters, 1_700_000_060_000);
-    assert!(never.contains("The stores have not been asked yet."), "{never}");
+/// A stream of one page, read line by line.
+struct Stream {
+    lines: tokio::io::Lines<tokio::io::BufReader<TcpStream>>,
+}
+
+impl Page {
+    async fn live(&self, of: &str) -> Stream {
+        use tokio::io::AsyncBufReadExt as _;
+        let mut stream = TcpStream::connect(self.address).await.expect("connects");
+        let request = format!("GET /live?of={of} HTTP/1.1\r\nHost: noc\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("writes");
+        Stream { lines: tokio::io::BufReader::new(stream).lines() }
+    }
+}
+
+impl Stream {
+    /// The next news that has parts.
+    async fn parts(&mut self) -> serde_json::Value {
+        let next = async {
+            while let Some(line) = self.lines.next_line().await.expect("reads") {
+                let Some(data) = line.strip_prefix("data: ") else { continue };
+                let news: serde_json::Value = serde_json::from_str(data).expect("is JSON");
+                if news["parts"].is_object() {
+                    return news;
+                }
+            }
+            panic!("the stream has ended");
+        };
+        tokio::time::timeout(Duration::from_secs(20), next).await.expect("in time")
+    }
+}
+
+#[tokio::test]
+async fn a_screen_is_sent_what_changes_and_only_that() {
+    let script = Script::new(1, "leader", 120);
+    let status = script.status.clone();
+    let leader = script.start().await;
+    let page = page_of(&[&leader.endpoint]).await;
+    let mut stream = page.live("/nodes").await;
+    let first = stream.parts().await;
+    assert!(first["parts"]["replicas"].as_str().expect("HTML").contains("part-replicas"));
+    assert!(first["parts"]["feed"].is_string() && first["strip"].is_string(), "{first}");
+    let mut changed = status.clone();
+    changed.feed_subscribers[0].sent_revision = 119;
+    leader.say(changed);
+    let second = loop {
+        let news = stream.parts().await;
+        if news["parts"]["feed"].as_str().is_some_and(|html| html.contains(">119<")) {
+            break news;
+        }
+    };
+    assert!(second["parts"]["replicas"].is_null(), "nothing has changed there: {second}");
+}
+
+#[tokio::test]
+async fn processes_are_looked_at_by_their_operations_ports() {
+    let mut registry = metrics::registry();
+    let drops = metrics::ReasonCounter::register(&mut registry, "forwarder_drops", "Drops", &[]);
+    drops.count("no_binding");
+    let readiness = Readiness::default();
+    let latch = readiness.latch("feed");
+    let shutdown = homeport_runtime::Shutdown::manual();
+    let ops = homeport_runtime::config::OpsConfig::default();
+    let server = homeport_runtime::ops::serve(&ops, registry, readiness, shutdown).await;
+    let server = server.expect("listens");
+    let gone = dead().await;
+    let process = |name: &str, ops: String| ProcessConfig {
+        name: name.to_owned(),
+        role: Role::Forwarder,
+        ops,
+        inspection: None,
+    };
+    let processes = vec![process("here", server.address.to_string()), process("gone", gone)];
+    let leader = Script::new(1, "leader", 120).start().await;
+    let page = page_with(&[&leader.endpoint], processes).await;
+    let html = page.get("/nodes").await;
+    assert_contains(&html, &["not ready: feed", "<td>gone</td>", "Connection refused"]);
+    latch.open();
+    drops.count("no_binding");
+    let patience = async {
+        loop {
+            let kpis = page.get("/kpis.json?table=drops").await;
+            if kpis.contains("\"no_binding\":") && page.get("/nodes").await.contains("ready") {
+                return kpis;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let kpis = tokio::time::timeout(Duration::from_secs(20), patience).await.expect("in time");
+    assert!(kpis.contains("\"all\":"), "{kpis}");
 }
 
 #[test]
@@ -269,6 +502,29 @@ fn the_configuration_is_checked() {
     }
 }
 
+#[test]
+fn processes_are_checked_before_anything_is_opened() {
+    let process = |name: &str, ops: &str, inspection: Option<&str>| ProcessConfig {
+        name: name.to_owned(),
+        role: Role::Store,
+        ops: ops.to_owned(),
+        inspection: inspection.map(str::to_owned),
+    };
+    let good = || process("a", "127.0.0.1:1", None);
+    for (processes, expected) in [
+        (vec![process("", "127.0.0.1:1", None)], "name is \"\"; expected 1 to 64 characters"),
+        (vec![good(), good()], "\"a\": name is \"a\"; expected another name for each"),
+        (vec![process("a", "nobody", None)], "ops is \"nobody\"; expected an address"),
+        (vec![process("a", "h:1", Some("h:2"))], "inspection is \"h:2\"; expected a forwarder"),
+        ((0..300).map(|n| process(&n.to_string(), "h:1", None)).collect(), "has 300 entries"),
+    ] {
+        let error = config::check_processes(&processes).expect_err("is wrong").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    config::check_processes(&[good(), process("b", "homeport-store:9101", None)])
+        .expect("is right");
+}
+
 #[tokio::test]
 async fn the_role_runs_until_the_shutdown_and_names_a_taken_port() {
     let leader = Script::new(1, "leader", 120).start().await;
@@ -276,6 +532,8 @@ async fn the_role_runs_until_the_shutdown_and_names_a_taken_port() {
     let mut config = crate::Config {
         listen: taken.local_addr().expect("has an address"),
         stores: vec![leader.endpoint.clone()],
+        processes: Vec::new(),
+        login: None,
         telemetry: Default::default(),
         ops: Default::default(),
     };

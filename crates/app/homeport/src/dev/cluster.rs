@@ -156,7 +156,7 @@ impl Cluster {
         println!("  admin API     {}", plan.store_addresses().join(", "));
         println!("  UDP           {} (mobile nodes with IPv4 care-of addresses)", plan.udp);
         if let Some(address) = plan.noc.listen {
-            println!("  status page   http://{address}/");
+            println!("  dashboard     http://{address}/");
         }
         println!("  all endpoints {}", endpoints_file(plan).display());
         if let Some(lab) = &self.lab {

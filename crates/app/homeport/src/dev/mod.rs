@@ -1,4 +1,4 @@
-//! `homeport dev`: three store replicas, two front-ends, two forwarders and the status page as a process
+//! `homeport dev`: three store replicas, two front-ends, two forwarders and the dashboard as a process
 //! tree on one machine, and `homeport demo` on top of it.
 
 mod cluster;

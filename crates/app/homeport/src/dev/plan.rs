@@ -35,7 +35,7 @@ pub(crate) enum Mode {
 pub(crate) struct Member {
     /// `store-1`; also the name of its configuration, log and data.
     pub(crate) name: String,
-    /// Where it serves gRPC, or HTTP for the status page; absent for forwarders of old directories.
+    /// Where it serves gRPC, or HTTP for the dashboard; absent for forwarders of old directories.
     pub(crate) listen: Option<SocketAddr>,
     /// Metrics and health.
     pub(crate) ops: SocketAddr,
@@ -174,7 +174,33 @@ impl Plan {
         let mut table = toml::Table::new();
         table.insert("listen".into(), listen(&self.noc).into());
         table.insert("stores".into(), self.store_addresses().into());
+        // Programs of other versions may not know of them.
+        if self.programs.is_none() {
+            table.insert("processes".into(), self.processes().into());
+        }
         self.write(&self.noc, table)
+    }
+
+    /// All processes, as the dashboard's configuration names them.
+    fn processes(&self) -> Vec<toml::Table> {
+        let one = |role: &str, member: &Member| {
+            let mut table = toml::Table::new();
+            table.insert("name".into(), member.name.clone().into());
+            table.insert("role".into(), role.into());
+            table.insert("ops".into(), member.ops.to_string().into());
+            if role == "forwarder" && member.listen.is_some() {
+                table.insert("inspection".into(), listen(member).into());
+            }
+            table
+        };
+        let roles = [
+            ("store", self.stores.as_slice()),
+            ("signalling", &self.front_ends),
+            ("forwarder", &self.forwarders),
+            ("noc", std::slice::from_ref(&self.noc)),
+        ];
+        let all = roles.into_iter();
+        all.flat_map(|(role, members)| members.iter().map(move |it| one(role, it))).collect()
     }
 
     /// The key of the correspondent node, which a cluster that is started again keeps.

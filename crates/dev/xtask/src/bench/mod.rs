@@ -5,6 +5,7 @@ mod failover;
 mod forwarding;
 mod latencies;
 mod load;
+mod noc;
 pub(crate) mod processes;
 pub(crate) mod replicas;
 mod scale;
@@ -25,8 +26,18 @@ use crate::report::Report;
 pub(crate) enum Bench {
     /// The binding store on three replicas with fsync, beside three members of etcd.
     Store(Options),
+    /// The dashboard over many subscribers with two bindings each: how soon it answers, what it keeps.
+    Noc(Noc),
     /// What a packet costs the fast path of a forwarder, and what its table bears; needs root.
     Forwarding(forwarding::Options),
+}
+
+/// How many of them.
+#[derive(Debug, Args)]
+pub(crate) struct Noc {
+    /// Subscribers.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(10_000..=1_000_000))]
+    subscribers: u32,
 }
 
 /// How much of it.
@@ -64,6 +75,13 @@ enum Part {
 pub(crate) fn run(root: &Path, bench: &Bench) -> Result<Report> {
     let options = match bench {
         Bench::Store(options) => options,
+        Bench::Noc(Noc { subscribers }) => {
+            let mut figures = Figures::default();
+            let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+            runtime.block_on(noc::measure(&mut figures, *subscribers))?;
+            figures.0.count(true);
+            return Ok(figures.0);
+        }
         Bench::Forwarding(options) => {
             let mut figures = Figures::default();
             forwarding::measure(&mut figures, options)?;

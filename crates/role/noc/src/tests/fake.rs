@@ -1,8 +1,10 @@
 //! A store that says what the test wants it to say.
 
+use std::sync::{Arc, Mutex};
+
 use homeport_api::admin::{
     self, bindings_server, cluster_server, home_prefixes_server,
-    home_prefixes_server::HomePrefixesServer,
+    home_prefixes_server::HomePrefixesServer, revocations_server, subscribers_server,
 };
 use homeport_runtime::Task;
 use tokio::net::TcpListener;
@@ -20,14 +22,48 @@ pub(super) struct Script {
     pub(super) status: admin::GetStatusResponse,
     pub(super) prefix: admin::HomePrefix,
     pub(super) home: admin::HomeBindings,
+    pub(super) subscriber: admin::Subscriber,
     pub(super) refuse_lists: bool,
 }
 
 /// A store that is saying it.
 pub(super) struct Fake {
     pub(super) endpoint: String,
+    says: Arc<Mutex<admin::GetStatusResponse>>,
+    revoked: Revoked,
     _server: Task,
 }
+
+impl Fake {
+    /// From now on it is in this state.
+    pub(super) fn say(&self, status: admin::GetStatusResponse) {
+        *self.says.lock().expect("no test has panicked with it") = status;
+    }
+
+    /// Home addresses whose bindings were to be revoked.
+    pub(super) fn revoked(&self) -> Vec<String> {
+        self.revoked.0.lock().expect("no test has panicked with it").clone()
+    }
+}
+
+/// Home addresses whose bindings were to be revoked.
+#[derive(Clone, Default)]
+struct Revoked(Arc<Mutex<Vec<String>>>);
+
+#[tonic::async_trait]
+impl revocations_server::Revocations for Revoked {
+    async fn revoke_bindings(
+        &self,
+        request: Request<admin::RevokeBindingsRequest>,
+    ) -> Result<Response<admin::RevokeBindingsResponse>, Status> {
+        let home_address = request.into_inner().home_address;
+        self.0.lock().expect("no test has panicked with it").push(home_address);
+        Ok(Response::new(admin::RevokeBindingsResponse { revision: 121 }))
+    }
+}
+
+/// The state that a running store is in.
+struct Running(Arc<Mutex<admin::GetStatusResponse>>);
 
 impl Script {
     /// Node 1 of three leads.
@@ -70,7 +106,15 @@ impl Script {
             lifetime_max_secs: 3_600,
             ..admin::HomePrefix::default()
         };
-        Self { status, prefix, home: home("2001:db8:0:1::100"), refuse_lists: false }
+        let subscriber = admin::Subscriber {
+            home_address: "2001:db8:0:1::100".to_owned(),
+            nai: "mn1@example.com".to_owned(),
+            spi: 256,
+            key_present: true,
+            ..admin::Subscriber::default()
+        };
+        let home = home("2001:db8:0:1::100");
+        Self { status, prefix, home, subscriber, refuse_lists: false }
     }
 
     /// Every text that a store can send is hostile.
@@ -80,7 +124,9 @@ impl Script {
         self.status.members[2].address = HOSTILE.to_owned();
         self.prefix.prefix = HOSTILE.to_owned();
         self.prefix.home_agent = HOSTILE.to_owned();
-        self.home.home_address = HOSTILE.to_owned();
+        self.home.home_agent = HOSTILE.to_owned();
+        self.subscriber.nai = HOSTILE.to_owned();
+        self.subscriber.mobile_networks = vec![HOSTILE.to_owned()];
         self.home.bindings[0].care_of_address = HOSTILE.to_owned();
     }
 
@@ -88,13 +134,17 @@ impl Script {
     pub(super) async fn start(self) -> Fake {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listens");
         let endpoint = listener.local_addr().expect("has an address").to_string();
+        let revoked = Revoked::default();
+        let says = Arc::new(Mutex::new(self.status.clone()));
         let server = Server::builder()
-            .add_service(cluster_server::ClusterServer::new(self.clone()))
+            .add_service(cluster_server::ClusterServer::new(Running(Arc::clone(&says))))
+            .add_service(revocations_server::RevocationsServer::new(revoked.clone()))
+            .add_service(subscribers_server::SubscribersServer::new(self.clone()))
             .add_service(HomePrefixesServer::new(self.clone()))
             .add_service(bindings_server::BindingsServer::new(self))
             .serve_with_incoming(TcpIncoming::from(listener));
         let server = Task::spawn("fake", async move { server.await.expect("serves") });
-        Fake { endpoint, _server: server }
+        Fake { endpoint, says, revoked, _server: server }
     }
 
     fn listed<T>(&self, list: T) -> Result<Response<T>, Status> {
@@ -132,12 +182,12 @@ fn home(home_address: &str) -> admin::HomeBindings {
 }
 
 #[tonic::async_trait]
-impl cluster_server::Cluster for Script {
+impl cluster_server::Cluster for Running {
     async fn get_status(
         &self,
         _: Request<admin::GetStatusRequest>,
     ) -> Result<Response<admin::GetStatusResponse>, Status> {
-        Ok(Response::new(self.status.clone()))
+        Ok(Response::new(self.0.lock().expect("no test has panicked with it").clone()))
     }
 
     async fn add_replica(
@@ -158,6 +208,62 @@ impl cluster_server::Cluster for Script {
         &self,
         _: Request<admin::TransferLeadershipRequest>,
     ) -> Result<Response<admin::TransferLeadershipResponse>, Status> {
+        Err(Status::permission_denied("the page must not write"))
+    }
+}
+
+#[tonic::async_trait]
+impl subscribers_server::Subscribers for Script {
+    async fn create_subscriber(
+        &self,
+        _: Request<admin::CreateSubscriberRequest>,
+    ) -> Result<Response<admin::Subscriber>, Status> {
+        Err(Status::permission_denied("the page must not write"))
+    }
+
+    async fn get_subscriber(
+        &self,
+        request: Request<admin::GetSubscriberRequest>,
+    ) -> Result<Response<admin::Subscriber>, Status> {
+        if request.into_inner().home_address == self.subscriber.home_address {
+            return Ok(Response::new(self.subscriber.clone()));
+        }
+        Err(Status::not_found("no such subscriber"))
+    }
+
+    async fn find_subscribers(
+        &self,
+        request: Request<admin::FindSubscribersRequest>,
+    ) -> Result<Response<admin::FindSubscribersResponse>, Status> {
+        let query = request.into_inner().query;
+        let one = || admin::FoundSubscriber {
+            subscriber: Some(self.subscriber.clone()),
+            bindings: Some(self.home.clone()),
+            matches: vec![admin::Match::Nai.into(), admin::Match::CareOfAddress.into()],
+        };
+        let found = match query.as_str() {
+            "mn*" => vec![one(), one()],
+            "<b>" => return Err(Status::invalid_argument("query: <b> is nothing")),
+            query if query == self.subscriber.nai => vec![one()],
+            _ => Vec::new(),
+        };
+        self.listed(admin::FindSubscribersResponse { found, revision: 120, ..Default::default() })
+    }
+
+    async fn list_subscribers(
+        &self,
+        _: Request<admin::ListSubscribersRequest>,
+    ) -> Result<Response<admin::ListSubscribersResponse>, Status> {
+        self.listed(admin::ListSubscribersResponse {
+            subscribers: vec![self.subscriber.clone()],
+            next_page_token: String::new(),
+        })
+    }
+
+    async fn delete_subscriber(
+        &self,
+        _: Request<admin::DeleteSubscriberRequest>,
+    ) -> Result<Response<admin::DeleteSubscriberResponse>, Status> {
         Err(Status::permission_denied("the page must not write"))
     }
 }

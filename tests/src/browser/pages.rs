@@ -27,12 +27,15 @@ pub(super) const ALL: &[One] = &[
     one(
         "subscriber",
         "/subscribers/2001:db8:0:1::100",
-        &["2 bindings", "127.0.0.2", "Tunnel", "NAI"],
+        &["2 bindings", "127.0.0.2", "Tunnel", "NAI", "Last events"],
     ),
     one("bindings", "/bindings", &["127.0.0.3", "2001:db8:0:1::100", "foreign"]),
     one("prefixes", "/prefixes", &["2001:db8:0:1::/64", "none (unsafe)"]),
     one("nodes", "/nodes", &["leader", "follower", "ready", "forwarder-2"]),
     one("topology", "/topology", &["Stores", "Front-ends", "Forwarders"]),
     one("kpis", "/kpis", &["Registrations by result", "accepted", "Drops by cause"]),
+    one("alarms", "/alarms", &["Severity", "Acknowledged by", "History"]),
+    one("alarm-help", "/alarms/help", &["session-lost", "homeportctl node list"]),
+    one("events", "/events", &["registered", "2001:db8:0:1::", "Care-of address"]),
     one("check", "/check", &["store-leader", "holds", "authentication"]),
 ];

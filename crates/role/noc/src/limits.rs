@@ -64,6 +64,12 @@ pub const ROWS_PER_PAGE: u32 = 100;
 /// Home prefixes that are shown; the rest are counted as not shown.
 pub const HOME_PREFIXES_MAX: u32 = 1_000;
 
+/// Alarms that are shown, which is all that a store keeps.
+pub const ALARMS_MAX: u32 = 256;
+
+/// Events on the page of one subscriber.
+pub const SUBSCRIBER_EVENTS_MAX: u32 = 20;
+
 /// Home addresses that a forwarder is asked for when one subscriber's traffic is looked for.
 pub const TRAFFIC_ROWS_MAX: u32 = 1_000;
 

@@ -66,7 +66,14 @@ async fn poll(stores: &Stores, polls: &ReasonCounter, history: &mut History) -> 
         let is_leader = Some(answer.node_id) == status.leader_id;
         status.source = Some(store.endpoint.clone());
         status.cluster_name.clone_from(&answer.cluster_name);
-        fill_prefixes(store, is_leader, &mut status).await;
+        let (alarms, ()) =
+            tokio::join!(store.alarms(), fill_prefixes(store, is_leader, &mut status));
+        match alarms {
+            Ok(alarms) => status.alarms = alarms,
+            Err(error) => status.alarms_error = Some(format!("{} says: {error}", store.endpoint)),
+        }
+    } else {
+        status.alarms_error = Some("no store can be reached".to_owned());
     }
     let now_ms = clock::unix_ms();
     status.taken_ms = now_ms;

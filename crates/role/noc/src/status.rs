@@ -24,6 +24,10 @@ pub(crate) struct Status {
     /// Who was at a feed, and is at none now.
     pub(crate) departed: Vec<Departed>,
     pub(crate) home_prefixes: Vec<HomePrefix>,
+    /// Alarms, those that are put aside included: the worst first, what has ended last.
+    pub(crate) alarms: Vec<admin::Alarm>,
+    /// Why the alarms are not known; none before the first poll too.
+    pub(crate) alarms_error: Option<String>,
     /// The store that the lists are from, and further ones are asked for at.
     pub(crate) source: Option<String>,
     pub(crate) cluster_name: String,

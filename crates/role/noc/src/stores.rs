@@ -1,7 +1,8 @@
 //! The stores as seen from here: one lazily connected channel each, every call with a deadline.
 
 use homeport_api::admin::{
-    self, bindings_client::BindingsClient, cluster_client::ClusterClient,
+    self, alarms_client::AlarmsClient, bindings_client::BindingsClient,
+    cluster_client::ClusterClient, events_client::EventsClient,
     home_prefixes_client::HomePrefixesClient, revocations_client::RevocationsClient,
     subscribers_client::SubscribersClient,
 };
@@ -17,7 +18,7 @@ use tonic::{
 use crate::{
     config::{Error, ProcessConfig, is_address},
     limits::{
-        ERROR_CHARS_MAX, HOME_PREFIXES_MAX, ROWS_PER_PAGE, STORE_DEADLINE, STORES_MAX,
+        ALARMS_MAX, ERROR_CHARS_MAX, HOME_PREFIXES_MAX, ROWS_PER_PAGE, STORE_DEADLINE, STORES_MAX,
         TRAFFIC_ROWS_MAX,
     },
     status::{Home, Homes},
@@ -145,6 +146,56 @@ impl Store {
         let mut client = SubscribersClient::new(self.channel.clone());
         let request = admin::GetSubscriberRequest { home_address: home_address.to_owned() };
         found(answer_in_time(client.get_subscriber(request)).await)
+    }
+}
+
+impl Store {
+    /// All alarms, those that are put aside included, of the replica's own state.
+    pub(crate) async fn alarms(&self) -> Result<Vec<admin::Alarm>, String> {
+        let mut client = AlarmsClient::new(self.channel.clone());
+        let request = admin::ListAlarmsRequest {
+            page_size: ALARMS_MAX,
+            page_token: String::new(),
+            shelved_too: true,
+            local: true,
+        };
+        in_time(client.list_alarms(request)).await.map(|list| list.alarms)
+    }
+
+    /// One page of what has happened to alarms, newest first, and the token of the next.
+    pub(crate) async fn alarm_history(
+        &self,
+        page_token: &str,
+    ) -> Result<(Vec<admin::AlarmChange>, Option<String>), String> {
+        let mut client = AlarmsClient::new(self.channel.clone());
+        let request = admin::ListAlarmHistoryRequest {
+            page_size: ROWS_PER_PAGE,
+            page_token: page_token.to_owned(),
+            local: true,
+        };
+        let list = in_time(client.list_alarm_history(request)).await?;
+        let next = Some(list.next_page_token).filter(|token| !token.is_empty());
+        Ok((list.changes, next))
+    }
+
+    /// One page of events, newest first, and the token of the next; an empty home address is all of them.
+    pub(crate) async fn events(
+        &self,
+        home_address: &str,
+        page_size: u32,
+        page_token: &str,
+    ) -> Result<(Vec<admin::Event>, Option<String>), String> {
+        let mut client = EventsClient::new(self.channel.clone());
+        let request = admin::ListEventsRequest {
+            page_size,
+            page_token: page_token.to_owned(),
+            home_address: home_address.to_owned(),
+            local: true,
+            ..Default::default()
+        };
+        let list = in_time(client.list_events(request)).await?;
+        let next = Some(list.next_page_token).filter(|token| !token.is_empty());
+        Ok((list.events, next))
     }
 }
 

@@ -27,6 +27,9 @@ pub(crate) enum Page {
     Topology,
     Kpis,
     Check,
+    Alarms,
+    AlarmHelp,
+    Events,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,9 @@ impl Target {
             "/topology" => Page::Topology,
             "/kpis" => Page::Kpis,
             "/check" => Page::Check,
+            "/alarms" => Page::Alarms,
+            "/alarms/help" => Page::AlarmHelp,
+            "/events" => Page::Events,
             other => Page::Subscriber(other.strip_prefix("/subscribers/")?.parse().ok()?),
         };
         Some(Self { page, format, parameters, address })
@@ -103,6 +109,9 @@ mod tests {
             ("/subscribers?q=a%40b", Some((Page::Subscribers, Format::Html))),
             ("/subscribers/2001:db8::1", Some((Page::Subscriber(home), Format::Html))),
             ("/subscribers/2001:db8::1.json", Some((Page::Subscriber(home), Format::Json))),
+            ("/alarms", Some((Page::Alarms, Format::Html))),
+            ("/alarms/help", Some((Page::AlarmHelp, Format::Html))),
+            ("/events.csv?q=2001:db8::1", Some((Page::Events, Format::Csv))),
             ("/subscribers/nobody", None),
             ("/subscribers/", None),
             ("/nodes/", None),

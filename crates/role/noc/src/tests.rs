@@ -1,5 +1,6 @@
 //! The page against stores that answer by a script, over real sockets.
 
+mod alarms;
 mod fake;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -153,7 +154,7 @@ async fn dead() -> String {
 }
 
 /// All pages, each of which answers whatever the stores do.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 13] = [
     "/",
     "/wall",
     "/subscribers",
@@ -164,6 +165,9 @@ const PAGES: [&str; 10] = [
     "/topology",
     "/kpis",
     "/check",
+    "/alarms",
+    "/alarms/help",
+    "/events",
 ];
 
 fn assert_contains(html: &str, expected: &[&str]) {
@@ -371,8 +375,9 @@ async fn nothing_that_a_store_says_becomes_markup() {
         shown += html.matches("&lt;script&gt;").count();
     }
     // Role, version, subscriber, prefix, home agent, home address, care-of address, NAI, the member
-    // that was not asked, and the overview and the drawing say some of it again.
-    assert!(shown >= 12, "{shown}");
+    // that was not asked, and the overview and the drawing say some of it again; of three alarms, their
+    // history and three events six, two and four texts each.
+    assert!(shown >= 12 + 18 + 2 + 12, "{shown}");
 }
 
 #[tokio::test]

@@ -38,8 +38,9 @@ pub(crate) enum What {
     Facts(Vec<Fact>),
     Plot(Plot),
     Graph(Graph),
-    /// The search box with what was asked.
-    Search(String),
+    Search(Search),
+    /// Paragraphs to read.
+    Text(Vec<String>),
     /// A remark.
     Note(Level, String),
     /// The status wall.
@@ -89,6 +90,19 @@ impl Level {
             Self::Critical => "critical",
         }
     }
+}
+
+/// A box to look for something in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Search {
+    /// The page that answers.
+    pub(crate) path: &'static str,
+    /// What is looked for.
+    pub(crate) words: &'static str,
+    /// What can be written into it.
+    pub(crate) example: &'static str,
+    /// What was asked.
+    pub(crate) asked: String,
 }
 
 /// The first thing to read: how it is, and then why.

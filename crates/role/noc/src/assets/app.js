@@ -181,7 +181,7 @@ addEventListener("DOMContentLoaded", () => {
     rows()[chosen]?.scrollIntoView({ block: "nearest" });
   }
   const pages = { o: "/", s: "/subscribers", b: "/bindings", p: "/prefixes", n: "/nodes", t: "/topology",
-    k: "/kpis", c: "/check", w: "/wall" };
+    a: "/alarms", e: "/events", k: "/kpis", c: "/check", w: "/wall" };
   let goesUntil = 0;
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;

@@ -1,7 +1,9 @@
 //! What each page shows.
 
+mod alarms;
 mod bindings;
 mod check;
+mod events;
 mod kpis;
 mod nodes;
 mod overview;
@@ -46,7 +48,10 @@ impl Sources {
 
 /// Whether the page asks a store, beyond what the polls bring.
 pub(crate) const fn asks(page: Page) -> bool {
-    matches!(page, Page::Subscribers | Page::Subscriber(_) | Page::Bindings)
+    matches!(
+        page,
+        Page::Subscribers | Page::Subscriber(_) | Page::Bindings | Page::Alarms | Page::Events
+    )
 }
 
 /// The page of an address.
@@ -62,13 +67,16 @@ pub(crate) async fn view(target: &Target, seen: &Seen, sources: &Sources, now_ms
         Page::Topology => topology::view(seen),
         Page::Kpis => kpis::view(seen),
         Page::Check => check::view(seen, now_ms),
+        Page::Alarms => alarms::view(&target.parameters, seen, sources).await,
+        Page::AlarmHelp => alarms::help(),
+        Page::Events => events::view(&target.parameters, seen, sources).await,
     }
 }
 
 /// How it is, in a few words.
 pub(crate) fn strip(seen: &Seen) -> Strip {
     let (level, words) = health(seen.status.health);
-    Strip { level, words, alarms: Vec::new() }
+    Strip { level, words, alarms: alarms::counts(&seen.status) }
 }
 
 const fn health(health: Health) -> (Level, &'static str) {

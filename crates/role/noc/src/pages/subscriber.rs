@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use futures_util::future::join_all;
 use homeport_api::{admin::Subscriber, inspection::HomeTraffic};
 
-use super::{Seen, Sources, bindings, part, problem, subscribers::key};
+use super::{Seen, Sources, bindings, events, part, problem, subscribers::key};
 use crate::{
     format::Grouped,
     status::Home,
@@ -19,8 +19,12 @@ pub(super) async fn view(home: Ipv6Addr, seen: &Seen, sources: &Sources) -> View
         Ok(store) => store,
         Err(error) => return View::new(title, vec![problem(error)]),
     };
-    let (home, record, traffic) =
-        tokio::join!(store.home(&name), store.subscriber(&name), traffic(&name, sources));
+    let (home, record, traffic, happened) = tokio::join!(
+        store.home(&name),
+        store.subscriber(&name),
+        traffic(&name, sources),
+        events::of_one(&name, store)
+    );
     let mut parts = Vec::new();
     let (home, record) = match (home, record) {
         (Ok(home), Ok(record)) => (home, record),
@@ -39,6 +43,7 @@ pub(super) async fn view(home: Ipv6Addr, seen: &Seen, sources: &Sources) -> View
     parts.push(part("bindings", "Bindings", What::Table(bindings::of_one(home.as_ref()))));
     parts.extend(home.as_ref().filter(|home| !home.flows.is_empty()).map(flows));
     parts.extend(traffic);
+    parts.push(happened);
     View::new(title, parts)
 }
 

@@ -7,7 +7,7 @@ use crate::{
     format::{Grouped, Percent},
     limits::PARAMETER_OCTETS_MAX,
     target::{Parameters, subscriber_page},
-    view::{Cell, Column, Level, Part, Row, Table, View, What, number, text},
+    view::{Cell, Column, Level, Part, Row, Search, Table, View, What, number, text},
 };
 
 const COLUMNS: [Column; 6] = [
@@ -21,7 +21,16 @@ const COLUMNS: [Column; 6] = [
 
 pub(super) async fn view(parameters: &Parameters, seen: &Seen, sources: &Sources) -> View {
     let asked = parameters.q.trim();
-    let search = part("search", "", What::Search(asked.to_owned()));
+    let search = part(
+        "search",
+        "",
+        What::Search(Search {
+            path: "/subscribers",
+            words: "Find a subscriber",
+            example: "NAI, home address, care-of address or prefix",
+            asked: asked.to_owned(),
+        }),
+    );
     let title = "Subscribers".to_owned();
     if asked.is_empty() {
         let listed = list(&parameters.page, seen, sources).await;

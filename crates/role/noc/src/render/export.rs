@@ -66,6 +66,7 @@ fn rows(part: &Part) -> Option<Rows> {
         What::Verdict(_)
         | What::Graph(_)
         | What::Search(_)
+        | What::Text(_)
         | What::Note(..)
         | What::Wall(_)
         | What::Login(_) => None,

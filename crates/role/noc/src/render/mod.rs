@@ -17,8 +17,10 @@ use crate::{
 };
 
 /// The pages in the order of the navigation: path, name, and the key after `g`.
-pub(crate) const NAVIGATION: [(&str, &str, &str); 8] = [
+pub(crate) const NAVIGATION: [(&str, &str, &str); 10] = [
     ("/", "Overview", "o"),
+    ("/alarms", "Alarms", "a"),
+    ("/events", "Events", "e"),
     ("/subscribers", "Subscribers", "s"),
     ("/bindings", "Bindings", "b"),
     ("/prefixes", "Home prefixes", "p"),
@@ -55,8 +57,8 @@ impl Frame {
 pub(crate) struct Strip {
     pub(crate) level: Level,
     pub(crate) words: &'static str,
-    /// Active alarms by severity, worst first.
-    pub(crate) alarms: Vec<(Level, usize)>,
+    /// Active alarms by severity, worst first; none when they are not known.
+    pub(crate) alarms: Option<[(Level, usize); 4]>,
 }
 
 /// The whole document as of `now_ms`.
@@ -85,7 +87,9 @@ pub(crate) fn document(frame: &Frame, view: &View, now_ms: u64) -> String {
                 data-seen=(frame.taken_ms) data-stale-after=(STALE_AFTER_MS)
                 class=[class] {
                 @if is_wall {
-                    div.corner { a href="/" { "Homeport" } " " (clock(frame, now_ms)) }
+                    div.corner {
+                        a href="/" { "Homeport" } " " (strip(&frame.strip)) " " (clock(frame, now_ms))
+                    }
                 } @else {
                     (heading(frame, now_ms))
                 }
@@ -153,14 +157,27 @@ fn heading(frame: &Frame, now_ms: u64) -> Markup {
 /// The severity strip.
 pub(crate) fn strip(strip: &Strip) -> Markup {
     html! {
-        a #strip.strip.{ "level-" (strip.level.word()) } href="/check" role="status" {
-            span.sign aria-hidden="true" { (strip.level.sign()) }
-            span { (strip.words) }
-            @for (level, count) in &strip.alarms {
-                span.badge.{ "level-" (level.word()) } title={ (count) " " (level.word()) } {
-                    (level.sign()) " " (count)
+        div #strip.strip.{ "level-" (strip.level.word()) } role="status" {
+            a href="/check" {
+                span.sign aria-hidden="true" { (strip.level.sign()) }
+                " " (strip.words)
+            }
+            a.alarms href="/alarms" aria-label="Alarms" {
+                @match &strip.alarms {
+                    Some(alarms) => @for (level, count) in alarms { (counted(*level, *count)) },
+                    None => span.badge.level-unknown title="alarms are not known" { "? alarms" },
                 }
             }
+        }
+    }
+}
+
+/// A severity that nothing has is shown as well, without its colour.
+fn counted(level: Level, count: usize) -> Markup {
+    let shown = if count == 0 { Level::Plain } else { level };
+    html! {
+        span.badge.{ "level-" (shown.word()) } title={ (count) " " (level.word()) } {
+            (level.sign()) " " (count)
         }
     }
 }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{Frame, graph, plot};
 use crate::{
     format::{Grouped, Lasts, Measured, TimeOfDay, Timestamp, plain, secs_between},
-    view::{Action, Cell, Level, Part, Row, Table, Tile, Verdict, Wall, What},
+    view::{Action, Cell, Level, Part, Row, Search, Table, Tile, Verdict, Wall, What},
 };
 
 /// One part; `id` is where its successor goes.
@@ -26,7 +26,8 @@ pub(crate) fn part(part: &Part, frame: &Frame, now_ms: u64) -> Markup {
         },
         What::Plot(it) => html! { (plot::plot(it)) (exports(part.id, frame)) },
         What::Graph(it) => graph::graph(it),
-        What::Search(asked) => search(asked),
+        What::Search(it) => search(it),
+        What::Text(paragraphs) => html! { @for one in paragraphs { p { (plain(one)) } } },
         What::Note(level, words) => html! { p.note { (badge(*level, "")) " " (plain(words)) } },
         What::Wall(it) => wall(it, now_ms),
         What::Login(then) => login(then),
@@ -66,12 +67,11 @@ fn tile(it: &Tile, now_ms: u64) -> Markup {
     }
 }
 
-fn search(asked: &str) -> Markup {
+fn search(it: &Search) -> Markup {
     html! {
-        form.large role="search" action="/subscribers" method="get" {
+        form.large role="search" action=(it.path) method="get" {
             input name="q" type="search" maxlength="253" spellcheck="false" autocomplete="off"
-                value=(asked) aria-label="Find a subscriber"
-                placeholder="NAI, home address, care-of address or prefix";
+                value=(it.asked) aria-label=(it.words) placeholder=(it.example);
             " " button { "Find" }
         }
     }

@@ -6,7 +6,7 @@ const HOSTILE: &str = "\"><img src=x onerror=alert(1)><script>'&";
 fn frame(address: &str) -> Frame {
     Frame {
         address: address.to_owned(),
-        strip: Strip { level: Level::Good, words: "Working", alarms: Vec::new() },
+        strip: Strip { level: Level::Good, words: "Working", alarms: None },
         taken_ms: 1_700_000_000_000,
         form_token: None,
         can_log_in: false,

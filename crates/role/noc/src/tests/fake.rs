@@ -1,9 +1,11 @@
 //! A store that says what the test wants it to say.
 
+mod operations;
+
 use std::sync::{Arc, Mutex};
 
 use homeport_api::admin::{
-    self, bindings_server, cluster_server, home_prefixes_server,
+    self, alarms_server, bindings_server, cluster_server, events_server, home_prefixes_server,
     home_prefixes_server::HomePrefixesServer, revocations_server, subscribers_server,
 };
 use homeport_runtime::Task;
@@ -23,6 +25,8 @@ pub(super) struct Script {
     pub(super) prefix: admin::HomePrefix,
     pub(super) home: admin::HomeBindings,
     pub(super) subscriber: admin::Subscriber,
+    pub(super) alarms: Vec<admin::Alarm>,
+    pub(super) events: Vec<admin::Event>,
     pub(super) refuse_lists: bool,
 }
 
@@ -114,7 +118,8 @@ impl Script {
             ..admin::Subscriber::default()
         };
         let home = home("2001:db8:0:1::100");
-        Self { status, prefix, home, subscriber, refuse_lists: false }
+        let (alarms, events) = (operations::alarms(), operations::events());
+        Self { status, prefix, home, subscriber, alarms, events, refuse_lists: false }
     }
 
     /// Every text that a store can send is hostile.
@@ -128,6 +133,20 @@ impl Script {
         self.subscriber.nai = HOSTILE.to_owned();
         self.subscriber.mobile_networks = vec![HOSTILE.to_owned()];
         self.home.bindings[0].care_of_address = HOSTILE.to_owned();
+        for alarm in &mut self.alarms {
+            for text in [&mut alarm.name, &mut alarm.resource, &mut alarm.kind, &mut alarm.text] {
+                *text = HOSTILE.to_owned();
+            }
+            alarm.help = HOSTILE.to_owned();
+            alarm.acknowledged =
+                Some(admin::AlarmMark { by: HOSTILE.to_owned(), ..Default::default() });
+        }
+        for event in &mut self.events {
+            event.care_of_address = HOSTILE.to_owned();
+            event.text = HOSTILE.to_owned();
+            event.rfc_section = HOSTILE.to_owned();
+            event.resource = HOSTILE.to_owned();
+        }
     }
 
     /// Serves on a free port of the loopback.
@@ -141,6 +160,8 @@ impl Script {
             .add_service(revocations_server::RevocationsServer::new(revoked.clone()))
             .add_service(subscribers_server::SubscribersServer::new(self.clone()))
             .add_service(HomePrefixesServer::new(self.clone()))
+            .add_service(alarms_server::AlarmsServer::new(self.clone()))
+            .add_service(events_server::EventsServer::new(self.clone()))
             .add_service(bindings_server::BindingsServer::new(self))
             .serve_with_incoming(TcpIncoming::from(listener));
         let server = Task::spawn("fake", async move { server.await.expect("serves") });

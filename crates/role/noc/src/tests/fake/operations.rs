@@ -1,0 +1,149 @@
+//! What the store says of alarms and events.
+
+use futures_util::stream::Empty;
+use homeport_api::admin::{self, alarms_server, events_server};
+use tonic::{Request, Response, Status};
+
+use super::Script;
+
+/// One alarm that lasts, one that has ended, and one that is put aside.
+pub(super) fn alarms() -> Vec<admin::Alarm> {
+    let mark = |comment: &str| admin::AlarmMark {
+        by: "192.0.2.1".to_owned(),
+        at_ms: 1_700_000_000_000,
+        comment: comment.to_owned(),
+    };
+    let alarm = |kind: &str, resource: &str, severity: admin::AlarmSeverity| admin::Alarm {
+        name: format!("{kind}@{resource}"),
+        resource: resource.to_owned(),
+        kind: kind.to_owned(),
+        severity: severity.into(),
+        text: format!("{resource} is not well"),
+        raised_ms: 1_700_000_000_000,
+        help: format!("docs/operations/alarms.md#{kind}"),
+        ..admin::Alarm::default()
+    };
+    let shelved_until_ms = u64::MAX;
+    vec![
+        alarm("session-lost", "forwarders/edge-1", admin::AlarmSeverity::Major),
+        admin::Alarm {
+            cleared_ms: Some(1_700_000_060_000),
+            acknowledged: Some(mark("seen")),
+            ..alarm("leader-changed", "cluster", admin::AlarmSeverity::Warning)
+        },
+        admin::Alarm {
+            shelved: Some(mark("")),
+            shelved_until_ms,
+            ..alarm("disk-low", "stores/2", admin::AlarmSeverity::Critical)
+        },
+    ]
+}
+
+/// Newest first.
+pub(super) fn events() -> Vec<admin::Event> {
+    let event = |kind: admin::EventKind, home: &str| admin::Event {
+        revision: 120,
+        at_ms: 1_700_000_000_000,
+        kind: kind.into(),
+        home_address: home.to_owned(),
+        ..admin::Event::default()
+    };
+    let refused = admin::Event {
+        status: 135,
+        text: "sequence number 7 is not newer".to_owned(),
+        rfc_section: "RFC 6275 section 9.5.1".to_owned(),
+        ..event(admin::EventKind::Refused, "2001:db8:0:1::100")
+    };
+    let left = admin::Event {
+        resource: "forwarders/edge-1".to_owned(),
+        ..event(admin::EventKind::NodeLeft, "")
+    };
+    vec![refused, left, event(admin::EventKind::Registered, "2001:db8:0:1::200")]
+}
+
+#[tonic::async_trait]
+impl alarms_server::Alarms for Script {
+    type WatchAlarmsStream = Empty<Result<admin::WatchAlarmsResponse, Status>>;
+
+    async fn list_alarms(
+        &self,
+        request: Request<admin::ListAlarmsRequest>,
+    ) -> Result<Response<admin::ListAlarmsResponse>, Status> {
+        assert!(request.into_inner().shelved_too, "all are shown");
+        let alarms = self.alarms.clone();
+        self.listed(admin::ListAlarmsResponse { alarms, ..Default::default() })
+    }
+
+    async fn watch_alarms(
+        &self,
+        _: Request<admin::WatchAlarmsRequest>,
+    ) -> Result<Response<Self::WatchAlarmsStream>, Status> {
+        Err(Status::permission_denied("the page asks by itself"))
+    }
+
+    async fn acknowledge_alarm(
+        &self,
+        _: Request<admin::AcknowledgeAlarmRequest>,
+    ) -> Result<Response<admin::AcknowledgeAlarmResponse>, Status> {
+        Err(Status::permission_denied("the page must not write"))
+    }
+
+    async fn shelve_alarm(
+        &self,
+        _: Request<admin::ShelveAlarmRequest>,
+    ) -> Result<Response<admin::ShelveAlarmResponse>, Status> {
+        Err(Status::permission_denied("the page must not write"))
+    }
+
+    async fn comment_alarm(
+        &self,
+        _: Request<admin::CommentAlarmRequest>,
+    ) -> Result<Response<admin::CommentAlarmResponse>, Status> {
+        Err(Status::permission_denied("the page must not write"))
+    }
+
+    async fn list_alarm_history(
+        &self,
+        request: Request<admin::ListAlarmHistoryRequest>,
+    ) -> Result<Response<admin::ListAlarmHistoryResponse>, Status> {
+        let change = |step: admin::AlarmStep| admin::AlarmChange {
+            number: 1,
+            at_ms: 1_700_000_000_000,
+            name: self.alarms[0].name.clone(),
+            severity: self.alarms[0].severity,
+            step: step.into(),
+            by: self.alarms[0].text.clone(),
+            ..admin::AlarmChange::default()
+        };
+        let (step, next) = match request.into_inner().page_token.as_str() {
+            "" => (admin::AlarmStep::Acknowledged, "more"),
+            _ => (admin::AlarmStep::Raised, ""),
+        };
+        let (changes, next_page_token) = (vec![change(step)], next.to_owned());
+        self.listed(admin::ListAlarmHistoryResponse { changes, next_page_token })
+    }
+}
+
+#[tonic::async_trait]
+impl events_server::Events for Script {
+    type WatchEventsStream = Empty<Result<admin::WatchEventsResponse, Status>>;
+
+    async fn list_events(
+        &self,
+        request: Request<admin::ListEventsRequest>,
+    ) -> Result<Response<admin::ListEventsResponse>, Status> {
+        let request = request.into_inner();
+        let mut events = self.events.clone();
+        let wanted = &request.home_address;
+        events.retain(|event| wanted.is_empty() || event.home_address == *wanted);
+        let next_page_token = if request.page_token.is_empty() { "119.0" } else { "" }.to_owned();
+        self.listed(admin::ListEventsResponse { events, next_page_token, forgotten_revision: 0 })
+    }
+
+    async fn watch_events(
+        &self,
+        _: Request<admin::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        Err(Status::permission_denied("the page asks by itself"))
+    }
+}

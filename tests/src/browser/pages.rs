@@ -31,7 +31,7 @@ pub(super) const ALL: &[One] = &[
     ),
     one("bindings", "/bindings", &["127.0.0.3", "2001:db8:0:1::100", "foreign"]),
     one("prefixes", "/prefixes", &["2001:db8:0:1::/64", "none (unsafe)"]),
-    one("nodes", "/nodes", &["leader", "follower", "ready", "forwarder-2"]),
+    one("nodes", "/nodes", &["leader", "follower", "ready", "forwarder-2", "Front-ends", "serves"]),
     one("topology", "/topology", &["Stores", "Front-ends", "Forwarders"]),
     one("kpis", "/kpis", &["Registrations by result", "accepted", "Drops by cause"]),
     one("alarms", "/alarms", &["Severity", "Acknowledged by", "History"]),

@@ -67,6 +67,12 @@ pub const HOME_PREFIXES_MAX: u32 = 1_000;
 /// Alarms that are shown, which is all that a store keeps.
 pub const ALARMS_MAX: u32 = 256;
 
+/// Nodes that a store is asked for.
+pub const NODES_MAX: u32 = 1_000;
+
+/// For how long an alarm is shelved, in seconds: a shift.
+pub const SHELVED_SECS: u32 = 8 * 3_600;
+
 /// Events on the page of one subscriber.
 pub const SUBSCRIBER_EVENTS_MAX: u32 = 20;
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::future::join_all;
-use homeport_api::admin::GetStatusResponse;
+use homeport_api::admin::{GetStatusResponse, Node, NodeRole};
 use homeport_runtime::{
     Latch, clock,
     metrics::{ReasonCounter, Registry},
@@ -55,11 +55,14 @@ pub(crate) async fn run(
 
 async fn poll(stores: &Stores, polls: &ReasonCounter, history: &mut History) -> Status {
     let asked = stores.iter().map(async |store| (store, store.status().await));
-    let answers: Answers<'_> = join_all(asked).await;
+    let connected = stores.iter().map(Store::nodes);
+    let (answers, connected): (Answers<'_>, _) = tokio::join!(join_all(asked), join_all(connected));
     for (_, answer) in &answers {
         polls.count(if answer.is_ok() { ANSWERED } else { UNREACHED });
     }
     let mut status = of_answers(&answers);
+    status.silent_stores = connected.iter().filter(|nodes| nodes.is_err()).count();
+    status.front_ends = front_ends(connected.into_iter().flatten().flatten());
     if let Some((store, answer)) = source_of_lists(&answers, status.leader_id) {
         status.totals =
             Some(Totals { home_addresses: answer.home_addresses, bindings: answer.bindings });
@@ -79,6 +82,14 @@ async fn poll(stores: &Stores, polls: &ReasonCounter, history: &mut History) -> 
     status.taken_ms = now_ms;
     history.complete(&mut status, now_ms);
     status
+}
+
+/// By name; one that changes replicas is at two for a moment.
+fn front_ends(nodes: impl Iterator<Item = Node>) -> Vec<Node> {
+    let mut all: Vec<Node> = nodes.filter(|node| node.role() == NodeRole::FrontEnd).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name).then(b.connected_ms.cmp(&a.connected_ms)));
+    all.dedup_by(|later, kept| later.name == kept.name);
+    all
 }
 
 async fn fill_prefixes(store: &Store, is_leader: bool, status: &mut Status) {

@@ -21,6 +21,10 @@ pub(crate) struct Status {
     pub(crate) totals: Option<Totals>,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) feed_subscribers: Vec<FeedSubscriber>,
+    /// Front-ends at a replica that was reached, by name.
+    pub(crate) front_ends: Vec<admin::Node>,
+    /// Replicas that did not say who is connected to them.
+    pub(crate) silent_stores: usize,
     /// Who was at a feed, and is at none now.
     pub(crate) departed: Vec<Departed>,
     pub(crate) home_prefixes: Vec<HomePrefix>,

@@ -3,8 +3,8 @@
 use homeport_api::admin::{
     self, alarms_client::AlarmsClient, bindings_client::BindingsClient,
     cluster_client::ClusterClient, events_client::EventsClient,
-    home_prefixes_client::HomePrefixesClient, revocations_client::RevocationsClient,
-    subscribers_client::SubscribersClient,
+    home_prefixes_client::HomePrefixesClient, nodes_client::NodesClient,
+    revocations_client::RevocationsClient, subscribers_client::SubscribersClient,
 };
 use homeport_api::inspection::{
     ListTrafficRequest, ListTrafficResponse, TrafficOrder, inspection_client::InspectionClient,
@@ -18,8 +18,8 @@ use tonic::{
 use crate::{
     config::{Error, ProcessConfig, is_address},
     limits::{
-        ALARMS_MAX, ERROR_CHARS_MAX, HOME_PREFIXES_MAX, ROWS_PER_PAGE, STORE_DEADLINE, STORES_MAX,
-        TRAFFIC_ROWS_MAX,
+        ALARMS_MAX, ERROR_CHARS_MAX, HOME_PREFIXES_MAX, NODES_MAX, ROWS_PER_PAGE, SHELVED_SECS,
+        STORE_DEADLINE, STORES_MAX, TRAFFIC_ROWS_MAX,
     },
     status::{Home, Homes},
 };
@@ -162,6 +162,17 @@ impl Store {
         in_time(client.list_alarms(request)).await.map(|list| list.alarms)
     }
 
+    /// Itself, and what is connected to it.
+    pub(crate) async fn nodes(&self) -> Result<Vec<admin::Node>, String> {
+        let mut client = NodesClient::new(self.channel.clone());
+        let request = admin::ListNodesRequest {
+            page_size: NODES_MAX,
+            page_token: String::new(),
+            local: true,
+        };
+        in_time(client.list_nodes(request)).await.map(|list| list.nodes)
+    }
+
     /// One page of what has happened to alarms, newest first, and the token of the next.
     pub(crate) async fn alarm_history(
         &self,
@@ -248,6 +259,42 @@ impl Store {
         let mut client = ClusterClient::new(self.channel.clone());
         let request = admin::TransferLeadershipRequest { node_id };
         in_time(client.transfer_leadership(request)).await.map(drop)
+    }
+}
+
+/// What an alarm says of who has acknowledged or shelved it: the store knows only this process's address.
+const COMMENT: &str = "from the dashboard";
+
+impl Store {
+    /// Somebody has taken note of an alarm.
+    pub(crate) async fn acknowledge(&self, name: &str) -> Result<(), String> {
+        let mut client = AlarmsClient::new(self.channel.clone());
+        let (name, comment) = (name.to_owned(), COMMENT.to_owned());
+        let request = admin::AcknowledgeAlarmRequest { name, comment };
+        in_time(client.acknowledge_alarm(request)).await.map(drop)
+    }
+
+    /// An alarm is put aside for [`SHELVED_SECS`], or shown again.
+    pub(crate) async fn shelve(&self, name: &str, shelved: bool) -> Result<(), String> {
+        let mut client = AlarmsClient::new(self.channel.clone());
+        let (name, comment) = (name.to_owned(), COMMENT.to_owned());
+        let for_secs = if shelved { SHELVED_SECS } else { 0 };
+        let request = admin::ShelveAlarmRequest { name, comment, for_secs };
+        in_time(client.shelve_alarm(request)).await.map(drop)
+    }
+
+    /// Forwarders use other front-ends from now on.
+    pub(crate) async fn drain(&self, name: &str) -> Result<(), String> {
+        let mut client = NodesClient::new(self.channel.clone());
+        let request = admin::DrainNodeRequest { name: name.to_owned() };
+        in_time(client.drain_node(request)).await.map(drop)
+    }
+
+    /// They use this one again.
+    pub(crate) async fn undrain(&self, name: &str) -> Result<(), String> {
+        let mut client = NodesClient::new(self.channel.clone());
+        let request = admin::UndrainNodeRequest { name: name.to_owned() };
+        in_time(client.undrain_node(request)).await.map(drop)
     }
 }
 

@@ -66,6 +66,16 @@ async fn page_for(
     Page { address, latest, _tasks: [poller, looker, server] }
 }
 
+/// One that takes [`TOKEN`].
+async fn page_with_login(endpoints: &[&str]) -> Page {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), TOKEN).expect("writes");
+    let login = config::LoginConfig { token_file: file.path().to_owned() };
+    page_for(endpoints, Vec::new(), Some(login)).await
+}
+
+const TOKEN: &str = "a token of some length";
+
 impl Page {
     async fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.expect("connects");
@@ -114,10 +124,7 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
 #[tokio::test]
 async fn only_who_is_logged_in_may_change_something_and_only_by_a_form() {
     let leader = Script::new(1, "leader", 120).start().await;
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), "a token of some length").expect("writes");
-    let login = config::LoginConfig { token_file: file.path().to_owned() };
-    let page = page_for(&[&leader.endpoint], Vec::new(), Some(login)).await;
+    let page = page_with_login(&[&leader.endpoint]).await;
     let path = "/subscribers/2001:db8:0:1::100";
     let guest = page.get(path).await;
     assert!(guest.contains("Log in") && !guest.contains("Revoke"), "{guest}");
@@ -135,10 +142,10 @@ async fn only_who_is_logged_in_may_change_something_and_only_by_a_form() {
         let refused = page.post("/act/revoke", cookie, &form(token)).await;
         assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
     }
-    assert_eq!(leader.revoked(), Vec::<String>::new());
+    assert_eq!(leader.done(), Vec::<String>::new());
     let done = page.post("/act/revoke", cookie, &form(form_token)).await;
     assert!(done.starts_with("HTTP/1.1 303") && done.contains("location: /nodes"), "{done}");
-    assert_eq!(leader.revoked(), ["2001:db8:0:1::100"]);
+    assert_eq!(leader.done(), ["revoke 2001:db8:0:1::100"]);
     assert!(page.get_as("/act/revoke", cookie).await.starts_with("HTTP/1.1 405"));
     let failed = page.post("/act/lead", cookie, &form(form_token)).await;
     assert!(failed.starts_with("HTTP/1.1 502") && failed.contains("is no node"), "{failed}");

@@ -8,7 +8,7 @@ use crate::{
     limits::PARAMETER_OCTETS_MAX,
     status::Status,
     target::Parameters,
-    view::{Cell, Column, Level, Part, Row, Table, View, What, text},
+    view::{Action, Cell, Column, Level, Part, Row, Table, View, What, text},
 };
 
 /// What is written of each kind of alarm, for people.
@@ -17,7 +17,7 @@ const SECTIONS: &str = include_str!("../../../../../docs/operations/alarms.md");
 /// The chapter of [`SECTIONS`] that is about these.
 const CHAPTER: &str = "## Alarms that the cluster keeps itself";
 
-const ALARMS: [Column; 8] = [
+const ALARMS: [Column; 9] = [
     text("severity", "Severity"),
     text("resource", "Resource"),
     text("kind", "Alarm"),
@@ -26,6 +26,7 @@ const ALARMS: [Column; 8] = [
     text("cleared", "Ended"),
     text("acknowledged", "Acknowledged by"),
     text("help", "What to do"),
+    text("deeds", ""),
 ];
 
 pub(super) async fn view(parameters: &Parameters, seen: &Seen, sources: &Sources) -> View {
@@ -37,9 +38,9 @@ pub(super) async fn view(parameters: &Parameters, seen: &Seen, sources: &Sources
         parts.push(part("unread", "", What::Note(Level::Major, format!("No alarms: {error}"))));
     }
     let empty = if status.alarms_error.is_some() { "Not known." } else { "No alarm." };
-    parts.push(list("alarms", "", empty, &shown));
+    parts.push(part("alarms", "", table(&shown, false, empty)));
     if !shelved.is_empty() {
-        parts.push(list("shelved", "Shelved", "None.", &shelved));
+        parts.push(part("shelved", "Shelved", table(&shelved, true, "None.")));
     }
     parts.push(history(&parameters.page, seen, sources).await.unwrap_or_else(problem));
     View::new("Alarms", parts)
@@ -62,9 +63,9 @@ fn is_shelved(alarm: &Alarm, status: &Status) -> bool {
     alarm.shelved.is_some() && alarm.shelved_until_ms > status.taken_ms
 }
 
-fn list(id: &'static str, heading: &'static str, empty: &'static str, alarms: &[&Alarm]) -> Part {
-    let rows = alarms.iter().map(|alarm| row(alarm)).collect();
-    part(id, heading, What::Table(Table { columns: &ALARMS, rows, empty, ..Table::default() }))
+fn table(alarms: &[&Alarm], is_shelved: bool, empty: &'static str) -> What {
+    let rows = alarms.iter().map(|alarm| row(alarm, is_shelved)).collect();
+    What::Table(Table { columns: &ALARMS, rows, empty, ..Table::default() })
 }
 
 /// A severity of a newer store is none that this dashboard knows.
@@ -78,7 +79,7 @@ const fn of_severity(severity: AlarmSeverity) -> Level {
     }
 }
 
-fn row(alarm: &Alarm) -> Row {
+fn row(alarm: &Alarm, is_shelved: bool) -> Row {
     let severity = of_severity(alarm.severity());
     // One that has ended waits only to be seen.
     let level = if alarm.cleared_ms.is_some() { Level::Plain } else { severity };
@@ -92,8 +93,21 @@ fn row(alarm: &Alarm) -> Row {
         Cell::known(alarm.cleared_ms, Cell::At),
         Cell::known(alarm.acknowledged.as_ref(), mark),
         Cell::Link(alarm.help.clone(), help),
+        deeds(alarm, is_shelved),
     ];
     Row { cells, level }
+}
+
+/// For who is logged in.
+fn deeds(alarm: &Alarm, is_shelved: bool) -> Cell {
+    let deed = |path, words| Action { path, name: alarm.name.clone(), words, sure: "" };
+    let shelf = if is_shelved {
+        deed("/act/unshelve", "Show again")
+    } else {
+        deed("/act/shelve", "Shelve for 8 h")
+    };
+    let note = alarm.acknowledged.is_none().then(|| deed("/act/acknowledge", "Acknowledge"));
+    Cell::Actions(note.into_iter().chain([shelf]).collect())
 }
 
 fn mark(mark: &AlarmMark) -> Cell {

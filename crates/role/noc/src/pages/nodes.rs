@@ -1,5 +1,7 @@
 //! `/nodes`: replicas, feed subscribers and processes.
 
+use homeport_api::admin::{DrainState, Node};
+
 use super::{Seen, part, verdict};
 use crate::{
     format::{Measured, TimeOfDay},
@@ -9,7 +11,7 @@ use crate::{
 };
 
 pub(super) fn view(seen: &Seen) -> View {
-    let parts = vec![verdict(seen), replicas(seen), feed(seen), processes(seen)];
+    let parts = vec![verdict(seen), replicas(seen), front_ends(seen), feed(seen), processes(seen)];
     View::new("Nodes", parts)
 }
 
@@ -109,6 +111,58 @@ fn deeds(replica: &Replica, reached: &Reached) -> Cell {
 fn behind(lag: u64, is_stuck: bool) -> Cell {
     if is_stuck { Cell::Level(Level::Major, format!("{lag}, stuck")) } else { Cell::Number(lag) }
 }
+
+const FRONT_ENDS: [Column; 8] = [
+    text("name", "Name"),
+    text("state", "State"),
+    number("under_way", "Under way"),
+    text("connected", "Connected for"),
+    text("connected_to", "Connected to"),
+    text("address", "Address"),
+    text("version", "Version"),
+    text("deeds", ""),
+];
+
+fn front_ends(seen: &Seen) -> Part {
+    let rows = seen.status.front_ends.iter().map(front_end).collect();
+    let empty = "No front-end is connected to a replica that was reached.";
+    let note = match seen.status.silent_stores {
+        0 => String::new(),
+        silent => format!("Replicas that did not say who is connected to them: {silent}."),
+    };
+    let table = Table { columns: &FRONT_ENDS, rows, empty, note, next: None };
+    part("front_ends", "Front-ends", What::Table(table))
+}
+
+fn front_end(node: &Node) -> Row {
+    let (state, deed) = match node.drain_state() {
+        DrainState::Unspecified => (Cell::Level(Level::Unknown, "unknown".to_owned()), DRAIN),
+        DrainState::Serving => (Cell::text("serves"), DRAIN),
+        DrainState::Draining => (Cell::Level(Level::Minor, "being drained".to_owned()), UNDRAIN),
+        DrainState::Drained => {
+            (Cell::Level(Level::Minor, "drained, can be stopped".to_owned()), UNDRAIN)
+        }
+    };
+    let (path, words, sure) = deed;
+    let deeds = vec![Action { path, name: node.name.clone(), words, sure }];
+    let cells = vec![
+        Cell::text(&node.name),
+        state,
+        Cell::Number(node.under_way.into()),
+        Cell::Since(node.connected_ms),
+        Cell::text(format!("node {}", node.store_node_id)),
+        Cell::some(&node.address),
+        Cell::some(&node.version),
+        Cell::Actions(deeds),
+    ];
+    Row { cells, ..Row::default() }
+}
+
+/// Path, words, and what is asked before.
+type Deed = (&'static str, &'static str, &'static str);
+const DRAIN: Deed =
+    ("/act/drain", "Drain", "Let forwarders use other front-ends than this one from now on?");
+const UNDRAIN: Deed = ("/act/undrain", "Let it serve", "");
 
 const FEED: [Column; 5] = [
     text("name", "Name"),

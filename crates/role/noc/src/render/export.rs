@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     format::Timestamp,
-    view::{Cell, Part, Plot, Table, View, What},
+    view::{Cell, Column, Part, Plot, Table, View, What},
 };
 
 /// Keys and rows of a part that has any.
@@ -74,13 +74,13 @@ fn rows(part: &Part) -> Option<Rows> {
 }
 
 fn of_table(table: &Table) -> Rows {
-    // Buttons are no data.
-    let is_data = |row: &[Cell], place: usize| !matches!(row.get(place), Some(Cell::Actions(_)));
-    let kept: Vec<usize> = (0..table.columns.len())
-        .filter(|place| table.rows.iter().all(|row| is_data(&row.cells, *place)))
-        .collect();
-    let keys = kept.iter().filter_map(|place| table.columns.get(*place));
-    let cells = |row: &[Cell]| kept.iter().filter_map(|place| row.get(*place).cloned()).collect();
+    // Buttons are no data, and their column has no name.
+    let is_data = |column: &Column| !column.name.is_empty();
+    let keys = table.columns.iter().filter(|column| is_data(column));
+    let cells = |row: &[Cell]| {
+        let pairs = table.columns.iter().zip(row).filter(|(column, _)| is_data(column));
+        pairs.map(|(_, cell)| cell.clone()).collect()
+    };
     Rows {
         keys: keys.map(|column| column.key.to_owned()).collect(),
         rows: table.rows.iter().map(|row| cells(&row.cells)).collect(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use homeport_api::admin::{
     self, alarms_server, bindings_server, cluster_server, events_server, home_prefixes_server,
-    home_prefixes_server::HomePrefixesServer, revocations_server, subscribers_server,
+    home_prefixes_server::HomePrefixesServer, nodes_server, revocations_server, subscribers_server,
 };
 use homeport_runtime::Task;
 use tokio::net::TcpListener;
@@ -27,6 +27,8 @@ pub(super) struct Script {
     pub(super) subscriber: admin::Subscriber,
     pub(super) alarms: Vec<admin::Alarm>,
     pub(super) events: Vec<admin::Event>,
+    pub(super) front_ends: Vec<admin::Node>,
+    pub(super) done: Done,
     pub(super) refuse_lists: bool,
 }
 
@@ -34,7 +36,7 @@ pub(super) struct Script {
 pub(super) struct Fake {
     pub(super) endpoint: String,
     says: Arc<Mutex<admin::GetStatusResponse>>,
-    revoked: Revoked,
+    done: Done,
     _server: Task,
 }
 
@@ -44,24 +46,30 @@ impl Fake {
         *self.says.lock().expect("no test has panicked with it") = status;
     }
 
-    /// Home addresses whose bindings were to be revoked.
-    pub(super) fn revoked(&self) -> Vec<String> {
-        self.revoked.0.lock().expect("no test has panicked with it").clone()
+    /// What it was told to do.
+    pub(super) fn done(&self) -> Vec<String> {
+        self.done.0.lock().expect("no test has panicked with it").clone()
     }
 }
 
-/// Home addresses whose bindings were to be revoked.
+/// What a store was told to do.
 #[derive(Clone, Default)]
-struct Revoked(Arc<Mutex<Vec<String>>>);
+pub(super) struct Done(Arc<Mutex<Vec<String>>>);
+
+impl Done {
+    fn push(&self, what: String) {
+        self.0.lock().expect("no test has panicked with it").push(what);
+    }
+}
 
 #[tonic::async_trait]
-impl revocations_server::Revocations for Revoked {
+impl revocations_server::Revocations for Script {
     async fn revoke_bindings(
         &self,
         request: Request<admin::RevokeBindingsRequest>,
     ) -> Result<Response<admin::RevokeBindingsResponse>, Status> {
         let home_address = request.into_inner().home_address;
-        self.0.lock().expect("no test has panicked with it").push(home_address);
+        self.done.push(format!("revoke {home_address}"));
         Ok(Response::new(admin::RevokeBindingsResponse { revision: 121 }))
     }
 }
@@ -119,7 +127,18 @@ impl Script {
         };
         let home = home("2001:db8:0:1::100");
         let (alarms, events) = (operations::alarms(), operations::events());
-        Self { status, prefix, home, subscriber, alarms, events, refuse_lists: false }
+        let front_ends = operations::front_ends(node_id);
+        Self {
+            status,
+            prefix,
+            home,
+            subscriber,
+            alarms,
+            events,
+            front_ends,
+            done: Done::default(),
+            refuse_lists: false,
+        }
     }
 
     /// Every text that a store can send is hostile.
@@ -141,6 +160,10 @@ impl Script {
             alarm.acknowledged =
                 Some(admin::AlarmMark { by: HOSTILE.to_owned(), ..Default::default() });
         }
+        for front_end in &mut self.front_ends {
+            front_end.address = HOSTILE.to_owned();
+            front_end.version = HOSTILE.to_owned();
+        }
         for event in &mut self.events {
             event.care_of_address = HOSTILE.to_owned();
             event.text = HOSTILE.to_owned();
@@ -153,19 +176,20 @@ impl Script {
     pub(super) async fn start(self) -> Fake {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listens");
         let endpoint = listener.local_addr().expect("has an address").to_string();
-        let revoked = Revoked::default();
+        let done = self.done.clone();
         let says = Arc::new(Mutex::new(self.status.clone()));
         let server = Server::builder()
             .add_service(cluster_server::ClusterServer::new(Running(Arc::clone(&says))))
-            .add_service(revocations_server::RevocationsServer::new(revoked.clone()))
+            .add_service(revocations_server::RevocationsServer::new(self.clone()))
             .add_service(subscribers_server::SubscribersServer::new(self.clone()))
             .add_service(HomePrefixesServer::new(self.clone()))
             .add_service(alarms_server::AlarmsServer::new(self.clone()))
+            .add_service(nodes_server::NodesServer::new(self.clone()))
             .add_service(events_server::EventsServer::new(self.clone()))
             .add_service(bindings_server::BindingsServer::new(self))
             .serve_with_incoming(TcpIncoming::from(listener));
         let server = Task::spawn("fake", async move { server.await.expect("serves") });
-        Fake { endpoint, says, revoked, _server: server }
+        Fake { endpoint, says, done, _server: server }
     }
 
     fn listed<T>(&self, list: T) -> Result<Response<T>, Status> {

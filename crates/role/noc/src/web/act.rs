@@ -36,6 +36,16 @@ enum Deed {
     Revoke,
     /// Makes another voter lead.
     Lead,
+    /// Takes note of an alarm.
+    Acknowledge,
+    /// Puts an alarm aside for a while.
+    Shelve,
+    /// Shows it again.
+    Unshelve,
+    /// Lets forwarders use other front-ends.
+    Drain,
+    /// Lets them use this one again.
+    Undrain,
 }
 
 impl Deed {
@@ -43,6 +53,11 @@ impl Deed {
         match word {
             "revoke" => Some(Self::Revoke),
             "lead" => Some(Self::Lead),
+            "acknowledge" => Some(Self::Acknowledge),
+            "shelve" => Some(Self::Shelve),
+            "unshelve" => Some(Self::Unshelve),
+            "drain" => Some(Self::Drain),
+            "undrain" => Some(Self::Undrain),
             _ => None,
         }
     }
@@ -84,6 +99,11 @@ async fn done(noc: &Noc, deed: Deed, name: &str) -> Result<(), String> {
     let store = noc.sources.store(&seen.status)?;
     match deed {
         Deed::Revoke => store.revoke(name).await,
+        Deed::Acknowledge => store.acknowledge(name).await,
+        Deed::Shelve => store.shelve(name, true).await,
+        Deed::Unshelve => store.shelve(name, false).await,
+        Deed::Drain => store.drain(name).await,
+        Deed::Undrain => store.undrain(name).await,
         Deed::Lead => {
             let node_id = name.parse().map_err(|_| format!("{name:?} is no node's number"))?;
             store.transfer_leadership(node_id).await

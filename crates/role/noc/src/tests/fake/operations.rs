@@ -1,7 +1,7 @@
-//! What the store says of alarms and events.
+//! What the store says of alarms, events and nodes.
 
 use futures_util::stream::Empty;
-use homeport_api::admin::{self, alarms_server, events_server};
+use homeport_api::admin::{self, alarms_server, events_server, nodes_server};
 use tonic::{Request, Response, Status};
 
 use super::Script;
@@ -83,16 +83,20 @@ impl alarms_server::Alarms for Script {
 
     async fn acknowledge_alarm(
         &self,
-        _: Request<admin::AcknowledgeAlarmRequest>,
+        request: Request<admin::AcknowledgeAlarmRequest>,
     ) -> Result<Response<admin::AcknowledgeAlarmResponse>, Status> {
-        Err(Status::permission_denied("the page must not write"))
+        let told = request.into_inner();
+        self.done.push(format!("acknowledge {} ({})", told.name, told.comment));
+        Ok(Response::new(admin::AcknowledgeAlarmResponse {}))
     }
 
     async fn shelve_alarm(
         &self,
-        _: Request<admin::ShelveAlarmRequest>,
+        request: Request<admin::ShelveAlarmRequest>,
     ) -> Result<Response<admin::ShelveAlarmResponse>, Status> {
-        Err(Status::permission_denied("the page must not write"))
+        let told = request.into_inner();
+        self.done.push(format!("shelve {} for {} s", told.name, told.for_secs));
+        Ok(Response::new(admin::ShelveAlarmResponse {}))
     }
 
     async fn comment_alarm(
@@ -145,5 +149,68 @@ impl events_server::Events for Script {
         _: Request<admin::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         Err(Status::permission_denied("the page asks by itself"))
+    }
+}
+
+/// Those that are connected to this replica: one was at another until now.
+pub(super) fn front_ends(node_id: u64) -> Vec<admin::Node> {
+    let front_end = |name: &str, connected_ms, state: admin::DrainState| admin::Node {
+        name: format!("front-ends/{name}"),
+        role: admin::NodeRole::FrontEnd.into(),
+        connected_ms,
+        drain_state: state.into(),
+        store_node_id: node_id,
+        connected: true,
+        under_way: 3,
+        ..admin::Node::default()
+    };
+    let moved = front_end("host-1", 1_700_000_000_000 + node_id, admin::DrainState::Draining);
+    match node_id {
+        1 => vec![front_end("host-2", 1_700_000_000_000, admin::DrainState::Serving), moved],
+        _ => vec![moved],
+    }
+}
+
+#[tonic::async_trait]
+impl nodes_server::Nodes for Script {
+    async fn list_nodes(
+        &self,
+        request: Request<admin::ListNodesRequest>,
+    ) -> Result<Response<admin::ListNodesResponse>, Status> {
+        assert!(request.into_inner().local, "each replica is asked for itself");
+        let this = admin::Node {
+            name: "stores/1".to_owned(),
+            role: admin::NodeRole::Store.into(),
+            ..admin::Node::default()
+        };
+        let nodes = self.front_ends.iter().cloned().chain([this]).collect();
+        self.listed(admin::ListNodesResponse { nodes, ..Default::default() })
+    }
+
+    async fn get_node(
+        &self,
+        _: Request<admin::GetNodeRequest>,
+    ) -> Result<Response<admin::Node>, Status> {
+        Err(Status::not_found("the page lists them"))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<admin::DrainNodeRequest>,
+    ) -> Result<Response<admin::Node>, Status> {
+        let name = request.into_inner().name;
+        if name == "front-ends/last" {
+            return Err(Status::failed_precondition("it is the last front-end that serves"));
+        }
+        self.done.push(format!("drain {name}"));
+        Ok(Response::new(admin::Node::default()))
+    }
+
+    async fn undrain_node(
+        &self,
+        request: Request<admin::UndrainNodeRequest>,
+    ) -> Result<Response<admin::Node>, Status> {
+        self.done.push(format!("undrain {}", request.into_inner().name));
+        Ok(Response::new(admin::Node::default()))
     }
 }

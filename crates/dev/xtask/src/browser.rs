@@ -20,7 +20,7 @@ pub(crate) fn run(root: &Path, write: bool) -> anyhow::Result<Report> {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
     }
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let options = Options { screenshots: Some(folder.clone()) };
+    let options = Options { screenshots: Some(folder.clone()), themes: &["dark", "light"] };
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(browser::run(&options))?;
     report.passed = outcome.passed;

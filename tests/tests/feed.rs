@@ -89,7 +89,8 @@ async fn a_quiet_feed_says_that_it_lives() -> Result<()> {
         let (picture, since) = (watch.picture().clone(), watch.log_time_ms());
         let mark = watch.next().await?;
         ensure!(!mark.snapshot_begin && mark.homes.is_empty() && mark.home_prefixes.is_empty());
-        assert_eq!(mark.revision, revision);
+        // What the leader notes of nodes that come moves the revision, and no binding.
+        ensure!(mark.revision >= revision, "{} after {revision}", mark.revision);
         ensure!(mark.log_time_ms > since, "the time stands still");
         assert_eq!(*watch.picture(), picture);
     }

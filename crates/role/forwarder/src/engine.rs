@@ -124,13 +124,9 @@ impl Engine {
                         self.follow_watched(now);
                     }
                 }
-                () = more_settled(&mut self.outlets.routes) => {
-                    self.begin_fast();
-                    self.send_reached(&port).await;
-                }
+                () = more_settled(&mut self.outlets.routes) => self.send_reached(&port).await,
                 () = host_looked_at(&mut self.outlets.fast) => {
                     let now = self.now();
-                    self.begin_fast();
                     if let Some(fast) = &mut self.outlets.fast {
                         fast.look(&self.forwarding, now);
                     }
@@ -342,21 +338,12 @@ impl Engine {
         moved
     }
 
-    /// The fast path follows the table, where that had to wait.
-    fn begin_fast(&mut self) {
-        let (now, is_settled) = (self.now(), self.settled() >= self.mirror.revision());
-        if let Some(fast) = self.outlets.fast.as_mut().filter(|fast| fast.waits()) {
-            fast.rebuild(&mut self.forwarding, now, is_settled);
-        }
-    }
-
     /// Tells the fast path, before anybody hears of the revision.
     fn tell_fast(&mut self, applied: Applied, networks: bool, now: Millis) {
-        let is_settled = self.settled() >= self.mirror.revision();
         let Some(fast) = &mut self.outlets.fast else { return };
         let changed = self.mirror.take_changed();
         if applied.prefixes || applied.anew {
-            fast.rebuild(&mut self.forwarding, now, is_settled);
+            fast.rebuild(&mut self.forwarding, now);
         } else {
             fast.follow(&self.forwarding, now, &changed, networks);
         }

@@ -39,9 +39,6 @@ pub(crate) struct Fast {
     /// The store has said what there is. Before, lines are those of an earlier process, if any, and
     /// the program's time is not prolonged.
     synchronised: bool,
-    /// Until when the table of an earlier process is followed though the store has said its own, since the
-    /// host does not lead to the TUN yet what the new one passes on; by the engine's clock.
-    waits_until: Option<Millis>,
     /// Nothing is to be served.
     withdrawn: bool,
     /// The program was given up, and its lines are not kept up to date.
@@ -82,7 +79,6 @@ impl Fast {
             watched: BTreeSet::new(),
             strays: BTreeSet::new(),
             synchronised: false,
-            waits_until: None,
             withdrawn: false,
             is_off: !adopted,
             hop_limit,
@@ -126,29 +122,18 @@ impl Fast {
     }
 
     /// Tells the program what is served, and writes all lines anew: after a change of prefixes or of
-    /// the whole table, which the store has said. `settled`: the host leads to the TUN what is served; the
-    /// table of an earlier process waits for that, since what it sends itself the TUN must not have.
-    pub(crate) fn rebuild(&mut self, forwarding: &mut Forwarding, now: Millis, settled: bool) {
+    /// the whole table, which the store has said.
+    pub(crate) fn rebuild(&mut self, forwarding: &mut Forwarding, now: Millis) {
         let follows_earlier = !self.synchronised && !self.is_off;
         if follows_earlier {
-            let until = Millis(now.0.saturating_add(limits::FAST_WAIT_MAX_MS));
-            if !settled && now < *self.waits_until.get_or_insert(until) {
-                return;
-            }
             self.recall_uses(forwarding, now);
         }
-        self.waits_until = None;
         self.synchronised = true;
         self.renew(forwarding, now);
     }
 
-    /// Is to be called again when more is settled, and after each look.
-    pub(crate) const fn waits(&self) -> bool {
-        self.waits_until.is_some()
-    }
-
-    /// Of equal bindings the one is taken that data came through last: which that was the earlier process
-    /// had learned, and the program goes on by it.
+    /// Of equal bindings the one is taken that data came through last. Which that was the earlier process had
+    /// learned, and without it what its program sends would be passed on, before the host leads it to the TUN.
     fn recall_uses(&self, forwarding: &mut Forwarding, now: Millis) {
         let homes: Vec<Ipv6Addr> =
             forwarding.table().homes().into_iter().map(|(home, _)| home).collect();

@@ -101,9 +101,6 @@ pub const FAST_HOME_ADDRESSES_DEFAULT: u32 = 400_000;
 /// Between two looks at the host's routes and neighbours, and at the counters of the fast path. Until the
 /// next look packets for a new neighbour take the TUN.
 pub const FAST_LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// How long the table of an earlier process is followed at most, in milliseconds, until the host's routes are
-/// settled: they take some milliseconds.
-pub const FAST_WAIT_MAX_MS: u64 = 1000;
 /// Where Linux has its file system of type bpf.
 pub const FAST_PIN_PLACE: &str = "/sys/fs/bpf";
 /// How long the fast path may go on without a process. It hears of one with each look, so less would end

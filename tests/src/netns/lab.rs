@@ -192,6 +192,9 @@ impl Lab {
             let file = self.directory().join(format!("{}.toml", forwarder.name));
             let mut text = std::fs::read_to_string(&file)?;
             text.push_str("\n[xdp]\nmode = \"native\"\ninterfaces = [\"uplink\"]\n");
+            // Forwarders of other laboratories have the same names, and this host is theirs too.
+            let pins = format!("/sys/fs/bpf/{}-{}", self.namespaces.router, forwarder.name);
+            text.push_str(&format!("pin_dir = \"{pins}\"\n"));
             std::fs::write(&file, text)?;
             kill(&forwarder)?;
             eventually("the forwarder with XDP", async || {

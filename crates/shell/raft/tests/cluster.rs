@@ -180,6 +180,13 @@ async fn a_leader_says_how_long_each_member_is_silent_and_a_replica_what_its_dis
         // Nobody asks any more when the test ends.
         let _heard = sender.lock().unwrap().send(took);
     });
+    // Who was never heard is not silent for a time that anybody knows.
+    eventually("each to be heard", LONG, || {
+        let status = leads.node.status();
+        let is_heard = |it: &(u64, Option<Duration>)| it.1.is_some();
+        (status.silent.len() == 2 && status.silent.iter().all(is_heard)).then_some(())
+    })
+    .await;
     let gone = replicas.remove(0);
     let gone_id = gone.node.status().node_id;
     gone.stop().await;

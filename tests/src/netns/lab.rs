@@ -103,10 +103,17 @@ impl Lab {
     }
 
     async fn subscribe(&self, subscriber: Subscriber) -> Result<()> {
-        let mut client = SubscribersClient::new(channel_to(&self.cluster.leader().await?).await?);
         let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
-        client.create_subscriber(request).await?;
-        Ok(())
+        eventually("the subscriber record", async || {
+            let leader = channel_to(&self.cluster.leader().await?).await?;
+            match SubscribersClient::new(leader).create_subscriber(request.clone()).await {
+                Ok(_) => Ok(()),
+                // An earlier attempt was not answered.
+                Err(status) if status.code() == tonic::Code::AlreadyExists => Ok(()),
+                Err(status) => Err(status.into()),
+            }
+        })
+        .await
     }
 
     /// Changes the home prefix that `homeport dev` has created, and the node's subscriber record.

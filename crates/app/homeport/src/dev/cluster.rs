@@ -24,6 +24,9 @@ use super::supervisor::Process;
 
 /// How long the cluster may take to come up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often the home prefix is tried, and the pause in between.
+const ATTEMPTS_MAX: u32 = 20;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(250);
 /// How often the state of the processes is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -102,11 +105,19 @@ impl Cluster {
             ..HomePrefix::default()
         };
         let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
-        let mut client = HomePrefixesClient::new(self.leader().await?);
-        match client.create_home_prefix(request).await {
-            Ok(_) => Ok(()),
-            Err(status) if status.code() == Code::AlreadyExists => Ok(()),
-            Err(status) => Err(anyhow::anyhow!("home prefix: {}", status.message())),
+        let mut attempts = 1;
+        loop {
+            let mut client = HomePrefixesClient::new(self.leader().await?);
+            match client.create_home_prefix(request.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(status) if status.code() == Code::AlreadyExists => return Ok(()),
+                // On a busy host a first leader may lose its majority at once.
+                Err(status) if status.code() == Code::Unavailable && attempts < ATTEMPTS_MAX => {
+                    attempts += 1;
+                    tokio::time::sleep(ATTEMPT_PAUSE).await;
+                }
+                Err(status) => bail!("home prefix: {}", status.message()),
+            }
         }
     }
 

@@ -144,9 +144,7 @@ impl DevCluster {
     /// # Errors
     /// When it does not come up.
     pub async fn start() -> Result<Self> {
-        let port = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let arguments = ["--mode", "udp", "--udp-port", &port.to_string()];
-        Self::start_with(Build::Debug, &arguments, Stdio::null()).await
+        Self::start_set(&[]).await
     }
 
     /// The same, with more settings for each process, as environment variables.

@@ -112,13 +112,6 @@ impl Pinged {
         pairs.map(|(one, next)| (next.at_secs - one.at_secs) * 1000.0).fold(0.0, f64::max)
     }
 
-    /// Requests without a reply up to the last one that has one.
-    pub(super) fn missing(&self) -> Vec<u32> {
-        let answered: BTreeSet<u32> = self.replies.iter().map(|reply| reply.sequence).collect();
-        let last = answered.last().copied().unwrap_or_default();
-        (1..=last).filter(|sequence| !answered.contains(sequence)).collect()
-    }
-
     /// Round trips in milliseconds.
     pub(super) fn round_trips_ms(&self) -> Vec<f64> {
         self.replies.iter().map(|reply| reply.round_trip_ms).collect()

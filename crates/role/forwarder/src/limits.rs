@@ -30,8 +30,7 @@ pub const ANSWERS_HELD_MAX: usize = 4096;
 /// How long an answer is held (design: at most 50 ms, then it goes and is counted).
 pub const ANSWER_HOLD_MAX: Duration = Duration::from_millis(50);
 
-/// Traces under way: more than a second's at the highest rate are those of packets that were never
-/// answered, and the oldest goes.
+/// Traces under way. A packet that is never answered leaves one behind, which goes when there are so many.
 pub const UPDATES_TRACED_MAX: usize = 2048;
 
 /// Files and connections of a forwarder with as many stores and front-ends as it may have, and those who

@@ -16,7 +16,7 @@ const BINDING_UPDATE: u8 = 5;
 #[derive(Debug)]
 pub(crate) struct Spans {
     sampler: trace::Sampler,
-    /// By ticket, which is the order in which they came.
+    /// By ticket.
     under_way: BTreeMap<u64, Span>,
 }
 
@@ -27,11 +27,12 @@ impl Spans {
 
     /// What a front-end is told about the trace of this packet; empty when it has none.
     pub(crate) fn begin(&mut self, ticket: u64, punt: &Punt) -> String {
-        if !is_update(punt) || !self.sampler.take(Instant::now()) {
+        // Where nothing is traced no packet is looked into.
+        if !self.sampler.is_on() || !is_update(punt) || !self.sampler.take(Instant::now()) {
             return String::new();
         }
         if self.under_way.len() >= limits::UPDATES_TRACED_MAX {
-            // It was never answered.
+            // Most of them were never answered, so it does not matter which one goes.
             self.under_way.pop_first();
         }
         let span = trace::root("forwarder.binding_update");

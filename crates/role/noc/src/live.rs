@@ -1,9 +1,8 @@
 //! Keeps one screen up to date: a stream of server-sent events with the parts of its page that differ from
 //! those that it was sent last.
 //!
-//! A screen's state is its page, so to resume is to compare: a browser that comes back with the id of what
-//! it has seen last gets what has changed since, or all parts when that is not known any more. Nothing is
-//! queued: a slow reader is sent the newest state when it has taken the last.
+//! A screen's state is its page, so a browser that comes back is sent all of its parts, and goes on from
+//! there. Nothing is queued: a slow reader is sent the newest state when it has taken the last.
 
 use std::{convert::Infallible, sync::Arc};
 

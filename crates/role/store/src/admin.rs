@@ -3,6 +3,8 @@
 //! Writes and linearizable reads go to the leader: another replica refuses with FAILED_PRECONDITION
 //! and names the leader in the metadata `homeport-leader`.
 
+use std::sync::Arc;
+
 use homeport_api::admin::alarms_server::AlarmsServer;
 use homeport_api::admin::audit_server::AuditServer;
 use homeport_api::admin::bindings_server::BindingsServer;
@@ -20,6 +22,7 @@ use homeport_binding::{
 };
 use homeport_runtime::Shutdown;
 use ipnet::{Ipv4Net, Ipv6Net};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::service::Routes;
 
@@ -138,6 +141,15 @@ fn refused(refusal: &Refusal, (kind, name): &Resource) -> Status {
         RefusalKind::Changed => Reason::Changed,
     };
     Refused::of_field(reason, &refusal.field, &refusal.message).about(kind, name).status()
+}
+
+/// A place among those who watch alarms and events.
+fn watching(store: &Store) -> Result<OwnedSemaphorePermit, Status> {
+    Arc::clone(&store.watches).try_acquire_owned().map_err(|_full| {
+        let max = limits::WATCHES_MAX;
+        let message = format!("{max} watch alarms and events at this replica, the limit");
+        Refused::new(Reason::LimitReached, message).status()
+    })
 }
 
 fn not_found(field: &str, (kind, name): &Resource, message: &str) -> Status {

@@ -5,7 +5,6 @@ use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use homeport_api::convert::{correspondent_message, home_message, ipv6_octets};
 use homeport_api::feed::binding_feed_server::{BindingFeed, BindingFeedServer};
@@ -15,15 +14,15 @@ use homeport_api::feed::{
 use homeport_api::node::NodeInfo;
 use homeport_binding::correspondent::Millis;
 use homeport_binding::{Change, Home, Peers};
-use homeport_runtime::{Shutdown, Task, clock};
+use homeport_runtime::{Shutdown, clock};
 use homeport_wire::Sequence;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::machine::Machine;
 use crate::nodes::shortened;
+use crate::streams::stream;
 use crate::{Store, limits};
 
 pub(crate) fn service(store: Store, shutdown: Shutdown) -> BindingFeedServer<Feed> {
@@ -184,21 +183,11 @@ impl BindingFeed for Feed {
             let max = limits::FEED_SUBSCRIBERS_MAX;
             Status::resource_exhausted(format!("this replica has {max} subscribers, the limit"))
         })?;
-        let (out, messages) = mpsc::channel(limits::FEED_MESSAGES_WAITING_MAX);
-        let watcher = Watcher { store: self.store.clone(), out, subscription };
-        let (after, shutdown) = (request.after_revision, self.shutdown.clone());
-        let task = Task::spawn("feed", async move {
-            tokio::select! {
-                _gone = watcher.run(after) => {}
-                () = shutdown.begun() => {}
-            }
+        let (after, store) = (request.after_revision, self.store.clone());
+        let stream = stream("feed", &self.shutdown, |out| async move {
+            let _gone = Watcher { store, out, subscription }.run(after).await;
         });
-        // The task ends with the stream: it is dropped with it.
-        let stream = ReceiverStream::new(messages).map(move |message| {
-            let _alive = &task;
-            Ok(message)
-        });
-        Ok(Response::new(stream.boxed()))
+        Ok(Response::new(stream))
     }
 }
 

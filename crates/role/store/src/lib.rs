@@ -27,6 +27,7 @@ mod notices;
 mod overseer;
 mod preflight;
 mod proposer;
+mod streams;
 mod submit;
 mod tap;
 
@@ -157,6 +158,8 @@ pub(crate) struct Store {
     pub(crate) backups: Arc<Semaphore>,
     /// Places for those who look through all subscribers.
     pub(crate) searches: Arc<Semaphore>,
+    /// Places for those who watch alarms and events.
+    pub(crate) watches: Arc<Semaphore>,
     pub(crate) front_ends: nodes::FrontEnds,
     pub(crate) others: nodes::Others,
 }
@@ -254,6 +257,7 @@ where
         home_links,
         backups,
         searches: Arc::new(Semaphore::new(limits::SEARCHES_MAX)),
+        watches: Arc::new(Semaphore::new(limits::WATCHES_MAX)),
         front_ends: nodes::FrontEnds::default(),
         others: nodes::Others::default(),
     };

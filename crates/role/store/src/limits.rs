@@ -78,6 +78,8 @@ pub const BINDING_EVENTS_MAX: usize = 65_536;
 pub const CLUSTER_EVENTS_MAX: usize = 4096;
 /// Events in one message of a stream; a log entry has no more than commands and what ends with it.
 pub const EVENTS_PER_MESSAGE_MAX: usize = 512;
+/// Watchers of events and alarms at once: each looks for news five times a second while there are any.
+pub const WATCHES_MAX: usize = 256;
 /// What watchers of events and alarms are told is gathered for so long.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// How often the leader looks for what operators have to know.

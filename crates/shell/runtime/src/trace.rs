@@ -40,11 +40,14 @@ impl Sampler {
         Self { per_second_max, taken: 0, since: None }
     }
 
+    /// Whether anything is traced at all.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.per_second_max > 0
+    }
+
     /// Whether what is there at `now` may be traced; it is counted then.
     pub fn take(&mut self, now: Instant) -> bool {
-        if self.per_second_max == 0 {
-            return false;
-        }
         if self.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
             (self.since, self.taken) = (Some(now), 0);
         }
@@ -174,7 +177,7 @@ mod tests {
         let taken = [0, 1, 2, 999, 1000, 1001, 1002].map(|ms| sampler.take(at(ms)));
         assert_eq!(taken, [true, true, false, false, true, true, false]);
         let mut sampler = Sampler::new(&TelemetryConfig { otlp_endpoint: None, ..config });
-        assert!(!sampler.take(begin));
+        assert!(!sampler.is_on() && !sampler.take(begin));
     }
 
     #[derive(Clone, Debug, Default)]

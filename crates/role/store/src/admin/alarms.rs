@@ -1,6 +1,5 @@
 use std::cmp::Reverse;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use homeport_api::admin::alarms_server::Alarms;
 use homeport_api::admin::{self as api};
@@ -8,14 +7,14 @@ use homeport_binding::{
     Alarm, AlarmAct, AlarmChange, AlarmKey, AlarmStep, BindingCache, Command, LogTime, Mark,
     Operation, Severity,
 };
-use homeport_runtime::{Shutdown, Task};
+use homeport_runtime::Shutdown;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::audited::Caller;
 use super::bindings::now;
-use super::{execute, invalid, not_found, page_size, read_barrier, wrong_token};
+use super::{execute, invalid, not_found, page_size, read_barrier, watching, wrong_token};
+use crate::streams::stream;
 use crate::{Store, limits};
 
 pub(crate) struct Service(pub(crate) Store, pub(crate) Shutdown);
@@ -34,9 +33,9 @@ impl Alarms for Service {
         let request = request.into_inner();
         let (size, skipped) = (page_size(request.page_size)?, place(&request.page_token)?);
         read_barrier(&self.0, request.local).await?;
-        let (mut alarms, revision) =
-            self.0.node.read(|machine| (all(&machine.cache), machine.cache.revision()));
-        let moment = self.0.node.read(|machine| now(machine.cache.now()));
+        let (mut alarms, revision, moment) = self.0.node.read(|machine| {
+            (all(&machine.cache), machine.cache.revision(), now(machine.cache.now()))
+        });
         alarms.retain(|alarm| request.shelved_too || alarm.shelved_until_ms <= moment.0);
         let (alarms, next_page_token) = page(alarms, size, skipped);
         Ok(Response::new(api::ListAlarmsResponse { alarms, next_page_token, revision }))
@@ -46,20 +45,12 @@ impl Alarms for Service {
         &self,
         _request: Request<api::WatchAlarmsRequest>,
     ) -> Result<Response<Self::WatchAlarmsStream>, Status> {
-        let (out, messages) = mpsc::channel(limits::FEED_MESSAGES_WAITING_MAX);
-        let (store, shutdown) = (self.0.clone(), self.1.clone());
-        let task = Task::spawn("alarms", async move {
-            tokio::select! {
-                () = watch(store, out) => {}
-                () = shutdown.begun() => {}
-            }
+        let (store, place) = (self.0.clone(), watching(&self.0)?);
+        let stream = stream("alarms", &self.1, |out| async move {
+            let _place = place;
+            watch(store, out).await;
         });
-        // The task ends with the stream: it is dropped with it.
-        let stream = ReceiverStream::new(messages).map(move |message| {
-            let _alive = &task;
-            Ok(message)
-        });
-        Ok(Response::new(stream.boxed()))
+        Ok(Response::new(stream))
     }
 
     async fn acknowledge_alarm(

@@ -1,17 +1,16 @@
 use std::net::Ipv6Addr;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use homeport_api::admin::events_server::Events;
 use homeport_api::admin::{self as api, EventKind};
 use homeport_binding::{BindingEvent, CareOf, ClusterEvent, Event, Seen};
-use homeport_runtime::{Shutdown, Task};
+use homeport_runtime::Shutdown;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{address, alarms, page_size, read_barrier, wrong_token};
+use super::{address, alarms, page_size, read_barrier, watching, wrong_token};
 use crate::events::Happened;
+use crate::streams::stream;
 use crate::{Store, limits};
 
 pub(crate) struct Service(pub(crate) Store, pub(crate) Shutdown);
@@ -53,20 +52,12 @@ impl Events for Service {
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let request = request.into_inner();
         let wanted = Wanted::of(&request.home_address, &request.kinds)?;
-        let (out, messages) = mpsc::channel(limits::FEED_MESSAGES_WAITING_MAX);
-        let (store, shutdown) = (self.0.clone(), self.1.clone());
-        let task = Task::spawn("events", async move {
-            tokio::select! {
-                () = watch(store, request.after_revision, wanted, out) => {}
-                () = shutdown.begun() => {}
-            }
+        let (store, place) = (self.0.clone(), watching(&self.0)?);
+        let stream = stream("events", &self.1, |out| async move {
+            let _place = place;
+            watch(store, request.after_revision, wanted, out).await;
         });
-        // The task ends with the stream: it is dropped with it.
-        let stream = ReceiverStream::new(messages).map(move |message| {
-            let _alive = &task;
-            Ok(message)
-        });
-        Ok(Response::new(stream.boxed()))
+        Ok(Response::new(stream))
     }
 }
 

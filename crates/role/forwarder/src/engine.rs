@@ -11,9 +11,10 @@ use tokio::{sync::mpsc, time::sleep};
 use crate::{
     config::Error,
     destinations::Changes,
+    drain::{Drain, Host, Stage, TakenOff},
     fast::Fast,
     feed::FeedEvent,
-    headless::{Contact, Headless, Served},
+    headless::{self, Contact, Headless},
     held::Held,
     home_link::{FromLink, HomeLinkOutlet, NO_HOME_LINK, ToLink},
     inspection::{Arrived, Inspection},
@@ -40,8 +41,19 @@ pub(crate) struct Outlets {
     pub(crate) fast: Option<Fast>,
     /// How long no store has been heard.
     pub(crate) headless: Headless,
+    /// Whether operators want packets to go elsewhere.
+    pub(crate) drain: Drain,
     /// What operators look at.
     pub(crate) inspection: Inspection,
+}
+
+/// Readiness.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// The table is that of a store that is heard.
+    pub(crate) caught_up: Latch,
+    /// Nobody wants packets to go elsewhere.
+    pub(crate) not_drained: Latch,
 }
 
 /// See the module.
@@ -52,8 +64,12 @@ pub(crate) struct Engine {
     held: Held<(Answer, Answered)>,
     clock: Monotonic,
     metrics: Arc<Metrics>,
-    caught_up: Latch,
+    ready: Ready,
     outlets: Outlets,
+    /// What is taken off the host now.
+    taken_off: TakenOff,
+    /// Packets that led to something else than a drop.
+    forwarded: u64,
     /// The home prefixes may be other than the routes know.
     prefixes_moved: bool,
     /// Home links know less than the revision that is about to be complete.
@@ -67,7 +83,7 @@ impl Engine {
         forwarding: Forwarding,
         clock: Monotonic,
         metrics: Arc<Metrics>,
-        caught_up: Latch,
+        ready: Ready,
         outlets: Outlets,
     ) -> Self {
         let mut mirror = Mirror::new(outlets.home_link.is_some());
@@ -80,8 +96,10 @@ impl Engine {
             held: Held::default(),
             clock,
             metrics,
-            caught_up,
+            ready,
             outlets,
+            taken_off: TakenOff::default(),
+            forwarded: 0,
             prefixes_moved: false,
             links_moved: false,
             actions: Vec::new(),
@@ -91,7 +109,7 @@ impl Engine {
     /// Runs until `shutdown` begins, or the TUN is gone.
     pub(crate) async fn run(
         mut self,
-        port: Port,
+        mut port: Port,
         mut feed: mpsc::Receiver<FeedEvent>,
         mut signalling: mpsc::Receiver<SignallingEvent>,
         shutdown: Shutdown,
@@ -102,14 +120,22 @@ impl Engine {
             let overdue = wait_ms(self.held.next_deadline_ms(), self.clock.now_ms());
             let look = wait_ms(self.outlets.inspection.next_look_ms(), self.clock.now_ms());
             let silence = wait_ms(self.outlets.headless.next_look_ms(), self.clock.now_ms());
+            let drain =
+                wait_ms(self.outlets.drain.next_look_ms(self.clock.now_ms()), self.clock.now_ms());
             // Each arm is cancel-safe: a channel gives a whole message or none, a TUN a whole
             // packet or none, and the others only say that there is something to do.
             tokio::select! {
                 () = shutdown.begun() => return Ok(()),
-                Some(event) = feed.recv() => self.on_feed(&port, event).await,
+                Some(event) = feed.recv() => self.on_feed(&mut port, event).await,
                 Some(event) = signalling.recv() => self.on_signalling(&port, event).await,
                 () = overdue => self.send_overdue(&port).await,
-                () = silence => self.look_at_contact(Headless::look),
+                () = silence => self.look_at_contact(&mut port, Headless::look),
+                () = drain => {
+                    let forwarded = self.forwarded();
+                    if self.outlets.drain.look(self.clock.now_ms(), forwarded) {
+                        self.settle_host(&mut port);
+                    }
+                }
                 request = self.outlets.inspection.requested() => {
                     let now = self.now();
                     let has_fast = self.outlets.fast.is_some();
@@ -230,6 +256,7 @@ impl Engine {
             let table = self.forwarding.table();
             self.outlets.inspection.done(table, arrived, seen.as_ref(), done.err());
         }
+        self.forwarded = self.forwarded.wrapping_add(u64::from(!dropped));
         dropped
     }
 
@@ -266,7 +293,7 @@ impl Engine {
         self.carry_out(port, &mut actions).await;
     }
 
-    async fn on_feed(&mut self, port: &Port, event: FeedEvent) {
+    async fn on_feed(&mut self, port: &mut Port, event: FeedEvent) {
         match event {
             FeedEvent::Begins { after } => {
                 if after.send(self.mirror.begins()).is_err() {
@@ -281,15 +308,20 @@ impl Engine {
                 self.metrics.feed_connected.set(1);
                 self.metrics.feed_changes.inc_by(crate::feed::changes_in(&message));
                 let now = self.now();
+                let drained = message.drained;
                 let applied = self.mirror.apply(&mut self.forwarding, now, *message);
                 self.metrics.feed_refused.inc_by(applied.refused);
                 let networks = self.tell(applied);
                 self.tell_fast(applied, networks, now);
                 if applied.reached {
                     self.metrics.show_heard();
-                    self.look_at_contact(Headless::heard);
+                    let serves = self.outlets.headless.is_heard();
+                    if self.outlets.drain.want(now.0, drained, serves) {
+                        self.settle_host(port);
+                    }
+                    self.look_at_contact(port, Headless::heard);
                     self.metrics.show(self.mirror.revision(), self.forwarding.table());
-                    self.caught_up.open();
+                    self.ready.caught_up.open();
                     self.send_reached(port).await;
                 }
             }
@@ -297,18 +329,42 @@ impl Engine {
     }
 
     /// Does what follows from hearing a store, or none.
-    fn look_at_contact(&mut self, look: impl FnOnce(&mut Headless, u64) -> Option<Contact>) {
+    fn look_at_contact(
+        &mut self,
+        port: &mut Port,
+        look: impl FnOnce(&mut Headless, u64) -> Option<Contact>,
+    ) {
         let now = self.now();
         let silent_ms = self.outlets.headless.silent_ms(now.0);
         let Some(before) = look(&mut self.outlets.headless, now.0) else { return };
-        let served = Served {
-            routes: self.outlets.routes.as_mut(),
-            fast: self.outlets.fast.as_mut(),
-            metrics: &self.metrics,
-            caught_up: &self.caught_up,
-        };
         let contact = self.outlets.headless.contact();
-        served.turn((before, contact), silent_ms, &self.forwarding, now);
+        headless::tell(before, contact, silent_ms);
+        self.metrics.show_contact(contact);
+        self.ready.caught_up.set(contact != Contact::Withdrawn);
+        self.settle_host(port);
+    }
+
+    /// Takes off what leads packets here, or brings it back.
+    fn settle_host(&mut self, port: &mut Port) {
+        let now = self.now();
+        let (stage, contact) = (self.outlets.drain.stage(), self.outlets.headless.contact());
+        self.metrics.show_drain(stage);
+        self.ready.not_drained.set(stage == Stage::Serving);
+        let taken_off = TakenOff::of(stage, contact);
+        let before = std::mem::replace(&mut self.taken_off, taken_off);
+        let host = Host {
+            port,
+            routes: self.outlets.routes.as_mut(),
+            home_link: self.outlets.home_link.as_ref(),
+            fast: self.outlets.fast.as_mut(),
+        };
+        taken_off.apply(before, host, |fast| fast.come_back(&self.forwarding, now));
+    }
+
+    /// Packets that were forwarded, punted or delivered ever, whichever way they came.
+    fn forwarded(&self) -> u64 {
+        let fast = self.outlets.fast.as_ref().map_or(0, Fast::forwarded);
+        self.forwarded.wrapping_add(fast)
     }
 
     /// Tells routes and home link what has changed. Routes hear of it when a revision is complete,

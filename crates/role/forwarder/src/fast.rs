@@ -185,7 +185,7 @@ impl Fast {
         self.attachment.take_place(&mut self.path)
     }
 
-    /// Nothing is to be served: too long cut off from the store.
+    /// Nothing is to be served here.
     pub(crate) fn withdraw(&mut self) {
         self.withdrawn = true;
         self.is_off = true;
@@ -195,7 +195,7 @@ impl Fast {
         }
     }
 
-    /// The store is there again.
+    /// It is to be served again.
     pub(crate) fn come_back(&mut self, forwarding: &Forwarding, now: Millis) {
         self.withdrawn = false;
         self.renew(forwarding, now);
@@ -325,6 +325,12 @@ impl Fast {
         {
             tracing::error!(%error, "the fast path cannot be taken away");
         }
+    }
+
+    /// Packets that the program has sent on ever.
+    pub(crate) fn forwarded(&self) -> u64 {
+        let sent = self.counted.iter().filter(|(cause, _)| cause.verdict() == "sent");
+        sent.map(|(_, packets)| packets).sum()
     }
 
     fn count(&mut self) {

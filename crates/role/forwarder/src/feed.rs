@@ -2,13 +2,15 @@
 
 use std::{future::Future, time::Duration};
 
-use homeport_api::feed::{WatchRequest, WatchResponse, binding_feed_client::BindingFeedClient};
+use homeport_api::feed::{
+    ReportNodeRequest, WatchRequest, WatchResponse, binding_feed_client::BindingFeedClient,
+};
 use homeport_api::node::NodeInfo;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, timeout},
 };
-use tonic::Status;
+use tonic::{Status, transport::Channel};
 
 use crate::{backoff::Backoff, config::Peer, limits};
 
@@ -33,14 +35,20 @@ pub(crate) fn changes_in(message: &WatchResponse) -> u64 {
     u64::try_from(changes).unwrap_or(u64::MAX)
 }
 
-/// Follows one replica after the other, for ever.
-pub(crate) async fn follow(stores: Vec<Peer>, name: String, out: mpsc::Sender<FeedEvent>) {
+/// Follows one replica after the other, for ever, and tells it when this forwarder is `drained`.
+pub(crate) async fn follow(
+    stores: Vec<Peer>,
+    name: String,
+    out: mpsc::Sender<FeedEvent>,
+    mut drained: watch::Receiver<bool>,
+) {
     let mut backoff = Backoff::default();
     // Forwarders begin at different replicas, so that the load spreads.
     let first = rand::random_range(0..stores.len().max(1));
     for store in stores.iter().cycle().skip(first) {
         let (address, _) = store;
-        let mut stream = Stream { store, name: &name, out: &out, proven: false };
+        let drained = &mut drained;
+        let mut stream = Stream { store, name: &name, out: &out, drained, proven: false };
         let Err(end) = stream.follow().await;
         let proven = stream.proven;
         if matches!(end, End::EngineGone) || out.send(FeedEvent::Lost).await.is_err() {
@@ -79,6 +87,7 @@ struct Stream<'f> {
     store: &'f Peer,
     name: &'f str,
     out: &'f mpsc::Sender<FeedEvent>,
+    drained: &'f mut watch::Receiver<bool>,
     /// Something useful came.
     proven: bool,
 }
@@ -93,17 +102,24 @@ impl Stream<'_> {
         // The engine answers after all that waits in the queue, so nothing is asked for twice.
         self.send(FeedEvent::Begins { after }).await?;
         let applied = answer.await.map_err(|_| End::EngineGone)?;
-        let (name, version) = (self.name.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-        let node = Some(NodeInfo { name: name.clone(), version, ..NodeInfo::default() });
-        let request = WatchRequest { after_revision: applied, subscriber: name, node };
+        let (subscriber, node) = (self.name.to_owned(), Some(self.who()));
+        let request = WatchRequest { after_revision: applied, subscriber, node };
         let opened = in_time(limits::STREAM_TIMEOUT, client.watch(request)).await??;
         let mut messages = opened.into_inner();
         tracing::info!(%address, revision = applied, "binding feed");
 
         let begun = Instant::now();
         loop {
-            let message = in_time(limits::FEED_SILENCE_MAX, messages.message()).await??;
-            let message = message.ok_or(End::Closed)?;
+            // Cancel-safe: a message comes whole or not at all.
+            let next = async {
+                loop {
+                    tokio::select! {
+                        message = messages.message() => return message,
+                        Ok(()) = self.drained.changed() => self.report(&mut client).await,
+                    }
+                }
+            };
+            let message = in_time(limits::FEED_SILENCE_MAX, next).await??.ok_or(End::Closed)?;
             let reached = message.revision;
             if reached >= applied && reached > 0 {
                 self.proven = true;
@@ -113,6 +129,20 @@ impl Stream<'_> {
                 return Err(End::Behind { reached, applied });
             }
             self.send(FeedEvent::Message(Box::new(message))).await?;
+        }
+    }
+
+    /// Who this is, and whether it is drained.
+    fn who(&mut self) -> NodeInfo {
+        let (name, version) = (self.name.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        let drained = *self.drained.borrow_and_update();
+        NodeInfo { name, version, drained, drains: true, ..NodeInfo::default() }
+    }
+
+    async fn report(&mut self, client: &mut BindingFeedClient<Channel>) {
+        let report = ReportNodeRequest { node: Some(self.who()) };
+        if let Err(error) = client.report_node(report).await {
+            tracing::warn!(%error, "the store does not know how far the drain is");
         }
     }
 

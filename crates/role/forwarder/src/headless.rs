@@ -6,10 +6,7 @@
 
 use std::time::Duration;
 
-use homeport_forwarding::{Forwarding, Millis};
-use homeport_runtime::Latch;
-
-use crate::{fast::Fast, limits, metrics::Metrics, routes::RoutesOutlet};
+use crate::limits;
 
 /// How it stands with the store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -44,6 +41,11 @@ impl Headless {
     pub(crate) fn heard(&mut self, now_ms: u64) -> Option<Contact> {
         self.heard_ms = Some(now_ms);
         self.turn(Contact::Fresh)
+    }
+
+    /// A replica was heard ever.
+    pub(crate) const fn is_heard(&self) -> bool {
+        self.heard_ms.is_some()
     }
 
     /// Looks at the clock. What was before, when it is another contact now.
@@ -81,53 +83,22 @@ impl Headless {
     }
 }
 
-/// What becomes other with the contact.
-pub(crate) struct Served<'e> {
-    pub(crate) routes: Option<&'e mut RoutesOutlet>,
-    pub(crate) fast: Option<&'e mut Fast>,
-    pub(crate) metrics: &'e Metrics,
-    /// Readiness.
-    pub(crate) caught_up: &'e Latch,
-}
-
-impl Served<'_> {
-    /// Does what another contact asks for.
-    pub(crate) fn turn(
-        mut self,
-        (before, contact): (Contact, Contact),
-        silent_ms: u64,
-        forwarding: &Forwarding,
-        now: Millis,
-    ) {
-        let silent_secs = silent_ms / 1000;
-        self.metrics.show_contact(contact);
-        match contact {
-            Contact::Fresh if before == Contact::Fresh => {}
-            Contact::Fresh => {
-                tracing::info!(?before, "the store is heard again");
-            }
-            Contact::Stale => tracing::error!(
-                silent_secs,
-                "ALARM: no store is heard, the table is stale; bindings go on until their own ends"
-            ),
-            Contact::Withdrawn => tracing::error!(
-                silent_secs,
-                "ALARM: no store has been heard for headless_secs, this forwarder withdraws"
-            ),
+/// Says that it is another contact now.
+pub(crate) fn tell(before: Contact, contact: Contact, silent_ms: u64) {
+    let silent_secs = silent_ms / 1000;
+    match contact {
+        Contact::Fresh if before == Contact::Fresh => {}
+        Contact::Fresh => {
+            tracing::info!(?before, "the store is heard again");
         }
-        if (before == Contact::Withdrawn) == (contact == Contact::Withdrawn) {
-            return;
-        }
-        let withdraws = contact == Contact::Withdrawn;
-        self.caught_up.set(!withdraws);
-        if let Some(routes) = &mut self.routes {
-            routes.withdraw(withdraws);
-        }
-        match &mut self.fast {
-            Some(fast) if withdraws => fast.withdraw(),
-            Some(fast) => fast.come_back(forwarding, now),
-            None => {}
-        }
+        Contact::Stale => tracing::error!(
+            silent_secs,
+            "ALARM: no store is heard, the table is stale; bindings go on until their own ends"
+        ),
+        Contact::Withdrawn => tracing::error!(
+            silent_secs,
+            "ALARM: no store has been heard for headless_secs, this forwarder withdraws"
+        ),
     }
 }
 

@@ -22,6 +22,7 @@ mod attachment;
 mod backoff;
 mod config;
 mod destinations;
+mod drain;
 mod engine;
 mod fast;
 mod feed;
@@ -45,7 +46,7 @@ use std::sync::Arc;
 
 use homeport_forwarding::{Config as Rules, Forwarding};
 use homeport_runtime::{Readiness, Shutdown, Task, clock::Monotonic, ops};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use crate::config::{
     AtStop, Config, Error, InspectionConfig, TunConfig, TunnelEcn, TunnelsConfig, UdpConfig,
@@ -55,7 +56,8 @@ pub use crate::config::{
 pub use crate::preflight::preflight;
 
 use crate::{
-    engine::{Engine, Outlets},
+    drain::Drain,
+    engine::{Engine, Outlets, Ready},
     fast::Fast,
     headless::Headless,
     home_link::HomeLinks,
@@ -79,6 +81,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::register(&mut registry));
     let readiness = Readiness::default();
     let caught_up = readiness.latch("feed");
+    let not_drained = readiness.latch("drain");
+    not_drained.open();
     let port = Port::open(&config)?;
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
 
@@ -92,7 +96,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let (routes, routes_outlet) = Routes::open(&config).await?.unzip();
     let _routes = routes.map(|routes| Task::spawn("routes", routes.run()));
     let (feed_out, feed) = mpsc::channel(limits::FEED_EVENTS_WAITING_MAX);
-    let _feed = Task::spawn("feed", feed::follow(stores, config.name.clone(), feed_out));
+    let (drained_out, drained) = watch::channel(false);
+    let _feed = Task::spawn("feed", feed::follow(stores, config.name.clone(), feed_out, drained));
+    let drain = Drain::new(drained_out);
     let (signalling_out, signalling) = mpsc::channel(limits::ANSWERS_WAITING_MAX);
     let _links: Vec<Task> = (0..)
         .zip(front_ends)
@@ -123,8 +129,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let inspection = Inspection::new(shown, shown.is_some().then_some(requests), config.udp_port());
     let front_ends = FrontEnds::new(&config.telemetry);
     let routes = routes_outlet;
-    let outlets = Outlets { front_ends, routes, home_link, fast, headless, inspection };
-    let engine = Engine::new(Forwarding::new(rules), clock, metrics, caught_up, outlets);
+    let outlets = Outlets { front_ends, routes, home_link, fast, headless, drain, inspection };
+    let ready = Ready { caught_up, not_drained };
+    let engine = Engine::new(Forwarding::new(rules), clock, metrics, ready, outlets);
     tracing::info!(name = %config.name, port = %port, "forwarder");
     let ended = engine.run(port, feed, signalling, shutdown).await;
     // The engine is gone: what it did on home links is left to others.

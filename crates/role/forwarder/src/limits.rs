@@ -51,6 +51,14 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// After this a peer that does not answer is gone.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Who is to be drained is not ready for so long before it takes off its routes: health checks of routing and of
+/// Kubernetes look each second or two, and take two or three failures.
+pub const LEAVE_AFTER_MS: u64 = 6000;
+/// Nothing has come for so long: it is drained. Longer than XDP is counted apart ([`FAST_LOOK_INTERVAL`]).
+pub const QUIET_MS: u64 = 3000;
+/// How often it is looked how far a drain is.
+pub const DRAIN_LOOK_MS: u64 = 250;
+
 /// Commands that wait for the store, and that are under way there.
 pub const COMMANDS_WAITING_MAX: usize = 1024;
 /// An outcome that has not come after so long is not waited for, and the replica is left.

@@ -10,7 +10,7 @@ use homeport_runtime::{
 };
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 
-use crate::headless::Contact;
+use crate::{drain::Stage, headless::Contact};
 
 type ByLabel = Family<[(&'static str, &'static str); 1], Counter>;
 
@@ -54,6 +54,8 @@ pub(crate) struct Metrics {
     pub(crate) feed_changes: Counter,
     stale: Gauge<i64, AtomicI64>,
     withdrawn: Gauge<i64, AtomicI64>,
+    draining: Gauge<i64, AtomicI64>,
+    drained: Gauge<i64, AtomicI64>,
     /// When a store was heard last, seconds since 1970.
     heard: Gauge<i64, AtomicI64>,
     pub(crate) feed_connected: Gauge<i64, AtomicI64>,
@@ -108,6 +110,8 @@ impl Metrics {
             feed_changes: Counter::default(),
             stale: Gauge::default(),
             withdrawn: Gauge::default(),
+            draining: Gauge::default(),
+            drained: Gauge::default(),
             heard: Gauge::default(),
             feed_connected: Gauge::default(),
             front_ends: Gauge::default(),
@@ -155,6 +159,10 @@ impl Metrics {
         registry.register("stale", help, m.stale.clone());
         let help = "No store has been heard for headless_secs, and nothing is served, 0 or 1";
         registry.register("withdrawn", help, m.withdrawn.clone());
+        let help = "Operators want packets to go elsewhere, 0 or 1";
+        registry.register("draining", help, m.draining.clone());
+        let help = "The same, and nothing comes any more, 0 or 1";
+        registry.register("drained", help, m.drained.clone());
         let help = "When a store was heard last, seconds since 1970; 0: never";
         registry.register_with_unit("heard_timestamp", help, Unit::Seconds, m.heard.clone());
     }
@@ -213,6 +221,12 @@ impl Metrics {
     pub(crate) fn show_contact(&self, contact: Contact) {
         self.stale.set(i64::from(contact >= Contact::Stale));
         self.withdrawn.set(i64::from(contact == Contact::Withdrawn));
+    }
+
+    /// Shows how far a drain is.
+    pub(crate) fn show_drain(&self, stage: Stage) {
+        self.draining.set(i64::from(stage > Stage::Serving));
+        self.drained.set(i64::from(stage == Stage::Drained));
     }
 
     /// A store was heard now.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use homeport_forwarding::Action;
-use homeport_hostnet::{Namespace, Tun, bind_udp};
+use homeport_hostnet::{Namespace, Tun, bind_udp, leave_shared_udp};
 use homeport_wire::{Ipv4Header, UdpHeader, protocol};
 use tokio::net::UdpSocket;
 
@@ -48,6 +48,17 @@ impl Port {
             None => None,
         };
         Ok(Self { tun, udp })
+    }
+
+    /// Gives the UDP socket's share of the peers to others that have the same address, or takes it back.
+    /// What has come already can still be read, and answers still be sent.
+    pub(crate) fn leave_udp(&mut self, leaves: bool) -> Result<(), homeport_hostnet::Error> {
+        match &mut self.udp {
+            Some((socket, _)) if leaves => leave_shared_udp(socket)?,
+            Some((socket, local)) => *socket = bind_udp(&Namespace::Current, *local)?,
+            None => {}
+        }
+        Ok(())
     }
 
     /// Waits for a packet from the TUN; for ever without one.

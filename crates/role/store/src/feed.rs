@@ -9,7 +9,8 @@ use futures_util::stream::BoxStream;
 use homeport_api::convert::{correspondent_message, home_message, ipv6_octets};
 use homeport_api::feed::binding_feed_server::{BindingFeed, BindingFeedServer};
 use homeport_api::feed::{
-    CorrespondentChange, HomeChange, HomePrefixChange, WatchRequest, WatchResponse,
+    CorrespondentChange, HomeChange, HomePrefixChange, ReportNodeRequest, ReportNodeResponse,
+    WatchRequest, WatchResponse,
 };
 use homeport_api::node::NodeInfo;
 use homeport_binding::correspondent::Millis;
@@ -39,10 +40,8 @@ pub(crate) struct Feed {
 pub(crate) struct Subscribers(Arc<Mutex<BTreeMap<u64, Subscriber>>>);
 
 struct Subscriber {
-    name: String,
-    version: String,
-    /// Where it is reached, or where its connection comes from.
-    address: String,
+    /// Its address is where it is reached, or where its connection comes from.
+    info: NodeInfo,
     /// Milliseconds since the Unix epoch.
     since_ms: u64,
     /// The last revision that was sent; 0 before the first.
@@ -52,9 +51,7 @@ struct Subscriber {
 
 /// Somebody who watches.
 pub(crate) struct Session {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) address: String,
+    pub(crate) info: NodeInfo,
     /// Milliseconds since the Unix epoch.
     pub(crate) since_ms: u64,
     /// The last revision that was sent.
@@ -73,15 +70,13 @@ pub(crate) struct Lag {
 
 impl Subscribers {
     pub(crate) fn list(&self) -> Vec<(String, u64)> {
-        self.lock().values().map(|it| (it.name.clone(), it.sent)).collect()
+        self.lock().values().map(|it| (it.info.name.clone(), it.sent)).collect()
     }
 
     /// All that is known of them.
     pub(crate) fn sessions(&self) -> Vec<Session> {
         let session = |it: &Subscriber| Session {
-            name: it.name.clone(),
-            version: it.version.clone(),
-            address: it.address.clone(),
+            info: it.info.clone(),
             since_ms: it.since_ms,
             sent: it.sent,
         };
@@ -105,15 +100,25 @@ impl Subscribers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Those of this name say so of themselves; false when there is none.
+    fn report(&self, said: &NodeInfo) -> bool {
+        let mut map = self.lock();
+        let mut known = false;
+        for it in map.values_mut().filter(|it| it.info.name == said.name) {
+            (it.info.drained, it.info.under_way) = (said.drained, said.under_way);
+            known = true;
+        }
+        known
+    }
+
     fn add(&self, info: NodeInfo) -> Option<Subscription> {
         let mut map = self.lock();
         if map.len() >= limits::FEED_SUBSCRIBERS_MAX {
             return None;
         }
         let id = map.last_key_value().map_or(0, |(id, _)| id.wrapping_add(1));
-        let NodeInfo { name, version, address, .. } = info;
         let (since, since_ms) = (Instant::now(), clock::unix_ms());
-        map.insert(id, Subscriber { name, version, address, since_ms, sent: 0, since });
+        map.insert(id, Subscriber { info, since_ms, sent: 0, since });
         Some(Subscription { id, subscribers: self.clone() })
     }
 }
@@ -178,24 +183,43 @@ impl BindingFeed for Feed {
         let mut request = request.into_inner();
         let said = request.node.take().unwrap_or_default();
         let address = if said.address.is_empty() { peer } else { said.address.clone() };
-        let info = NodeInfo { name: request.subscriber, address, ..said };
-        let subscription = self.store.subscribers.add(shortened(info)).ok_or_else(|| {
+        let info = shortened(NodeInfo { name: request.subscriber, address, ..said });
+        let node = forwarder(&info.name);
+        let subscription = self.store.subscribers.add(info).ok_or_else(|| {
             let max = limits::FEED_SUBSCRIBERS_MAX;
             Status::resource_exhausted(format!("this replica has {max} subscribers, the limit"))
         })?;
         let (after, store) = (request.after_revision, self.store.clone());
         let stream = stream("feed", &self.shutdown, |out| async move {
-            let _gone = Watcher { store, out, subscription }.run(after).await;
+            let _gone = Watcher { store, node, out, subscription }.run(after).await;
         });
         Ok(Response::new(stream))
+    }
+
+    async fn report_node(
+        &self,
+        request: Request<ReportNodeRequest>,
+    ) -> Result<Response<ReportNodeResponse>, Status> {
+        let said = shortened(request.into_inner().node.unwrap_or_default());
+        if self.store.subscribers.report(&said) {
+            return Ok(Response::new(ReportNodeResponse {}));
+        }
+        Err(Status::not_found(format!("node.name: nobody watches here as {:?}", said.name)))
     }
 }
 
 /// The subscriber went away.
 struct Gone;
 
+/// The resource name of a forwarder.
+pub(crate) fn forwarder(name: &str) -> String {
+    format!("forwarders/{name}")
+}
+
 struct Watcher {
     store: Store,
+    /// Its resource name.
+    node: String,
     out: mpsc::Sender<WatchResponse>,
     subscription: Subscription,
 }
@@ -216,8 +240,10 @@ impl Watcher {
                 Missed::Whole(message) => {
                     let reached = message.revision;
                     if owes_revision || reached > revision || self.hears_a_leader() {
-                        self.send(WatchResponse { log_time_ms: self.now().log_time_ms, ..message })
-                            .await?;
+                        let drained =
+                            self.store.node.read(|machine| machine.cache.is_drained(&self.node));
+                        let log_time_ms = self.now().log_time_ms;
+                        self.send(WatchResponse { log_time_ms, drained, ..message }).await?;
                         self.subscription.sent(reached);
                         owes_revision = false;
                     }

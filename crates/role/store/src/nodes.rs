@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::feed::forwarder;
 use crate::{Store, limits};
 
 /// Front-ends that have said who they are, by stream.
@@ -146,14 +147,15 @@ pub(crate) fn local(store: &Store) -> Vec<api::Node> {
     };
     let front_ends = front_ends(store, status.node_id);
     let forwarders = store.subscribers.sessions().into_iter().map(|it| api::Node {
-        name: format!("forwarders/{}", it.name),
+        name: forwarder(&it.info.name),
         role: NodeRole::Forwarder.into(),
-        address: it.address,
-        version: it.version,
+        drain_state: drain_state(store, &forwarder(&it.info.name), &it.info).into(),
+        drainable: it.info.drains,
+        address: it.info.address,
+        version: it.info.version,
         connected_ms: it.since_ms,
         revision: it.sent,
         lag_revisions: revision.saturating_sub(it.sent),
-        drain_state: DrainState::Serving.into(),
         store_node_id: status.node_id,
         connected: true,
         ..api::Node::default()
@@ -165,21 +167,16 @@ fn front_ends(store: &Store, node_id: u64) -> Vec<api::Node> {
     let streams = store.front_ends.lock();
     let node = |it: &FrontEnd| {
         let name = resource(it);
-        let is_drained = store.node.read(|machine| machine.cache.is_drained(&name));
-        let drain_state = match (is_drained, it.info.drained) {
-            (false, _) => DrainState::Serving,
-            (true, false) => DrainState::Draining,
-            (true, true) => DrainState::Drained,
-        };
         let from = it.peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
         let said = Some(&it.info.address).filter(|address| !address.is_empty());
         api::Node {
+            drain_state: drain_state(store, &name, &it.info).into(),
+            drainable: true,
             name,
             role: NodeRole::FrontEnd.into(),
             address: said.cloned().unwrap_or(from),
             version: it.info.version.clone(),
             connected_ms: it.since_ms,
-            drain_state: drain_state.into(),
             store_node_id: node_id,
             connected: true,
             under_way: it.info.under_way,
@@ -187,6 +184,15 @@ fn front_ends(store: &Store, node_id: u64) -> Vec<api::Node> {
         }
     };
     streams.by_stream.values().map(node).collect()
+}
+
+/// What was asked of a node, and how far it says that it is.
+fn drain_state(store: &Store, name: &str, info: &NodeInfo) -> DrainState {
+    match (store.node.read(|machine| machine.cache.is_drained(name)), info.drained) {
+        (false, _) => DrainState::Serving,
+        (true, false) => DrainState::Draining,
+        (true, true) => DrainState::Drained,
+    }
 }
 
 pub(crate) fn raft_role(role: Role) -> &'static str {

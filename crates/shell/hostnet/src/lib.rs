@@ -47,4 +47,4 @@ pub use privileges::{Capability, Unprivileged, privileges};
 pub use route::{Route, RouteKind, Rule};
 pub use trial::{TrialDevice, TrialKind, open_tun_driver, run_apart};
 pub use tun::Tun;
-pub use udp::{bind_raw, bind_udp};
+pub use udp::{bind_raw, bind_udp, leave_shared_udp};

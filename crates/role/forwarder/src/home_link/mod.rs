@@ -76,6 +76,8 @@ pub(crate) struct HomeLinkOutlet {
     pub(crate) changes: Handover,
     pub(crate) packets: mpsc::Sender<ToLink>,
     pub(crate) returns: mpsc::Receiver<FromLink>,
+    /// Others are to defend the links.
+    pub(crate) left: watch::Sender<bool>,
 }
 
 /// The task.
@@ -92,6 +94,8 @@ pub(crate) struct HomeLinks {
     proxies: watch::Sender<BTreeSet<Ipv4Addr>>,
     leases: Leases,
     replies: Replies,
+    /// Others are to defend the links.
+    left: watch::Receiver<bool>,
     helpers: [Task; 2],
 }
 
@@ -123,8 +127,13 @@ impl HomeLinks {
             Task::spawn("found", found::report(store.clone(), found, count_lost)),
         ];
         let changes = Handover::default();
-        let outlet =
-            HomeLinkOutlet { changes: changes.clone(), packets: packets_in, returns: returns_out };
+        let (left_in, left) = watch::channel(false);
+        let outlet = HomeLinkOutlet {
+            changes: changes.clone(),
+            packets: packets_in,
+            returns: returns_out,
+            left: left_in,
+        };
         let links = Links::new(ethernet.address(), ethernet.link_local());
         let leases = Leases::new(store, config.name.clone(), clock);
         let task = Self {
@@ -139,6 +148,7 @@ impl HomeLinks {
             proxies,
             leases,
             replies: Replies::default(),
+            left,
             helpers,
         };
         Ok(Some((task, outlet)))
@@ -156,12 +166,13 @@ impl HomeLinks {
                     let changes = self.changes.take();
                     let revision = changes.revision;
                     self.links.apply(self.clock.now_ms(), changes);
-                    self.leases.follow(self.links.prefixes());
+                    self.follow_leases();
                     self.leases.store.settled(revision);
                 }
-                held = self.leases.news.recv() => if let Some(held) = held {
+                held = self.leases.news.recv() => if let Some(held) = held && !self.has_left() {
                     self.links.held(self.clock.now_ms(), held);
                 },
+                Ok(()) = self.left.changed() => self.follow_drain().await,
                 packet = self.packets.recv() => match packet {
                     Some(packet) => self.on_packet(packet),
                     None => return self.leave().await,
@@ -185,6 +196,31 @@ impl HomeLinks {
         }
     }
 
+    fn has_left(&self) -> bool {
+        *self.left.borrow()
+    }
+
+    fn follow_leases(&mut self) {
+        if !self.has_left() {
+            self.leases.follow(self.links.prefixes());
+        }
+    }
+
+    /// Another forwarder takes over at once when the leases are given back; frames for mobile nodes that
+    /// come until then are still delivered.
+    async fn follow_drain(&mut self) {
+        let left = *self.left.borrow_and_update();
+        if !left {
+            return self.follow_leases();
+        }
+        self.leases.running.clear();
+        let held = self.links.leave(self.clock.now_ms());
+        self.act().await;
+        for prefix in held {
+            self.leases.give_back(prefix).await;
+        }
+    }
+
     /// Nothing is answered for any more, and only then are the leases given back.
     async fn leave(mut self) {
         self.leases.running.clear();
@@ -193,16 +229,12 @@ impl HomeLinks {
         let Self { proxies, helpers: [kernel, _found], leases, .. } = self;
         // Its last value is worked off before it ends.
         drop(proxies);
-        let Leases { store, forwarder, .. } = leases;
         let given_back = async {
             if let Err(error) = kernel.await {
                 tracing::warn!(%error, "the kernel may still answer for IPv4 home addresses");
             }
             for prefix in held {
-                let forwarder = forwarder.clone();
-                let asked = store.ask(Command::ReleaseHomeLink { prefix, forwarder }).await;
-                let known = asked.outcome().await.is_some();
-                tracing::info!(%prefix, known, "lease of the home link given back");
+                leases.give_back(prefix).await;
             }
         };
         if timeout(limits::LEAVE_MAX, given_back).await.is_err() {
@@ -313,6 +345,13 @@ impl Leases {
     fn new(store: Store, forwarder: String, clock: Monotonic) -> Self {
         let (sender, news) = mpsc::channel(limits::HOME_LINKS_MAX);
         Self { store, forwarder, clock, sender, news, running: BTreeMap::new() }
+    }
+
+    async fn give_back(&self, prefix: Ipv6Prefix) {
+        let forwarder = self.forwarder.clone();
+        let asked = self.store.ask(Command::ReleaseHomeLink { prefix, forwarder }).await;
+        let known = asked.outcome().await.is_some();
+        tracing::info!(%prefix, known, "lease of the home link given back");
     }
 
     fn follow(&mut self, prefixes: impl Iterator<Item = Ipv6Prefix>) {

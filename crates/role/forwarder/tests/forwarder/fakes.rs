@@ -14,7 +14,8 @@ use futures_util::stream::BoxStream;
 use homeport_api::{
     binding, convert,
     feed::{
-        HomeChange, HomePrefixChange, WatchRequest, WatchResponse,
+        HomeChange, HomePrefixChange, ReportNodeRequest, ReportNodeResponse, WatchRequest,
+        WatchResponse,
         binding_feed_server::{BindingFeed, BindingFeedServer},
     },
     signalling::{
@@ -109,6 +110,7 @@ impl Drop for Server {
 pub(crate) struct Store {
     begin: Arc<Mutex<Vec<WatchResponse>>>,
     asked: mpsc::UnboundedSender<u64>,
+    reported: mpsc::UnboundedSender<bool>,
     streams: Arc<Mutex<Vec<Said>>>,
 }
 
@@ -124,20 +126,24 @@ pub(crate) struct RunningStore {
     pub(crate) given_back: mpsc::UnboundedReceiver<String>,
     /// The revision after which each stream was asked for.
     pub(crate) asked: mpsc::UnboundedReceiver<u64>,
+    /// Each report, whether the forwarder is drained.
+    pub(crate) reported: mpsc::UnboundedReceiver<bool>,
     _server: Server,
 }
 
 impl RunningStore {
     pub(crate) fn start(port: u16, begin: Vec<WatchResponse>) -> Self {
         let (asked, receiver) = mpsc::unbounded_channel();
-        let store = Store { begin: Arc::new(Mutex::new(begin)), asked, streams: Arc::default() };
+        let (reported, reports) = mpsc::unbounded_channel();
+        let (begin, streams) = (Arc::new(Mutex::new(begin)), Arc::default());
+        let store = Store { begin, asked, reported, streams };
         let service = BindingFeedServer::new(store.clone());
         let (told, found) = mpsc::unbounded_channel();
         let (left, given_back) = mpsc::unbounded_channel();
         let commands = BindingStoreServer::new(Commands::new(leases(told, left)));
         let mut router = tonic::transport::Server::builder();
         let server = Server::start(port, router.add_service(service).add_service(commands));
-        Self { store, found, given_back, asked: receiver, _server: server }
+        Self { store, found, given_back, asked: receiver, reported: reports, _server: server }
     }
 
     /// With what each stream begins from now on.
@@ -204,6 +210,15 @@ impl BindingFeed for Store {
         }
         self.streams.lock().unwrap().push(sender);
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn report_node(
+        &self,
+        request: Request<ReportNodeRequest>,
+    ) -> Result<Response<ReportNodeResponse>, Status> {
+        let said = request.into_inner().node.unwrap();
+        self.reported.send(said.drained).unwrap_or_default();
+        Ok(Response::new(ReportNodeResponse {}))
     }
 }
 

@@ -21,6 +21,7 @@ use homeport_wire::{
 };
 
 use crate::{
+    drain::want_drained,
     fakes::*,
     tun::{CARE_OF, Laboratory},
 };
@@ -588,4 +589,40 @@ async fn one_forwarder_at_a_time_answers_and_another_takes_over() {
     let addresses = edges[0].namespace().run(read).unwrap();
     assert!(addresses.contains("home"), "{addresses}");
     assert!(!addresses.contains("20010db800000001"), "the kernel is a host there: {addresses}");
+}
+
+#[tokio::test]
+async fn who_is_drained_leaves_the_link_to_others() {
+    if !allowed("who_is_drained_leaves_the_link_to_others") {
+        return;
+    }
+    let edge = TemporaryNamespace::create("hpedge").unwrap();
+    let link = HomeNet::build(&[&edge]).await;
+    let mac = opened(&edge.namespace(), "home").await.address();
+    let store_port = free_port();
+    let snapshot = real_snapshot(1, vec![away(HOME, false)]);
+    let mut store = RunningStore::start(store_port, vec![snapshot]);
+    let tun = tun_on(&edge);
+    let forwarder = RunningForwarder::named("forwarder-0", &[store_port], &[free_port()], tun);
+    forwarder.until(LINKS, 1.0).await;
+    let answer = |source: Mac, heard: Heard<'_>| {
+        heard.advertisement().filter(|(target, ..)| *target == HOME).map(|_| source)
+    };
+    let answers = async || {
+        link.asks_for(HOME).await;
+        link.hears_for(Duration::from_millis(300), answer).await
+    };
+    in_time("an answer", async { while !answers().await.contains(&mac) {} }).await;
+
+    want_drained(&store, 2, true).await;
+    assert_eq!(in_time("release", store.given_back.recv()).await.unwrap(), "forwarder-0");
+    forwarder.until(LINKS, 0.0).await;
+    // What it said before waits to be read.
+    link.hears_for(Duration::from_millis(300), answer).await;
+    let heard = answers().await;
+    assert!(heard.is_empty(), "{heard:?}");
+
+    want_drained(&store, 3, false).await;
+    forwarder.until(LINKS, 1.0).await;
+    in_time("an answer", async { while !answers().await.contains(&mac) {} }).await;
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod commands;
+mod drain;
 mod fakes;
 mod fast_path;
 mod headless;

@@ -13,18 +13,18 @@ const LIFETIME: Duration = Duration::from_secs(60);
 const MOBILITY_HEADER: [u8; 16] = [59, 1, 5, 0, 0, 0, 0, 1, 0xc0, 0, 0, 10, 1, 2, 0, 0];
 
 /// A mobile node at 127.0.0.x.
-struct MobileNode {
+pub(crate) struct MobileNode {
     socket: UdpSocket,
     agent: SocketAddr,
 }
 
 impl MobileNode {
-    async fn at(host: u8, forwarder: &RunningForwarder) -> Self {
+    pub(crate) async fn at(host: u8, forwarder: &RunningForwarder) -> Self {
         let socket = UdpSocket::bind(SocketAddr::from(([127, 0, 0, host], 0))).await.unwrap();
         Self { socket, agent: forwarder.udp.into() }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.socket.local_addr().unwrap()
     }
 
@@ -47,7 +47,7 @@ impl MobileNode {
     }
 
     /// True when the home agent answers an echo request within a second.
-    async fn reaches_the_home_agent(&self, home: std::net::Ipv6Addr) -> bool {
+    pub(crate) async fn reaches_the_home_agent(&self, home: std::net::Ipv6Addr) -> bool {
         let request = Icmpv6::EchoRequest { identifier: 1, sequence: 2, data: b"?" };
         let request =
             PacketBuilder::new(home, AGENT).build(protocol::ICMPV6, &request.emit(home, AGENT));

@@ -48,19 +48,23 @@ impl Nodes for Service {
         read_barrier(&self.0, false).await?;
         let (all, _) = nodes::all(&self.0).await;
         let node = pick(&all, &name)?;
-        if node.role() != NodeRole::FrontEnd {
-            let message = "only front-ends are drained so; a forwarder or a store that is stopped by \
-                           SIGTERM leaves in order";
+        if !node.drainable {
+            let message = "a store, or a forwarder of a version that cannot be drained, leaves in order \
+                           when it is stopped by SIGTERM";
             return Err(invalid("name", message));
         }
+        let role = match node.role() {
+            NodeRole::FrontEnd => "front-end",
+            _ => "forwarder",
+        };
         let serves = |it: &api::Node| {
-            it.role() == NodeRole::FrontEnd
+            it.role() == node.role()
                 && it.name != name
                 && !self.0.node.read(|machine| machine.cache.is_drained(&it.name))
         };
         if !all.iter().any(serves) {
             let message =
-                format!("{name} is the last front-end that serves; start or undrain another");
+                format!("{name} is the last {role} that serves; start or undrain another");
             let refused = Refused::of_field(Reason::InUse, "name", &message);
             return Err(refused.about("Node", &name).status());
         }

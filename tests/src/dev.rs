@@ -152,8 +152,21 @@ impl DevCluster {
     /// # Errors
     /// When it does not come up.
     pub async fn start_set(settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_udp("none", settings).await
+    }
+
+    /// With UDP on loopback and mobile nodes that authenticate by RFC 4285; there are no subscribers yet.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_authenticated() -> Result<Self> {
+        Self::start_udp("mn-ha", &[]).await
+    }
+
+    async fn start_udp(authentication: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let port = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let arguments = ["--mode", "udp", "--udp-port", &port.to_string()];
+        let port = port.to_string();
+        let arguments = ["--mode", "udp", "--udp-port", &port, "--authentication", authentication];
         let mut command = Command::new(program_of(Build::Debug, "homeport")?);
         command.envs(settings.iter().copied()).arg("dev").args(arguments).stdin(Stdio::null());
         Self::start_as(tempfile::tempdir()?, command).await

@@ -32,6 +32,7 @@ pub mod fuzz;
 pub mod golden;
 pub mod metrics;
 pub mod netns;
+pub mod operator_day;
 pub mod ops;
 pub mod packets;
 pub mod submit;

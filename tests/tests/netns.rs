@@ -45,6 +45,11 @@ async fn killed_forwarder_costs_no_packet_of_xdp() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn drained_forwarder_costs_no_packet() -> Result<()> {
+    netns::test(Case::ForwarderDrain).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn killed_front_end_costs_no_data() -> Result<()> {
     netns::test(Case::FrontEndKill).await
 }

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use mobile_node::{MobileNode, UpdateRecord};
 
 use super::lab::{AGENT, HOME, Lab, care_of, run};
+use super::notices::homeportctl;
 use crate::dev::{Member, is_ready, kill, metric};
 use crate::{eventually, ops};
 
@@ -81,6 +82,37 @@ pub(super) async fn tell_forwarder_by_xdp(lab: &mut Lab) -> Result<()> {
     lab.figure("forwarder_restart_by_xdp_sent", f64::from(seen.sent), "1");
     lab.figure("forwarder_restart_by_xdp_gap_ms", seen.gap_ms(), "ms");
     ensure!(seen.lost == 0, "{} of {} echo requests were lost", seen.lost, seen.sent);
+    node.stop().await?;
+    Ok(())
+}
+
+/// The router turns to the other forwarder, and back, without the loss of a packet.
+pub(super) async fn tell_drained_forwarder(lab: &mut Lab) -> Result<()> {
+    let node = registered(lab).await?;
+    let carrier = busiest(lab, lab.cluster.endpoints()?.forwarders, PACKETS_FORWARDED).await?;
+    let name = format!("forwarders/{}", carrier.name);
+    let pinging = lab.keep_pinging_fast()?;
+    pinging.replies(200).await?;
+    homeportctl(lab, &["node", "drain", &name, "--wait-secs", "120"]).await?;
+    let before = ops::sum(carrier.ops, PACKETS_FORWARDED).await?;
+    pinging.replies(500).await?;
+    node.refresh(true).await?;
+    let after = ops::sum(carrier.ops, PACKETS_FORWARDED).await?;
+    // The kernel itself says something into a TUN now and then.
+    ensure!(after - before < 10.0, "{} packets came to a drained forwarder", after - before);
+    homeportctl(lab, &["node", "undrain", &name]).await?;
+    eventually("packets at the forwarder again", async || {
+        let now = ops::sum(carrier.ops, PACKETS_FORWARDED).await?;
+        ensure!(now - after > 100.0, "{now}");
+        Ok(())
+    })
+    .await?;
+    let seen = pinging.stop()?;
+    lab.figure("forwarder_drain_lost", f64::from(seen.lost), "1");
+    lab.figure("forwarder_drain_gap_ms", seen.gap_ms(), "ms");
+    ensure!(seen.lost == 0, "{} of {} echo requests were lost", seen.lost, seen.sent);
+    let journal = node.journal().await?;
+    ensure!(journal.iter().all(|update| update.attempt == 1), "{journal:?}");
     node.stop().await?;
     Ok(())
 }

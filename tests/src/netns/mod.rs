@@ -61,6 +61,8 @@ pub enum Case {
     ForwarderKill,
     /// SIGKILL of the forwarder, again and again, whose packets XDP carries.
     ForwarderKillByXdp,
+    /// A drain of the forwarder that carries the packets, and its end.
+    ForwarderDrain,
     /// SIGKILL of the front-end that serves the node.
     FrontEndKill,
     /// A mobile router with a host behind it.
@@ -119,7 +121,7 @@ pub struct Outcome {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Handover,
         Self::Multiple,
         Self::Spoofed,
@@ -128,6 +130,7 @@ impl Case {
         Self::Ipv4,
         Self::ForwarderKill,
         Self::ForwarderKillByXdp,
+        Self::ForwarderDrain,
         Self::FrontEndKill,
         Self::MobileRouter,
         Self::FlowBindings,
@@ -157,6 +160,7 @@ impl Case {
             Self::Ipv4 => "an IPv4 care-of address",
             Self::ForwarderKill => "a forwarder is killed",
             Self::ForwarderKillByXdp => "a forwarder is killed that has XDP",
+            Self::ForwarderDrain => "a forwarder is drained",
             Self::FrontEndKill => "a front-end is killed",
             Self::MobileRouter => "a mobile router",
             Self::FlowBindings => "flow bindings",
@@ -184,6 +188,7 @@ impl Case {
             | Self::Ipv4
             | Self::ForwarderKill
             | Self::ForwarderKillByXdp
+            | Self::ForwarderDrain
             | Self::FrontEndKill => "none",
             _ => "mn-ha",
         }
@@ -193,9 +198,10 @@ impl Case {
     pub async fn run(self) -> Outcome {
         let started = match self {
             // Tens of megabytes go by.
-            Self::Tunnels | Self::TunnelsByXdp | Self::ForwarderKillByXdp => {
-                Lab::start_unseen(self.authentication()).await
-            }
+            Self::Tunnels
+            | Self::TunnelsByXdp
+            | Self::ForwarderKillByXdp
+            | Self::ForwarderDrain => Lab::start_unseen(self.authentication()).await,
             _ => Lab::start(self.authentication()).await,
         };
         let mut lab = match started {
@@ -215,6 +221,7 @@ impl Case {
             Self::Ipv4 => legacy::tell_ipv4(&mut lab).await,
             Self::ForwarderKill => kills::tell_forwarder(&mut lab).await,
             Self::ForwarderKillByXdp => kills::tell_forwarder_by_xdp(&mut lab).await,
+            Self::ForwarderDrain => kills::tell_drained_forwarder(&mut lab).await,
             Self::FrontEndKill => kills::tell_front_end(&mut lab).await,
             Self::MobileRouter => mobile_router::tell(&mut lab).await,
             Self::FlowBindings => flows::tell(&mut lab).await,

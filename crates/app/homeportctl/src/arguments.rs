@@ -130,17 +130,17 @@ pub(crate) enum Verb {
 pub(crate) enum NodeAction {
     /// Show all.
     List,
-    /// Let forwarders use other front-ends, and wait until nothing comes to this one any more.
+    /// Let others do what a front-end or forwarder does, and wait until nothing comes to it any more.
     Drain {
-        /// front-ends/NAME, as node list shows it.
+        /// front-ends/NAME or forwarders/NAME, as node list shows it.
         name: String,
         /// How long to wait, 0 not to.
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         wait_secs: u64,
     },
-    /// Let forwarders use it again.
+    /// Let it serve again.
     Undrain {
-        /// front-ends/NAME, as node list shows it.
+        /// front-ends/NAME or forwarders/NAME, as node list shows it.
         name: String,
     },
 }
@@ -469,6 +469,8 @@ pub(crate) enum Authentication {
 pub(crate) enum SubscriberAction {
     /// Admit a mobile node.
     Create(Box<CreateSubscriber>),
+    /// Admit all that a CSV file names.
+    Import(ImportSubscribers),
     /// Show one; keys are never shown.
     Get {
         /// 2001:db8:0:1::100
@@ -492,6 +494,19 @@ pub(crate) enum SubscriberAction {
         /// 2001:db8:0:1::100
         home_address: Ipv6Addr,
     },
+}
+
+/// The first line names the columns: home_address, and as many of nai, spi, key_hex, message_id_required,
+/// multiple_care_of, bulk, bindings_max, mobile_networks_allowed, flow_bindings_max, home_prefix,
+/// mobile_networks (with spaces between them), mobile_networks_explicit and ipv4_home_address as are needed.
+/// An empty cell is as an option of `subscribers create` that is not given. Nothing is written when a line is wrong.
+#[derive(Debug, Args)]
+pub(crate) struct ImportSubscribers {
+    /// The file (RFC 4180), - for standard input; keep it from others, there are keys in it.
+    pub(crate) file: PathBuf,
+    /// Leave those that are there already as they are, instead of ending at the first.
+    #[arg(long)]
+    pub(crate) skip_existing: bool,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod interrupt;
 mod layers;
 mod linearizability;
 mod moves;
+mod operator_day;
 mod packages;
 mod power_cut;
 mod report;
@@ -94,6 +95,8 @@ enum Task {
     Metrics,
     /// Move mobile nodes at random under load: nothing may be sent to where they were; needs root.
     Moves(moves::Options),
+    /// Live an operator's day with a cluster of a thousand subscribers, by homeportctl.
+    OperatorDay,
     /// Install the Debian packages that the tests need, or say which they are.
     Packages,
     /// Cut the power of store replicas under load, or kill them: is all that was acknowledged there?
@@ -149,6 +152,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::Linearizability(options) => linearizability::run(options)?,
         Task::Metrics => rules_lint::write_catalogue(&root)?,
         Task::Moves(options) => moves::run(options)?,
+        Task::OperatorDay => operator_day::run()?,
         Task::Packages => packages::install()?,
         Task::PowerCut(options) => power_cut::run(options)?,
         Task::Rfc { check } => rfc::run(&root, *check)?,

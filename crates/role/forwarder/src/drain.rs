@@ -29,6 +29,7 @@ pub(crate) enum Stage {
 pub(crate) struct Drain {
     stage: Stage,
     since_ms: u64,
+    looked_ms: u64,
     /// How many packets had been forwarded when that number last moved, and when.
     forwarded: (u64, u64),
     /// Whether it is drained, for the store.
@@ -37,7 +38,7 @@ pub(crate) struct Drain {
 
 impl Drain {
     pub(crate) fn new(report: watch::Sender<bool>) -> Self {
-        Self { stage: Stage::Serving, since_ms: 0, forwarded: (0, 0), report }
+        Self { stage: Stage::Serving, since_ms: 0, looked_ms: 0, forwarded: (0, 0), report }
     }
 
     pub(crate) const fn stage(&self) -> Stage {
@@ -59,6 +60,7 @@ impl Drain {
 
     /// Looks at the clock, and at how many packets were forwarded ever. True when the stage is another.
     pub(crate) fn look(&mut self, now_ms: u64, forwarded: u64) -> bool {
+        self.looked_ms = now_ms;
         if self.forwarded.0 != forwarded {
             self.forwarded = (forwarded, now_ms);
         }
@@ -74,10 +76,10 @@ impl Drain {
         }
     }
 
-    /// When to look again.
-    pub(crate) fn next_look_ms(&self, now_ms: u64) -> Option<u64> {
+    /// When to look again, however often it is asked meanwhile.
+    pub(crate) fn next_look_ms(&self) -> Option<u64> {
         let looks = matches!(self.stage, Stage::Announced | Stage::Left);
-        looks.then(|| now_ms.saturating_add(limits::DRAIN_LOOK_MS))
+        looks.then(|| self.looked_ms.saturating_add(limits::DRAIN_LOOK_MS))
     }
 
     fn turn(&mut self, now_ms: u64, stage: Stage) -> bool {
@@ -150,11 +152,13 @@ mod tests {
     fn it_says_so_then_leaves_and_is_drained_when_nothing_has_come_for_a_while() {
         let (report, seen) = watch::channel(false);
         let mut drain = Drain::new(report);
-        assert!(!drain.want(1000, false, true) && drain.next_look_ms(1000).is_none());
+        assert!(!drain.want(1000, false, true) && drain.next_look_ms().is_none());
         assert!(drain.want(1000, true, true));
         assert_eq!(drain.stage(), Stage::Announced);
         assert!(!drain.want(1500, true, true), "it knows that");
         assert!(!drain.look(1000 + limits::LEAVE_AFTER_MS - 1, 5));
+        let looked_ms = 1000 + limits::LEAVE_AFTER_MS - 1;
+        assert_eq!(drain.next_look_ms(), Some(looked_ms + limits::DRAIN_LOOK_MS));
         assert!(drain.look(1000 + limits::LEAVE_AFTER_MS, 6));
         assert_eq!((drain.stage(), *seen.borrow()), (Stage::Left, false));
         let left_ms = 1000 + limits::LEAVE_AFTER_MS;

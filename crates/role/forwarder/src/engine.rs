@@ -120,8 +120,7 @@ impl Engine {
             let overdue = wait_ms(self.held.next_deadline_ms(), self.clock.now_ms());
             let look = wait_ms(self.outlets.inspection.next_look_ms(), self.clock.now_ms());
             let silence = wait_ms(self.outlets.headless.next_look_ms(), self.clock.now_ms());
-            let drain =
-                wait_ms(self.outlets.drain.next_look_ms(self.clock.now_ms()), self.clock.now_ms());
+            let drain = wait_ms(self.outlets.drain.next_look_ms(), self.clock.now_ms());
             // Each arm is cancel-safe: a channel gives a whole message or none, a TUN a whole
             // packet or none, and the others only say that there is something to do.
             tokio::select! {

@@ -62,7 +62,7 @@ async fn poll(stores: &Stores, polls: &ReasonCounter, history: &mut History) -> 
     }
     let mut status = of_answers(&answers);
     status.silent_stores = connected.iter().filter(|nodes| nodes.is_err()).count();
-    status.front_ends = front_ends(connected.into_iter().flatten().flatten());
+    status.connected = connected_once(connected.into_iter().flatten().flatten());
     if let Some((store, answer)) = source_of_lists(&answers, status.leader_id) {
         status.totals =
             Some(Totals { home_addresses: answer.home_addresses, bindings: answer.bindings });
@@ -84,9 +84,11 @@ async fn poll(stores: &Stores, polls: &ReasonCounter, history: &mut History) -> 
     status
 }
 
-/// By name; one that changes replicas is at two for a moment.
-fn front_ends(nodes: impl Iterator<Item = Node>) -> Vec<Node> {
-    let mut all: Vec<Node> = nodes.filter(|node| node.role() == NodeRole::FrontEnd).collect();
+/// Front-ends and forwarders by name; one that changes replicas is at two for a moment.
+fn connected_once(nodes: impl Iterator<Item = Node>) -> Vec<Node> {
+    let is_connected =
+        |node: &Node| matches!(node.role(), NodeRole::FrontEnd | NodeRole::Forwarder);
+    let mut all: Vec<Node> = nodes.filter(is_connected).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name).then(b.connected_ms.cmp(&a.connected_ms)));
     all.dedup_by(|later, kept| later.name == kept.name);
     all

@@ -22,7 +22,7 @@ pub(crate) struct Status {
     pub(crate) replicas: Vec<Replica>,
     pub(crate) feed_subscribers: Vec<FeedSubscriber>,
     /// Front-ends at a replica that was reached, by name.
-    pub(crate) front_ends: Vec<admin::Node>,
+    pub(crate) connected: Vec<admin::Node>,
     /// Replicas that did not say who is connected to them.
     pub(crate) silent_stores: usize,
     /// Who was at a feed, and is at none now.

@@ -149,5 +149,6 @@ pub(super) fn document(node: &Node) -> Value {
         "raft_role": node.raft_role,
         "disk_free_octets": node.disk_free_octets,
         "under_way": node.under_way,
+        "drainable": node.drainable,
     })
 }

@@ -1,6 +1,7 @@
 //! `homeportctl subscribers`
 
 mod find;
+mod import;
 
 use std::{fs, io::Read as _, path::Path};
 
@@ -50,6 +51,7 @@ pub(crate) async fn run(
             let created = cluster.call(Effect::Change, call).await?;
             Ok(output::one(format, &COLUMNS, &created, rows, document))
         }
+        SubscriberAction::Import(import) => import::run(cluster, format, import).await,
         SubscriberAction::Get { home_address } => {
             let request = GetSubscriberRequest { home_address: home_address.to_string() };
             let call = async |channel| {

@@ -28,7 +28,7 @@ impl MobileNode {
         self.socket.local_addr().unwrap()
     }
 
-    async fn send(&self, packet: &[u8]) {
+    pub(crate) async fn send(&self, packet: &[u8]) {
         self.socket.send_to(packet, self.agent).await.unwrap();
     }
 

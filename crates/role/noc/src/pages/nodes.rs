@@ -1,6 +1,6 @@
 //! `/nodes`: replicas, feed subscribers and processes.
 
-use homeport_api::admin::{DrainState, Node};
+use homeport_api::admin::{DrainState, Node, NodeRole};
 
 use super::{Seen, part, verdict};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(super) fn view(seen: &Seen) -> View {
-    let parts = vec![verdict(seen), replicas(seen), front_ends(seen), feed(seen), processes(seen)];
+    let parts = vec![verdict(seen), replicas(seen), connected(seen), feed(seen), processes(seen)];
     View::new("Nodes", parts)
 }
 
@@ -112,7 +112,7 @@ fn behind(lag: u64, is_stuck: bool) -> Cell {
     if is_stuck { Cell::Level(Level::Major, format!("{lag}, stuck")) } else { Cell::Number(lag) }
 }
 
-const FRONT_ENDS: [Column; 8] = [
+const CONNECTED: [Column; 8] = [
     text("name", "Name"),
     text("state", "State"),
     number("under_way", "Under way"),
@@ -123,28 +123,33 @@ const FRONT_ENDS: [Column; 8] = [
     text("deeds", ""),
 ];
 
-fn front_ends(seen: &Seen) -> Part {
-    let rows = seen.status.front_ends.iter().map(front_end).collect();
-    let empty = "No front-end is connected to a replica that was reached.";
+fn connected(seen: &Seen) -> Part {
+    let rows = seen.status.connected.iter().map(node_row).collect();
+    let empty = "Nobody is connected to a replica that was reached.";
     let note = match seen.status.silent_stores {
         0 => String::new(),
         silent => format!("Replicas that did not say who is connected to them: {silent}."),
     };
-    let table = Table { columns: &FRONT_ENDS, rows, empty, note, next: None };
-    part("front_ends", "Front-ends", What::Table(table))
+    let table = Table { columns: &CONNECTED, rows, empty, note, next: None };
+    part("connected", "Front-ends and forwarders", What::Table(table))
 }
 
-fn front_end(node: &Node) -> Row {
+fn node_row(node: &Node) -> Row {
+    let drain = match node.role() {
+        NodeRole::Forwarder => DRAIN_FORWARDER,
+        _ => DRAIN_FRONT_END,
+    };
     let (state, deed) = match node.drain_state() {
-        DrainState::Unspecified => (Cell::Level(Level::Unknown, "unknown".to_owned()), DRAIN),
-        DrainState::Serving => (Cell::text("serves"), DRAIN),
+        DrainState::Unspecified => (Cell::Level(Level::Unknown, "unknown".to_owned()), drain),
+        DrainState::Serving => (Cell::text("serves"), drain),
         DrainState::Draining => (Cell::Level(Level::Minor, "being drained".to_owned()), UNDRAIN),
         DrainState::Drained => {
             (Cell::Level(Level::Minor, "drained, can be stopped".to_owned()), UNDRAIN)
         }
     };
     let (path, words, sure) = deed;
-    let deeds = vec![Action { path, name: node.name.clone(), words, sure }];
+    let deed = Action { path, name: node.name.clone(), words, sure };
+    let deeds = Some(deed).filter(|_| node.drainable).into_iter().collect();
     let cells = vec![
         Cell::text(&node.name),
         state,
@@ -160,8 +165,10 @@ fn front_end(node: &Node) -> Row {
 
 /// Path, words, and what is asked before.
 type Deed = (&'static str, &'static str, &'static str);
-const DRAIN: Deed =
+const DRAIN_FRONT_END: Deed =
     ("/act/drain", "Drain", "Let forwarders use other front-ends than this one from now on?");
+const DRAIN_FORWARDER: Deed =
+    ("/act/drain", "Drain", "Let packets take other forwarders than this one from now on?");
 const UNDRAIN: Deed = ("/act/undrain", "Let it serve", "");
 
 const FEED: [Column; 5] = [

@@ -116,6 +116,8 @@ async fn who_is_logged_in_acknowledges_shelves_and_drains() {
     let moved = "<td>front-ends/host-1</td><td><span class=\"badge level-minor\" title=\"minor\">m</span> \
                  being drained</td><td class=\"number\">3</td>";
     assert_contains(&nodes, &[moved, "<td>front-ends/host-2</td><td>serves</td>"]);
+    // A forwarder of a version that cannot be drained is shown, and has no button.
+    assert_contains(&nodes, &["<td>forwarders/edge-9</td><td>serves</td>"]);
     let paths = ["/act/drain", "/act/undrain"];
     assert_eq!(paths.map(|path| buttons(&nodes, path)), [1, 1], "{nodes}");
     let alarm = "session-lost%40forwarders%2Fedge-1";
@@ -146,7 +148,7 @@ async fn who_is_logged_in_acknowledges_shelves_and_drains() {
     ];
     assert_eq!(leader.done(), expected);
     assert_eq!(follower.done(), Vec::<String>::new());
-    let csv = page.get("/nodes.csv?table=front_ends").await;
+    let csv = page.get("/nodes.csv?table=connected").await;
     let rows =
         "\r\nfront-ends/host-1,being drained,3,2023-11-14T22:13:20Z,node 2,,\r\nfront-ends/host-2,";
     assert_contains(&csv, &[rows]);

@@ -162,11 +162,21 @@ pub(super) fn front_ends(node_id: u64) -> Vec<admin::Node> {
         store_node_id: node_id,
         connected: true,
         under_way: 3,
+        drainable: true,
         ..admin::Node::default()
     };
     let moved = front_end("host-1", 1_700_000_000_000 + node_id, admin::DrainState::Draining);
     match node_id {
-        1 => vec![front_end("host-2", 1_700_000_000_000, admin::DrainState::Serving), moved],
+        1 => {
+            let forwarder = admin::Node {
+                name: "forwarders/edge-9".to_owned(),
+                role: admin::NodeRole::Forwarder.into(),
+                drainable: false,
+                ..front_end("", 1_700_000_000_000, admin::DrainState::Serving)
+            };
+            let other = front_end("host-2", 1_700_000_000_000, admin::DrainState::Serving);
+            vec![other, moved, forwarder]
+        }
         _ => vec![moved],
     }
 }

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+};
+use homeport_store::AdminRole;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -42,6 +46,9 @@ pub(crate) struct Arguments {
         global = true
     )]
     pub(crate) timeout_secs: u64,
+    /// A file with the token that the stores know the caller by; without, HOMEPORT_TOKEN may hold the token itself.
+    #[arg(long, env = "HOMEPORT_TOKEN_FILE", value_name = "FILE", global = true)]
+    pub(crate) token_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -108,6 +115,11 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         action: AuditAction,
     },
+    /// Tokens, by which stores know who calls and what he may do.
+    Token {
+        #[command(subcommand)]
+        action: TokenAction,
+    },
     /// Look whether all is well; exit code 4 when something is not.
     Check,
     /// Write what somebody who helps needs to know into one file, without keys.
@@ -124,6 +136,28 @@ pub(crate) enum Verb {
     Trace(Trace),
     /// The home addresses with the most traffic, of forwarders that count it.
     Top(Top),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenAction {
+    /// Make one; no store is asked. The line that is printed goes into the file that admin.tokens_file of
+    /// each store replica names.
+    New(NewToken),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewToken {
+    /// Who will hold it, as the record of writes names him.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// viewer reads; operator also drains, sees to alarms, moves the leadership, saves snapshots (which hold keys),
+    /// revokes and switches; security reads the audit record; admin does everything.
+    #[arg(long, value_name = "ROLE", value_parser = PossibleValuesParser::new(AdminRole::ALL.map(AdminRole::name))
+        .try_map(|name| name.parse::<AdminRole>()))]
+    pub(crate) role: AdminRole,
+    /// Write the token into this new file, which only its owner may read, and print the line alone.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -18,12 +18,16 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser as _};
+use homeport_api::bearer::Bearer;
 
 use crate::{
     arguments::{Arguments, Verb},
     cluster::Cluster,
     failure::Failure,
 };
+
+/// The environment variable that may hold a token: one on the command line would be seen by others.
+const TOKEN: &str = "HOMEPORT_TOKEN";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Result<String, Failure> {
     let cluster = Cluster::new(&arguments.endpoints, arguments.timeout_secs)?;
+    let cluster = cluster.with(bearer(arguments)?);
     let format = arguments.output;
     match &arguments.verb {
         Verb::HomePrefixes { action } => verbs::home_prefixes::run(&cluster, format, action).await,
@@ -60,12 +65,27 @@ async fn run(arguments: &Arguments) -> Result<String, Failure> {
         Verb::Alarms { action } => verbs::alarms::run(&cluster, format, action).await,
         Verb::Events(events) => verbs::events::run(&cluster, format, events).await,
         Verb::Audit { action } => verbs::audit::run(&cluster, format, action).await,
+        Verb::Token { action } => verbs::token::run(format, action),
         Verb::Check => verbs::check::run(&cluster, format).await,
         Verb::SupportBundle(bundle) => verbs::support_bundle::run(&cluster, format, bundle).await,
         Verb::Completion { shell } => Ok(completion(*shell)),
         Verb::Status => verbs::status::run(&cluster, format).await,
         Verb::Trace(trace) => verbs::trace::run(&cluster, format, trace).await,
         Verb::Top(top) => verbs::top::run(&cluster, format, top).await,
+    }
+}
+
+/// Who the stores are told that calls.
+fn bearer(arguments: &Arguments) -> Result<Bearer, Failure> {
+    if let Some(file) = &arguments.token_file {
+        let wrong = |error| Failure::Usage(format!("--token-file: {}: {error}", file.display()));
+        return Bearer::of_file(file).map_err(wrong);
+    }
+    match std::env::var(TOKEN) {
+        Ok(token) => {
+            Bearer::new(&token).map_err(|error| Failure::Usage(format!("{TOKEN}: {error}")))
+        }
+        Err(_) => Ok(Bearer::default()),
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod subscribers;
 pub(crate) mod support_bundle;
+pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod trace;
 

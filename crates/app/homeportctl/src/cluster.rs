@@ -42,8 +42,7 @@ impl Cluster {
             return Err(Failure::Usage("no endpoint is given; expected host:port".to_owned()));
         }
         for endpoint in &endpoints {
-            let port = endpoint.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-            if !matches!(port, Some(Ok(_))) || Endpoint::from_shared(url(endpoint)).is_err() {
+            if !is_endpoint(endpoint) {
                 let what = format!("{endpoint:?} is not an endpoint; expected host:port");
                 return Err(Failure::Usage(what));
             }
@@ -141,6 +140,12 @@ impl Cluster {
             }
         }
     }
+}
+
+/// host:port
+pub(crate) fn is_endpoint(text: &str) -> bool {
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    matches!(port, Some(Ok(_))) && Endpoint::from_shared(url(text)).is_ok()
 }
 
 fn url(endpoint: &str) -> String {

@@ -6,10 +6,12 @@
 
 mod arguments;
 mod cluster;
+mod contexts;
 mod decode;
 mod failure;
 mod output;
 mod pcapng;
+mod settings;
 mod verbs;
 
 use std::{
@@ -18,16 +20,13 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser as _};
-use homeport_api::bearer::Bearer;
 
 use crate::{
     arguments::{Arguments, Verb},
     cluster::Cluster,
     failure::Failure,
+    settings::Settings,
 };
-
-/// The environment variable that may hold a token: one on the command line would be seen by others.
-const TOKEN: &str = "HOMEPORT_TOKEN";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -51,9 +50,15 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<String, Failure> {
-    let cluster = Cluster::new(&arguments.endpoints, arguments.timeout_secs)?;
-    let cluster = cluster.with(bearer(arguments)?);
-    let format = arguments.output;
+    let settings = match &arguments.verb {
+        // What asks no store needs no configuration file, and is there to put it right.
+        Verb::Completion { .. } | Verb::Context { .. } | Verb::Token { .. } => {
+            Settings::without_file(arguments)
+        }
+        _ => Settings::of(arguments)?,
+    };
+    let Settings { endpoints, bearer, format } = settings;
+    let cluster = Cluster::new(&endpoints, arguments.timeout_secs)?.with(bearer);
     match &arguments.verb {
         Verb::HomePrefixes { action } => verbs::home_prefixes::run(&cluster, format, action).await,
         Verb::Subscribers { action } => verbs::subscribers::run(&cluster, format, action).await,
@@ -65,6 +70,7 @@ async fn run(arguments: &Arguments) -> Result<String, Failure> {
         Verb::Alarms { action } => verbs::alarms::run(&cluster, format, action).await,
         Verb::Events(events) => verbs::events::run(&cluster, format, events).await,
         Verb::Audit { action } => verbs::audit::run(&cluster, format, action).await,
+        Verb::Context { action } => verbs::context::run(format, action),
         Verb::Token { action } => verbs::token::run(format, action),
         Verb::Check => verbs::check::run(&cluster, format).await,
         Verb::SupportBundle(bundle) => verbs::support_bundle::run(&cluster, format, bundle).await,
@@ -72,20 +78,6 @@ async fn run(arguments: &Arguments) -> Result<String, Failure> {
         Verb::Status => verbs::status::run(&cluster, format).await,
         Verb::Trace(trace) => verbs::trace::run(&cluster, format, trace).await,
         Verb::Top(top) => verbs::top::run(&cluster, format, top).await,
-    }
-}
-
-/// Who the stores are told that calls.
-fn bearer(arguments: &Arguments) -> Result<Bearer, Failure> {
-    if let Some(file) = &arguments.token_file {
-        let wrong = |error| Failure::Usage(format!("--token-file: {}: {error}", file.display()));
-        return Bearer::of_file(file).map_err(wrong);
-    }
-    match std::env::var(TOKEN) {
-        Ok(token) => {
-            Bearer::new(&token).map_err(|error| Failure::Usage(format!("{TOKEN}: {error}")))
-        }
-        Err(_) => Ok(Bearer::default()),
     }
 }
 

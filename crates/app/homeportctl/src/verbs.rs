@@ -4,6 +4,7 @@ pub(crate) mod alarms;
 pub(crate) mod audit;
 pub(crate) mod bindings;
 pub(crate) mod check;
+pub(crate) mod context;
 pub(crate) mod events;
 pub(crate) mod home_agents;
 pub(crate) mod home_prefixes;

@@ -40,7 +40,7 @@ pub(crate) struct Contexts {
 
 /// How one cluster is reached. What is not there is as it is without a context.
 #[derive(Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with stores, token, token_file, output")]
 pub(crate) struct Context {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) stores: Vec<String>,
@@ -192,6 +192,7 @@ mod tests {
                 "[contexts.a]\ntoken = \"x\"\ntoken_file = \"y\"",
                 "`contexts.a.token` is set beside token_file; expected one of them",
             ),
+            ("[contexts]\na = 1", "`contexts.a` is signed int `1`; expected a table with stores"),
             ("[contexts.\"a b\"]", "is no name of a context; expected 1 to 64"),
         ];
         for (text, expected) in rows {

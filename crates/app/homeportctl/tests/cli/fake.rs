@@ -33,8 +33,12 @@ pub(crate) struct Script {
 #[derive(Clone, Debug)]
 enum Kind {
     Leader,
-    Follower { leader: String },
+    Follower {
+        leader: String,
+    },
     Refusing,
+    /// Takes nobody's token.
+    Guarded,
     Silent,
 }
 
@@ -61,6 +65,11 @@ impl Script {
     /// Refuses everything for two fields, one of them with text that steers a terminal.
     pub(crate) fn refusing() -> Self {
         Self { kind: Kind::Refusing, ..Self::leader() }
+    }
+
+    /// Refuses everything for who calls.
+    pub(crate) fn guarded() -> Self {
+        Self { kind: Kind::Guarded, ..Self::leader() }
     }
 
     /// Takes every request and answers none.
@@ -179,6 +188,7 @@ impl Service {
                 let code = Code::InvalidArgument;
                 Err(Status::with_error_details(code, "two fields\nare wrong", details))
             }
+            Kind::Guarded => Err(Status::unauthenticated("authorization: nobody has this token")),
             Kind::Silent => {
                 tokio::time::sleep(Duration::from_secs(60)).await;
                 Err(Status::aborted("too late"))
@@ -410,6 +420,9 @@ impl cluster_server::Cluster for Service {
         &self,
         _: Request<admin::GetStatusRequest>,
     ) -> Result<Response<admin::GetStatusResponse>, Status> {
+        if matches!(self.script().kind, Kind::Guarded) {
+            return Err(Status::unauthenticated("authorization: nobody has this token"));
+        }
         let subscriber =
             admin::FeedSubscriber { name: "forwarder-1".to_owned(), sent_revision: 118 };
         Ok(Response::new(admin::GetStatusResponse {

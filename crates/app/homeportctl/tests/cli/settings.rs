@@ -65,6 +65,14 @@ async fn the_token_comes_from_the_flag_then_from_the_environment() {
     assert_exit(&of_variable.args(["--token-file", name(&file)]).output().await.expect("runs"), 0);
     assert_eq!(store.authorization().as_deref(), Some("Bearer of-the-file"));
 
+    // Who is sent away was heard: that is no store that cannot be reached.
+    store.set(Script::guarded());
+    for verb in [&["status"][..], &["home-prefixes", "list"]] {
+        let refused = run(&[&store.endpoint], verb).await;
+        assert_exit(&refused, 1);
+        assert!(text(&refused.stderr).contains("authorization: nobody has this token"));
+    }
+
     fs::write(&file, "two words").expect("writes");
     for wrong in [name(&file), "/nonexistent/token"] {
         let output = run(&[&store.endpoint], &["--token-file", wrong, "status"]).await;

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 
 /// One line of the file: `alice = { role = "operator", sha256 = "..." }`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "{ role = \"...\", sha256 = \"...\" }")]
 struct Entry {
     role: AdminRole,
     #[serde(deserialize_with = "hexadecimal")]
@@ -185,6 +185,7 @@ mod tests {
         let rows = [
             (String::new(), "has 0 tokens"),
             ("alice".to_owned(), "tokens.toml"),
+            ("a = 1".to_owned(), "`a` is signed int `1`; expected { role = "),
             (format!("a = {{ role = \"boss\", sha256 = \"{digits}\" }}"), "`a.role` is \"boss\""),
             ("a = { role = \"viewer\", sha256 = \"00\" }".to_owned(), "`a.sha256` is not the SHA"),
             ("a = { role = \"viewer\" }".to_owned(), "`a.sha256` is missing"),

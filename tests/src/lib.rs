@@ -12,6 +12,7 @@ use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
 use homeport_api::admin::{
     Authentication, CreateHomePrefixRequest, GetStatusRequest, GetStatusResponse, HomePrefix,
 };
+use homeport_api::bearer::Bearer;
 use homeport_api::signalling::signalling_client::SignallingClient;
 use homeport_api::signalling::{PuntRequest, PuntResponse, UdpOuter};
 use homeport_runtime::config::OpsConfig;
@@ -42,12 +43,17 @@ pub mod versions;
 /// How long anything may take before a test gives up; machines of CI are slow and shared.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// `admin.tokens_file` of all replicas.
+const TOKENS: &str = "tokens.toml";
+
 /// Three store replicas in this process.
 pub struct Cluster {
     data: TempDir,
     addresses: BTreeMap<u64, SocketAddr>,
     ops: BTreeMap<u64, SocketAddr>,
     replicas: BTreeMap<u64, (Shutdown, Task<Result<(), homeport_store::Error>>)>,
+    /// Of who starts them.
+    bearer: Bearer,
 }
 
 impl Cluster {
@@ -56,10 +62,23 @@ impl Cluster {
     /// # Errors
     /// When they do not come up.
     pub async fn start() -> Result<Self> {
+        Self::start_in(tempfile::tempdir()?, Bearer::default()).await
+    }
+
+    /// The same, whose admin API asks for one of these tokens, as they stand in the file.
+    ///
+    /// # Errors
+    /// When they do not come up, or when the last token is not one of an administrator's.
+    pub async fn start_with_tokens(tokens: &str, own: &str) -> Result<Self> {
+        let data = tempfile::tempdir()?;
+        std::fs::write(data.path().join(TOKENS), tokens)?;
+        Self::start_in(data, Bearer::new(own)?).await
+    }
+
+    async fn start_in(data: TempDir, bearer: Bearer) -> Result<Self> {
         let addresses = || (1..=3).map(|id| Ok((id, free_address()?))).collect::<Result<_>>();
         let (addresses, ops) = (addresses()?, addresses()?);
-        let (data, replicas) = (tempfile::tempdir()?, BTreeMap::new());
-        let mut cluster = Self { data, addresses, ops, replicas };
+        let mut cluster = Self { data, addresses, ops, replicas: BTreeMap::new(), bearer };
         for id in 1..=3 {
             cluster.start_replica(id);
         }
@@ -73,13 +92,20 @@ impl Cluster {
     /// When there is no room for their disks.
     pub fn at_the_addresses_of(old: &Self) -> Result<Self> {
         let (addresses, ops) = (old.addresses.clone(), old.ops.clone());
-        Ok(Self { data: tempfile::tempdir()?, addresses, ops, replicas: BTreeMap::new() })
+        let (data, replicas) = (tempfile::tempdir()?, BTreeMap::new());
+        Ok(Self { data, addresses, ops, replicas, bearer: Bearer::default() })
     }
 
     /// Where a replica has its disk.
     #[must_use]
     pub fn data_dir(&self, id: u64) -> PathBuf {
         self.data.path().join(format!("store-{id}"))
+    }
+
+    /// The file of the tokens, where there are any.
+    #[must_use]
+    pub fn tokens_file(&self) -> PathBuf {
+        self.data.path().join(TOKENS)
     }
 
     /// Starts a replica, for the first time or again on its disk.
@@ -101,7 +127,9 @@ impl Cluster {
     }
 
     fn start_replica_with(&mut self, id: u64, peers: BTreeMap<u64, String>) {
+        let tokens_file = self.tokens_file();
         let config = homeport_store::Config {
+            admin: tokens_file.exists().then_some(homeport_store::AdminConfig { tokens_file }),
             node_id: id,
             cluster_name: "test".to_owned(),
             data_dir: self.data_dir(id),
@@ -145,7 +173,7 @@ impl Cluster {
     /// # Errors
     /// When it does not answer.
     pub async fn status(&self, id: u64) -> Result<GetStatusResponse> {
-        let mut client = ClusterClient::new(self.channel(id).await?);
+        let mut client = ClusterClient::new(self.bearer.over(self.channel(id).await?));
         Ok(client.get_status(GetStatusRequest {}).await?.into_inner())
     }
 

@@ -345,6 +345,12 @@ fn a_store_hears_of_its_disk() {
     let (verdict, found, _) = answer.check("configuration");
     assert_eq!((answer.code, verdict), (3, "fail"));
     assert!(found.contains("\"nowhere\", which is not host:port"), "{found}");
+
+    write("127.0.0.1:7101\"\n[admin]\ntokens_file = \"/nonexistent/tokens.toml");
+    let answer = preflight(&file, "store");
+    let (verdict, found, _) = answer.check("admin.tokens_file");
+    assert_eq!((answer.code, verdict), (3, "fail"));
+    assert!(found.contains("/nonexistent/tokens.toml: cannot be read"), "{found}");
 }
 
 #[test]

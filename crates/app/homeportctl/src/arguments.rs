@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+};
+use homeport_store::AdminRole;
+use serde::{Deserialize, Serialize};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -20,19 +25,24 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "homeportctl", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
 pub(crate) struct Arguments {
-    /// A store replica, host:port; repeat it or give several with commas.
+    /// A store replica, host:port; repeat it or give several with commas. 127.0.0.1:7101 when nothing says
+    /// otherwise.
     #[arg(
         long = "endpoint",
         env = "HOMEPORT_ENDPOINTS",
         value_name = "HOST:PORT",
         value_delimiter = ',',
-        default_value = "127.0.0.1:7101",
         global = true
     )]
     pub(crate) endpoints: Vec<String>,
-    /// How the answer is printed.
-    #[arg(short, long, value_enum, default_value_t = Format::Table, global = true)]
-    pub(crate) output: Format,
+    /// Which cluster is meant: a context of the configuration file, as homeportctl context list shows them; an
+    /// empty name for none. Without it the one that is used. Flags come before the environment, both before the
+    /// context.
+    #[arg(long, env = "HOMEPORT_CONTEXT", value_name = "NAME", global = true)]
+    pub(crate) context: Option<String>,
+    /// How the answer is printed: a table when nothing says otherwise.
+    #[arg(short, long, value_enum, global = true)]
+    pub(crate) output: Option<Format>,
     /// How long one store may take to answer.
     #[arg(
         long,
@@ -42,14 +52,19 @@ pub(crate) struct Arguments {
         global = true
     )]
     pub(crate) timeout_secs: u64,
+    /// A file with the token that the stores know the caller by; without, HOMEPORT_TOKEN may hold the token itself.
+    #[arg(long, env = "HOMEPORT_TOKEN_FILE", value_name = "FILE", global = true)]
+    pub(crate) token_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
 /// How the answer is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// For people.
+    #[default]
     Table,
     /// For people with a wide screen: all columns.
     Wide,
@@ -108,6 +123,17 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         action: AuditAction,
     },
+    /// The clusters that the configuration file names, and which of them is meant: homeport/config.toml in the
+    /// directory for configuration, or what HOMEPORT_CONFIG names.
+    Context {
+        #[command(subcommand)]
+        action: ContextAction,
+    },
+    /// Tokens, by which stores know who calls and what he may do.
+    Token {
+        #[command(subcommand)]
+        action: TokenAction,
+    },
     /// Look whether all is well; exit code 4 when something is not.
     Check,
     /// Write what somebody who helps needs to know into one file, without keys.
@@ -124,6 +150,53 @@ pub(crate) enum Verb {
     Trace(Trace),
     /// The home addresses with the most traffic, of forwarders that count it.
     Top(Top),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContextAction {
+    /// Show all.
+    List,
+    /// From now on this one is meant when none is named.
+    Use {
+        /// As context list shows it.
+        name: String,
+    },
+    /// Make a context or change it; the first one is used at once.
+    Set {
+        /// 1 to 64 of the characters a-z A-Z 0-9 . _ -
+        name: String,
+        /// stores=HOST:PORT,... or token_file=FILE or token=- (read from standard input) or output=FORMAT; an
+        /// empty value takes the key out.
+        #[arg(value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Forget a context.
+    Remove {
+        /// As context list shows it.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenAction {
+    /// Make one; no store is asked. The line that is printed goes into the file that admin.tokens_file of
+    /// each store replica names.
+    New(NewToken),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewToken {
+    /// Who will hold it, as the record of writes names him.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// viewer reads; operator also drains, sees to alarms, moves the leadership, saves snapshots (which hold keys),
+    /// revokes and switches; security reads the audit record; admin does everything.
+    #[arg(long, value_name = "ROLE", value_parser = PossibleValuesParser::new(AdminRole::ALL.map(AdminRole::name))
+        .try_map(|name| name.parse::<AdminRole>()))]
+    pub(crate) role: AdminRole,
+    /// Write the token into this new file, which only its owner may read, and print the line alone.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

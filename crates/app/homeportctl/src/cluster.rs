@@ -2,11 +2,9 @@
 
 use std::{collections::VecDeque, error::Error as _, time::Duration};
 
+use homeport_api::bearer::{Bearer, Link};
 use tokio::time::timeout;
-use tonic::{
-    Code, Response, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Response, Status, transport::Endpoint};
 
 use crate::failure::{Failure, reason, reason_of, violations};
 
@@ -21,6 +19,7 @@ const LEADER_METADATA: &str = "homeport-leader";
 pub(crate) struct Cluster {
     endpoints: Vec<String>,
     deadline: Duration,
+    bearer: Bearer,
 }
 
 /// Whether sending a request twice could do harm.
@@ -43,13 +42,18 @@ impl Cluster {
             return Err(Failure::Usage("no endpoint is given; expected host:port".to_owned()));
         }
         for endpoint in &endpoints {
-            let port = endpoint.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-            if !matches!(port, Some(Ok(_))) || Endpoint::from_shared(url(endpoint)).is_err() {
+            if !is_endpoint(endpoint) {
                 let what = format!("{endpoint:?} is not an endpoint; expected host:port");
                 return Err(Failure::Usage(what));
             }
         }
-        Ok(Self { endpoints, deadline: Duration::from_secs(timeout_secs) })
+        let (deadline, bearer) = (Duration::from_secs(timeout_secs), Bearer::default());
+        Ok(Self { endpoints, deadline, bearer })
+    }
+
+    /// The same, told who calls.
+    pub(crate) fn with(self, bearer: Bearer) -> Self {
+        Self { bearer, ..self }
     }
 
     /// How long one store may take to answer.
@@ -65,7 +69,7 @@ impl Cluster {
     pub(crate) async fn ask<T, F>(
         &self,
         endpoint: &str,
-        request: impl FnOnce(Channel) -> F,
+        request: impl FnOnce(Link) -> F,
     ) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -78,7 +82,7 @@ impl Cluster {
     pub(crate) async fn call<T, F>(
         &self,
         effect: Effect,
-        request: impl Fn(Channel) -> F,
+        request: impl Fn(Link) -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -114,11 +118,11 @@ impl Cluster {
         Err(Failure::Unreached(tried))
     }
 
-    async fn connect(&self, endpoint: &str) -> Result<Channel, String> {
+    async fn connect(&self, endpoint: &str) -> Result<Link, String> {
         let target = Endpoint::from_shared(url(endpoint)).map_err(|error| error.to_string())?;
         let target = target.connect_timeout(self.deadline);
         match timeout(self.deadline, target.connect()).await {
-            Ok(Ok(channel)) => Ok(channel),
+            Ok(Ok(channel)) => Ok(self.bearer.over(channel)),
             Ok(Err(error)) => Err(innermost(&error)),
             Err(_) => Err(format!("no connection in {} s", self.deadline.as_secs())),
         }
@@ -136,6 +140,12 @@ impl Cluster {
             }
         }
     }
+}
+
+/// host:port
+pub(crate) fn is_endpoint(text: &str) -> bool {
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    matches!(port, Some(Ok(_))) && Endpoint::from_shared(url(text)).is_ok()
 }
 
 fn url(endpoint: &str) -> String {

@@ -6,10 +6,12 @@
 
 mod arguments;
 mod cluster;
+mod contexts;
 mod decode;
 mod failure;
 mod output;
 mod pcapng;
+mod settings;
 mod verbs;
 
 use std::{
@@ -23,6 +25,7 @@ use crate::{
     arguments::{Arguments, Verb},
     cluster::Cluster,
     failure::Failure,
+    settings::Settings,
 };
 
 fn main() -> ExitCode {
@@ -47,8 +50,15 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<String, Failure> {
-    let cluster = Cluster::new(&arguments.endpoints, arguments.timeout_secs)?;
-    let format = arguments.output;
+    let settings = match &arguments.verb {
+        // What asks no store needs no configuration file, and is there to put it right.
+        Verb::Completion { .. } | Verb::Context { .. } | Verb::Token { .. } => {
+            Settings::without_file(arguments)
+        }
+        _ => Settings::of(arguments)?,
+    };
+    let Settings { endpoints, bearer, format } = settings;
+    let cluster = Cluster::new(&endpoints, arguments.timeout_secs)?.with(bearer);
     match &arguments.verb {
         Verb::HomePrefixes { action } => verbs::home_prefixes::run(&cluster, format, action).await,
         Verb::Subscribers { action } => verbs::subscribers::run(&cluster, format, action).await,
@@ -60,6 +70,8 @@ async fn run(arguments: &Arguments) -> Result<String, Failure> {
         Verb::Alarms { action } => verbs::alarms::run(&cluster, format, action).await,
         Verb::Events(events) => verbs::events::run(&cluster, format, events).await,
         Verb::Audit { action } => verbs::audit::run(&cluster, format, action).await,
+        Verb::Context { action } => verbs::context::run(format, action),
+        Verb::Token { action } => verbs::token::run(format, action),
         Verb::Check => verbs::check::run(&cluster, format).await,
         Verb::SupportBundle(bundle) => verbs::support_bundle::run(&cluster, format, bundle).await,
         Verb::Completion { shell } => Ok(completion(*shell)),

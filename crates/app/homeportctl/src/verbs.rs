@@ -4,6 +4,7 @@ pub(crate) mod alarms;
 pub(crate) mod audit;
 pub(crate) mod bindings;
 pub(crate) mod check;
+pub(crate) mod context;
 pub(crate) mod events;
 pub(crate) mod home_agents;
 pub(crate) mod home_prefixes;
@@ -14,6 +15,7 @@ pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod subscribers;
 pub(crate) mod support_bundle;
+pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod trace;
 

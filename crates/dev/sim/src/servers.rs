@@ -72,6 +72,7 @@ impl Replica {
                 snapshot_after_mib: homeport_store::limits::SNAPSHOT_AFTER_MIB_DEFAULT,
                 prefix_advertisements_per_second_max:
                     homeport_store::limits::ADVERTISEMENTS_PER_SECOND_DEFAULT,
+                admin: None,
                 telemetry: Default::default(),
                 ops: Default::default(),
             };

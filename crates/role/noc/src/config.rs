@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use homeport_api::bearer::TokenError;
 use homeport_runtime::{
     config::{OpsConfig, TelemetryConfig},
     ops,
@@ -19,6 +20,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The stores' addresses, `host:port`; all of them, so that each is shown.
     pub stores: Vec<String>,
+    /// A file with the token that the stores' `admin.tokens_file` knows this dashboard by; it is read again when it
+    /// changes. Of the role operator, or viewer where nobody may log in.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
     /// `[[processes]]`: whose metrics and readiness are shown; none by default.
     #[serde(default)]
     pub processes: Vec<ProcessConfig>,
@@ -116,6 +121,14 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         why: String,
+    },
+    /// The token for the stores cannot be read.
+    #[error("token_file: {}: {source}", path.display())]
+    StoreToken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: TokenError,
     },
     /// The dashboard's port.
     #[error("listen: cannot listen on {address}: {source}")]

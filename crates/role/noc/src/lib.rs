@@ -32,6 +32,7 @@ mod session;
 mod status;
 mod stores;
 mod target;
+mod token;
 mod view;
 mod web;
 
@@ -58,7 +59,8 @@ use crate::{
 /// The configuration cannot be served; nothing fails later.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     config::check_processes(&config.processes)?;
-    let stores = Stores::new(&config.stores)?;
+    let bearer = token::open(config.token_file.as_deref())?;
+    let stores = Stores::new(&config.stores, &bearer)?;
     let sources = Arc::new(Sources { stores, forwarders: Inspected::of(&config.processes) });
     let sessions = Sessions::new(config.login.as_ref())?;
     let listener = listen(config.listen).await?;
@@ -72,6 +74,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let news = web::News { latest: latest.clone(), looked, shutdown: shutdown.clone() };
     let noc = Noc::new(shared, news, sessions, &mut registry);
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
+    let _token =
+        config.token_file.map(|file| Task::spawn("token", token::look_after(file, bearer)));
     let _poller = Task::spawn("poll", poll::run(sources, sender, counter, polled));
     let _looker = Task::spawn("processes", processes::run(config.processes, looks, latest));
     web::serve(listener, noc, shutdown).await;

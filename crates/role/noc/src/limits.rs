@@ -6,6 +6,9 @@ use std::time::Duration;
 /// the time of one answer.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether `token_file` has changed.
+pub const TOKEN_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How often the processes' metrics are read.
 pub const SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -6,6 +6,7 @@ use homeport_api::admin::{
     home_prefixes_client::HomePrefixesClient, nodes_client::NodesClient,
     revocations_client::RevocationsClient, subscribers_client::SubscribersClient,
 };
+use homeport_api::bearer::{Bearer, Link};
 use homeport_api::inspection::{
     ListTrafficRequest, ListTrafficResponse, TrafficOrder, inspection_client::InspectionClient,
 };
@@ -34,17 +35,19 @@ pub(crate) struct Stores {
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) endpoint: String,
-    channel: Channel,
+    channel: Link,
 }
 
 impl Stores {
     /// Connects to nobody yet.
-    pub(crate) fn new(endpoints: &[String]) -> Result<Self, Error> {
+    pub(crate) fn new(endpoints: &[String], bearer: &Bearer) -> Result<Self, Error> {
         if endpoints.is_empty() || endpoints.len() > STORES_MAX {
             return Err(Error::StoreCount(endpoints.len()));
         }
-        let stores =
-            endpoints.iter().map(|endpoint| Store::new(endpoint)).collect::<Result<_, _>>()?;
+        let stores = endpoints
+            .iter()
+            .map(|endpoint| Store::new(endpoint, bearer))
+            .collect::<Result<_, _>>()?;
         Ok(Self { stores })
     }
 
@@ -59,9 +62,9 @@ impl Stores {
 }
 
 impl Store {
-    fn new(endpoint: &str) -> Result<Self, Error> {
+    fn new(endpoint: &str, bearer: &Bearer) -> Result<Self, Error> {
         let channel = channel(endpoint).ok_or_else(|| Error::Store(endpoint.to_owned()))?;
-        Ok(Self { endpoint: endpoint.to_owned(), channel })
+        Ok(Self { endpoint: endpoint.to_owned(), channel: bearer.over(channel) })
     }
 
     pub(crate) async fn status(&self) -> Result<admin::GetStatusResponse, String> {

@@ -5,6 +5,7 @@ mod fake;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use homeport_api::bearer::Bearer;
 use homeport_runtime::{Readiness, Task, metrics};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -44,7 +45,7 @@ async fn page_for(
     login: Option<config::LoginConfig>,
 ) -> Page {
     let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
-    let stores = Stores::new(&endpoints).expect("addresses");
+    let stores = Stores::new(&endpoints, &Bearer::default()).expect("addresses");
     let sources = Arc::new(Sources { stores, forwarders: Inspected::of(&processes) });
     let mut registry = metrics::registry();
     let (sender, mut latest) = poll::channel();
@@ -509,7 +510,8 @@ fn the_configuration_is_checked() {
         (vec!["nobody".to_owned()], "stores: \"nobody\" is not an address; expected"),
         (vec!["a b:1".to_owned()], "stores: \"a b:1\" is not an address; expected"),
     ] {
-        let error = Stores::new(&stores).map(drop).expect_err("is wrong").to_string();
+        let error =
+            Stores::new(&stores, &Bearer::default()).map(drop).expect_err("is wrong").to_string();
         assert!(error.starts_with(expected), "{error}");
     }
 }
@@ -544,6 +546,7 @@ async fn the_role_runs_until_the_shutdown_and_names_a_taken_port() {
     let mut config = crate::Config {
         listen: taken.local_addr().expect("has an address"),
         stores: vec![leader.endpoint.clone()],
+        token_file: None,
         processes: Vec::new(),
         login: None,
         telemetry: Default::default(),

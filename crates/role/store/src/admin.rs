@@ -25,6 +25,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::service::Routes;
+use tower::layer::layer_fn;
 
 use crate::{Store, limits};
 
@@ -35,21 +36,29 @@ mod bindings;
 mod cluster;
 mod events;
 mod find;
+mod guard;
 mod home_prefixes;
 mod lists;
 mod nodes;
 mod notices;
 mod refusal;
+mod roles;
 mod snapshots;
 mod subscribers;
+mod tokens;
 
 use audited::Caller;
 pub(crate) use audited::begin;
+pub(crate) use guard::Guard;
+use guard::Guarded;
 pub(crate) use refusal::status_of;
 use refusal::{Reason, Refused};
+pub use roles::AdminRole;
+pub use tokens::token_line;
+pub(crate) use tokens::{Tokens, look as look_at_tokens};
 
-pub(crate) fn routes(store: Store, shutdown: &Shutdown) -> Routes {
-    Routes::new(HomePrefixesServer::new(home_prefixes::Service(store.clone())))
+pub(crate) fn routes(store: Store, guard: Guard, shutdown: &Shutdown) -> Routes {
+    let routes = Routes::new(HomePrefixesServer::new(home_prefixes::Service(store.clone())))
         .add_service(SubscribersServer::new(subscribers::Service(store.clone())))
         .add_service(BindingsServer::new(bindings::Service(store.clone())))
         .add_service(RevocationsServer::new(notices::Service(store.clone())))
@@ -60,7 +69,9 @@ pub(crate) fn routes(store: Store, shutdown: &Shutdown) -> Routes {
         .add_service(EventsServer::new(events::Service(store.clone(), shutdown.clone())))
         .add_service(AuditServer::new(audit::Service(store.clone())))
         .add_service(UpgradesServer::new(audit::Service(store.clone())))
-        .add_service(ClusterServer::new(cluster::Service(store)))
+        .add_service(ClusterServer::new(cluster::Service(store)));
+    let guarded = layer_fn(move |inner| Guarded { inner, guard: guard.clone() });
+    routes.into_axum_router().route_layer(guarded).into()
 }
 
 /// Carries out an operator's command and records it; returns its revision.

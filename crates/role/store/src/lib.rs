@@ -27,6 +27,7 @@ mod notices;
 mod overseer;
 mod preflight;
 mod proposer;
+mod replicas;
 mod streams;
 mod submit;
 mod tap;
@@ -39,7 +40,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use homeport_raft::{Node, RaftConfig};
-use homeport_runtime::config::{OpsConfig, TelemetryConfig, numbered};
+use homeport_runtime::config::{ConfigError, OpsConfig, TelemetryConfig, numbered};
 use homeport_runtime::{Readiness, Shutdown, Task, ops};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -50,6 +51,7 @@ use tonic::transport::server::{Connected, TcpIncoming};
 use crate::machine::Machine;
 use crate::proposer::Proposer;
 
+pub use crate::admin::{AdminRole, token_line};
 pub use crate::backup::{RecoveredStore, Restore, RestoreError, Restored, recover, restore};
 pub use crate::inspect::{Inspected, inspect};
 pub use crate::preflight::preflight;
@@ -81,12 +83,24 @@ pub struct Config {
     /// Mobile Prefix Advertisements a second that the leader sends unasked (RFC 6275 §10.6.2), 1 or more.
     #[serde(default = "advertisements_default")]
     pub prefix_advertisements_per_second_max: NonZeroU32,
+    /// Who may use the admin API; everybody when absent.
+    #[serde(default)]
+    pub admin: Option<AdminConfig>,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
     /// Metrics and health.
     #[serde(default)]
     pub ops: OpsConfig,
+}
+
+/// `[admin]`: who may use the admin API.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct AdminConfig {
+    /// A TOML file with one line for each token, as `homeportctl token new` prints it. It is read again when it
+    /// changes.
+    pub tokens_file: PathBuf,
 }
 
 const fn advertisements_default() -> NonZeroU32 {
@@ -133,6 +147,9 @@ pub enum Error {
     /// The operations port.
     #[error(transparent)]
     Ops(#[from] ops::OpsError),
+    /// The tokens of the admin API.
+    #[error("admin.tokens_file: {0}")]
+    Tokens(#[from] ConfigError),
     /// The gRPC server failed.
     #[error("the gRPC server has failed: {0}")]
     Serve(#[from] tonic::transport::Error),
@@ -226,6 +243,7 @@ where
     I: Stream<Item = std::io::Result<C>>,
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
+    let (guard, _looking) = guard(config, &metrics)?;
     let (machine, due) = Machine::announcing(metrics.clone(), ground.tap);
     let home_links = machine.home_links();
     let node = Node::start(ground.raft, machine).await.map_err(Error::Start)?;
@@ -272,8 +290,9 @@ where
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
         .concurrency_limit_per_connection(limits::REQUESTS_PER_CONNECTION_MAX)
-        .add_routes(admin::routes(store.clone(), &shutdown))
+        .add_routes(admin::routes(store.clone(), guard, &shutdown))
         .add_service(node.service())
+        .add_service(replicas::service(store.clone()))
         .add_service(submit::service(store.clone(), shutdown.clone()))
         .add_service(feed::service(store, shutdown.clone()))
         .add_service(health_service)
@@ -291,6 +310,24 @@ where
         () = drained(&shutdown) => tracing::info!("streams did not end in time, closing them"),
     }
     node.shutdown().await.map_err(Error::Stopped)
+}
+
+/// Who lets operators' calls pass, and the task that keeps him up to date.
+fn guard(
+    config: &Config,
+    metrics: &Arc<metrics::Metrics>,
+) -> Result<(admin::Guard, Option<Task<()>>), ConfigError> {
+    let metrics = Arc::clone(metrics);
+    let Some(admin) = &config.admin else {
+        tracing::warn!(
+            listen = %config.listen,
+            "the admin API is open: whoever reaches this address may do everything; name a file in admin.tokens_file"
+        );
+        return Ok((admin::Guard { tokens: None, metrics }, None));
+    };
+    let (tokens, looking) = admin::Tokens::open(&admin.tokens_file, Arc::clone(&metrics))?;
+    let task = Task::spawn("tokens", looking);
+    Ok((admin::Guard { tokens: Some(tokens), metrics }, Some(task)))
 }
 
 /// Returns when the replica must not go on.

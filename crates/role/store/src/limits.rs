@@ -28,6 +28,12 @@ pub const SUBSCRIBER_NAME_LEN_MAX: usize = 64;
 /// Revisions of which it is known when they were reached, one each [`OBSERVE_INTERVAL`] at most: a
 /// subscriber that is further behind looks at least this far behind, 13 minutes or more.
 pub const REVISIONS_DATED_MAX: usize = 4096;
+/// Tokens in `admin.tokens_file`; each call compares its own with all of them.
+pub const TOKENS_MAX: usize = 256;
+/// Octets of a token's name; the record of what operators write has room for it and an address.
+pub const TOKEN_NAME_LEN_MAX: usize = 64;
+/// How often it is looked whether `admin.tokens_file` has changed: one that is taken away works that much longer.
+pub const TOKENS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often gauges and readiness are brought up to date.
 pub const OBSERVE_INTERVAL: Duration = Duration::from_millis(200);
 /// A quiet feed proves its freshness that often.

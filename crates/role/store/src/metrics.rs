@@ -29,6 +29,9 @@ pub(crate) struct Metrics {
     pub(crate) leases_given_back: Counter,
     pub(crate) waits_for_defender: ReasonCounter,
     pub(crate) backups: ReasonCounter,
+    pub(crate) admin_calls_refused: ReasonCounter,
+    pub(crate) admin_tokens: Gauge<u64, AtomicU64>,
+    pub(crate) admin_tokens_file_refused: Counter,
     sync_seconds: Histogram,
     is_leader: Gauge,
     has_leader: Gauge,
@@ -80,6 +83,9 @@ impl Metrics {
             leases_given_back: Counter::default(),
             waits_for_defender: waits_for_defender(registry),
             backups: backups(registry),
+            admin_calls_refused: admin_calls_refused(registry),
+            admin_tokens: Gauge::default(),
+            admin_tokens_file_refused: Counter::default(),
             // From 0.1 ms to about 3 s.
             sync_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
             is_leader: Gauge::default(),
@@ -117,6 +123,16 @@ impl Metrics {
             "home_link_leases_given_back",
             "Leases of home links that ended with the stream of the forwarder that asked for them",
             metrics.leases_given_back.clone(),
+        );
+        registry.register(
+            "admin_tokens",
+            "Tokens of the admin API; 0: whoever reaches it may do everything",
+            metrics.admin_tokens.clone(),
+        );
+        registry.register(
+            "admin_tokens_file_refused",
+            "Changes of admin.tokens_file that could not be used: the tokens before them stay",
+            metrics.admin_tokens_file_refused.clone(),
         );
         metrics.register_consensus(registry);
         metrics.register_feed(registry);
@@ -248,6 +264,15 @@ fn waits_for_defender(registry: &mut Registry) -> ReasonCounter {
         "Binding Updates that leave a home address of a real home link to its mobile node, by what was \
          known when they were answered: the defender had left it, was late, or there was none",
         &["left", "late", "no_defender"],
+    )
+}
+
+fn admin_calls_refused(registry: &mut Registry) -> ReasonCounter {
+    ReasonCounter::register(
+        registry,
+        "admin_calls_refused",
+        "Calls of the admin API that were refused for who called, by reason",
+        &["token_missing", "token_unknown", "role_insufficient"],
     )
 }
 

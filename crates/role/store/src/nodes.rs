@@ -9,11 +9,14 @@ use futures_util::future::join_all;
 use homeport_api::admin::nodes_client::NodesClient;
 use homeport_api::admin::{self as api, DrainState, NodeRole};
 use homeport_api::node::NodeInfo;
+use homeport_api::replica::ListConnectedRequest;
+use homeport_api::replica::replicas_client::ReplicasClient;
 use homeport_api::store::{DrainRequest, SubmitRequest, SubmitResponse, submit_response};
 use homeport_raft::{Leader, Role};
 use homeport_runtime::clock;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::feed::forwarder;
@@ -231,15 +234,27 @@ impl Others {
     }
 
     async fn nodes(&self, address: &str) -> Option<Vec<api::Node>> {
-        let mut client = NodesClient::new(self.channel(address)?);
-        let request = api::ListNodesRequest {
-            page_size: limits::PAGE_SIZE_MAX,
-            local: true,
-            ..Default::default()
-        };
-        let answer = timeout(limits::OTHERS_WAIT_MAX, client.list_nodes(request)).await;
-        Some(answer.ok()?.ok()?.into_inner().nodes)
+        let channel = self.channel(address)?;
+        let mut client = ReplicasClient::new(channel.clone());
+        let asked = client.list_connected(ListConnectedRequest {});
+        match timeout(limits::OTHERS_WAIT_MAX, asked).await.ok()? {
+            Ok(answer) => Some(answer.into_inner().nodes),
+            Err(status) if status.code() == Code::Unimplemented => nodes_of_older(channel).await,
+            Err(_) => None,
+        }
     }
+}
+
+/// Of a replica whose version tells everybody, and nobody else.
+async fn nodes_of_older(channel: Channel) -> Option<Vec<api::Node>> {
+    let mut client = NodesClient::new(channel);
+    let request = api::ListNodesRequest {
+        page_size: limits::PAGE_SIZE_MAX,
+        local: true,
+        ..Default::default()
+    };
+    let answer = timeout(limits::OTHERS_WAIT_MAX, client.list_nodes(request)).await;
+    Some(answer.ok()?.ok()?.into_inner().nodes)
 }
 
 /// What is connected to any replica, by name, and the replicas that did not answer in time.

@@ -11,7 +11,7 @@ use std::{
 use homeport_runtime::preflight::{Check, open_files, tcp_listen};
 use rustix::fs::{fstatfs, statvfs};
 
-use crate::{Config, limits, raft_config};
+use crate::{Config, admin::look_at_tokens, limits, raft_config};
 
 /// Tries everything that a replica with this configuration needs; without, what any does.
 pub async fn preflight(config: Option<&Config>) -> Vec<Check> {
@@ -28,6 +28,14 @@ pub async fn preflight(config: Option<&Config>) -> Vec<Check> {
         checks.extend(Check::configuration(refusals.into_iter().collect(), summary));
         checks.push(tcp_listen("listen", config.listen));
         checks.push(tcp_listen("ops.listen", config.ops.listen));
+        if let Some(admin) = &config.admin {
+            const NAME: &str = "admin.tokens_file";
+            let remedy = "correct it; homeportctl token new prints a line for it";
+            checks.push(match look_at_tokens(&admin.tokens_file) {
+                Ok(count) => Check::ok(NAME, format!("{count} tokens")),
+                Err(error) => Check::fail(NAME, error.to_string(), remedy),
+            });
+        }
         let (data_dir, free_min) = (config.data_dir.clone(), raft.free_space_min);
         let tried = tokio::task::spawn_blocking(move || disk(&data_dir, free_min)).await;
         checks.extend(tried.unwrap_or_else(|error| {

@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod batches;
+pub mod bearer;
 pub mod convert;
 pub mod drains;
 
@@ -25,8 +26,12 @@ pub use generated::homeport::binding::v1 as binding;
 pub use generated::homeport::feed::v1 as feed;
 pub use generated::homeport::forwarder::v1 as inspection;
 pub use generated::homeport::node::v1 as node;
+pub use generated::homeport::replica::v1 as replica;
 pub use generated::homeport::signalling::v1 as signalling;
 pub use generated::homeport::store::v1 as store;
 
 /// All services, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The path of each call of each service, `/homeport.admin.v1.Nodes/DrainNode`.
+pub const PATHS: &[&str] = include!(concat!(env!("OUT_DIR"), "/paths.rs"));

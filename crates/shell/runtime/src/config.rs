@@ -24,7 +24,8 @@ pub const FILE_OCTETS_MAX: u64 = 1 << 20;
 const ENVIRONMENT_PREFIX: &str = "HOMEPORT_";
 
 /// Variables with our prefix that are for other programs.
-const NOT_CONFIGURATION: [&str; 2] = ["ENDPOINTS", "FORWARDERS"];
+const NOT_CONFIGURATION: [&str; 6] =
+    ["ENDPOINTS", "FORWARDERS", "TOKEN", "TOKEN_FILE", "CONFIG", "CONTEXT"];
 
 /// Reads `path`, puts `HOMEPORT_*` variables over it (`HOMEPORT_RAFT__HEARTBEAT_MS=50` is
 /// `raft.heartbeat_ms`), and checks all of it.
@@ -32,14 +33,30 @@ const NOT_CONFIGURATION: [&str; 2] = ["ENDPOINTS", "FORWARDERS"];
 /// # Errors
 /// Every fault, each with the key, where it was set, what is wrong and what is expected.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text = read(path)?;
+    let environment = Env::prefixed(ENVIRONMENT_PREFIX).ignore(&NOT_CONFIGURATION).split("__");
+    extract(path, Figment::from(Toml::string(&text)).merge(environment))
+}
+
+/// The text of a file that is no larger than a configuration.
+///
+/// # Errors
+/// When it cannot be read, or is larger.
+pub fn read(path: &Path) -> Result<String, ConfigError> {
     let read = |source| ConfigError::Read { path: path.to_owned(), source };
     let octets = std::fs::metadata(path).map_err(read)?.len();
     if octets > FILE_OCTETS_MAX {
         return Err(ConfigError::TooLarge { path: path.to_owned(), octets });
     }
-    let text = std::fs::read_to_string(path).map_err(read)?;
-    let environment = Env::prefixed(ENVIRONMENT_PREFIX).ignore(&NOT_CONFIGURATION).split("__");
-    extract(path, Figment::from(Toml::string(&text)).merge(environment))
+    std::fs::read_to_string(path).map_err(read)
+}
+
+/// What stands in the text of this file, without the environment.
+///
+/// # Errors
+/// Every fault, as for [`load`].
+pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    extract(path, Figment::from(Toml::string(text)))
 }
 
 fn extract<T: DeserializeOwned>(path: &Path, figment: Figment) -> Result<T, ConfigError> {

@@ -2,6 +2,7 @@
 
 use homeport_api::admin::{GetStatusRequest, GetStatusResponse, cluster_client::ClusterClient};
 use serde_json::{Value, json};
+use tonic::Code;
 
 use crate::{
     arguments::Format,
@@ -30,13 +31,24 @@ type Answer = (String, Result<GetStatusResponse, String>);
 
 pub(crate) async fn run(cluster: &Cluster, format: Format) -> Result<String, Failure> {
     let mut answers: Vec<Answer> = Vec::new();
+    let mut refused = None;
     for endpoint in cluster.endpoints() {
         let call =
             async |channel| ClusterClient::new(channel).get_status(GetStatusRequest {}).await;
-        let answer = cluster.ask(endpoint, call).await.map_err(|answer| reason(&answer));
+        let answer = cluster.ask(endpoint, call).await.map_err(|answer| {
+            let told = reason(&answer);
+            // It was reached, and does not tell this caller.
+            if matches!(answer.code(), Code::Unauthenticated | Code::PermissionDenied) {
+                refused = Some(answer);
+            }
+            told
+        });
         answers.push((endpoint.clone(), answer));
     }
     if answers.iter().all(|(_, answer)| answer.is_err()) {
+        if let Some(refused) = refused {
+            return Err(Failure::Refused(Box::new(refused)));
+        }
         let tried = answers.into_iter().filter_map(|(endpoint, a)| Some((endpoint, a.err()?)));
         return Err(Failure::Unreached(tried.collect()));
     }

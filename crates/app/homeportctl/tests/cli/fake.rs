@@ -12,6 +12,7 @@ use homeport_api::admin::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::{
     Code, Request, Response, Status,
+    service::InterceptorLayer,
     transport::{Server, server::TcpIncoming},
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -32,8 +33,12 @@ pub(crate) struct Script {
 #[derive(Clone, Debug)]
 enum Kind {
     Leader,
-    Follower { leader: String },
+    Follower {
+        leader: String,
+    },
     Refusing,
+    /// Takes nobody's token.
+    Guarded,
     Silent,
 }
 
@@ -62,6 +67,11 @@ impl Script {
         Self { kind: Kind::Refusing, ..Self::leader() }
     }
 
+    /// Refuses everything for who calls.
+    pub(crate) fn guarded() -> Self {
+        Self { kind: Kind::Guarded, ..Self::leader() }
+    }
+
     /// Takes every request and answers none.
     pub(crate) fn silent() -> Self {
         Self { kind: Kind::Silent, ..Self::leader() }
@@ -72,6 +82,7 @@ impl Script {
 pub(crate) struct Fake {
     pub(crate) endpoint: String,
     service: Service,
+    authorization: Arc<Mutex<Option<String>>>,
     server: JoinHandle<()>,
 }
 
@@ -81,7 +92,16 @@ impl Fake {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listens");
         let endpoint = listener.local_addr().expect("has an address").to_string();
         let service = Service(Arc::new(Mutex::new(script)));
+        let authorization = Arc::new(Mutex::new(None));
+        let heard = Arc::clone(&authorization);
+        let hear = InterceptorLayer::new(move |request: Request<()>| {
+            let sent = request.metadata().get("authorization");
+            let sent = sent.map(|value| value.to_str().expect("is text").to_owned());
+            *heard.lock().expect("no test has panicked with it") = sent;
+            Ok(request)
+        });
         let serving = Server::builder()
+            .layer(hear)
             .add_service(home_prefixes_server::HomePrefixesServer::new(service.clone()))
             .add_service(subscribers_server::SubscribersServer::new(service.clone()))
             .add_service(bindings_server::BindingsServer::new(service.clone()))
@@ -90,7 +110,12 @@ impl Fake {
             .add_service(cluster_server::ClusterServer::new(service.clone()))
             .serve_with_incoming(TcpIncoming::from(listener));
         let server = tokio::spawn(async move { serving.await.expect("serves") });
-        Self { endpoint, service, server }
+        Self { endpoint, service, authorization, server }
+    }
+
+    /// What the last call said of who called.
+    pub(crate) fn authorization(&self) -> Option<String> {
+        self.authorization.lock().expect("no test has panicked with it").clone()
     }
 
     /// Behaves so from now on.
@@ -163,6 +188,7 @@ impl Service {
                 let code = Code::InvalidArgument;
                 Err(Status::with_error_details(code, "two fields\nare wrong", details))
             }
+            Kind::Guarded => Err(Status::unauthenticated("authorization: nobody has this token")),
             Kind::Silent => {
                 tokio::time::sleep(Duration::from_secs(60)).await;
                 Err(Status::aborted("too late"))
@@ -394,6 +420,9 @@ impl cluster_server::Cluster for Service {
         &self,
         _: Request<admin::GetStatusRequest>,
     ) -> Result<Response<admin::GetStatusResponse>, Status> {
+        if matches!(self.script().kind, Kind::Guarded) {
+            return Err(Status::unauthenticated("authorization: nobody has this token"));
+        }
         let subscriber =
             admin::FeedSubscriber { name: "forwarder-1".to_owned(), sent_revision: 118 };
         Ok(Response::new(admin::GetStatusResponse {

@@ -6,6 +6,7 @@ mod fake;
 mod notices;
 mod operations;
 mod raft;
+mod settings;
 mod snapshot;
 mod trace;
 
@@ -21,12 +22,21 @@ use tokio::process::Command;
 const KEY_HEX: &str = "000102030405060708090a0b0c0d0e0f";
 
 async fn run(endpoints: &[&str], arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_homeportctl"));
-    command.env_remove("HOMEPORT_ENDPOINTS").env_remove("HOMEPORT_FORWARDERS").kill_on_drop(true);
+    let mut command = program();
     for endpoint in endpoints {
         command.args(["--endpoint", endpoint]);
     }
     command.args(arguments).output().await.expect("runs")
+}
+
+/// The program, which nothing of who runs the tests reaches.
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_homeportctl"));
+    for name in ["ENDPOINTS", "FORWARDERS", "TOKEN", "TOKEN_FILE", "CONTEXT"] {
+        command.env_remove(format!("HOMEPORT_{name}"));
+    }
+    command.env("HOMEPORT_CONFIG", "/nonexistent/homeport.toml").kill_on_drop(true);
+    command
 }
 
 #[track_caller]

@@ -10,6 +10,7 @@ use homeport_raft::Role;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
+use super::tokens::Holder;
 use super::{Reason, Refused, Resource, home_prefixes, propose, resource_of, subscribers};
 use crate::{Store, limits};
 
@@ -23,7 +24,12 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn of<T>(request: &Request<T>, action: &'static str) -> Self {
         let from = request.remote_addr().as_ref().map(SocketAddr::to_string);
-        Self { by: from.unwrap_or_else(|| "unknown".to_owned()), action }
+        let from = from.unwrap_or_else(|| "unknown".to_owned());
+        let by = match request.extensions().get::<Holder>() {
+            Some(holder) => format!("{} at {from}", holder.name),
+            None => from,
+        };
+        Self { by, action }
     }
 }
 

@@ -64,6 +64,12 @@ reasons! {
     OlderMembers "OLDER_MEMBERS" FailedPrecondition None;
     /// What was asked is kept only once the upgrade is finished.
     UpgradeUnfinished "UPGRADE_UNFINISHED" FailedPrecondition None;
+    /// Nobody says who calls.
+    TokenMissing "TOKEN_MISSING" Unauthenticated None;
+    /// Nobody has this token.
+    TokenUnknown "TOKEN_UNKNOWN" Unauthenticated None;
+    /// Who calls may not do this.
+    RoleInsufficient "ROLE_INSUFFICIENT" PermissionDenied None;
     /// This replica does not lead.
     NotLeader "NOT_LEADER" FailedPrecondition Some(500);
     /// As many as there may be.

@@ -58,7 +58,7 @@ async fn it_is_not_ready_at_once_serves_on_and_then_leaves_its_socket_to_others(
 
     want_drained(&store, 4, false).await;
     forwarder.until(DRAINING, 0.0).await;
-    assert!(!in_time("a report", store.reported.recv()).await.unwrap());
+    while in_time("a report", store.reported.recv()).await.unwrap() {}
     assert!(forwarder.is_ready().await && node.reaches_the_home_agent(HOME).await);
     assert_eq!(forwarder.metric(DRAINED).await, 0.0);
 }

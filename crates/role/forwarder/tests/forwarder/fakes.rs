@@ -204,6 +204,10 @@ impl BindingFeed for Store {
         let request = request.into_inner();
         assert!(!request.subscriber.is_empty());
         self.asked.send(request.after_revision).unwrap_or_default();
+        // Who is drained says so when it comes, too.
+        if request.node.is_some_and(|node| node.drained) {
+            self.reported.send(true).unwrap_or_default();
+        }
         let (sender, receiver) = mpsc::channel(64);
         for message in self.begin.lock().unwrap().clone() {
             sender.try_send(Ok(message)).unwrap();

@@ -227,6 +227,7 @@ struct Watcher {
 impl Watcher {
     async fn run(self, after: u64) -> Result<(), Gone> {
         let mut applied = self.store.node.applied();
+        let begun = Instant::now();
         let mut revision = after;
         // Pages were sent that are no revision yet.
         let mut owes_revision = false;
@@ -254,7 +255,12 @@ impl Watcher {
                     owes_revision = true;
                     self.send_pages(changes, reached).await?
                 }
-                Missed::Unknown => {
+                // After a start a replica learns only by and by what was committed.
+                Missed::Ahead if begun.elapsed() < limits::FEED_CATCH_UP_WAIT => {
+                    wait(&mut applied).await?;
+                    revision
+                }
+                Missed::Ahead | Missed::Unknown => {
                     owes_revision = true;
                     self.snapshot().await?
                 }
@@ -342,10 +348,15 @@ enum Missed {
     Much(BTreeSet<Change>, u64),
     /// The changes since then are forgotten.
     Unknown,
+    /// Nothing: it is further than this replica.
+    Ahead,
 }
 
 fn missed(machine: &Machine, revision: u64) -> Missed {
     let reached = machine.cache.revision();
+    if revision > reached {
+        return Missed::Ahead;
+    }
     let Some(changes) = machine.changes_after(revision) else {
         return Missed::Unknown;
     };

@@ -38,6 +38,9 @@ pub const TOKENS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 pub const OBSERVE_INTERVAL: Duration = Duration::from_millis(200);
 /// A quiet feed proves its freshness that often.
 pub const FEED_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// A subscriber that is further than this replica waits so long for it to catch up before it gets a snapshot, less
+/// than what forwarders take for silence (3 s).
+pub const FEED_CATCH_UP_WAIT: Duration = Duration::from_secs(2);
 /// How often the leader looks whether something has expired.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Notices between the state machine and the task that sends them: one more is dropped, counted, and

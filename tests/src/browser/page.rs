@@ -232,9 +232,16 @@ impl Page {
         let disabled = |value: bool| json!({ "value": value });
         self.browser.call("Emulation.setScriptExecutionDisabled", disabled(true)).await?;
         self.open("/bindings").await?;
-        let root = self.browser.call("DOM.getDocument", json!({ "depth": 0 })).await?;
-        let html = json!({ "nodeId": root["root"]["nodeId"] });
-        let html = self.browser.call("DOM.getOuterHTML", html).await?;
+        let mut attempts = 0..5;
+        let html = loop {
+            let root = self.browser.call("DOM.getDocument", json!({ "depth": 0 })).await?;
+            let html = json!({ "nodeId": root["root"]["nodeId"] });
+            match self.browser.call("DOM.getOuterHTML", html).await {
+                // The page has come anew in between, as it does without scripts.
+                Err(_) if attempts.next().is_some() => {}
+                html => break html?,
+            }
+        };
         let html = html["outerHTML"].as_str().unwrap_or_default();
         outcome.check(html.contains("127.0.0.2"), || {
             "without scripts there are no bindings".to_owned()

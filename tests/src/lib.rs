@@ -281,7 +281,7 @@ impl FrontEnd {
         let config = homeport_front_end::Config {
             listen,
             stores,
-            deadline_ms,
+            deadline_ms: deadline_ms.into(),
             correspondent: None,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },

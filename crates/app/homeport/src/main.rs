@@ -1,19 +1,19 @@
 //! Homeport: a Mobile IPv6 home agent that runs as a cluster. One program, one subcommand a role, and
 //! `dev`, which runs a whole cluster on one machine.
 
+mod config;
 mod dev;
 mod disk;
 mod preflight;
 
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use homeport_runtime::config::{TelemetryConfig, load};
-use homeport_runtime::{Shutdown, telemetry};
-use serde::de::DeserializeOwned;
+use homeport_runtime::config::{Configuration, Setting, Source};
+use homeport_runtime::{Shutdown, Task, reload, telemetry};
 use tokio::runtime::Runtime;
 
 /// Millions of small records that come and go: with huge pages, as `.cargo/config.toml` asks for, a command at a million
@@ -38,6 +38,11 @@ enum Command {
     Forwarder(RoleArgs),
     /// Run the NOC's dashboard
     Noc(RoleArgs),
+    /// Check a role's configuration, and say what may stand in it
+    Config {
+        #[command(subcommand)]
+        action: config::Action,
+    },
     /// Say what this host lacks for a role, and what to do about it
     Preflight(preflight::PreflightArgs),
     /// Run a whole cluster on this machine until ctrl-C
@@ -60,6 +65,9 @@ struct RoleArgs {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// A key that goes over the file and the environment, such as telemetry.log=debug; as often as needed
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<Setting>,
     /// End when standard input closes: for a supervisor whose children must not outlive it
     #[arg(long, hide = true)]
     end_with_stdin: bool,
@@ -100,27 +108,24 @@ fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Config { action } => return config::run(action),
         Command::Preflight(args) => return preflight::run(args).await,
         Command::Store(StoreArgs { action: Some(action), .. }) => disk::run(&action)?,
         Command::Store(StoreArgs { role, .. }) => {
             let args = role.context("--config FILE is missing")?;
-            let (config, shutdown, _guard) =
-                prepare(&args, "store", |c: &homeport_store::Config| &c.telemetry)?;
+            let (config, shutdown, _kept) = prepare(args)?;
             homeport_store::run(config, shutdown).await?
         }
         Command::Signalling(args) => {
-            let (config, shutdown, _guard) =
-                prepare(&args, "signalling", |c: &homeport_front_end::Config| &c.telemetry)?;
+            let (config, shutdown, _kept) = prepare(args)?;
             homeport_front_end::run(config, shutdown).await?
         }
         Command::Forwarder(args) => {
-            let (config, shutdown, _guard) =
-                prepare(&args, "forwarder", |c: &homeport_forwarder::Config| &c.telemetry)?;
+            let (config, shutdown, _kept) = prepare(args)?;
             homeport_forwarder::run(config, shutdown).await?
         }
         Command::Noc(args) => {
-            let (config, shutdown, _guard) =
-                prepare(&args, "noc", |c: &homeport_noc::Config| &c.telemetry)?;
+            let (config, shutdown, _kept) = prepare(args)?;
             homeport_noc::run(config, shutdown).await?
         }
         Command::Dev(args) => dev::dev(args).await?,
@@ -129,19 +134,21 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What lives as long as the role: spans that are still to be sent, and who waits for SIGHUP.
+type Kept = (telemetry::TelemetryGuard, Task);
+
 /// The configuration is read and checked before anything is opened.
-fn prepare<C: DeserializeOwned>(
-    args: &RoleArgs,
-    role: &str,
-    telemetry_of: impl Fn(&C) -> &TelemetryConfig,
-) -> anyhow::Result<(C, Shutdown, telemetry::TelemetryGuard)> {
-    let config: C = load(Path::new(&args.config))?;
-    let guard = telemetry::init(telemetry_of(&config), role)?;
+fn prepare<C: Configuration + Sync>(args: RoleArgs) -> anyhow::Result<(C, Shutdown, Kept)> {
+    let source = Source { path: args.config, settings: args.settings };
+    let config: C = source.check()?;
+    let guard = telemetry::init(config.telemetry(), C::ROLE)?;
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let reload = reload::on_signal(source, config.clone(), guard.log.clone());
+    let reload = reload.context("cannot listen for SIGHUP")?;
     if args.end_with_stdin {
         end_with_stdin(shutdown.clone());
     }
-    Ok((config, shutdown, guard))
+    Ok((config, shutdown, (guard, reload)))
 }
 
 /// A supervisor that is killed closes our standard input.

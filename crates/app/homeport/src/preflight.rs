@@ -5,9 +5,10 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode};
 use clap::{Args, ValueEnum};
 use homeport_fastpath::clock;
 use homeport_runtime::{
-    config::load,
+    config::Source,
     preflight::{Check, Verdict},
 };
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Something fails. Not 1, which says that a command did not do its work, and not 2, which says that it
@@ -99,8 +100,8 @@ pub(crate) async fn run(args: PreflightArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What cannot be read is as well a thing that is missing.
-fn read<C: DeserializeOwned>(config: Option<&PathBuf>) -> Result<Option<C>, Check> {
-    config.map(|path| load(path)).transpose().map_err(|error| {
+fn read<C: DeserializeOwned + JsonSchema>(config: Option<&PathBuf>) -> Result<Option<C>, Check> {
+    config.map(|path| Source::file(path).read()).transpose().map_err(|error| {
         let remedy = "correct it; `homeport dev` writes complete examples into its data directory";
         Check::fail("configuration", error.to_string().replace('\n', "; "), remedy)
     })

@@ -344,7 +344,7 @@ fn a_store_hears_of_its_disk() {
     let answer = preflight(&file, "store");
     let (verdict, found, _) = answer.check("configuration");
     assert_eq!((answer.code, verdict), (3, "fail"));
-    assert!(found.contains("\"nowhere\", which is not host:port"), "{found}");
+    assert!(found.contains("`peers.1` is \"nowhere\"; expected a host and port"), "{found}");
 
     write("127.0.0.1:7101\"\n[admin]\ntokens_file = \"/nonexistent/tokens.toml");
     let answer = preflight(&file, "store");

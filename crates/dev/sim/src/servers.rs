@@ -121,7 +121,7 @@ impl FrontEnd {
             let config = homeport_front_end::Config {
                 listen,
                 stores: (1..=this.replicas).map(|id| store_address(id).to_string()).collect(),
-                deadline_ms: 1000,
+                deadline_ms: 1000.into(),
                 correspondent: None,
                 telemetry: Default::default(),
                 ops: Default::default(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use homeport_runtime::config;
+use homeport_runtime::config::Source;
 
 use crate::{packages, report::Report, tools};
 
@@ -146,12 +146,13 @@ fn readable(file: &str, text: &str) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join(file);
     fs::write(&path, text)?;
+    let source = Source::file(path);
     match file {
-        "signalling.toml" => drop(config::load::<homeport_front_end::Config>(&path)?),
-        "forwarder.toml" => drop(config::load::<homeport_forwarder::Config>(&path)?),
-        "noc.toml" => drop(config::load::<homeport_noc::Config>(&path)?),
+        "signalling.toml" => drop(source.read::<homeport_front_end::Config>()?),
+        "forwarder.toml" => drop(source.read::<homeport_forwarder::Config>()?),
+        "noc.toml" => drop(source.read::<homeport_noc::Config>()?),
         store if store.contains("-store-") => {
-            drop(config::load::<homeport_store::Config>(&path)?);
+            drop(source.read::<homeport_store::Config>()?);
         }
         other => bail!("{other} is for no role"),
     }

@@ -42,7 +42,7 @@ impl Attachment {
             }
             return Ok(None);
         };
-        let tun = xdp.check_place(config.tun.as_ref())?;
+        let tun = xdp.place(config.tun.as_ref())?;
         match Self::begin_with(xdp, tun, dir.as_deref(), shutdown) {
             Ok(begun) => Ok(Some(begun)),
             Err(error) if xdp.mode == XdpMode::Auto => {

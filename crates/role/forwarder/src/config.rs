@@ -12,24 +12,28 @@ use homeport_forwarding::{
 };
 use homeport_hostnet::Namespace;
 use homeport_runtime::{
-    config::{OpsConfig, TelemetryConfig},
+    config::{Configuration, Live, OpsConfig, Refusal, TelemetryConfig, schema},
     ops,
 };
 use homeport_wire::Bid;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tonic::transport::Endpoint;
 
 use crate::limits;
 
 /// Configuration of a forwarder.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name, for the store's list of subscribers and for logs.
+    #[schemars(length(min = 1))]
     pub name: String,
     /// Store replicas, `host:port`; any of them will do.
+    #[schemars(with = "Vec<schema::HostPort>", length(min = 1, max = limits::ENDPOINTS_MAX))]
     pub stores: Vec<String>,
     /// Signalling front-ends, `host:port`; all of them are used.
+    #[schemars(with = "Vec<schema::HostPort>", length(min = 1, max = limits::ENDPOINTS_MAX))]
     pub front_ends: Vec<String>,
     /// A UDP socket for mobile nodes with IPv4 care-of addresses, where the TUN does not bring
     /// their datagrams. Several forwarders may share one address.
@@ -43,8 +47,9 @@ pub struct Config {
     #[serde(default)]
     pub tunnels: TunnelsConfig,
     /// Cut off from every store for so long, this forwarder takes its routes and its fast path off, so
-    /// that others have the traffic; seconds, 6 to 604800.
+    /// that others have the traffic.
     #[serde(default = "headless_default")]
+    #[schemars(range(min = *limits::HEADLESS_SECS.start(), max = *limits::HEADLESS_SECS.end()))]
     pub headless_secs: u64,
     /// What operators may see of single mobile nodes; without, nothing is shown.
     #[serde(default)]
@@ -59,60 +64,53 @@ pub struct Config {
 
 /// The service that shows packets and counters of single mobile nodes. It asks nobody who he is: listen
 /// where only operators reach it.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InspectionConfig {
     /// Where it is served, gRPC.
+    #[schemars(with = "schema::Listen")]
     pub listen: SocketAddr,
-    /// Traces at once, 0 to 16; 0: none.
+    /// Traces at once; 0: none.
     #[serde(default = "traces_default")]
-    pub traces_max: u32,
-    /// Home addresses whose packets are counted, 0 to 1000000; 0: none are. Packets that XDP forwards are
-    /// not among them.
+    #[schemars(range(max = limits::TRACES_MAX))]
+    pub traces_max: Live,
+    /// Home addresses whose packets are counted; 0: none are. Packets that XDP forwards are not among them.
     #[serde(default)]
+    #[schemars(range(max = limits::HOME_ADDRESSES_COUNTED_MAX))]
     pub home_addresses_counted_max: u32,
 }
 
-impl InspectionConfig {
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        let wrong = |key, value, max| Err(Error::Inspection { key, value, max });
-        if self.traces_max > limits::TRACES_MAX {
-            return wrong("traces_max", self.traces_max, limits::TRACES_MAX);
-        }
-        if self.home_addresses_counted_max > limits::HOME_ADDRESSES_COUNTED_MAX {
-            let max = limits::HOME_ADDRESSES_COUNTED_MAX;
-            return wrong("home_addresses_counted_max", self.home_addresses_counted_max, max);
-        }
-        Ok(())
-    }
-}
-
-const fn traces_default() -> u32 {
-    limits::TRACES_DEFAULT
+fn traces_default() -> Live {
+    Live::new(limits::TRACES_DEFAULT.into())
 }
 
 /// The UDP socket.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UdpConfig {
     /// Address and port; RFC 5555 says port 4191.
+    #[schemars(with = "schema::Listen4")]
     pub listen: SocketAddrV4,
 }
 
 /// The TUN device.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TunConfig {
     /// Its name, at most 15 characters.
     #[serde(default = "name_default")]
+    #[schemars(length(min = 1, max = 15))]
     pub name: String,
     /// Network namespace by name or path; without, the process's own.
+    #[schemars(length(min = 1))]
     pub netns: Option<String>,
     /// Its MTU.
     #[serde(default = "mtu_default")]
+    #[schemars(range(min = limits::MTU_MIN))]
     pub mtu: u16,
     /// Path MTU towards care-of addresses, until a path says less.
     #[serde(default = "mtu_default")]
+    #[schemars(range(min = limits::MTU_MIN))]
     pub path_mtu: u16,
     /// Route home prefixes and home-agent addresses into the TUN as they appear; without, somebody
     /// else does.
@@ -120,28 +118,32 @@ pub struct TunConfig {
     pub routes: bool,
     /// The Ethernet interface of a real home link: one forwarder at a time answers there for mobile nodes
     /// that are away, for home prefixes that say that they have a link. Needs CAP_NET_RAW.
+    #[schemars(length(min = 1, max = 15))]
     pub home_link: Option<String>,
 }
 
 /// The fast path: an XDP program.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct XdpConfig {
     /// How it is attached.
     #[serde(default)]
     pub mode: XdpMode,
     /// Interfaces, in the namespace of the TUN, on which packets for home addresses and tunnelled
-    /// packets arrive; at least one.
+    /// packets arrive.
+    #[schemars(length(min = 1))]
     pub interfaces: Vec<String>,
     /// Home addresses that it has room for, 64 octets each and a quarter more; the others take the TUN.
     #[serde(default = "home_addresses_default")]
+    #[schemars(range(min = 1))]
     pub home_addresses_max: u32,
     /// Directory, in a file system of type bpf, for what outlives the process; without,
     /// `/sys/fs/bpf/homeport-NAME` with the name of the forwarder. Empty: nothing outlives it.
     #[serde(default)]
     pub pin_dir: Option<PathBuf>,
-    /// How long the program goes on by its table when no process looks after it, seconds, 5 to 86400.
+    /// How long the program goes on by its table when no process looks after it.
     #[serde(default = "keep_default")]
+    #[schemars(range(min = *limits::FAST_KEEP_SECS.start(), max = *limits::FAST_KEEP_SECS.end()))]
     pub keep_secs: u64,
     /// What becomes of it when the process ends in order.
     #[serde(default)]
@@ -149,7 +151,7 @@ pub struct XdpConfig {
 }
 
 /// What becomes of the fast path when the forwarder ends in order. One that is killed leaves it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AtStop {
     /// Nothing of it stays.
@@ -172,38 +174,28 @@ impl XdpConfig {
         }
     }
 
-    /// As [`Self::check`], and that it has somewhere to be.
-    pub(crate) fn check_place<'c>(
-        &self,
-        tun: Option<&'c TunConfig>,
-    ) -> Result<&'c TunConfig, Error> {
-        self.check()?;
-        let place = |found, expected| Error::FastPathPlace { found, expected };
-        let tun = tun.ok_or_else(|| place("there is no TUN", "[tun], for all other packets"))?;
+    /// The TUN, which has all packets that the program leaves.
+    pub(crate) fn place<'c>(&self, tun: Option<&'c TunConfig>) -> Result<&'c TunConfig, Refusal> {
+        let absent = || Refusal::new("xdp", "has no TUN", "[tun] as well, for all other packets");
+        let tun = tun.ok_or_else(absent)?;
         if self.interfaces.is_empty() {
-            return Err(place("interfaces is empty", "the name of at least one interface"));
+            let expected = "the name of at least one interface";
+            return Err(Refusal::new("xdp.interfaces", "is a list of 0", expected));
+        }
+        let relative = |dir: &&PathBuf| !dir.as_os_str().is_empty() && !dir.is_absolute();
+        if let Some(dir) = self.pin_dir.as_ref().filter(relative) {
+            let expected = "an absolute path, or \"\" to keep nothing";
+            return Err(Refusal::new("xdp.pin_dir", format!("is {dir:?}"), expected));
         }
         Ok(tun)
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        let place = |found, expected| Err(Error::FastPathPlace { found, expected });
-        if !limits::FAST_KEEP_SECS.contains(&self.keep_secs) {
-            return place("keep_secs is out of range", "xdp.keep_secs of 5 to 86400");
-        }
-        let relative = |dir: &PathBuf| !dir.as_os_str().is_empty() && !dir.is_absolute();
-        if self.pin_dir.as_ref().is_some_and(relative) {
-            return place("pin_dir is a relative path", "an absolute one in xdp.pin_dir");
-        }
-        Ok(())
     }
 }
 
 /// Tunnels to mobile nodes. What is not as by default keeps XDP from sending packets into them.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TunnelsConfig {
-    /// How many tunnels more a packet may enter on its way, 0 to 255 (RFC 2473 §6.6); without, only
+    /// How many tunnels more a packet may enter on its way (RFC 2473 §6.6); without, only
     /// what a packet says itself counts.
     #[serde(default)]
     pub encapsulation_limit: Option<u8>,
@@ -214,31 +206,35 @@ pub struct TunnelsConfig {
     /// choose differently.
     #[serde(default)]
     pub spread: bool,
-    /// With `spread`: bindings that get more flows than others, at most
-    /// [`homeport_forwarding::limits::SPREAD_WEIGHTS_MAX`].
+    /// With `spread`: bindings that get more flows than others.
     #[serde(default)]
+    #[schemars(length(max = SPREAD_WEIGHTS_MAX))]
     pub weights: Vec<WeightConfig>,
 }
 
 /// The weight of a binding.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightConfig {
     /// Its identifier, BID.
     pub bid: u16,
-    /// So many times the flows of a binding without weight, 1 to
-    /// [`homeport_forwarding::limits::SPREAD_WEIGHT_MAX`].
+    /// So many times the flows of a binding without weight.
+    #[schemars(range(min = 1, max = SPREAD_WEIGHT_MAX))]
     pub weight: u8,
 }
 
 impl TunnelsConfig {
     /// How flows are spread, if they are.
-    pub(crate) fn spread(&self) -> Result<Option<Spread>, Error> {
+    pub(crate) fn spread(&self) -> Result<Option<Spread>, Refusal> {
         let mut spread = Spread::default();
-        for WeightConfig { bid, weight } in &self.weights {
+        for (place, WeightConfig { bid, weight }) in self.weights.iter().enumerate() {
             let is_possible = (1..=SPREAD_WEIGHT_MAX).contains(weight);
             if !self.spread || !is_possible || !spread.set_weight(Bid(*bid), *weight) {
-                return Err(Error::Weight { bid: *bid, weight: *weight });
+                let wrong = format!("is weight {weight} of BID {bid}");
+                let expected = format!(
+                    "1 to {SPREAD_WEIGHT_MAX}, of at most {SPREAD_WEIGHTS_MAX} BIDs, and tunnels.spread = true"
+                );
+                return Err(Refusal::new(format!("tunnels.weights[{place}]"), wrong, expected));
             }
         }
         Ok(self.spread.then_some(spread))
@@ -246,7 +242,7 @@ impl TunnelsConfig {
 }
 
 /// What is put into the ECN field of outer headers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TunnelEcn {
     /// The inner one's.
@@ -266,7 +262,7 @@ impl From<TunnelEcn> for homeport_forwarding::EcnMode {
 }
 
 /// How the XDP program is attached.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum XdpMode {
     /// In the driver where that works, else behind it, else not at all.
@@ -334,10 +330,9 @@ impl Config {
         (!dir.as_os_str().is_empty()).then_some(dir)
     }
 
-    pub(crate) fn headless(&self) -> Result<Duration, Error> {
-        let secs = self.headless_secs;
-        let is_fine = limits::HEADLESS_SECS.contains(&secs);
-        is_fine.then(|| Duration::from_secs(secs)).ok_or(Error::Headless { secs })
+    /// How long it goes on without a store.
+    pub(crate) const fn headless(&self) -> Duration {
+        Duration::from_secs(self.headless_secs)
     }
 
     /// The home agent's UDP port.
@@ -347,30 +342,51 @@ impl Config {
     }
 }
 
+impl Configuration for Config {
+    const ROLE: &'static str = "forwarder";
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn telemetry_mut(&mut self) -> &mut TelemetryConfig {
+        &mut self.telemetry
+    }
+
+    fn refusals(&self) -> Vec<Refusal> {
+        let port = match (&self.tun, &self.udp) {
+            (None, None) => Err(no_port()),
+            _ => Ok(()),
+        };
+        let xdp = self.xdp.as_ref().filter(|xdp| xdp.mode != XdpMode::None);
+        let tried = [
+            port,
+            endpoints("stores", &self.stores).map(drop),
+            endpoints("front_ends", &self.front_ends).map(drop),
+            self.tunnels.spread().map(drop),
+            xdp.map_or(Ok(()), |xdp| xdp.place(self.tun.as_ref()).map(drop)),
+        ];
+        tried.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn take(&self, new: &Self) {
+        if let (Some(running), Some(new)) = (&self.inspection, &new.inspection) {
+            running.traces_max.take(&new.traces_max);
+        }
+    }
+}
+
+/// No packet could come in.
+pub(crate) fn no_port() -> Refusal {
+    Refusal::new("tun", "is missing, and so is udp", "at least one of [tun] and [udp]")
+}
+
 /// Why a forwarder ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No packet could come in.
-    #[error("tun, udp: neither is configured; expected at least one of [tun] and [udp]")]
-    NoPort,
-    /// The list of peers is empty or too long.
-    #[error("{key}: {count} addresses; expected 1 to {}", limits::ENDPOINTS_MAX)]
-    EndpointCount {
-        /// The key.
-        key: &'static str,
-        /// How many there are.
-        count: usize,
-    },
-    /// One of the peers cannot be an address.
-    #[error("{key}: {address:?} is not host:port: {source}")]
-    Endpoint {
-        /// The key.
-        key: &'static str,
-        /// The text.
-        address: String,
-        /// Why.
-        source: tonic::transport::Error,
-    },
+    /// Keys that contradict each other, or a peer that cannot be dialled.
+    #[error(transparent)]
+    Config(#[from] Refusal),
     /// The host refused a device, a socket or a route.
     #[error("{key}: {source}")]
     Host {
@@ -384,41 +400,6 @@ pub enum Error {
     FastPath {
         /// Why.
         source: homeport_fastpath::Error,
-    },
-    /// The fast path has nowhere to be.
-    #[error("xdp: {found}; expected {expected}")]
-    FastPathPlace {
-        /// What the configuration says.
-        found: &'static str,
-        /// What is needed.
-        expected: &'static str,
-    },
-    /// A weight that cannot be.
-    #[error(
-        "tunnels.weights: weight {weight} of BID {bid}; expected 1 to {SPREAD_WEIGHT_MAX}, of at most \
-         {SPREAD_WEIGHTS_MAX} BIDs, and tunnels.spread = true"
-    )]
-    Weight {
-        /// Whose.
-        bid: u16,
-        /// What the configuration says.
-        weight: u8,
-    },
-    /// Cut off for too short or too long a time.
-    #[error("headless_secs: {secs}; expected 6 to 604800")]
-    Headless {
-        /// What the configuration says.
-        secs: u64,
-    },
-    /// A bound of the inspection that cannot be.
-    #[error("inspection.{key}: {value}; expected 0 to {max}")]
-    Inspection {
-        /// Which.
-        key: &'static str,
-        /// What the configuration says.
-        value: u32,
-        /// The largest.
-        max: u32,
     },
     /// The inspection cannot be served.
     #[error("inspection.listen: {address}: {source}")]
@@ -436,17 +417,22 @@ pub enum Error {
 /// A peer's address, and how it is dialled.
 pub(crate) type Peer = (String, Endpoint);
 
-pub(crate) fn endpoints(key: &'static str, addresses: &[String]) -> Result<Vec<Peer>, Error> {
+pub(crate) fn endpoints(key: &'static str, addresses: &[String]) -> Result<Vec<Peer>, Refusal> {
     let count = addresses.len();
     if count == 0 || count > limits::ENDPOINTS_MAX {
-        return Err(Error::EndpointCount { key, count });
+        let expected = format!("a list of 1 to {} entries", limits::ENDPOINTS_MAX);
+        return Err(Refusal::new(key, format!("is a list of {count}"), expected));
     }
     addresses.iter().map(|address| Ok((address.clone(), endpoint(key, address)?))).collect()
 }
 
-pub(crate) fn endpoint(key: &'static str, address: &str) -> Result<Endpoint, Error> {
+pub(crate) fn endpoint(key: &'static str, address: &str) -> Result<Endpoint, Refusal> {
+    let wrong = |error| {
+        let wrong = format!("has {address:?}, which cannot be dialled: {error}");
+        Refusal::new(key, wrong, "a host and port, such as \"store-1:7101\"")
+    };
     Ok(Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|source| Error::Endpoint { key, address: address.to_owned(), source })?
+        .map_err(wrong)?
         .connect_timeout(limits::CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .tcp_keepalive(Some(Duration::from_secs(10)))
@@ -476,7 +462,7 @@ mod tests {
             [(false, &[(1, 2)][..]), (true, &[(1, 0)]), (true, &[(1, 17)]), (true, &nine)]
         {
             let error = tunnels(spread, weights).spread().unwrap_err().to_string();
-            assert!(error.starts_with("tunnels.weights: weight "), "{error}");
+            assert!(error.starts_with("tunnels.weights["), "{error}");
         }
     }
 }

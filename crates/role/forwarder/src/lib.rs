@@ -77,7 +77,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let stores = config::endpoints("stores", &config.stores)?;
     let front_ends = config::endpoints("front_ends", &config.front_ends)?;
     let mut registry = homeport_runtime::metrics::registry();
-    let headless = Headless::new(config.headless()?);
+    let headless = Headless::new(config.headless());
     let metrics = Arc::new(Metrics::register(&mut registry));
     let readiness = Readiness::default();
     let caught_up = readiness.latch("feed");

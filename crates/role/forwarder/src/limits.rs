@@ -8,6 +8,8 @@ pub const PACKETS_PER_WAKE_MAX: usize = 64;
 pub const PACKET_OCTETS_MAX: usize = 65_535;
 /// MTU of the TUN, and path MTU towards care-of addresses, unless configured.
 pub const PATH_MTU_DEFAULT: u16 = 1500;
+/// What every IPv6 link carries (RFC 8200 §5); below it the TUN has no IPv6.
+pub const MTU_MIN: u16 = 1280;
 
 /// Feed messages that wait for the engine. More would only be older; the store remembers for us
 /// what we have not taken yet.

@@ -10,7 +10,7 @@ use homeport_hostnet::{Namespace, Tun, bind_udp, leave_shared_udp};
 use homeport_wire::{Ipv4Header, UdpHeader, protocol};
 use tokio::net::UdpSocket;
 
-use crate::config::{Config, Error};
+use crate::config::{Config, Error, no_port};
 
 /// Time to live of IPv4 packets that begin here.
 const TTL: u8 = 64;
@@ -29,7 +29,7 @@ impl Port {
     /// Opens what is configured.
     pub(crate) fn open(config: &Config) -> Result<Self, Error> {
         if config.tun.is_none() && config.udp.is_none() {
-            return Err(Error::NoPort);
+            return Err(no_port().into());
         }
         let tun = match &config.tun {
             Some(tun) => Some(Tun::open(&tun.namespace(), &tun.name, tun.mtu).map_err(tun_failed)?),

@@ -5,11 +5,12 @@ mod network;
 mod xdp;
 
 use homeport_hostnet::{Capability, TrialDevice, TrialKind, open_tun_driver, run_apart};
+use homeport_runtime::config::Configuration as _;
 use homeport_runtime::preflight::{Check, Verdict, open_files, tcp_listen, udp_listen};
 use tokio::runtime::Handle;
 
 use crate::{
-    config::{self, Config, Error, TunConfig, XdpConfig, XdpMode},
+    config::{self, Config, TunConfig, XdpConfig, XdpMode},
     limits,
 };
 
@@ -31,7 +32,7 @@ pub async fn preflight(config: Option<&Config>) -> Vec<Check> {
 fn checks(config: &Config, is_given: bool, runtime: &Handle) -> Vec<Check> {
     let mut checks = Vec::new();
     if is_given {
-        checks.extend(Check::configuration(refusals(config), summary(config)));
+        checks.extend(Check::configuration(config.refusals(), summary(config)));
         checks.extend(ports(config));
     }
     checks.push(open_files(limits::OPEN_FILES));
@@ -65,30 +66,6 @@ fn by_default() -> Config {
         telemetry: Default::default(),
         ops: Default::default(),
     }
-}
-
-/// What a forwarder would refuse to start with, whatever the host has.
-fn refusals(config: &Config) -> Vec<String> {
-    let xdp = || {
-        let Some(xdp) = config.xdp.as_ref().filter(|xdp| xdp.mode != XdpMode::None) else {
-            return Ok(());
-        };
-        xdp.check_place(config.tun.as_ref()).map(drop)
-    };
-    let port = match (&config.tun, &config.udp) {
-        (None, None) => Err(Error::NoPort),
-        _ => Ok(()),
-    };
-    let tried = [
-        port,
-        config::endpoints("stores", &config.stores).map(drop),
-        config::endpoints("front_ends", &config.front_ends).map(drop),
-        config.headless().map(drop),
-        config.tunnels.spread().map(drop),
-        config.inspection.as_ref().map_or(Ok(()), config::InspectionConfig::check),
-        xdp(),
-    ];
-    tried.into_iter().filter_map(|it| it.err().map(|error| error.to_string())).collect()
 }
 
 fn summary(config: &Config) -> String {

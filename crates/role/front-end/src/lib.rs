@@ -24,13 +24,13 @@ mod store_link;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::Stream;
-use homeport_runtime::config::{OpsConfig, TelemetryConfig};
+use homeport_runtime::config::{Configuration, Live, OpsConfig, Refusal, TelemetryConfig, schema};
 use homeport_runtime::{Readiness, Shutdown, Task, ops};
 use homeport_signalling::SharedKey;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -43,17 +43,19 @@ use crate::registrar::Registrar;
 use crate::store_link::Stores;
 
 /// Configuration of a front-end.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where forwarders connect.
+    #[schemars(with = "schema::Listen")]
     pub listen: SocketAddr,
     /// Store replicas, `host:port`.
+    #[schemars(with = "Vec<schema::HostPort>", length(min = 1, max = limits::STORES_MAX))]
     pub stores: Vec<String>,
-    /// How long a Binding Update may take, in milliseconds; then nothing is answered and the mobile
-    /// node sends it again.
+    /// How long a Binding Update may take; then nothing is answered and the mobile node sends it again.
     #[serde(default = "deadline_ms_default")]
-    pub deadline_ms: u64,
+    #[schemars(range(min = 1, max = 60_000))]
+    pub deadline_ms: Live,
     /// The home agent's part as a correspondent node; without, it plays none.
     #[serde(default)]
     pub correspondent: Option<CorrespondentConfig>,
@@ -67,7 +69,7 @@ pub struct Config {
 
 /// The home agent as a correspondent node: mobile nodes of anybody may register with it, and what it
 /// sends to them itself goes straight to their care-of addresses (RFC 6275 §9).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CorrespondentConfig {
     /// File with a key of 64 hexadecimal digits, the same for all front-ends: what tokens are made of.
@@ -75,8 +77,13 @@ pub struct CorrespondentConfig {
 }
 
 impl CorrespondentConfig {
-    fn key(&self) -> Result<SharedKey, Error> {
-        let wrong = |found: String| Error::CorrespondentKey { file: self.key_file.clone(), found };
+    fn key(&self) -> Result<SharedKey, Refusal> {
+        let wrong = |found: String| {
+            let expected = "64 hexadecimal digits, the same for every front-end, for instance of: openssl rand \
+                            -hex 32";
+            let wrong = format!("is {:?}: {found}", self.key_file);
+            Refusal::new("correspondent.key_file", wrong, expected)
+        };
         let text =
             std::fs::read_to_string(&self.key_file).map_err(|error| wrong(error.to_string()))?;
         let digits = text.trim();
@@ -95,16 +102,38 @@ impl CorrespondentConfig {
     }
 }
 
-const fn deadline_ms_default() -> u64 {
-    1000
+fn deadline_ms_default() -> Live {
+    Live::new(1000)
+}
+
+impl Configuration for Config {
+    const ROLE: &'static str = "signalling";
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn telemetry_mut(&mut self) -> &mut TelemetryConfig {
+        &mut self.telemetry
+    }
+
+    fn refusals(&self) -> Vec<Refusal> {
+        let correspondent = self.correspondent.as_ref().map_or(Ok(()), |it| it.key().map(drop));
+        let tried = [store_link::endpoints(&self.stores).map(drop), correspondent];
+        tried.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn take(&self, new: &Self) {
+        self.deadline_ms.take(&new.deadline_ms);
+    }
 }
 
 /// Why a front-end ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No store is configured, or one cannot be an address.
-    #[error("stores: {0}")]
-    Stores(String),
+    /// A store that cannot be dialled, or a key that cannot be read.
+    #[error(transparent)]
+    Config(#[from] Refusal),
     /// The address cannot be listened on.
     #[error("listen: cannot listen on {address}: {source}")]
     Listen {
@@ -112,18 +141,6 @@ pub enum Error {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
-    },
-    /// The key of the correspondent node cannot be read.
-    #[error(
-        "correspondent.key_file: {}: {found}; expected 64 hexadecimal digits, the same for every \
-         front-end, for instance of: openssl rand -hex 32",
-        file.display()
-    )]
-    CorrespondentKey {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        found: String,
     },
     /// The operations port.
     #[error(transparent)]
@@ -199,8 +216,8 @@ where
     let forwarders = notices::Forwarders::default();
     let notify = notices::send(notices, policies.clone(), forwarders.clone(), metrics.clone());
     let _notices = Task::spawn("notices", notify);
-    let deadline = Duration::from_millis(config.deadline_ms);
-    let registrar = Arc::new(Registrar::new(link, policies, metrics, deadline, correspondent));
+    let deadline_ms = config.deadline_ms.clone();
+    let registrar = Arc::new(Registrar::new(link, policies, metrics, deadline_ms, correspondent));
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;

@@ -54,3 +54,5 @@ pub const OPEN_FILES: u64 = 1024;
 pub const DRAIN_REPORT_INTERVAL: Duration = Duration::from_millis(250);
 /// A front-end that forwarders were told to leave, and to which nothing has come for so long, is drained.
 pub const DRAINED_AFTER: Duration = Duration::from_secs(1);
+/// Entries of `stores`; a Raft group has 3 or 5 voters and a few learners.
+pub const STORES_MAX: usize = 64;

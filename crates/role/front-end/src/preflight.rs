@@ -1,18 +1,16 @@
 //! What the host lacks for a front-end: it needs two addresses to listen on and no privileges.
 
+use homeport_runtime::config::Configuration as _;
 use homeport_runtime::preflight::{Check, open_files, tcp_listen};
 
-use crate::{Config, limits, store_link};
+use crate::{Config, limits};
 
 /// Tries everything that a front-end with this configuration needs; without, what any does.
 pub async fn preflight(config: Option<&Config>) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Some(config) = config {
-        let correspondent = config.correspondent.as_ref().map_or(Ok(()), |it| it.key().map(drop));
-        let tried = [store_link::endpoints(&config.stores).map(drop), correspondent];
-        let refusals = tried.into_iter().filter_map(|it| it.err().map(|error| error.to_string()));
         let summary = format!("front-end, {} stores", config.stores.len());
-        checks.extend(Check::configuration(refusals.collect(), summary));
+        checks.extend(Check::configuration(config.refusals(), summary));
         checks.push(tcp_listen("listen", config.listen));
         checks.push(tcp_listen("ops.listen", config.ops.listen));
     }
@@ -34,7 +32,7 @@ mod tests {
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             stores: vec!["no such address".to_owned()],
-            deadline_ms: 1000,
+            deadline_ms: 1000.into(),
             correspondent: Some(CorrespondentConfig {
                 key_file: PathBuf::from("/nonexistent/key"),
             }),
@@ -48,7 +46,7 @@ mod tests {
         let checks = preflight(Some(&config)).await;
         let [stores, key] = failed(&checks).try_into().expect("two");
         assert!(stores.starts_with("stores: "), "{stores}");
-        assert!(key.starts_with("correspondent.key_file: /nonexistent/key"), "{key}");
+        assert!(key.starts_with("correspondent.key_file: is \"/nonexistent/key\": "), "{key}");
         config.stores = vec!["127.0.0.1:7101".to_owned()];
         config.correspondent = None;
         assert_eq!(failed(&preflight(Some(&config)).await), [""; 0]);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use homeport_binding::{Command, Outcome, Registration, RequestId, Verdict};
 use homeport_runtime::clock::{Monotonic, unix_ms};
+use homeport_runtime::config::Live;
 use homeport_runtime::trace;
 use homeport_signalling::{
     Arrival, Concluded, CorrespondentProposal, Discovered, Discovery, DiscoveryLimit, DropReason,
@@ -24,7 +25,7 @@ pub(crate) struct Registrar {
     link: StoreLink,
     policies: Arc<Policies>,
     pub(crate) metrics: Arc<Metrics>,
-    deadline: Duration,
+    deadline_ms: Live,
     errors: Mutex<ErrorBudget>,
     /// Answers to who looks for home agents: anybody may ask.
     discoveries: Mutex<ErrorBudget>,
@@ -48,11 +49,16 @@ enum Unanswered {
 }
 
 impl Registrar {
+    /// From now on for one Binding Update.
+    fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline_ms.get())
+    }
+
     pub(crate) fn new(
         link: StoreLink,
         policies: Arc<Policies>,
         metrics: Arc<Metrics>,
-        deadline: Duration,
+        deadline_ms: Live,
         correspondent: Option<SharedKey>,
     ) -> Self {
         let errors = Mutex::new(ErrorBudget::new(limits::ERRORS_PER_SECOND_MAX));
@@ -62,7 +68,7 @@ impl Registrar {
             link,
             policies,
             metrics,
-            deadline,
+            deadline_ms,
             errors,
             discoveries,
             advertisements: Mutex::default(),
@@ -158,7 +164,7 @@ impl Registrar {
                 return Err(Unanswered::Late("detection_timeout"));
             }
             tokio::time::sleep(limits::DETECTION_POLL_INTERVAL).await;
-            *until = Instant::now() + self.deadline;
+            *until = Instant::now() + self.deadline();
         }
     }
 
@@ -168,7 +174,7 @@ impl Registrar {
         mut update: Update,
         detection: &mut bool,
     ) -> Result<Answer, Unanswered> {
-        let mut until = Instant::now() + self.deadline;
+        let mut until = Instant::now() + self.deadline();
         // The same for each attempt of the store link, and while the store waits for Duplicate Address
         // Detection, though the policy changes meanwhile: applied once, whatever happens.
         let request_id: RequestId = rand::random();
@@ -212,7 +218,7 @@ impl Registrar {
     /// A Binding Update to the correspondent node.
     async fn correspond(&self, proposal: &CorrespondentProposal) -> Result<Answer, Unanswered> {
         let command = Command::Correspond(proposal.correspondence(rand::random()));
-        let until = Instant::now() + self.deadline;
+        let until = Instant::now() + self.deadline();
         let verdict = in_time(until, self.link.submit(command)).await?;
         match proposal.conclude(&verdict.map_err(Unanswered::Late)?) {
             Concluded::Reply(reply, revision) => Ok(Answer { reply, revision }),
@@ -230,7 +236,7 @@ impl Registrar {
         let (home_address, home_agent) = (discovery.home_address(), discovery.home_agent());
         let _is_stale = self.policies.doubt(home_address, home_agent);
         let looked_up = self.policies.look_up(home_address, home_agent, Freshness::Cached);
-        let policy = tokio::time::timeout(self.deadline, looked_up)
+        let policy = tokio::time::timeout(self.deadline(), looked_up)
             .await
             .map_err(|_elapsed| Unanswered::Late("store_timeout"))?
             .ok_or(Unanswered::Late("store_unreachable"))?;
@@ -241,7 +247,7 @@ impl Registrar {
         if let Some(solicited) = discovery.confirms(&policy) {
             let submitted = self.link.submit(Command::PrefixesSolicited(solicited));
             // The answer is as good without: the mobile node is told once more, and asks once more.
-            if !matches!(tokio::time::timeout(self.deadline, submitted).await, Ok(Ok(_))) {
+            if !matches!(tokio::time::timeout(self.deadline(), submitted).await, Ok(Ok(_))) {
                 tracing::debug!("the store did not hear that a mobile node has solicited");
             }
         }
@@ -260,7 +266,7 @@ impl Registrar {
     /// RFC 5846 §7.2: nothing answers the answer.
     async fn revoked(&self, acknowledgement: &RevocationAcknowledgement) -> Result<(), Unanswered> {
         let revoked = self.revoked_in_time(acknowledgement);
-        match tokio::time::timeout(self.deadline, revoked).await {
+        match tokio::time::timeout(self.deadline(), revoked).await {
             Ok(result) => result,
             Err(_elapsed) => Err(Unanswered::Late("store_timeout")),
         }

@@ -13,7 +13,7 @@ use homeport_api::node::NodeInfo;
 use homeport_api::store::binding_store_client::BindingStoreClient;
 use homeport_api::store::{SubmitRequest, SubmitResponse, submit_response};
 use homeport_binding::{Command as BindingCommand, Dispatch, Verdict};
-use homeport_runtime::{Latch, trace};
+use homeport_runtime::{Latch, config::Refusal, trace};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,7 +23,7 @@ use tracing::Span;
 
 use crate::drain::Drain;
 use crate::metrics::Metrics;
-use crate::{Dial, Error, limits};
+use crate::{Dial, limits};
 
 type Outcome = Result<Verdict, &'static str>;
 
@@ -97,15 +97,18 @@ impl Stores {
 }
 
 /// Endpoints by address.
-pub(crate) fn endpoints(stores: &[String]) -> Result<BTreeMap<String, Endpoint>, Error> {
+pub(crate) fn endpoints(stores: &[String]) -> Result<BTreeMap<String, Endpoint>, Refusal> {
     if stores.is_empty() {
-        return Err(Error::Stores("none given; expected host:port of each replica".to_owned()));
+        return Err(Refusal::new("stores", "is a list of 0", "host and port of each replica"));
     }
     stores.iter().map(|store| Ok((store.clone(), endpoint(store)?))).collect()
 }
 
-fn endpoint(address: &str) -> Result<Endpoint, Error> {
-    let wrong = |error| Error::Stores(format!("{address:?} is not host:port: {error}"));
+fn endpoint(address: &str) -> Result<Endpoint, Refusal> {
+    let wrong = |error| {
+        let wrong = format!("has {address:?}, which cannot be dialled: {error}");
+        Refusal::new("stores", wrong, "a host and port, such as \"store-1:7101\"")
+    };
     Ok(Endpoint::from_shared(format!("http://{address}"))
         .map_err(wrong)?
         .connect_timeout(limits::CONNECT_TIMEOUT)

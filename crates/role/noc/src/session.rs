@@ -12,11 +12,12 @@ use std::{
 };
 
 use axum::http::{HeaderMap, header};
+use homeport_runtime::config::Refusal;
 use rand::{TryRngCore as _, rngs::OsRng};
 use subtle::ConstantTimeEq as _;
 
 use crate::{
-    config::{Error, LoginConfig},
+    config::LoginConfig,
     limits::{LOGIN_FAILURES_MAX, LOGIN_WINDOW_MS, SESSION_MS, SESSIONS_MAX, TOKEN_OCTETS_MIN},
 };
 
@@ -84,7 +85,7 @@ impl Refused {
 
 impl Sessions {
     /// Reads the token.
-    pub(crate) fn new(config: Option<&LoginConfig>) -> Result<Self, Error> {
+    pub(crate) fn new(config: Option<&LoginConfig>) -> Result<Self, Refusal> {
         let token = config.map(read).transpose()?;
         Ok(Self { token, state: Mutex::default() })
     }
@@ -149,8 +150,12 @@ impl State {
     }
 }
 
-fn read(config: &LoginConfig) -> Result<Vec<u8>, Error> {
-    let failed = |why| Error::Token { path: config.token_file.clone(), why };
+fn read(config: &LoginConfig) -> Result<Vec<u8>, Refusal> {
+    let failed = |why: String| {
+        let expected = format!("a file with at least {TOKEN_OCTETS_MIN} octets");
+        let wrong = format!("is {:?}: {why}", config.token_file);
+        Refusal::new("login.token_file", wrong, expected)
+    };
     let octets = fs::read(&config.token_file).map_err(|error| failed(error.to_string()))?;
     let token = octets.trim_ascii();
     if token.len() < TOKEN_OCTETS_MIN {

@@ -10,6 +10,7 @@ use homeport_api::bearer::{Bearer, Link};
 use homeport_api::inspection::{
     ListTrafficRequest, ListTrafficResponse, TrafficOrder, inspection_client::InspectionClient,
 };
+use homeport_runtime::config::Refusal;
 use tokio::time::timeout;
 use tonic::{
     Code, Response, Status as Answer,
@@ -17,7 +18,7 @@ use tonic::{
 };
 
 use crate::{
-    config::{Error, ProcessConfig, is_address},
+    config::{ProcessConfig, is_address},
     limits::{
         ALARMS_MAX, ERROR_CHARS_MAX, HOME_PREFIXES_MAX, NODES_MAX, ROWS_PER_PAGE, SHELVED_SECS,
         STORE_DEADLINE, STORES_MAX, TRAFFIC_ROWS_MAX,
@@ -40,9 +41,11 @@ pub(crate) struct Store {
 
 impl Stores {
     /// Connects to nobody yet.
-    pub(crate) fn new(endpoints: &[String], bearer: &Bearer) -> Result<Self, Error> {
+    pub(crate) fn new(endpoints: &[String], bearer: &Bearer) -> Result<Self, Refusal> {
         if endpoints.is_empty() || endpoints.len() > STORES_MAX {
-            return Err(Error::StoreCount(endpoints.len()));
+            let expected = format!("a list of 1 to {STORES_MAX} entries");
+            let wrong = format!("is a list of {}", endpoints.len());
+            return Err(Refusal::new("stores", wrong, expected));
         }
         let stores = endpoints
             .iter()
@@ -62,8 +65,12 @@ impl Stores {
 }
 
 impl Store {
-    fn new(endpoint: &str, bearer: &Bearer) -> Result<Self, Error> {
-        let channel = channel(endpoint).ok_or_else(|| Error::Store(endpoint.to_owned()))?;
+    fn new(endpoint: &str, bearer: &Bearer) -> Result<Self, Refusal> {
+        let wrong = || {
+            let expected = "a host and port, such as \"127.0.0.1:7101\"";
+            Refusal::new("stores", format!("has {endpoint:?}"), expected)
+        };
+        let channel = channel(endpoint).ok_or_else(wrong)?;
         Ok(Self { endpoint: endpoint.to_owned(), channel: bearer.over(channel) })
     }
 

@@ -505,10 +505,10 @@ async fn processes_are_looked_at_by_their_operations_ports() {
 fn the_configuration_is_checked() {
     let long = vec!["127.0.0.1:1".to_owned(); crate::limits::STORES_MAX + 1];
     for (stores, expected) in [
-        (Vec::new(), "stores: has 0 addresses; expected 1 to 32"),
-        (long, "stores: has 33 addresses; expected 1 to 32"),
-        (vec!["nobody".to_owned()], "stores: \"nobody\" is not an address; expected"),
-        (vec!["a b:1".to_owned()], "stores: \"a b:1\" is not an address; expected"),
+        (Vec::new(), "stores: is a list of 0; expected a list of 1 to 32 entries"),
+        (long, "stores: is a list of 33; expected a list of 1 to 32 entries"),
+        (vec!["nobody".to_owned()], "stores: has \"nobody\"; expected a host and port"),
+        (vec!["a b:1".to_owned()], "stores: has \"a b:1\"; expected a host and port"),
     ] {
         let error =
             Stores::new(&stores, &Bearer::default()).map(drop).expect_err("is wrong").to_string();
@@ -526,11 +526,23 @@ fn processes_are_checked_before_anything_is_opened() {
     };
     let good = || process("a", "127.0.0.1:1", None);
     for (processes, expected) in [
-        (vec![process("", "127.0.0.1:1", None)], "name is \"\"; expected 1 to 64 characters"),
-        (vec![good(), good()], "\"a\": name is \"a\"; expected another name for each"),
-        (vec![process("a", "nobody", None)], "ops is \"nobody\"; expected an address"),
-        (vec![process("a", "h:1", Some("h:2"))], "inspection is \"h:2\"; expected a forwarder"),
-        ((0..300).map(|n| process(&n.to_string(), "h:1", None)).collect(), "has 300 entries"),
+        (
+            vec![process("", "127.0.0.1:1", None)],
+            "processes[0].name: is \"\"; expected a text of 1 to 64 characters",
+        ),
+        (vec![good(), good()], "processes[1].name: is \"a\"; expected another name for each"),
+        (
+            vec![process("a", "nobody", None)],
+            "processes[0].ops: is \"nobody\"; expected a host and port",
+        ),
+        (
+            vec![process("a", "h:1", Some("h:2"))],
+            "processes[0].inspection: is \"h:2\"; expected host and port, and only",
+        ),
+        (
+            (0..300).map(|n| process(&n.to_string(), "h:1", None)).collect(),
+            "processes: is a list of 300; expected a list of at most 256",
+        ),
     ] {
         let error = config::check_processes(&processes).expect_err("is wrong").to_string();
         assert!(error.contains(expected), "{error}");

@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use homeport_api::bearer::{self, Bearer};
+use homeport_runtime::config::Refusal;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{config::Error, limits::TOKEN_LOOK_INTERVAL};
+use crate::limits::TOKEN_LOOK_INTERVAL;
 
 /// The one of this file; without, calls have none.
-pub(crate) fn open(file: Option<&Path>) -> Result<Bearer, Error> {
+pub(crate) fn open(file: Option<&Path>) -> Result<Bearer, Refusal> {
     let Some(path) = file else { return Ok(Bearer::default()) };
-    Bearer::of_file(path).map_err(|source| Error::StoreToken { path: path.to_owned(), source })
+    Bearer::of_file(path).map_err(|error| {
+        let wrong = format!("is {path:?}: {error}");
+        Refusal::new("token_file", wrong, "a file with a token that the stores know")
+    })
 }
 
 /// Takes what the file says from now on; what is no token changes nothing.

@@ -40,9 +40,12 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use homeport_raft::{Node, RaftConfig};
-use homeport_runtime::config::{ConfigError, OpsConfig, TelemetryConfig, numbered};
+use homeport_runtime::config::{
+    ConfigError, Configuration, OpsConfig, Refusal, TelemetryConfig, numbered, schema,
+};
 use homeport_runtime::{Readiness, Shutdown, Task, ops};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -59,28 +62,32 @@ pub use crate::tap::Tap;
 pub use homeport_raft::{end_with_reason, migrate};
 
 /// Configuration of a replica.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Id of this replica, unique in the cluster for ever.
     pub node_id: u64,
     /// Name of the cluster; a disk of another cluster is refused.
+    #[schemars(length(min = 1, max = 255))]
     pub cluster_name: String,
     /// Log, snapshots and identity live here.
+    #[schemars(length(min = 1))]
     pub data_dir: PathBuf,
     /// Address and port of all services of this replica.
+    #[schemars(with = "schema::Listen")]
     pub listen: SocketAddr,
     /// All replicas by id, `host:port`, this one included.
     #[serde(deserialize_with = "numbered")]
+    #[schemars(with = "BTreeMap<u64, schema::HostPort>")]
     pub peers: BTreeMap<u64, String>,
     /// Timers of the consensus.
     #[serde(default)]
     pub raft: RaftTimers,
-    /// A snapshot is written after so many MiB of commands since the last, 1 or more: fewer shorten a start
+    /// A snapshot is written after so many MiB of commands since the last: fewer shorten a start
     /// and the log, more spare the disk. Also after 1,000,000 log entries.
     #[serde(default = "snapshot_after_default")]
     pub snapshot_after_mib: NonZeroU32,
-    /// Mobile Prefix Advertisements a second that the leader sends unasked (RFC 6275 §10.6.2), 1 or more.
+    /// Mobile Prefix Advertisements a second that the leader sends unasked (RFC 6275 §10.6.2).
     #[serde(default = "advertisements_default")]
     pub prefix_advertisements_per_second_max: NonZeroU32,
     /// Who may use the admin API; everybody when absent.
@@ -95,11 +102,12 @@ pub struct Config {
 }
 
 /// `[admin]`: who may use the admin API.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
     /// A TOML file with one line for each token, as `homeportctl token new` prints it. It is read again when it
     /// changes.
+    #[schemars(length(min = 1))]
     pub tokens_file: PathBuf,
 }
 
@@ -111,16 +119,19 @@ const fn snapshot_after_default() -> NonZeroU32 {
     limits::SNAPSHOT_AFTER_MIB_DEFAULT
 }
 
-/// Timers of the consensus, in milliseconds. A leader whose process has ended is replaced at once; one
+/// Timers of the consensus. A leader whose process has ended is replaced at once; one
 /// that falls silent, after about the largest election timeout plus a random one.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RaftTimers {
     /// Between heartbeats of the leader.
+    #[schemars(range(min = 1, max = limits::TIMER_MS_MAX))]
     pub heartbeat_ms: u64,
     /// Shortest time without a leader before a replica stands for election.
+    #[schemars(range(min = 1, max = limits::TIMER_MS_MAX))]
     pub election_timeout_min_ms: u64,
     /// Longest such time; also the leader's lease.
+    #[schemars(range(min = 1, max = limits::TIMER_MS_MAX))]
     pub election_timeout_max_ms: u64,
 }
 
@@ -129,6 +140,45 @@ impl Default for RaftTimers {
         Self { heartbeat_ms: 50, election_timeout_min_ms: 150, election_timeout_max_ms: 300 }
     }
 }
+
+impl Configuration for Config {
+    const ROLE: &'static str = "store";
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn telemetry_mut(&mut self) -> &mut TelemetryConfig {
+        &mut self.telemetry
+    }
+
+    fn refusals(&self) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        let RaftTimers { heartbeat_ms, election_timeout_min_ms, election_timeout_max_ms } =
+            self.raft;
+        if heartbeat_ms >= election_timeout_min_ms
+            || election_timeout_min_ms >= election_timeout_max_ms
+        {
+            let wrong = format!(
+                "has heartbeat_ms = {heartbeat_ms}, election_timeout_min_ms = {election_timeout_min_ms}, \
+                 election_timeout_max_ms = {election_timeout_max_ms}"
+            );
+            refusals.push(Refusal::new("raft", wrong, "each of them greater than the one before"));
+        } else if let Err(error) = raft_config(self).validate() {
+            let key = if self.cluster_name.len() > 255 { "cluster_name" } else { "peers" };
+            refusals.push(Refusal::new(key, error.to_string(), "what is said there"));
+        }
+        let tokens = self.admin.as_ref().map(|admin| admin::look_at_tokens(&admin.tokens_file));
+        if let Some(Err(error)) = tokens {
+            let expected = "a file with a line for each token, as homeportctl token new prints it";
+            refusals.push(Refusal::new(TOKENS_FILE, error.to_string(), expected));
+        }
+        refusals
+    }
+}
+
+/// A key that is named in more than one place.
+pub(crate) const TOKENS_FILE: &str = "admin.tokens_file";
 
 /// Why a replica ended.
 #[derive(Debug, thiserror::Error)]

@@ -163,3 +163,5 @@ pub const SYNCS_TRIED_FOR: Duration = Duration::from_secs(3);
 pub const SYNC_TIME_MAX: Duration = Duration::from_millis(10);
 /// Free space below this is told: log and two snapshots of a million home addresses.
 pub const FREE_SPACE_ADVISED: u64 = 2 << 30;
+/// Longest timer of the consensus: a minute without a leader is longer than any mobile node waits.
+pub const TIMER_MS_MAX: u64 = 60_000;

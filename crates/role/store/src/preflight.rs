@@ -8,32 +8,34 @@ use std::{
     time::{Duration, Instant},
 };
 
+use homeport_runtime::config::Configuration as _;
 use homeport_runtime::preflight::{Check, open_files, tcp_listen};
 use rustix::fs::{fstatfs, statvfs};
 
-use crate::{Config, admin::look_at_tokens, limits, raft_config};
+use crate::{Config, TOKENS_FILE, admin::look_at_tokens, limits, raft_config};
 
 /// Tries everything that a replica with this configuration needs; without, what any does.
 pub async fn preflight(config: Option<&Config>) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Some(config) = config {
         let raft = raft_config(config);
-        let refusals = raft.validate().err().map(|error| error.to_string());
         let summary = format!(
             "replica {} of cluster {}, {} replicas",
             config.node_id,
             config.cluster_name,
             config.peers.len()
         );
-        checks.extend(Check::configuration(refusals.into_iter().collect(), summary));
+        let mut refusals = config.refusals();
+        // It has a check of its own.
+        refusals.retain(|refusal| refusal.key != TOKENS_FILE);
+        checks.extend(Check::configuration(refusals, summary));
         checks.push(tcp_listen("listen", config.listen));
         checks.push(tcp_listen("ops.listen", config.ops.listen));
         if let Some(admin) = &config.admin {
-            const NAME: &str = "admin.tokens_file";
             let remedy = "correct it; homeportctl token new prints a line for it";
             checks.push(match look_at_tokens(&admin.tokens_file) {
-                Ok(count) => Check::ok(NAME, format!("{count} tokens")),
-                Err(error) => Check::fail(NAME, error.to_string(), remedy),
+                Ok(count) => Check::ok(TOKENS_FILE, format!("{count} tokens")),
+                Err(error) => Check::fail(TOKENS_FILE, error.to_string(), remedy),
             });
         }
         let (data_dir, free_min) = (config.data_dir.clone(), raft.free_space_min);

@@ -1,22 +1,35 @@
-//! Configuration: a TOML file, overridden by `HOMEPORT_*` environment variables, checked whole before
-//! any port is opened.
+//! Configuration: a TOML file, overridden by `HOMEPORT_*` environment variables and those by `--set`, checked
+//! whole before any port is opened.
+//!
+//! The types of a role's `Configuration` are the one source: they are its JSON Schema ([`schema`]), and each
+//! value is held against that ([`judge`]) before serde makes a type of it.
 
 use std::{
     collections::BTreeMap,
-    fmt, io,
+    convert::Infallible,
     net::SocketAddr,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use figment::{
-    Figment,
-    error::Kind,
+    Figment, Metadata, Profile, Provider,
     providers::{Env, Format as _, Toml},
+    value::{Dict, Map, Value},
 };
+use schemars::JsonSchema;
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, Error as _},
 };
+
+mod fault;
+mod judge;
+mod live;
+pub mod schema;
+
+pub use fault::{ConfigError, Fault, Refusal};
+pub use live::Live;
 
 /// A configuration file above this size is refused: it is a mistake.
 pub const FILE_OCTETS_MAX: u64 = 1 << 20;
@@ -27,15 +40,101 @@ const ENVIRONMENT_PREFIX: &str = "HOMEPORT_";
 const NOT_CONFIGURATION: [&str; 6] =
     ["ENDPOINTS", "FORWARDERS", "TOKEN", "TOKEN_FILE", "CONFIG", "CONTEXT"];
 
+/// The name of what comes by `--set`, for figment.
+const SETTINGS: &str = "settings of the command line";
+
+/// The configuration of a role.
+pub trait Configuration:
+    DeserializeOwned + Serialize + JsonSchema + Clone + Send + 'static
+{
+    /// The subcommand that runs it.
+    const ROLE: &'static str;
+
+    /// Logs and traces.
+    fn telemetry(&self) -> &TelemetryConfig;
+
+    /// The same, to take what may change while the role runs.
+    fn telemetry_mut(&mut self) -> &mut TelemetryConfig;
+
+    /// What no schema says: keys that contradict each other, files that they name.
+    fn refusals(&self) -> Vec<Refusal>;
+
+    /// Takes from `new` what may change while the role runs, beside telemetry: all that is [`Live`].
+    fn take(&self, new: &Self) {
+        let _ = new;
+    }
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// What goes over the file and the environment.
+    pub settings: Vec<Setting>,
+}
+
+/// One key of the command line, `xdp.keep_secs=60`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    key: String,
+    value: Value,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text
+            .split_once('=')
+            .filter(|(key, _)| !key.split('.').any(str::is_empty))
+            .ok_or("expected KEY=VALUE, such as telemetry.log=debug")?;
+        let value = Value::from_str(value).unwrap_or_else(|never: Infallible| match never {});
+        Ok(Self { key: key.to_owned(), value })
+    }
+}
+
+impl Provider for &Setting {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(SETTINGS)
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let nested = figment::util::nest(&self.key, self.value.clone());
+        Ok(Map::from([(Profile::Default, nested.into_dict().unwrap_or_default())]))
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment,
+    /// `--set`.
+    Setting,
+}
+
+impl Origin {
+    fn of(metadata: Option<&Metadata>, path: &Path) -> Self {
+        match metadata {
+            Some(from) if from.name.contains("environment") => Self::Environment,
+            Some(from) if from.name == SETTINGS => Self::Setting,
+            _ => Self::File(path.to_owned()),
+        }
+    }
+}
+
 /// Reads `path`, puts `HOMEPORT_*` variables over it (`HOMEPORT_RAFT__HEARTBEAT_MS=50` is
-/// `raft.heartbeat_ms`), and checks all of it.
+/// `raft.heartbeat_ms`), and makes a `T` of it. Of a role's configuration [`Source::read`] says more.
 ///
 /// # Errors
-/// Every fault, each with the key, where it was set, what is wrong and what is expected.
+/// What stops serde first, with the key, where it was set, what is wrong and what is expected.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = read(path)?;
-    let environment = Env::prefixed(ENVIRONMENT_PREFIX).ignore(&NOT_CONFIGURATION).split("__");
-    extract(path, Figment::from(Toml::string(&text)).merge(environment))
+    let source = Source::file(path);
+    let figment = source.figment()?;
+    figment.extract().map_err(|error| source.faults_of(error))
 }
 
 /// The text of a file that is no larger than a configuration.
@@ -56,14 +155,69 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
 /// # Errors
 /// Every fault, as for [`load`].
 pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
-    extract(path, Figment::from(Toml::string(text)))
+    let figment = Figment::from(Toml::string(text));
+    figment.extract().map_err(|error| Source::file(path).faults_of(error))
 }
 
-fn extract<T: DeserializeOwned>(path: &Path, figment: Figment) -> Result<T, ConfigError> {
-    figment.extract().map_err(|errors| {
-        let faults = errors.into_iter().map(|error| Fault::from_figment(path, error)).collect();
+impl Source {
+    /// A file, and nothing on the command line.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), settings: vec![] }
+    }
+
+    /// The configuration, where the role would take it.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and what the role refuses.
+    pub fn check<T: Configuration>(&self) -> Result<T, ConfigError> {
+        let figment = self.figment()?;
+        let config: T = self.judged(&figment)?;
+        let refusals = config.refusals();
+        if refusals.is_empty() {
+            return Ok(config);
+        }
+        let fault = |refusal: Refusal| {
+            let Refusal { key, wrong, expected } = refusal;
+            let whole = key.split_once('[').map_or(key.as_str(), |(list, _)| list);
+            let origin = Origin::of(figment.find_metadata(whole), &self.path);
+            Fault { origin, key, wrong, expected }
+        };
+        Err(ConfigError::Invalid { faults: refusals.into_iter().map(fault).collect() })
+    }
+
+    /// The configuration, where all of it is as its schema says.
+    ///
+    /// # Errors
+    /// Every fault, each with the key, where it was set, what is wrong and what is expected.
+    pub fn read<T: DeserializeOwned + JsonSchema>(&self) -> Result<T, ConfigError> {
+        self.judged(&self.figment()?)
+    }
+
+    /// The file, the environment over it, and the command line over both.
+    fn figment(&self) -> Result<Figment, ConfigError> {
+        let text = read(&self.path)?;
+        let environment = Env::prefixed(ENVIRONMENT_PREFIX).ignore(&NOT_CONFIGURATION).split("__");
+        let figment = Figment::from(Toml::string(&text)).merge(environment);
+        Ok(self.settings.iter().fold(figment, Figment::merge))
+    }
+
+    fn judged<T: DeserializeOwned + JsonSchema>(
+        &self,
+        figment: &Figment,
+    ) -> Result<T, ConfigError> {
+        let data = figment.data().map_err(|error| self.faults_of(error))?;
+        let values = data.into_iter().flat_map(|(_, dict)| dict).collect();
+        let faults = judge::faults(&schema::of::<T>(), &values, figment, &self.path);
+        if !faults.is_empty() {
+            return Err(ConfigError::Invalid { faults });
+        }
+        figment.extract().map_err(|error| self.faults_of(error))
+    }
+
+    fn faults_of(&self, error: figment::Error) -> ConfigError {
+        let faults = error.into_iter().map(|it| Fault::from_figment(&self.path, it)).collect();
         ConfigError::Invalid { faults }
-    })
+    }
 }
 
 /// For `#[serde(deserialize_with = "...")]`: a table whose keys are numbers, `[peers] 1 = "..."`. TOML
@@ -84,170 +238,23 @@ where
     named.into_iter().map(number).collect()
 }
 
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{}: cannot be read: {source}; expected a TOML file", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file is larger than any configuration.
-    #[error(
-        "{}: has {octets} octets; expected a TOML file of at most {FILE_OCTETS_MAX}",
-        path.display()
-    )]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        octets: u64,
-    },
-    /// The file was read, its content is wrong.
-    #[error("{}", join(faults))]
-    Invalid {
-        /// Everything that is wrong, at least one.
-        faults: Vec<Fault>,
-    },
-}
-
-impl ConfigError {
-    /// A fault that a role finds itself, such as two keys that contradict each other.
-    pub fn invalid(path: &Path, key: &str, wrong: &str, expected: &str) -> Self {
-        let fault = Fault {
-            origin: Origin::File(path.to_owned()),
-            key: key.to_owned(),
-            wrong: wrong.to_owned(),
-            expected: expected.to_owned(),
-        };
-        Self::Invalid { faults: vec![fault] }
-    }
-}
-
-fn join(faults: &[Fault]) -> String {
-    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// One thing that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Where it was set, or where it should have been.
-    pub origin: Origin,
-    /// The key with its tables, `raft.heartbeat_ms`; empty when the file is not TOML at all.
-    pub key: String,
-    /// What is wrong.
-    pub wrong: String,
-    /// What would be right; empty when `wrong` says it.
-    pub expected: String,
-}
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The configuration file.
-    File(PathBuf),
-    /// An environment variable.
-    Environment,
-}
-
-impl Fault {
-    fn from_figment(path: &Path, error: figment::Error) -> Self {
-        let from_environment =
-            error.metadata.as_ref().is_some_and(|from| from.name.contains("environment"));
-        let origin =
-            if from_environment { Origin::Environment } else { Origin::File(path.to_owned()) };
-        let mut key = error.path;
-        let (wrong, expected) = match error.kind {
-            Kind::MissingField(name) => {
-                key.push(name.into_owned());
-                ("is missing".to_owned(), "a value".to_owned())
-            }
-            Kind::UnknownField(name, known) => {
-                if key.last() != Some(&name) {
-                    key.push(name);
-                }
-                ("is not a key that exists here".to_owned(), one_of(known))
-            }
-            Kind::UnknownVariant(found, known) => (format!("is {found:?}"), one_of(known)),
-            Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
-                (format!("is {found}"), expected)
-            }
-            Kind::InvalidLength(found, expected) => (format!("has {found} items"), expected),
-            Kind::DuplicateField(name) => {
-                key.push(name.to_owned());
-                ("is set twice".to_owned(), "it once".to_owned())
-            }
-            Kind::ISizeOutOfRange(found) => (format!("is {found}"), "a smaller number".to_owned()),
-            Kind::USizeOutOfRange(found) => (format!("is {found}"), "a smaller number".to_owned()),
-            Kind::Message(message) => {
-                let expected = expected_by(&message);
-                (message.trim_end().to_owned(), expected)
-            }
-            other @ (Kind::Unsupported(_) | Kind::UnsupportedKey(..)) => {
-                (other.to_string(), String::new())
-            }
-        };
-        Self { origin, key: key.join("."), wrong, expected }
-    }
-}
-
-/// The messages of `std`'s parsers say what is wrong but not what is wanted.
-fn expected_by(message: &str) -> String {
-    let expected = if message.contains("socket address") {
-        "an address and port, such as \"127.0.0.1:7101\""
-    } else if message.contains("IP address") {
-        "an IP address"
-    } else {
-        ""
-    };
-    expected.to_owned()
-}
-
-fn one_of(known: &[&str]) -> String {
-    match known {
-        [] => "none".to_owned(),
-        [only] => format!("\"{only}\""),
-        several => format!("one of \"{}\"", several.join("\", \"")),
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.origin {
-            Origin::File(path) => write!(f, "{}: ", path.display())?,
-            Origin::Environment => {
-                let name = self.key.replace('.', "__").to_uppercase();
-                write!(f, "environment variable {ENVIRONMENT_PREFIX}{name}: ")?;
-            }
-        }
-        if !self.key.is_empty() {
-            write!(f, "`{}` ", self.key)?;
-        }
-        f.write_str(&self.wrong)?;
-        if !self.expected.is_empty() {
-            write!(f, "; expected {}", self.expected)?;
-        }
-        Ok(())
-    }
-}
-
 /// `[telemetry]`: logs and traces.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
-    /// What is logged, in `tracing` directives: `info`, or `info,homeport_store=debug`. The default is
-    /// `info,openraft=warn`: the consensus library tells every step of its own at `info`.
+    /// What is logged, in `tracing` directives: `info`, or `info,homeport_store=debug`. By
+    /// default `openraft` has `warn`: the consensus library tells every step of its own at `info`.
+    #[schemars(with = "schema::LogFilter", extend("x-reload" = true))]
     pub log: String,
     /// How a line looks.
     pub format: LogFormat,
     /// Where spans go by OTLP over gRPC, `http://127.0.0.1:4317`; nowhere when absent.
+    #[schemars(length(min = 1))]
     pub otlp_endpoint: Option<String>,
     /// Of a forwarder with `otlp_endpoint`: Binding Updates that are traced in a second, from the packet to
-    /// the acknowledgement; 0 for none, default 1. Front-ends and stores trace what a forwarder traces.
-    pub traces_per_second_max: u32,
+    /// the acknowledgement; 0 for none. Front-ends and stores trace what a forwarder traces.
+    #[schemars(range(max = 4_294_967_295_u64))]
+    pub traces_per_second_max: Live,
 }
 
 impl Default for TelemetryConfig {
@@ -256,13 +263,13 @@ impl Default for TelemetryConfig {
             log: "info,openraft=warn".to_owned(),
             format: LogFormat::Text,
             otlp_endpoint: None,
-            traces_per_second_max: 1,
+            traces_per_second_max: Live::new(1),
         }
     }
 }
 
 /// How a line of the log looks.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -273,10 +280,11 @@ pub enum LogFormat {
 }
 
 /// `[ops]`: the port for metrics and health.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct OpsConfig {
     /// Address and port; port 0 takes a free one, which the log names.
+    #[schemars(with = "schema::Listen")]
     pub listen: SocketAddr,
 }
 

@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod ops;
 pub mod preflight;
 pub mod readiness;
+pub mod reload;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;

@@ -20,6 +20,7 @@ pub(crate) fn register_process(registry: &mut Registry) {
     started.set(i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX));
     let help = "When this process started, seconds since 1970";
     registry.register_with_unit("start_timestamp", help, Unit::Seconds, started);
+    crate::reload::register(registry);
 }
 
 /// A counter for each reason: `name_total{reason="..."}`, or for each value of another label. Clones share

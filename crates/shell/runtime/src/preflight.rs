@@ -15,6 +15,8 @@ use rustix::{
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::config::Refusal;
+
 /// One thing that was tried.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Check {
@@ -77,12 +79,13 @@ impl Check {
 
     /// What a role says to its configuration: one check for each refusal, or that there is none.
     #[must_use]
-    pub fn configuration(refusals: Vec<String>, summary: String) -> Vec<Self> {
+    pub fn configuration(refusals: Vec<Refusal>, summary: String) -> Vec<Self> {
         if refusals.is_empty() {
             return vec![Self::ok("configuration", summary)];
         }
         let remedy = "correct this key in the configuration file or its HOMEPORT_ variable";
-        refusals.into_iter().map(|found| Self::fail("configuration", found, remedy)).collect()
+        let check = |it: Refusal| Self::fail("configuration", it.to_string(), remedy);
+        refusals.into_iter().map(check).collect()
     }
 }
 
@@ -213,8 +216,9 @@ mod tests {
 
     #[test]
     fn each_refusal_of_a_configuration_is_a_check() {
-        let refused =
-            Check::configuration(vec!["a: 1".to_owned(), "b: 2".to_owned()], String::new());
+        let refusals = ["a", "b"].map(|key| Refusal::new(key, "is 1", "2"));
+        let refused = Check::configuration(refusals.to_vec(), String::new());
+        assert_eq!(refused[0].found, "a: is 1; expected 2");
         assert_eq!(refused.iter().map(|it| it.verdict).collect::<Vec<_>>(), [Verdict::Fail; 2]);
         let fine = Check::configuration(vec![], "3 stores".to_owned());
         assert_eq!(fine, [Check::ok("configuration", "3 stores")]);

@@ -1,6 +1,6 @@
 //! Logs to standard error, spans by OTLP when an endpoint is configured.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
@@ -10,6 +10,7 @@ use tracing_subscriber::{
     filter::ParseError,
     fmt,
     layer::SubscriberExt as _,
+    reload,
     util::{SubscriberInitExt as _, TryInitError},
 };
 
@@ -37,6 +38,9 @@ pub enum TelemetryError {
         "telemetry.otlp_endpoint: {0:?} cannot be used ({1}); expected such as \"http://127.0.0.1:4317\""
     )]
     Endpoint(String, #[source] opentelemetry_otlp::ExporterBuildError),
+    /// The logs are no longer there.
+    #[error("telemetry.log: the filter cannot be changed: {0}")]
+    Gone(#[source] reload::Error),
     /// Something else in the process has taken the logs already.
     #[error("telemetry was set up twice: {0}")]
     Twice(#[source] TryInitError),
@@ -47,6 +51,28 @@ pub enum TelemetryError {
 #[derive(Debug)]
 pub struct TelemetryGuard {
     provider: Option<SdkTracerProvider>,
+    /// Changes what is logged.
+    pub log: LogHandle,
+}
+
+/// Changes what is logged while the process runs.
+#[derive(Clone)]
+pub struct LogHandle(Arc<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
+
+impl LogHandle {
+    /// Logs by these directives from now on.
+    ///
+    /// # Errors
+    /// They are none; nothing has changed.
+    pub fn set(&self, directives: &str) -> Result<(), TelemetryError> {
+        (self.0)(filter_of(directives)?).map_err(TelemetryError::Gone)
+    }
+}
+
+impl std::fmt::Debug for LogHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogHandle")
+    }
 }
 
 /// Sets up logs and spans of the whole process, once. `role` names the service in traces
@@ -55,9 +81,7 @@ pub struct TelemetryGuard {
 /// # Errors
 /// A setting is wrong, or telemetry was set up before.
 pub fn init(config: &TelemetryConfig, role: &str) -> Result<TelemetryGuard, TelemetryError> {
-    let filter = EnvFilter::builder()
-        .parse(&config.log)
-        .map_err(|error| TelemetryError::Filter(config.log.clone(), error))?;
+    let (filter, handle) = reload::Layer::new(filter_of(&config.log)?);
     let provider = config.otlp_endpoint.as_deref().map(|url| provider(url, role)).transpose()?;
     let mut layers = vec![log_layer(config.format, filter)];
     if let Some(provider) = &provider {
@@ -68,10 +92,16 @@ pub fn init(config: &TelemetryConfig, role: &str) -> Result<TelemetryGuard, Tele
     if let Some(provider) = &provider {
         global::set_tracer_provider(provider.clone());
     }
-    Ok(TelemetryGuard { provider })
+    let log = LogHandle(Arc::new(move |filter| handle.reload(filter)));
+    Ok(TelemetryGuard { provider, log })
 }
 
-fn log_layer(format: LogFormat, filter: EnvFilter) -> Boxed {
+fn filter_of(directives: &str) -> Result<EnvFilter, TelemetryError> {
+    let parsed = EnvFilter::builder().parse(directives);
+    parsed.map_err(|error| TelemetryError::Filter(directives.to_owned(), error))
+}
+
+fn log_layer(format: LogFormat, filter: reload::Layer<EnvFilter, Registry>) -> Boxed {
     let layer = fmt::layer().with_writer(io::stderr);
     match format {
         LogFormat::Text => {

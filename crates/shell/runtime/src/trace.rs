@@ -18,7 +18,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::config::TelemetryConfig;
+use crate::config::{Live, TelemetryConfig};
 
 const TRACEPARENT: &str = "traceparent";
 const WINDOW: Duration = Duration::from_secs(1);
@@ -26,24 +26,25 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Says which packets are traced: so many in a second, and none where spans go nowhere.
 #[derive(Debug)]
 pub struct Sampler {
-    per_second_max: u32,
-    taken: u32,
+    per_second_max: Live,
+    taken: u64,
     since: Option<Instant>,
 }
 
 impl Sampler {
-    /// As is configured.
+    /// As is configured, and as it is changed while the process runs.
     #[must_use]
     pub fn new(config: &TelemetryConfig) -> Self {
         let goes_somewhere = config.otlp_endpoint.is_some();
-        let per_second_max = if goes_somewhere { config.traces_per_second_max } else { 0 };
+        let per_second_max =
+            if goes_somewhere { config.traces_per_second_max.clone() } else { Live::new(0) };
         Self { per_second_max, taken: 0, since: None }
     }
 
     /// Whether anything is traced at all.
     #[must_use]
-    pub const fn is_on(&self) -> bool {
-        self.per_second_max > 0
+    pub fn is_on(&self) -> bool {
+        self.per_second_max.get() > 0
     }
 
     /// Whether what is there at `now` may be traced; it is counted then.
@@ -51,8 +52,8 @@ impl Sampler {
         if self.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
             (self.since, self.taken) = (Some(now), 0);
         }
-        let may = self.taken < self.per_second_max;
-        self.taken += u32::from(may);
+        let may = self.taken < self.per_second_max.get();
+        self.taken += u64::from(may);
         may
     }
 }
@@ -168,7 +169,7 @@ mod tests {
         let somewhere = Some("http://127.0.0.1:4317".to_owned());
         let config = TelemetryConfig {
             otlp_endpoint: somewhere,
-            traces_per_second_max: 2,
+            traces_per_second_max: Live::new(2),
             ..TelemetryConfig::default()
         };
         let mut sampler = Sampler::new(&config);

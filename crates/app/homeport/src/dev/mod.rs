@@ -4,7 +4,7 @@
 mod cluster;
 mod demo;
 mod network;
-mod plan;
+pub(crate) mod plan;
 mod supervisor;
 
 use std::path::PathBuf;

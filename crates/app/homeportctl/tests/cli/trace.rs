@@ -61,7 +61,7 @@ impl Forwarder {
             headless_secs: 3600,
             inspection: Some(InspectionConfig {
                 listen: inspection.parse().expect("is an address"),
-                traces_max: 1,
+                traces_max: 1.into(),
                 home_addresses_counted_max: 10,
             }),
             telemetry: Default::default(),

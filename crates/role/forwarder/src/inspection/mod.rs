@@ -14,6 +14,7 @@ use std::{
 
 use homeport_api::inspection::{ListTrafficResponse, TraceResponse, TrafficOrder};
 use homeport_forwarding::{Action, Ingress, Table};
+use homeport_runtime::config::Live;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
@@ -49,7 +50,7 @@ pub(crate) enum Inspect {
 pub(crate) struct Inspection {
     requests: Option<mpsc::Receiver<Inspect>>,
     traces: Vec<Trace>,
-    traces_max: usize,
+    traces_max: Live,
     traffic: Traffic,
     udp_port: u16,
     next_look_ms: u64,
@@ -64,7 +65,7 @@ impl Inspection {
     ) -> Self {
         let size = |value: u32| usize::try_from(value).unwrap_or(0);
         let counted = config.map_or(0, |it| size(it.home_addresses_counted_max));
-        let traces_max = config.map_or(0, |it| size(it.traces_max));
+        let traces_max = config.map_or(Live::new(0), |it| it.traces_max.clone());
         let traffic = Traffic::new(counted);
         Self { requests, traces: Vec::new(), traces_max, traffic, udp_port, next_look_ms: 0 }
     }
@@ -127,10 +128,10 @@ impl Inspection {
         has_fast_path: bool,
         now_ms: u64,
     ) -> Result<mpsc::Receiver<TraceResponse>, Status> {
-        if self.traces.len() >= self.traces_max {
+        let traces_max = self.traces_max.get();
+        if u64::try_from(self.traces.len()).is_ok_and(|traces| traces >= traces_max) {
             let text = format!(
-                "{} traces at once; wait for one to end, or raise inspection.traces_max",
-                self.traces_max
+                "{traces_max} traces at once; wait for one to end, or raise inspection.traces_max"
             );
             return Err(Status::resource_exhausted(text));
         }

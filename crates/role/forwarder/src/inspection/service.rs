@@ -38,7 +38,6 @@ pub(crate) async fn serve(
     engine: mpsc::Sender<Inspect>,
     shutdown: Shutdown,
 ) -> Result<Task<()>, Error> {
-    config.check()?;
     let address = config.listen;
     let listener = TcpListener::bind(address)
         .await

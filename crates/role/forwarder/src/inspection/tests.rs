@@ -12,7 +12,7 @@ const OTHER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 9);
 
 fn inspection() -> Inspection {
     let listen = ([127, 0, 0, 1], 0).into();
-    let config = InspectionConfig { listen, traces_max: 2, home_addresses_counted_max: 0 };
+    let config = InspectionConfig { listen, traces_max: 2.into(), home_addresses_counted_max: 0 };
     Inspection::new(Some(&config), None, 4191)
 }
 

@@ -318,7 +318,7 @@ impl RunningForwarder {
             headless_secs: HEADLESS_SECS,
             inspection: Some(InspectionConfig {
                 listen: inspection,
-                traces_max: 2,
+                traces_max: 2.into(),
                 home_addresses_counted_max: 100,
             }),
             telemetry: Default::default(),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the store refused; the fields at fault are printed
+  1  the store refused, and the fields at fault are printed; or there is nothing of that name
   2  the command line is wrong, or a file or directory that it names cannot be used
   3  no store that could answer was reached, or the answer to a change was lost: look before repeating
   4  a check failed";
@@ -138,6 +138,17 @@ pub(crate) enum Verb {
     Check,
     /// Write what somebody who helps needs to know into one file, without keys.
     SupportBundle(SupportBundle),
+    /// Explain an alarm, a refusal, a check or a metric by its name. It asks no store.
+    Explain {
+        /// As it is printed elsewhere: session-lost, IN_USE, store-leader, homeport_store_bindings.
+        term: String,
+    },
+    /// Print the manual page of this program, or write one for it and each of its commands.
+    Man {
+        /// Where they are written, such as /usr/local/share/man/man1.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Print the script that completes this command line in a shell.
     Completion {
         /// Of which shell.

@@ -14,6 +14,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// The store understood and said no.
     Refused(Box<Status>),
+    /// There is nothing of that name.
+    NotFound(String),
     /// No store that could answer was reached; what each endpoint did.
     Unreached(Vec<(String, String)>),
     /// Something that was looked at is not as it should be; what was found, for standard output.
@@ -29,7 +31,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::NobodyReads => 0,
-            Self::Refused(_) => 1,
+            Self::Refused(_) | Self::NotFound(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreached(_) | Self::Unknown { .. } => 3,
             Self::Checked(_) => 4,
@@ -40,7 +42,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) => writeln!(f, "error: {what}"),
+            Self::Usage(what) | Self::NotFound(what) => writeln!(f, "error: {what}"),
             Self::Checked(found) => f.write_str(found),
             Self::NobodyReads => Ok(()),
             Self::Refused(answer) => refused(f, answer),

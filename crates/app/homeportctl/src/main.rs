@@ -8,6 +8,8 @@ mod arguments;
 mod cluster;
 mod contexts;
 mod decode;
+#[cfg(test)]
+mod documents;
 mod failure;
 mod output;
 mod pcapng;
@@ -74,6 +76,8 @@ async fn run(arguments: &Arguments) -> Result<String, Failure> {
         Verb::Token { action } => verbs::token::run(format, action),
         Verb::Check => verbs::check::run(&cluster, format).await,
         Verb::SupportBundle(bundle) => verbs::support_bundle::run(&cluster, format, bundle).await,
+        Verb::Explain { term } => verbs::explain::run(format, term),
+        Verb::Man { out } => verbs::man::run(out.as_deref()),
         Verb::Completion { shell } => Ok(completion(*shell)),
         Verb::Status => verbs::status::run(&cluster, format).await,
         Verb::Trace(trace) => verbs::trace::run(&cluster, format, trace).await,

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use homeport_runtime::config::{Configuration, Setting, Source};
 use homeport_runtime::{Shutdown, Task, reload, telemetry};
 use tokio::runtime::Runtime;
@@ -42,6 +42,12 @@ enum Command {
     Config {
         #[command(subcommand)]
         action: config::Action,
+    },
+    /// Print the manual page of this program, or write one for it and each of its commands
+    Man {
+        /// Where they are written, such as /usr/local/share/man/man1
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
     /// Say what this host lacks for a role, and what to do about it
     Preflight(preflight::PreflightArgs),
@@ -109,6 +115,7 @@ fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Config { action } => return config::run(action),
+        Command::Man { out } => man(out)?,
         Command::Preflight(args) => return preflight::run(args).await,
         Command::Store(StoreArgs { action: Some(action), .. }) => disk::run(&action)?,
         Command::Store(StoreArgs { role, .. }) => {
@@ -132,6 +139,16 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => dev::demo(args).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn man(out: Option<PathBuf>) -> std::io::Result<()> {
+    match out {
+        None => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()),
+        Some(dir) => {
+            std::fs::create_dir_all(&dir)?;
+            clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), dir)
+        }
+    }
 }
 
 /// What lives as long as the role: spans that are still to be sent, and who waits for SIGHUP.

@@ -206,7 +206,7 @@ impl Source {
         figment: &Figment,
     ) -> Result<T, ConfigError> {
         let data = figment.data().map_err(|error| self.faults_of(error))?;
-        let values = data.into_iter().flat_map(|(_, dict)| dict).collect();
+        let values = data.into_values().flatten().collect();
         let faults = judge::faults(&schema::of::<T>(), &values, figment, &self.path);
         if !faults.is_empty() {
             return Err(ConfigError::Invalid { faults });

@@ -17,7 +17,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Restores the backup as docs/backup.md says, and waits until the replica leads.
+    /// Restores the backup as docs/operations/backup.md says, and waits until the replica leads.
     pub(super) async fn from(backup: &Path, desk: &Path) -> Result<Self> {
         let (address, ops) = (free_address()?.to_string(), free_address()?.to_string());
         let data_dir = desk.join("restored");

@@ -325,5 +325,5 @@ async fn it_ends_when_told_and_says_what_is_wrong_with_a_configuration() {
 
     let none = RunningForwarder::start(&[], &[free_port()], None);
     let error = none.task.await.unwrap().unwrap_err().to_string();
-    assert_eq!(error, "stores: 0 addresses; expected 1 to 64");
+    assert_eq!(error, "stores: is a list of 0; expected a list of 1 to 64 entries");
 }

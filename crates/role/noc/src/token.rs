@@ -57,7 +57,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("token");
         let error = open(Some(&file)).expect_err("is not there").to_string();
-        assert!(error.starts_with("token_file: ") && error.contains("token: "), "{error}");
+        assert!(error.starts_with("token_file: ") && error.contains("token\": "), "{error}");
         assert_eq!(sent(&open(None).expect("nothing to read")), None);
 
         fs::write(&file, "one\n").expect("writes");

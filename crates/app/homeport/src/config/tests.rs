@@ -20,6 +20,8 @@ listen = "127.0.0.1:7101"
 1 = "store-1:7101"
 2 = "[2001:db8::2]:7101"
 [raft]
+[admin]
+tokens_file = "/etc/homeport/tokens.toml"
 [telemetry]
 [ops]
 "#;
@@ -127,12 +129,14 @@ fn what_stands_in_the_readme_is_taken() {
         assert_eq!(scratch.message(*role, &full(*role)), None, "{role:?}");
     }
     for block in readme() {
-        // A piece may say that it goes with what stands above it.
-        let of_forwarder = merged(&full(Role::Forwarder).to_string(), &block);
-        let of_forwarder = of_forwarder.parse().expect("TOML");
-        let of_noc = block.parse().expect("TOML");
-        let is_taken = [(Role::Forwarder, of_forwarder), (Role::Noc, of_noc)];
-        let messages = is_taken.map(|(role, table)| scratch.message(role, &table));
+        // A piece goes with what stands above it, and does not say which role it is for.
+        let messages: Vec<_> = Role::value_variants()
+            .iter()
+            .map(|role| {
+                let table = merged(&full(*role).to_string(), &block).parse().expect("TOML");
+                scratch.message(*role, &table)
+            })
+            .collect();
         assert!(messages.contains(&None), "{block}\n{messages:?}");
     }
 }
@@ -326,6 +330,8 @@ fn a_key_is_explained_and_a_wrong_one_is_answered_with_the_nearest() {
         "{log}"
     );
     assert!(log.contains("  at SIGHUP   is taken\n"), "{log}");
+    // HOMEPORT_TOKEN_FILE is another program's.
+    assert!(explain("token_file").expect("is there").contains("  variable    none: "));
     // What a key means may depend on the role.
     assert!(explain("listen").expect("is there").matches("listen, text, of ").count() > 1);
     assert!(explain("xdp").expect("is there").contains("\n  keep_secs "));

@@ -59,7 +59,7 @@ fn commands(text: &str) -> Vec<String> {
     let outside = outside.join("\n");
     let quoted = outside.split('`').skip(1).step_by(2).map(|it| it.replace('\n', " "));
     let all = indented.chain(quoted).filter(|line| line.starts_with("homeportctl "));
-    all.map(|line| line.split([';', '|']).next().unwrap_or_default().trim().to_owned())
+    all.map(|line| line.split([';', '|', '>']).next().unwrap_or_default().trim().to_owned())
         .filter(|line| !["...", "$(", " VERB"].iter().any(|it| line.contains(it)))
         .collect()
 }

@@ -25,31 +25,36 @@ const LIFETIME_SECS_WIRE_MAX: u32 = 262_140;
 const NAT_KEEPALIVE_SECS_MAX: u32 = 86_400;
 
 impl BindingCache {
-    pub(crate) fn put_home_prefix(&mut self, record: HomePrefix, must_not_exist: bool) -> Outcome {
+    pub(crate) fn check_put_home_prefix(
+        &self,
+        record: &HomePrefix,
+        must_not_exist: bool,
+    ) -> Result<(), Refusal> {
         let prefix = record.prefix;
         let exists = self.home_prefixes.contains_key(&prefix);
         if exists && must_not_exist {
-            return Outcome::refused(
-                RefusalKind::Exists,
-                "prefix",
-                format!("{prefix} exists already"),
-            );
+            return refusal(RefusalKind::Exists, "prefix", format!("{prefix} exists already"));
         }
-        let checked = check_home_prefix(&record).and_then(|()| self.check_neighbours(&record));
-        if let Err(refusal) = checked {
-            return Outcome::Refused(refusal);
-        }
+        check_home_prefix(record)?;
+        self.check_neighbours(record)?;
         if let Some(other) =
             self.home_prefixes.keys().find(|other| **other != prefix && other.overlaps(prefix))
         {
-            let message = format!("{prefix} overlaps the home prefix {other}");
-            return Outcome::refused(RefusalKind::Invalid, "prefix", message);
+            return invalid("prefix", format!("{prefix} overlaps the home prefix {other}"));
         }
         if !exists && self.home_prefixes.len() >= limits::HOME_PREFIXES_MAX {
             let message =
                 format!("there are {} home prefixes, the limit", limits::HOME_PREFIXES_MAX);
-            return Outcome::refused(RefusalKind::Full, "prefix", message);
+            return refusal(RefusalKind::Full, "prefix", message);
         }
+        Ok(())
+    }
+
+    pub(crate) fn put_home_prefix(&mut self, record: HomePrefix, must_not_exist: bool) -> Outcome {
+        if let Err(refusal) = self.check_put_home_prefix(&record, must_not_exist) {
+            return Outcome::Refused(refusal);
+        }
+        let prefix = record.prefix;
         let revision = self.revision;
         let old = self.home_prefixes.insert(prefix, Revised { record, revision });
         let old = old.map(|old| old.record);
@@ -62,32 +67,44 @@ impl BindingCache {
         Outcome::Done
     }
 
-    /// Changes what may change while mobile nodes are registered.
-    pub(crate) fn update_home_prefix(&mut self, record: HomePrefix, base_revision: u64) -> Outcome {
+    pub(crate) fn check_update_home_prefix(
+        &self,
+        record: &HomePrefix,
+        base_revision: u64,
+    ) -> Result<(), Refusal> {
         let prefix = record.prefix;
         let Some(old) = self.home_prefixes.get(&prefix) else {
-            let message = format!("no home prefix {prefix}; there are: {}", self.prefix_names());
-            return Outcome::refused(RefusalKind::NotFound, "prefix", message);
+            return self.no_home_prefix(prefix);
         };
         if old.revision != base_revision {
             let message = format!("{prefix} was changed at revision {}", old.revision);
-            return Outcome::refused(RefusalKind::Changed, "prefix", message);
+            return refusal(RefusalKind::Changed, "prefix", message);
         }
-        let old = old.record.clone();
-        if let Err(refusal) = check_change(&old, &record) {
+        check_change(&old.record, record)?;
+        self.check_put_home_prefix(record, false)
+    }
+
+    /// Changes what may change while mobile nodes are registered.
+    pub(crate) fn update_home_prefix(&mut self, record: HomePrefix, base_revision: u64) -> Outcome {
+        if let Err(refusal) = self.check_update_home_prefix(&record, base_revision) {
             return Outcome::Refused(refusal);
         }
+        let old = self.home_prefixes.get(&record.prefix).map(|old| old.record.clone());
         let outcome = self.put_home_prefix(record, false);
-        if outcome == Outcome::Done {
+        if let Some(old) = old.filter(|_| outcome == Outcome::Done) {
             self.advertise_change(&old);
         }
         outcome
     }
 
-    pub(crate) fn delete_home_prefix(&mut self, prefix: Ipv6Prefix) -> Outcome {
+    pub(crate) fn no_home_prefix<T>(&self, prefix: Ipv6Prefix) -> Result<T, Refusal> {
+        let message = format!("no home prefix {prefix}; there are: {}", self.prefix_names());
+        refusal(RefusalKind::NotFound, "prefix", message)
+    }
+
+    pub(crate) fn check_delete_home_prefix(&self, prefix: Ipv6Prefix) -> Result<(), Refusal> {
         if !self.home_prefixes.contains_key(&prefix) {
-            let message = format!("no home prefix {prefix}; there are: {}", self.prefix_names());
-            return Outcome::refused(RefusalKind::NotFound, "prefix", message);
+            return self.no_home_prefix(prefix);
         }
         let bound = self
             .homes
@@ -96,18 +113,25 @@ impl BindingCache {
             .find(|(_, home)| !home.bindings.is_empty());
         if bound.is_some() {
             let message = format!("home addresses in {prefix} have bindings");
-            return Outcome::refused(RefusalKind::InUse, "prefix", message);
+            return refusal(RefusalKind::InUse, "prefix", message);
         }
         let provisioned = self.subscribers.from(Included(prefix.address())).next();
         if provisioned.is_some_and(|(address, _)| prefix.contains(address)) {
             let message = format!("subscribers with home addresses in {prefix} exist");
-            return Outcome::refused(RefusalKind::InUse, "prefix", message);
+            return refusal(RefusalKind::InUse, "prefix", message);
         }
         let mut guests = self.guests.range((prefix, Ipv6Addr::UNSPECIFIED)..);
         if let Some((_, home_address)) = guests.next().filter(|(served_by, _)| *served_by == prefix)
         {
             let message = format!("it serves the subscriber with {home_address}");
-            return Outcome::refused(RefusalKind::InUse, "prefix", message);
+            return refusal(RefusalKind::InUse, "prefix", message);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn delete_home_prefix(&mut self, prefix: Ipv6Prefix) -> Outcome {
+        if let Err(refusal) = self.check_delete_home_prefix(prefix) {
+            return Outcome::Refused(refusal);
         }
         self.advertising.remove(&prefix);
         let old = self.home_prefixes.remove(&prefix).map(|old| old.record);
@@ -119,27 +143,38 @@ impl BindingCache {
         Outcome::Done
     }
 
+    /// Its mobile networks must be in ascending order.
+    pub(crate) fn check_put_subscriber(
+        &self,
+        record: &Subscriber,
+        must_not_exist: bool,
+    ) -> Result<(), Refusal> {
+        let home_address = record.home_address;
+        let exists = self.subscribers.get(&home_address).is_some();
+        if exists && must_not_exist {
+            let message = format!("a subscriber with {home_address} exists already");
+            return refusal(RefusalKind::Exists, "home_address", message);
+        }
+        if !exists && self.subscribers.len() >= limits::SUBSCRIBERS_MAX {
+            let message = format!("there are {} subscribers, the limit", limits::SUBSCRIBERS_MAX);
+            return refusal(RefusalKind::Full, "home_address", message);
+        }
+        self.check_subscriber(record)?;
+        self.check_ownership(record)
+    }
+
     pub(crate) fn put_subscriber(
         &mut self,
         mut record: Subscriber,
         must_not_exist: bool,
     ) -> Outcome {
         record.mobile_networks.sort_unstable();
-        let home_address = record.home_address;
-        let old = self.subscribers.get(&home_address);
-        if old.is_some() && must_not_exist {
-            let message = format!("a subscriber with {home_address} exists already");
-            return Outcome::refused(RefusalKind::Exists, "home_address", message);
-        }
-        if old.is_none() && self.subscribers.len() >= limits::SUBSCRIBERS_MAX {
-            let message = format!("there are {} subscribers, the limit", limits::SUBSCRIBERS_MAX);
-            return Outcome::refused(RefusalKind::Full, "home_address", message);
-        }
-        let last_message_id = old.map_or(0, |entry| entry.last_message_id);
-        let checked = self.check_subscriber(&record).and_then(|()| self.check_ownership(&record));
-        if let Err(refusal) = checked {
+        if let Err(refusal) = self.check_put_subscriber(&record, must_not_exist) {
             return Outcome::Refused(refusal);
         }
+        let home_address = record.home_address;
+        let old = self.subscribers.get(&home_address);
+        let last_message_id = old.map_or(0, |entry| entry.last_message_id);
         if let Some(old) = self.subscribers.remove(&home_address) {
             self.disown(&old.revised.record);
         }
@@ -179,8 +214,7 @@ impl BindingCache {
 
     pub(crate) fn delete_subscriber(&mut self, home_address: Ipv6Addr) -> Outcome {
         let Some(entry) = self.subscribers.remove(&home_address) else {
-            let message = format!("no subscriber with {home_address}");
-            return Outcome::refused(RefusalKind::NotFound, "home_address", message);
+            return Outcome::Refused(no_subscriber(home_address));
         };
         self.disown(&entry.revised.record);
         // Who is no longer provisioned is no longer carried; the sequence number stays for a while,
@@ -478,6 +512,11 @@ fn check_bindings_max(max: u8) -> Result<(), Refusal> {
     }
     let limit = limits::BINDINGS_PER_HOME_ADDRESS_MAX;
     invalid("bindings_per_home_address_max", format!("{max} is not in 1..={limit}"))
+}
+
+pub(crate) fn no_subscriber(home_address: Ipv6Addr) -> Refusal {
+    let message = format!("no subscriber with {home_address}");
+    Refusal { kind: RefusalKind::NotFound, field: Cow::Borrowed("home_address"), message }
 }
 
 fn invalid<T>(field: &'static str, message: String) -> Result<T, Refusal> {

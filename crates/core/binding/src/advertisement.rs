@@ -4,6 +4,7 @@
 //! One command changes the home prefix; its mobile nodes are looked up in the log entries that follow,
 //! a bounded number in each, so that no command costs more the more bindings there are.
 
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
@@ -17,7 +18,7 @@ use crate::notice::{Dispatch, DispatchMessage};
 use crate::prefix::Ipv6Prefix;
 use crate::record::HomePrefix;
 use crate::time::LogTime;
-use crate::verdict::{Outcome, RefusalKind};
+use crate::verdict::{Outcome, Refusal, RefusalKind};
 
 /// The mobile nodes of a home prefix are being looked up, to be told of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -134,15 +135,21 @@ impl BindingCache {
         self.advertising.values()
     }
 
+    pub(crate) fn check_advertise(&self, prefix: Ipv6Prefix) -> Result<(), Refusal> {
+        let Some(home_prefix) = self.home_prefix(prefix) else {
+            return self.no_home_prefix(prefix);
+        };
+        if home_prefix.record.prefix_discovery_allowed {
+            return Ok(());
+        }
+        let message = format!("{prefix} has no prefix_discovery_allowed");
+        Err(Refusal { kind: RefusalKind::Invalid, field: Cow::Borrowed("prefix"), message })
+    }
+
     /// An operator has its mobile nodes told of a home prefix, whether or not it has changed.
     pub(crate) fn advertise(&mut self, prefix: Ipv6Prefix, within: Option<Duration>) -> Outcome {
-        let Some(home_prefix) = self.home_prefix(prefix) else {
-            let message = format!("no home prefix {prefix}; there are: {}", self.prefix_names());
-            return Outcome::refused(RefusalKind::NotFound, "prefix", message);
-        };
-        if !home_prefix.record.prefix_discovery_allowed {
-            let message = format!("{prefix} has no prefix_discovery_allowed");
-            return Outcome::refused(RefusalKind::Invalid, "prefix", message);
+        if let Err(refusal) = self.check_advertise(prefix) {
+            return Outcome::Refused(refusal);
         }
         self.start_advertising(prefix, within);
         Outcome::Done

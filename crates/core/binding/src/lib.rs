@@ -23,6 +23,7 @@ extern crate alloc;
 mod admin;
 mod advertisement;
 mod cache;
+mod check;
 pub mod choices;
 mod command;
 mod correspondents;

@@ -5,6 +5,7 @@
 //! A home address has one notice in progress at most. It lives no longer than the bindings that it is
 //! about. When to send it is log time, so that every replica knows what is due, whoever leads then.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -21,7 +22,7 @@ use crate::event::BindingEvent;
 use crate::home::{Binding, CareOf, Home};
 use crate::limits;
 use crate::time::LogTime;
-use crate::verdict::{Outcome, RefusalKind, Silence};
+use crate::verdict::{Outcome, Refusal, RefusalKind, Silence};
 
 /// Triggers that fit one mobile node without proxies (RFC 5846 §5.1).
 const TRIGGERS: [RevocationTrigger; 5] = [
@@ -329,19 +330,29 @@ impl BindingCache {
         }
     }
 
+    pub(crate) fn check_revoke(&self, command: &Revoke) -> Result<(), Refusal> {
+        check_trigger(command.trigger)?;
+        let home = self.bound_home(command.home_address)?;
+        check_revocation(&home, command)
+    }
+
+    pub(crate) fn check_switch(&self, command: &Switch) -> Result<(), Refusal> {
+        let home = self.bound_home(command.home_address)?;
+        check_switch(command.home_address, &home, &command.addresses)
+    }
+
     /// RFC 5846 §7.1: the bindings are marked, and the mobile node is told.
     pub(crate) fn revoke(&mut self, command: Revoke) -> Outcome {
         let home_address = command.home_address;
-        if !TRIGGERS.contains(&command.trigger) {
-            let message = format!("{} is not among 0, 1, 5, 6, 7", command.trigger.0);
-            return Outcome::refused(RefusalKind::Invalid, "trigger", message);
+        if let Err(refusal) = check_trigger(command.trigger) {
+            return Outcome::Refused(refusal);
         }
         let Some(mut home) = self.take_bound_home(home_address) else {
-            return not_bound(home_address);
+            return Outcome::Refused(not_bound(home_address));
         };
         let outcome = match check_revocation(&home, &command) {
-            Some(refused) => refused,
-            None => {
+            Err(refusal) => Outcome::Refused(refusal),
+            Ok(()) => {
                 let now = self.now;
                 home.notice = Some(Box::new(Notice::Revocation(Revocation {
                     trigger: command.trigger,
@@ -391,11 +402,11 @@ impl BindingCache {
     pub(crate) fn switch(&mut self, command: Switch) -> Outcome {
         let Switch { home_address, addresses, delay, time_left } = command;
         let Some(mut home) = self.take_bound_home(home_address) else {
-            return not_bound(home_address);
+            return Outcome::Refused(not_bound(home_address));
         };
         let outcome = match check_switch(home_address, &home, &addresses) {
-            Some(refused) => refused,
-            None => {
+            Err(refusal) => Outcome::Refused(refusal),
+            Ok(()) => {
                 let now = self.now;
                 let until = time_left.map(|left| now.after(left));
                 let next = now.after(delay);
@@ -409,6 +420,16 @@ impl BindingCache {
         outcome
     }
 
+    /// What [`Self::take_bound_home`] would take.
+    fn bound_home(&self, home_address: Ipv6Addr) -> Result<Home, Refusal> {
+        let home = self.home(home_address).cloned().map(|mut home| {
+            home.expire(self.now);
+            home.advance_notice(home_address, (self.now, self.revision), &mut Vec::new());
+            home
+        });
+        home.filter(|home| !home.bindings.is_empty()).ok_or_else(|| not_bound(home_address))
+    }
+
     /// The record of a home address that has bindings.
     fn take_bound_home(&mut self, home_address: Ipv6Addr) -> Option<Home> {
         let home = self.take_home(home_address)?;
@@ -420,14 +441,21 @@ impl BindingCache {
     }
 }
 
-fn check_revocation(home: &Home, command: &Revoke) -> Option<Outcome> {
-    if matches!(home.notice.as_deref(), Some(Notice::Revocation(_))) {
-        return Some(in_progress(command.home_address));
+fn check_trigger(trigger: RevocationTrigger) -> Result<(), Refusal> {
+    if TRIGGERS.contains(&trigger) {
+        return Ok(());
     }
-    let missing = command.bids.iter().find(|bid| !home.bindings.contains_key(&Some(**bid)))?;
+    let message = format!("{} is not among 0, 1, 5, 6, 7", trigger.0);
+    Err(refusal(RefusalKind::Invalid, "trigger", message))
+}
+
+fn check_revocation(home: &Home, command: &Revoke) -> Result<(), Refusal> {
+    check_no_revocation(command.home_address, home)?;
+    let missing = command.bids.iter().find(|bid| !home.bindings.contains_key(&Some(**bid)));
+    let Some(missing) = missing else { return Ok(()) };
     let message =
         format!("{} has no binding with BID {}; {}", command.home_address, missing.0, bound(home));
-    Some(Outcome::refused(RefusalKind::NotFound, "bids", message))
+    Err(refusal(RefusalKind::NotFound, "bids", message))
 }
 
 /// For messages: which bindings there are.
@@ -442,13 +470,15 @@ fn bound(home: &Home) -> String {
     if text.is_empty() { String::from("its binding has no BID") } else { text }
 }
 
-fn check_switch(home_address: Ipv6Addr, home: &Home, addresses: &[Ipv6Addr]) -> Option<Outcome> {
-    if matches!(home.notice.as_deref(), Some(Notice::Revocation(_))) {
-        return Some(in_progress(home_address));
-    }
+fn check_switch(
+    home_address: Ipv6Addr,
+    home: &Home,
+    addresses: &[Ipv6Addr],
+) -> Result<(), Refusal> {
+    check_no_revocation(home_address, home)?;
     if addresses.len() > limits::SWITCH_ADDRESSES_MAX {
         let message = format!("{} are more than {}", addresses.len(), limits::SWITCH_ADDRESSES_MAX);
-        return Some(Outcome::refused(RefusalKind::Invalid, "addresses", message));
+        return Err(refusal(RefusalKind::Invalid, "addresses", message));
     }
     for (at, address) in addresses.iter().enumerate() {
         let wrong = if !is_unicast_routable_v6(*address) {
@@ -460,26 +490,26 @@ fn check_switch(home_address: Ipv6Addr, home: &Home, addresses: &[Ipv6Addr]) -> 
         } else {
             continue;
         };
-        return Some(Outcome::refused(
-            RefusalKind::Invalid,
-            "addresses",
-            format!("{address} {wrong}"),
-        ));
+        return Err(refusal(RefusalKind::Invalid, "addresses", format!("{address} {wrong}")));
     }
-    None
+    Ok(())
 }
 
-fn in_progress(home_address: Ipv6Addr) -> Outcome {
+fn check_no_revocation(home_address: Ipv6Addr, home: &Home) -> Result<(), Refusal> {
+    if !matches!(home.notice.as_deref(), Some(Notice::Revocation(_))) {
+        return Ok(());
+    }
     let message = format!("bindings of {home_address} are being revoked; wait some seconds");
-    Outcome::refused(RefusalKind::InUse, "home_address", message)
+    Err(refusal(RefusalKind::InUse, "home_address", message))
 }
 
-fn not_bound(home_address: Ipv6Addr) -> Outcome {
-    Outcome::refused(
-        RefusalKind::NotFound,
-        "home_address",
-        format!("{home_address} has no bindings"),
-    )
+fn not_bound(home_address: Ipv6Addr) -> Refusal {
+    let message = format!("{home_address} has no bindings");
+    refusal(RefusalKind::NotFound, "home_address", message)
+}
+
+const fn refusal(kind: RefusalKind, field: &'static str, message: String) -> Refusal {
+    Refusal { kind, field: Cow::Borrowed(field), message }
 }
 
 fn longer(interval: Duration, max: Duration) -> Duration {

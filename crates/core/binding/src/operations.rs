@@ -115,7 +115,22 @@ pub struct Audited {
 }
 
 impl BindingCache {
+    pub(crate) fn check_operation(&self, operation: &Operation) -> Result<(), Refusal> {
+        match operation {
+            Operation::Begin => Ok(()),
+            Operation::Alarm { key, act } => self.check_alarm(key, act),
+            Operation::Drain { node, drained } => self.check_drain(node, *drained),
+            Operation::Note(Seen::Joined(node) | Seen::Left(node)) => {
+                check_len("note", node, limits::ALARM_NAME_LEN_MAX)
+            }
+            Operation::Note(_) => Ok(()),
+        }
+    }
+
     pub(crate) fn operate(&mut self, operation: Operation) -> Outcome {
+        if let Err(refusal) = self.check_operation(&operation) {
+            return Outcome::Refused(refusal);
+        }
         match operation {
             Operation::Begin => {
                 self.operations.begun = true;
@@ -124,33 +139,39 @@ impl BindingCache {
             Operation::Alarm { key, act } => self.alarm(key, act),
             Operation::Drain { node, drained } => self.drain(node, drained),
             Operation::Note(seen) => {
-                if let Seen::Joined(node) | Seen::Left(node) = &seen
-                    && let Err(refusal) = check_len("note", node, limits::ALARM_NAME_LEN_MAX)
-                {
-                    return Outcome::Refused(refusal);
-                }
                 self.happened_to_cluster(ClusterEvent::Seen(seen));
                 Outcome::Done
             }
         }
     }
 
-    fn drain(&mut self, node: String, drained: bool) -> Outcome {
+    fn check_drain(&self, node: &str, drained: bool) -> Result<(), Refusal> {
+        let refused = |kind, message| Err(Refusal { kind, field: Cow::Borrowed("name"), message });
         if node.is_empty() || node.len() > limits::NODE_NAME_LEN_MAX {
             let message = format!("expected 1 to {} octets", limits::NODE_NAME_LEN_MAX);
-            return Outcome::refused(RefusalKind::Invalid, "name", message);
+            return refused(RefusalKind::Invalid, message);
         }
-        let known = &mut self.operations.drained;
-        if drained && !known.contains(&node) && known.len() >= limits::DRAINED_NODES_MAX {
+        let known = &self.operations.drained;
+        if drained && !known.contains(node) && known.len() >= limits::DRAINED_NODES_MAX {
             let message = format!("{} nodes are drained, the limit", limits::DRAINED_NODES_MAX);
-            return Outcome::refused(RefusalKind::Full, "name", message);
+            return refused(RefusalKind::Full, message);
         }
+        Ok(())
+    }
+
+    fn drain(&mut self, node: String, drained: bool) -> Outcome {
+        let known = &mut self.operations.drained;
         let changed = if drained { known.insert(node.clone()) } else { known.remove(&node) };
         if changed {
             let event = if drained { ClusterEvent::Drained } else { ClusterEvent::Undrained };
             self.happened_to_cluster(event(node));
         }
         Outcome::Done
+    }
+
+    pub(crate) fn check_audited(&self, audited: &Audited) -> Result<(), Refusal> {
+        audited.note.check()?;
+        audited.command.as_deref().map_or(Ok(()), |command| self.check(command))
     }
 
     /// Carries out a write and keeps what is said of it, when it was done.

@@ -54,8 +54,25 @@ impl Lab {
 
     fn run(&mut self, command: Command) -> Verdict {
         self.index += 1;
+        let checked = self.checked(&command);
         let batch = Batch { at: LogTime(self.at), commands: vec![command] };
-        self.cache.apply(self.index, batch).pop().unwrap()
+        let verdict = self.cache.apply(self.index, batch).pop().unwrap();
+        if let Some(checked) = checked {
+            let refused = match &verdict.outcome {
+                Outcome::Refused(refusal) => Err(refusal.clone()),
+                _ => Ok(()),
+            };
+            assert_eq!(checked, refused, "what is checked before is what happens");
+        }
+        verdict
+    }
+
+    /// Of operators' commands, while no time passes.
+    fn checked(&self, command: &Command) -> Option<Result<(), Refusal>> {
+        let is_forwarders =
+            matches!(command, Command::DefendHomeLink { .. } | Command::ReleaseHomeLink { .. });
+        let is_now = self.cache.now() == LogTime(self.at);
+        (is_now && !is_forwarders).then(|| self.cache.check(command))
     }
 
     fn pass(&mut self, secs: u64) {

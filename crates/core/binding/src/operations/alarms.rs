@@ -1,6 +1,7 @@
 //! Alarms after ITU-T X.733, with the operator's states of RFC 8632: what has ended and nobody has
 //! acknowledged stays to be seen.
 
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -161,10 +162,18 @@ impl Alarm {
 }
 
 impl BindingCache {
-    pub(super) fn alarm(&mut self, key: AlarmKey, act: AlarmAct) -> Outcome {
-        if let Err(refusal) = check(&key, &act) {
-            return Outcome::Refused(refusal);
+    /// Whether there is room for one that is raised is seen when it is made.
+    pub(super) fn check_alarm(&self, key: &AlarmKey, act: &AlarmAct) -> Result<(), Refusal> {
+        check(key, act)?;
+        let is_known = || self.operations.alarms.contains_key(key);
+        match act {
+            AlarmAct::Raise { .. } | AlarmAct::Clear => Ok(()),
+            _ if is_known() => Ok(()),
+            _ => Err(unknown(key)),
         }
+    }
+
+    pub(super) fn alarm(&mut self, key: AlarmKey, act: AlarmAct) -> Outcome {
         let moment = (self.now, self.revision);
         let news = match act {
             AlarmAct::Raise { severity, text } => {
@@ -251,8 +260,7 @@ impl Operations {
     /// What an operator does.
     fn act(&mut self, key: &AlarmKey, act: AlarmAct, (at, revision): Moment) -> Outcome {
         let Some(alarm) = self.alarms.get_mut(key) else {
-            let message = format!("no alarm {} {}", key.resource, key.kind);
-            return Outcome::refused(RefusalKind::NotFound, "alarm", message);
+            return Outcome::Refused(unknown(key));
         };
         let severity = alarm.severity;
         let (step, by, comment) = match act {
@@ -299,6 +307,11 @@ impl Operations {
         let change = AlarmChange { number, at, revision, key, severity, step, by, text };
         self.history.push_back(Arc::new(change));
     }
+}
+
+fn unknown(key: &AlarmKey) -> Refusal {
+    let message = format!("no alarm {} {}", key.resource, key.kind);
+    Refusal { kind: RefusalKind::NotFound, field: Cow::Borrowed("alarm"), message }
 }
 
 fn check(key: &AlarmKey, act: &AlarmAct) -> Result<(), Refusal> {

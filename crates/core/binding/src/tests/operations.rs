@@ -34,8 +34,17 @@ impl Stand {
 
     fn apply(&mut self, command: Command) -> Outcome {
         let revision = self.0.revision() + 1;
+        let checked = self.0.check(&command);
+        let raises = matches!(&command, Command::Operate(Operation::Alarm { act, .. })
+            if matches!(act, AlarmAct::Raise { .. }));
         let batch = Batch { at: LogTime(revision * 1000), commands: vec![command] };
-        self.0.apply(revision, batch).pop().unwrap().outcome
+        let outcome = self.0.apply(revision, batch).pop().unwrap().outcome;
+        // There may be no room for one that is raised, which no operator does.
+        if !raises {
+            let refused = matches!(outcome, Outcome::Refused(_));
+            assert_eq!(checked.map_err(Outcome::Refused).err(), refused.then(|| outcome.clone()));
+        }
+        outcome
     }
 
     fn alarm(&mut self, resource: &str, act: AlarmAct) -> Outcome {

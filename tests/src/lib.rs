@@ -231,7 +231,8 @@ impl Cluster {
             authentication: authentication.into(),
             ..HomePrefix::default()
         };
-        let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+        let request =
+            CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
         HomePrefixesClient::new(self.channel(leader).await?).create_home_prefix(request).await?;
         Ok(())
     }

@@ -105,7 +105,7 @@ async fn saved() -> Result<Saved> {
         key: b"0123456789abcdef".to_vec().into(),
         ..Subscriber::default()
     };
-    let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+    let request = CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
     SubscribersClient::new(cluster.leader_channel().await?).create_subscriber(request).await?;
     let mut front_end = cluster.front_end().await?;
     for host in [0x100, 0x101, 0x102] {

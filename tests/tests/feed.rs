@@ -70,7 +70,8 @@ async fn a_new_subscriber_gets_a_snapshot_and_then_each_change() -> Result<()> {
     ensure!(!watch.reach(revision).await?.homes.contains_key(&gone));
     let revision = accept(&mut front_end, &Update { lifetime: 0, ..Update::new(here, 8) }).await?;
     ensure!(watch.reach(revision).await?.homes.is_empty());
-    let request = DeleteHomePrefixRequest { prefix: "2001:db8:0:1::/64".to_owned() };
+    let request =
+        DeleteHomePrefixRequest { prefix: "2001:db8:0:1::/64".to_owned(), ..Default::default() };
     let leader = cluster.leader_channel().await?;
     HomePrefixesClient::new(leader).delete_home_prefix(request).await?;
     watch.reach(revision + 1).await?;
@@ -214,7 +215,7 @@ async fn equal_revisions_have_equal_content_on_every_replica() -> Result<()> {
         authentication: Authentication::MnHa.into(),
         ..Default::default()
     };
-    let request = CreateHomePrefixRequest { home_prefix: Some(second) };
+    let request = CreateHomePrefixRequest { home_prefix: Some(second), ..Default::default() };
     HomePrefixesClient::new(cluster.leader_channel().await?).create_home_prefix(request).await?;
     let mut revision = 0;
     for round in 1..=4_u16 {

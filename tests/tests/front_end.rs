@@ -51,7 +51,7 @@ fn subscriber(home_address: Ipv6Addr, key: [u8; 16]) -> Subscriber {
 }
 
 async fn create(channel: Channel, subscriber: Subscriber) -> Result<()> {
-    let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+    let request = CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
     SubscribersClient::new(channel).create_subscriber(request).await?;
     Ok(())
 }
@@ -59,7 +59,8 @@ async fn create(channel: Channel, subscriber: Subscriber) -> Result<()> {
 /// What an operator does when a key has become known.
 async fn replace_key(cluster: &Cluster, home_address: Ipv6Addr, key: [u8; 16]) -> Result<()> {
     let channel = cluster.leader_channel().await?;
-    let request = DeleteSubscriberRequest { home_address: home_address.to_string() };
+    let request =
+        DeleteSubscriberRequest { home_address: home_address.to_string(), ..Default::default() };
     SubscribersClient::new(channel.clone()).delete_subscriber(request).await?;
     create(channel, subscriber(home_address, key)).await
 }

@@ -37,7 +37,8 @@ impl Stage {
             home_agent_preference: 9,
             ..HomePrefix::default()
         };
-        let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+        let request =
+            CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
         let mut operator = HomePrefixesClient::new(cluster.leader_channel().await?);
         let created = operator.create_home_prefix(request).await?.into_inner();
         // A replica that is not the leader: it outlives the leader in one of the tests.
@@ -301,7 +302,7 @@ async fn a_subscriber_is_provisioned_while_it_waits() -> Result<()> {
         multiple_care_of_allowed: Some(false),
         ..Subscriber::default()
     };
-    let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+    let request = CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
     let mut operator = SubscribersClient::new(stage.cluster.leader_channel().await?);
     operator.create_subscriber(request).await?;
     stage.found(mn, &probe, false).await?;

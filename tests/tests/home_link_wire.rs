@@ -66,7 +66,8 @@ impl Stage {
             real_home_link: true,
             ..HomePrefix::default()
         };
-        let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+        let request =
+            CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
         HomePrefixesClient::new(cluster.leader_channel().await?)
             .create_home_prefix(request)
             .await?;

@@ -68,8 +68,8 @@ async fn a_leader_that_is_removed_lets_another_lead() -> Result<()> {
     let mut front_end = cluster.front_end().await?;
     registers(&mut front_end, 0x100, 1).await?;
     let first = cluster.leader().await?;
-    let request = RemoveReplicaRequest { node_id: first };
-    let refused = admin(&cluster, first).await?.remove_replica(request).await.unwrap_err();
+    let request = RemoveReplicaRequest { node_id: first, ..Default::default() };
+    let refused = admin(&cluster, first).await?.remove_replica(request.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     let next = refused.metadata().get("homeport-leader").context("nobody is named")?.to_str()?;
     let second = (1..=3).find(|id| cluster.address(*id).to_string() == next);
@@ -105,7 +105,10 @@ async fn a_learner_gets_all_and_votes_later() -> Result<()> {
     let request = AddReplicaRequest { learner_only: false, ..request };
     let members = client.add_replica(request).await?.into_inner().members;
     assert_eq!(voters(&members), [1, 2, 3, 4]);
-    let members = client.remove_replica(RemoveReplicaRequest { node_id: 4 }).await?.into_inner();
+    let members = client
+        .remove_replica(RemoveReplicaRequest { node_id: 4, ..Default::default() })
+        .await?
+        .into_inner();
     assert_eq!((members.members.len(), voters(&members.members)), (3, vec![1, 2, 3]));
     Ok(())
 }
@@ -118,7 +121,7 @@ async fn a_planned_stop_needs_no_election() -> Result<()> {
     registers(&mut front_end, 0x100, 1).await?;
     let first = cluster.leader().await?;
     let to = first % 3 + 1;
-    let request = TransferLeadershipRequest { node_id: to };
+    let request = TransferLeadershipRequest { node_id: to, ..Default::default() };
     let now = admin(&cluster, first).await?.transfer_leadership(request).await?.into_inner();
     assert_eq!(now.leader_id, to);
     assert_eq!(cluster.status(to).await?.role, "leader");
@@ -143,6 +146,7 @@ async fn what_cannot_be_names_its_field() -> Result<()> {
         address: address.to_owned(),
         learner_only,
         replaces_node_id,
+        ..Default::default()
     };
     let rows = [
         (add(0, "127.0.0.1:7104", false, 0), Code::InvalidArgument, "node_id:"),
@@ -162,10 +166,10 @@ async fn what_cannot_be_names_its_field() -> Result<()> {
     for (request, code, field) in rows {
         assert(&client.add_replica(request).await.unwrap_err(), code, field);
     }
-    let request = RemoveReplicaRequest { node_id: 9 };
+    let request = RemoveReplicaRequest { node_id: 9, ..Default::default() };
     let status = client.remove_replica(request).await.unwrap_err();
     assert(&status, Code::NotFound, "node_id:");
-    let request = TransferLeadershipRequest { node_id: 9 };
+    let request = TransferLeadershipRequest { node_id: 9, ..Default::default() };
     let status = client.transfer_leadership(request).await.unwrap_err();
     assert(&status, Code::NotFound, "node_id:");
     assert_eq!(voters(&cluster.status(leader).await?.members), [1, 2, 3]);

@@ -48,7 +48,7 @@ async fn registered() -> Result<(Cluster, FrontEnd)> {
 
 async fn revoke(channel: Channel, home_address: &str, bids: &[u32]) -> Result<u64, Status> {
     let (home_address, bids) = (home_address.to_owned(), bids.to_vec());
-    let request = RevokeBindingsRequest { home_address, bids, trigger: None };
+    let request = RevokeBindingsRequest { home_address, bids, trigger: None, ..Default::default() };
     let revoked = RevocationsClient::new(channel).revoke_bindings(request).await?;
     Ok(revoked.into_inner().revision)
 }
@@ -60,7 +60,12 @@ async fn switch(
     time_left_secs: Option<u32>,
 ) -> Result<SwitchHomeAgentResponse, Status> {
     let addresses = addresses.iter().map(ToString::to_string).collect();
-    let request = SwitchHomeAgentRequest { target: Some(target), addresses, time_left_secs };
+    let request = SwitchHomeAgentRequest {
+        target: Some(target),
+        addresses,
+        time_left_secs,
+        ..Default::default()
+    };
     HomeAgentsClient::new(channel).switch_home_agent(request).await.map(Response::into_inner)
 }
 
@@ -210,7 +215,7 @@ async fn a_node_with_a_key_is_told_and_heard_only_with_it() -> Result<()> {
         key: KEY.to_vec().into(),
         ..Subscriber::default()
     };
-    let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+    let request = CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
     let channel = cluster.leader_channel().await?;
     SubscribersClient::new(channel.clone()).create_subscriber(request).await?;
     let mut front_end = cluster.front_end().await?;
@@ -257,7 +262,12 @@ async fn an_idle_front_end_follows_the_leader() -> Result<()> {
         let told = eventually("a notice", async || {
             let trigger = Some(RevocationTrigger::OutOfSync.into());
             let home_address = "2001:db8:0:1::100".to_owned();
-            let request = RevokeBindingsRequest { home_address, bids: vec![bid], trigger };
+            let request = RevokeBindingsRequest {
+                home_address,
+                bids: vec![bid],
+                trigger,
+                ..Default::default()
+            };
             let channel = cluster.leader_channel().await?;
             match RevocationsClient::new(channel).revoke_bindings(request).await {
                 Ok(_) => {}
@@ -351,7 +361,11 @@ async fn change_lifetimes(cluster: &Cluster, valid: u32, preferred: u32) -> Resu
         "prefix_advertisement_delay_max_secs",
     ];
     let update_mask = update_mask.map(ToOwned::to_owned).to_vec();
-    let request = UpdateHomePrefixRequest { home_prefix: Some(home_prefix), update_mask };
+    let request = UpdateHomePrefixRequest {
+        home_prefix: Some(home_prefix),
+        update_mask,
+        ..Default::default()
+    };
     HomePrefixesClient::new(cluster.leader_channel().await?).update_home_prefix(request).await?;
     Ok(())
 }
@@ -410,8 +424,11 @@ async fn an_operator_has_a_home_prefix_advertised_and_another_leader_goes_on() -
     for _ in 0..2 {
         told(&mut front_end).await?;
     }
-    let advertise =
-        AdvertiseHomePrefixRequest { prefix: HOME_PREFIX.to_owned(), within_secs: Some(0) };
+    let advertise = AdvertiseHomePrefixRequest {
+        prefix: HOME_PREFIX.to_owned(),
+        within_secs: Some(0),
+        ..Default::default()
+    };
     let channel = cluster.leader_channel().await?;
     HomePrefixesClient::new(channel).advertise_home_prefix(advertise).await?;
     let old = cluster.leader().await?;
@@ -459,7 +476,12 @@ async fn a_refusal_names_the_field() -> Result<()> {
     }
     for trigger in [-1, 2, 128, 300] {
         let trigger = Some(trigger);
-        let request = RevokeBindingsRequest { home_address: mn.to_owned(), bids: vec![], trigger };
+        let request = RevokeBindingsRequest {
+            home_address: mn.to_owned(),
+            bids: vec![],
+            trigger,
+            ..Default::default()
+        };
         let refused = RevocationsClient::new(channel.clone()).revoke_bindings(request).await;
         ensure!(field(refused, InvalidArgument)? == "trigger", "{trigger:?}");
     }

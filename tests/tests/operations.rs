@@ -77,12 +77,14 @@ async fn each_write_leaves_a_record_that_holds_no_key_and_outlives_the_leader() 
         key: CANARY.to_vec().into(),
         ..Subscriber::default()
     };
-    let create = CreateSubscriberRequest { subscriber: Some(subscriber) };
+    let create = CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
     subscribers.create_subscriber(create.clone()).await?;
     // What is refused was not done.
     ensure!(subscribers.create_subscriber(create).await.is_err());
     let home_address = "2001:db8:0:1::100".to_owned();
-    subscribers.delete_subscriber(DeleteSubscriberRequest { home_address }).await?;
+    subscribers
+        .delete_subscriber(DeleteSubscriberRequest { home_address, ..Default::default() })
+        .await?;
 
     let all = records(cluster.leader_channel().await?).await?;
     let told: Vec<_> = all.iter().map(|it| (it.action.as_str(), it.resource.as_str())).collect();
@@ -212,12 +214,18 @@ async fn a_replica_that_is_gone_is_an_alarm_that_stays_acknowledged_whoever_lead
     let first = watched.message().await?.context("the stream has ended")?;
     ensure!(first.alarms.iter().any(|alarm| alarm.name == name && alarm.acknowledged.is_none()));
     let comment = "disk ordered".to_owned();
-    let acknowledge = AcknowledgeAlarmRequest { name: name.clone(), comment: comment.clone() };
+    let acknowledge = AcknowledgeAlarmRequest {
+        name: name.clone(),
+        comment: comment.clone(),
+        ..Default::default()
+    };
     client.acknowledge_alarm(acknowledge).await?;
     let then = tokio::time::timeout(PATIENCE, watched.message()).await??;
     let then = then.context("the stream has ended")?;
     ensure!(then.alarms.iter().any(|alarm| alarm.name == name && alarm.acknowledged.is_some()));
-    client.comment_alarm(CommentAlarmRequest { name: name.clone(), comment }).await?;
+    client
+        .comment_alarm(CommentAlarmRequest { name: name.clone(), comment, ..Default::default() })
+        .await?;
     let shelve =
         |for_secs| ShelveAlarmRequest { name: name.clone(), for_secs, ..Default::default() };
     client.shelve_alarm(shelve(3600)).await?;
@@ -229,7 +237,7 @@ async fn a_replica_that_is_gone_is_an_alarm_that_stays_acknowledged_whoever_lead
     assert_eq!(status.code(), Code::NotFound);
     assert_eq!(status.get_details_error_info().unwrap().reason, "NOT_FOUND");
 
-    let transfer = TransferLeadershipRequest { node_id: other };
+    let transfer = TransferLeadershipRequest { node_id: other, ..Default::default() };
     ClusterClient::new(cluster.leader_channel().await?).transfer_leadership(transfer).await?;
     let kept = find(&cluster).await?.context("it is gone")?;
     assert_eq!(kept.acknowledged.context("nobody has")?.comment, "disk ordered");
@@ -292,7 +300,7 @@ async fn a_drained_front_end_answers_what_comes_and_says_when_nothing_does() -> 
     assert_eq!(stores, expected);
 
     let mut client = NodesClient::new(cluster.leader_channel().await?);
-    let drain = DrainNodeRequest { name: first.name.clone() };
+    let drain = DrainNodeRequest { name: first.name.clone(), ..Default::default() };
     let status = client.drain_node(drain.clone()).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "it is the last one: {status}");
     let mut second = cluster.front_end().await?;
@@ -331,7 +339,9 @@ async fn a_drained_front_end_answers_what_comes_and_says_when_nothing_does() -> 
     })
     .await?;
     update(&mut second, &Update::new(home_address(0x101), 1), 0).await?;
-    client.undrain_node(UndrainNodeRequest { name: first.name.clone() }).await?;
+    client
+        .undrain_node(UndrainNodeRequest { name: first.name.clone(), ..Default::default() })
+        .await?;
     let told = tokio::time::timeout(PATIENCE, answers.message()).await??.context("it has ended")?;
     assert_eq!(told.draining, Some(false));
     let kinds = vec![EventKind::NodeDrained.into(), EventKind::NodeUndrained.into()];

@@ -49,7 +49,8 @@ async fn outcomes(cluster: &Cluster, role: AdminRole) -> Result<[Code; 4]> {
     let operate = AlarmsClient::new(link.clone()).acknowledge_alarm(acknowledge).await.map(drop);
     let list = ListAuditRecordsRequest::default();
     let audit = AuditClient::new(link.clone()).list_audit_records(list).await.map(drop);
-    let delete = DeleteHomePrefixRequest { prefix: "2001:db8:77::/64".to_owned() };
+    let delete =
+        DeleteHomePrefixRequest { prefix: "2001:db8:77::/64".to_owned(), ..Default::default() };
     let administer = HomePrefixesClient::new(link).delete_home_prefix(delete).await.map(drop);
     Ok([code(read), code(operate), code(audit), code(administer)])
 }
@@ -141,7 +142,8 @@ async fn the_record_names_the_holder_and_a_token_that_is_taken_away_ends() -> Re
     let cluster = cluster().await?;
     eventually("a write", async || {
         let link = leader(&cluster, &token(AdminRole::Admin)).await?;
-        let create = CreateHomePrefixRequest { home_prefix: Some(home_prefix()) };
+        let create =
+            CreateHomePrefixRequest { home_prefix: Some(home_prefix()), ..Default::default() };
         Ok(HomePrefixesClient::new(link).create_home_prefix(create).await?)
     })
     .await?;

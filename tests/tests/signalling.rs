@@ -37,7 +37,7 @@ async fn captured_mobile_node_is_served() -> Result<()> {
         authentication: Authentication::None.into(),
         ..HomePrefix::default()
     };
-    let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+    let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
     let leader = cluster.channel(cluster.leader().await?).await?;
     HomePrefixesClient::new(leader).create_home_prefix(request).await?;
     let mut front_end = cluster.front_end().await?;
@@ -91,7 +91,12 @@ async fn discovery_of_home_agents_and_prefixes() -> Result<()> {
     .await?;
     let mut prefixes = HomePrefixesClient::new(cluster.leader_channel().await?);
     let prefix = "2001:db8:0:1::/64".to_owned();
-    prefixes.delete_home_prefix(DeleteHomePrefixRequest { prefix: prefix.clone() }).await?;
+    prefixes
+        .delete_home_prefix(DeleteHomePrefixRequest {
+            prefix: prefix.clone(),
+            ..Default::default()
+        })
+        .await?;
     let home_prefix = HomePrefix {
         prefix,
         home_agent: "2001:db8:0:1::1".to_owned(),
@@ -102,7 +107,7 @@ async fn discovery_of_home_agents_and_prefixes() -> Result<()> {
         prefix_discovery_allowed: true,
         ..HomePrefix::default()
     };
-    let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+    let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
     prefixes.create_home_prefix(request).await?;
     // What the front-end knew of the prefix refused, so it soon looks again.
     let advertised = eventually("an advertisement", async || {
@@ -162,12 +167,14 @@ async fn vectors_of_mobile_routers_dual_stack_and_flows() -> Result<()> {
     ];
     let mut seen = Vec::new();
     for (subscriber, update, expected, outer) in rows {
-        let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+        let request =
+            CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
         subscribers.create_subscriber(request).await?;
         let answer = front_end.ask(&update, outer.clone()).await?;
         assert_eq!((&answer.packet[..], answer.outer), (&expected[..], outer));
         seen.push(bindings(&cluster, home_address).await?);
-        let request = DeleteSubscriberRequest { home_address: home_address.to_owned() };
+        let request =
+            DeleteSubscriberRequest { home_address: home_address.to_owned(), ..Default::default() };
         subscribers.delete_subscriber(request).await?;
         let left = bindings(&cluster, home_address).await?;
         let gone = HomeBindings {

@@ -114,7 +114,12 @@ async fn provision(cluster: &DevCluster) -> Result<()> {
             key: vec![7; 16].into(),
             ..Subscriber::default()
         };
-        client.create_subscriber(CreateSubscriberRequest { subscriber: Some(subscriber) }).await?;
+        client
+            .create_subscriber(CreateSubscriberRequest {
+                subscriber: Some(subscriber),
+                ..Default::default()
+            })
+            .await?;
     }
     Ok(())
 }

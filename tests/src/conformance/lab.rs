@@ -339,7 +339,8 @@ impl Lab {
             preferred_lifetime_secs: (policy.valid_secs > 0).then_some(policy.valid_secs),
             ..HomePrefix::default()
         };
-        let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+        let request =
+            CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
         self.ask_leader("home prefix", async |channel| {
             HomePrefixesClient::new(channel).create_home_prefix(request.clone()).await.map(drop)
         })
@@ -354,7 +355,8 @@ impl Lab {
     /// # Errors
     /// When the store refuses it.
     pub async fn subscribe(&self, subscriber: Subscriber) -> Result<()> {
-        let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+        let request =
+            CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
         self.ask_leader("subscriber", async |channel| {
             SubscribersClient::new(channel).create_subscriber(request.clone()).await.map(drop)
         })

@@ -230,6 +230,7 @@ impl Upgrade<'_> {
         let request = UpdateHomePrefixRequest {
             home_prefix: Some(changed),
             update_mask: vec!["lifetime_max_secs".to_owned()],
+            ..Default::default()
         };
         let mut client = HomePrefixesClient::new(self.stage.lab.leader().await?);
         Ok(client.update_home_prefix(request).await.map(drop))

@@ -103,7 +103,8 @@ impl Lab {
     }
 
     async fn subscribe(&self, subscriber: Subscriber) -> Result<()> {
-        let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+        let request =
+            CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
         eventually("the subscriber record", async || {
             let leader = channel_to(&self.cluster.leader().await?).await?;
             match SubscribersClient::new(leader).create_subscriber(request.clone()).await {
@@ -132,10 +133,14 @@ impl Lab {
         let mut subscriber = subscriber();
         record(&mut subscriber);
 
-        let delete = DeleteSubscriberRequest { home_address: HOME.to_owned() };
+        let delete =
+            DeleteSubscriberRequest { home_address: HOME.to_owned(), ..Default::default() };
         SubscribersClient::new(leader).delete_subscriber(delete).await?;
-        client.delete_home_prefix(DeleteHomePrefixRequest { prefix: name() }).await?;
-        let create = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+        client
+            .delete_home_prefix(DeleteHomePrefixRequest { prefix: name(), ..Default::default() })
+            .await?;
+        let create =
+            CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
         client.create_home_prefix(create).await?;
         self.subscribe(subscriber).await?;
         self.expect_agent().await

@@ -1,7 +1,9 @@
 //! The admin API over gRPC, as operators and `homeportctl` meet it.
 
 mod find;
+mod repeats;
 mod update;
+mod validate;
 mod wrong;
 
 use std::future::Future;
@@ -49,7 +51,8 @@ impl Admin {
     }
 
     async fn create_prefix(&mut self, home_prefix: HomePrefix) -> Result<HomePrefix, Status> {
-        let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+        let request =
+            CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
         self.prefixes.create_home_prefix(request).await.map(Response::into_inner)
     }
 
@@ -59,7 +62,7 @@ impl Admin {
     }
 
     async fn delete_prefix(&mut self, prefix: &str) -> Result<(), Status> {
-        let request = DeleteHomePrefixRequest { prefix: prefix.to_owned() };
+        let request = DeleteHomePrefixRequest { prefix: prefix.to_owned(), ..Default::default() };
         self.prefixes.delete_home_prefix(request).await.map(drop)
     }
 
@@ -71,7 +74,8 @@ impl Admin {
     }
 
     async fn create_subscriber(&mut self, subscriber: Subscriber) -> Result<Subscriber, Status> {
-        let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+        let request =
+            CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
         self.subscribers.create_subscriber(request).await.map(Response::into_inner)
     }
 
@@ -81,7 +85,8 @@ impl Admin {
     }
 
     async fn delete_subscriber(&mut self, home_address: &str) -> Result<(), Status> {
-        let request = DeleteSubscriberRequest { home_address: home_address.to_owned() };
+        let request =
+            DeleteSubscriberRequest { home_address: home_address.to_owned(), ..Default::default() };
         self.subscribers.delete_subscriber(request).await.map(drop)
     }
 
@@ -389,9 +394,9 @@ async fn wrong_requests_are_refused_by_name() -> Result<()> {
     let mut see = |row: &'static str, code, result: Result<(), Status>| {
         seen.push((row, code, result));
     };
-    let nothing = CreateHomePrefixRequest { home_prefix: None };
+    let nothing = CreateHomePrefixRequest { home_prefix: None, ..Default::default() };
     see("home_prefix", invalid, a.prefixes.create_home_prefix(nothing).await.map(drop));
-    let nothing = CreateSubscriberRequest { subscriber: None };
+    let nothing = CreateSubscriberRequest { subscriber: None, ..Default::default() };
     see("subscriber", invalid, a.subscribers.create_subscriber(nothing).await.map(drop));
     see("prefix", invalid, a.get_prefix("x").await.map(drop));
     see("prefix", missing, a.get_prefix("2001:db8:5::/64").await.map(drop));

@@ -10,12 +10,16 @@ impl Admin {
     async fn update(&mut self, record: HomePrefix, mask: &[&str]) -> Result<HomePrefix, Status> {
         let update_mask = mask.iter().map(ToString::to_string).collect();
         let home_prefix = Some(HomePrefix { prefix: PREFIX.to_owned(), ..record });
-        let request = UpdateHomePrefixRequest { home_prefix, update_mask };
+        let request = UpdateHomePrefixRequest { home_prefix, update_mask, ..Default::default() };
         self.prefixes.update_home_prefix(request).await.map(tonic::Response::into_inner)
     }
 
     async fn advertise(&mut self, prefix: &str) -> Result<(), Status> {
-        let request = AdvertiseHomePrefixRequest { prefix: prefix.to_owned(), within_secs: None };
+        let request = AdvertiseHomePrefixRequest {
+            prefix: prefix.to_owned(),
+            within_secs: None,
+            ..Default::default()
+        };
         self.prefixes.advertise_home_prefix(request).await.map(drop)
     }
 }

@@ -55,6 +55,10 @@ pub(crate) struct Arguments {
     /// A file with the token that the stores know the caller by; without, HOMEPORT_TOKEN may hold the token itself.
     #[arg(long, env = "HOMEPORT_TOKEN_FILE", value_name = "FILE", global = true)]
     pub(crate) token_file: Option<PathBuf>,
+    /// Have the store look whether it would do what is asked, and show what would be; nothing is written. Of an
+    /// import each line is looked at alone.
+    #[arg(long, global = true)]
+    pub(crate) dry_run: bool,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }

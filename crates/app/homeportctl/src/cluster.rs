@@ -20,6 +20,8 @@ pub(crate) struct Cluster {
     endpoints: Vec<String>,
     deadline: Duration,
     bearer: Bearer,
+    /// Writes are validated only.
+    dry_run: bool,
 }
 
 /// Whether sending a request twice could do harm.
@@ -27,7 +29,8 @@ pub(crate) struct Cluster {
 pub(crate) enum Effect {
     /// It changes nothing.
     Read,
-    /// It changes something: once it may have arrived it is not repeated elsewhere.
+    /// It changes something: once it may have arrived it is not asked of another store. Where the answer was
+    /// lost the same store is asked once more, which knows the request by its id.
     Change,
 }
 
@@ -48,12 +51,22 @@ impl Cluster {
             }
         }
         let (deadline, bearer) = (Duration::from_secs(timeout_secs), Bearer::default());
-        Ok(Self { endpoints, deadline, bearer })
+        Ok(Self { endpoints, deadline, bearer, dry_run: false })
     }
 
     /// The same, told who calls.
     pub(crate) fn with(self, bearer: Bearer) -> Self {
         Self { bearer, ..self }
+    }
+
+    /// The same, whose writes are validated only.
+    pub(crate) fn dry(self, dry_run: bool) -> Self {
+        Self { dry_run, ..self }
+    }
+
+    /// What each write is sent with: whether it is validated only, and an id that no other has.
+    pub(crate) fn marks(&self) -> (bool, String) {
+        (self.dry_run, format!("{:032x}", rand::random::<u128>()))
     }
 
     /// How long one store may take to answer.
@@ -103,6 +116,13 @@ impl Cluster {
                 Err(answer) => answer,
             };
             match next_step(&answer, effect) {
+                Next::Unknown if !is_store_at_a_loss(&answer) => {
+                    // A store that does not know the id, being older or started anew, may refuse what it has
+                    // done already: such an answer says nothing.
+                    let again = self.ask(&endpoint, &request).await;
+                    let answer = Box::new(answer);
+                    return again.map_err(|_| Failure::Unknown { endpoint, answer });
+                }
                 Next::Refused => return Err(Failure::Refused(Box::new(answer))),
                 Next::Unknown => {
                     return Err(Failure::Unknown { endpoint, answer: Box::new(answer) });
@@ -194,6 +214,11 @@ fn next_step(answer: &Status, effect: Effect) -> Next {
         }
         _ => Next::Refused,
     }
+}
+
+/// The store itself does not know what became of the change, and says so again when it is asked again.
+fn is_store_at_a_loss(answer: &Status) -> bool {
+    reason_of(answer).as_deref() == Some("OUTCOME_UNKNOWN")
 }
 
 fn leader_of(answer: &Status) -> Option<String> {

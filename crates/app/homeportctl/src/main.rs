@@ -10,6 +10,7 @@ mod contexts;
 mod decode;
 #[cfg(test)]
 mod documents;
+mod dry_run;
 mod failure;
 mod output;
 mod pcapng;
@@ -24,7 +25,7 @@ use std::{
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
-    arguments::{Arguments, Verb},
+    arguments::{Arguments, Format, Verb},
     cluster::Cluster,
     failure::Failure,
     settings::Settings,
@@ -52,6 +53,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<String, Failure> {
+    if arguments.dry_run {
+        dry_run::check(&arguments.verb)?;
+    }
     let settings = match &arguments.verb {
         // What asks no store needs no configuration file, and is there to put it right.
         Verb::Completion { .. } | Verb::Context { .. } | Verb::Token { .. } => {
@@ -61,27 +65,40 @@ async fn run(arguments: &Arguments) -> Result<String, Failure> {
     };
     let Settings { endpoints, bearer, format } = settings;
     let cluster = Cluster::new(&endpoints, arguments.timeout_secs)?.with(bearer);
+    let cluster = cluster.dry(arguments.dry_run);
+    let outcome = carry_out(arguments, &cluster, format).await?;
+    if arguments.dry_run {
+        eprintln!("dry run: nothing was written; this is what would be");
+    }
+    Ok(outcome)
+}
+
+async fn carry_out(
+    arguments: &Arguments,
+    cluster: &Cluster,
+    format: Format,
+) -> Result<String, Failure> {
     match &arguments.verb {
-        Verb::HomePrefixes { action } => verbs::home_prefixes::run(&cluster, format, action).await,
-        Verb::Subscribers { action } => verbs::subscribers::run(&cluster, format, action).await,
-        Verb::Bindings { action } => verbs::bindings::run(&cluster, format, action).await,
-        Verb::HomeAgents { action } => verbs::home_agents::run(&cluster, format, action).await,
-        Verb::Raft { action } => verbs::raft::run(&cluster, format, action).await,
-        Verb::Snapshot { action } => verbs::snapshot::run(&cluster, format, action).await,
-        Verb::Node { action } => verbs::nodes::run(&cluster, format, action).await,
-        Verb::Alarms { action } => verbs::alarms::run(&cluster, format, action).await,
-        Verb::Events(events) => verbs::events::run(&cluster, format, events).await,
-        Verb::Audit { action } => verbs::audit::run(&cluster, format, action).await,
+        Verb::HomePrefixes { action } => verbs::home_prefixes::run(cluster, format, action).await,
+        Verb::Subscribers { action } => verbs::subscribers::run(cluster, format, action).await,
+        Verb::Bindings { action } => verbs::bindings::run(cluster, format, action).await,
+        Verb::HomeAgents { action } => verbs::home_agents::run(cluster, format, action).await,
+        Verb::Raft { action } => verbs::raft::run(cluster, format, action).await,
+        Verb::Snapshot { action } => verbs::snapshot::run(cluster, format, action).await,
+        Verb::Node { action } => verbs::nodes::run(cluster, format, action).await,
+        Verb::Alarms { action } => verbs::alarms::run(cluster, format, action).await,
+        Verb::Events(events) => verbs::events::run(cluster, format, events).await,
+        Verb::Audit { action } => verbs::audit::run(cluster, format, action).await,
         Verb::Context { action } => verbs::context::run(format, action),
         Verb::Token { action } => verbs::token::run(format, action),
-        Verb::Check => verbs::check::run(&cluster, format).await,
-        Verb::SupportBundle(bundle) => verbs::support_bundle::run(&cluster, format, bundle).await,
+        Verb::Check => verbs::check::run(cluster, format).await,
+        Verb::SupportBundle(bundle) => verbs::support_bundle::run(cluster, format, bundle).await,
         Verb::Explain { term } => verbs::explain::run(format, term),
         Verb::Man { out } => verbs::man::run(out.as_deref()),
         Verb::Completion { shell } => Ok(completion(*shell)),
-        Verb::Status => verbs::status::run(&cluster, format).await,
-        Verb::Trace(trace) => verbs::trace::run(&cluster, format, trace).await,
-        Verb::Top(top) => verbs::top::run(&cluster, format, top).await,
+        Verb::Status => verbs::status::run(cluster, format).await,
+        Verb::Trace(trace) => verbs::trace::run(cluster, format, trace).await,
+        Verb::Top(top) => verbs::top::run(cluster, format, top).await,
     }
 }
 

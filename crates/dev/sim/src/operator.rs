@@ -85,8 +85,12 @@ impl Operator {
             if chance.percent(50) {
                 let node = u16::try_from(chance.range(0, self.mobile_nodes)).unwrap_or(0);
                 let home_address = home_address(node).to_string();
-                let request =
-                    RevokeBindingsRequest { home_address, bids: Vec::new(), trigger: None };
+                let request = RevokeBindingsRequest {
+                    home_address,
+                    bids: Vec::new(),
+                    trigger: None,
+                    ..Default::default()
+                };
                 drop(
                     timeout(PATIENCE, RevocationsClient::new(channel).revoke_bindings(request))
                         .await,
@@ -97,7 +101,8 @@ impl Operator {
                 let home_prefix =
                     Some(HomePrefix { prefix, lifetime_max_secs, ..Default::default() });
                 let update_mask = vec!["lifetime_max_secs".to_owned()];
-                let request = UpdateHomePrefixRequest { home_prefix, update_mask };
+                let request =
+                    UpdateHomePrefixRequest { home_prefix, update_mask, ..Default::default() };
                 let mut client = HomePrefixesClient::new(channel);
                 drop(timeout(PATIENCE, client.update_home_prefix(request)).await);
             }
@@ -112,7 +117,8 @@ impl Operator {
             authentication: Authentication::None.into(),
             ..HomePrefix::default()
         };
-        let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+        let request =
+            CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
         let mut client = HomePrefixesClient::new(channel);
         let created = match timeout(PATIENCE, client.create_home_prefix(request)).await {
             Ok(Ok(_)) => true,

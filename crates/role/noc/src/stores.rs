@@ -267,7 +267,7 @@ impl Store {
     /// Makes another voter lead.
     pub(crate) async fn transfer_leadership(&self, node_id: u64) -> Result<(), String> {
         let mut client = ClusterClient::new(self.channel.clone());
-        let request = admin::TransferLeadershipRequest { node_id };
+        let request = admin::TransferLeadershipRequest { node_id, ..Default::default() };
         in_time(client.transfer_leadership(request)).await.map(drop)
     }
 }
@@ -280,7 +280,7 @@ impl Store {
     pub(crate) async fn acknowledge(&self, name: &str) -> Result<(), String> {
         let mut client = AlarmsClient::new(self.channel.clone());
         let (name, comment) = (name.to_owned(), COMMENT.to_owned());
-        let request = admin::AcknowledgeAlarmRequest { name, comment };
+        let request = admin::AcknowledgeAlarmRequest { name, comment, ..Default::default() };
         in_time(client.acknowledge_alarm(request)).await.map(drop)
     }
 
@@ -289,21 +289,21 @@ impl Store {
         let mut client = AlarmsClient::new(self.channel.clone());
         let (name, comment) = (name.to_owned(), COMMENT.to_owned());
         let for_secs = if shelved { SHELVED_SECS } else { 0 };
-        let request = admin::ShelveAlarmRequest { name, comment, for_secs };
+        let request = admin::ShelveAlarmRequest { name, comment, for_secs, ..Default::default() };
         in_time(client.shelve_alarm(request)).await.map(drop)
     }
 
     /// Forwarders use other front-ends from now on.
     pub(crate) async fn drain(&self, name: &str) -> Result<(), String> {
         let mut client = NodesClient::new(self.channel.clone());
-        let request = admin::DrainNodeRequest { name: name.to_owned() };
+        let request = admin::DrainNodeRequest { name: name.to_owned(), ..Default::default() };
         in_time(client.drain_node(request)).await.map(drop)
     }
 
     /// They use this one again.
     pub(crate) async fn undrain(&self, name: &str) -> Result<(), String> {
         let mut client = NodesClient::new(self.channel.clone());
-        let request = admin::UndrainNodeRequest { name: name.to_owned() };
+        let request = admin::UndrainNodeRequest { name: name.to_owned(), ..Default::default() };
         in_time(client.undrain_node(request)).await.map(drop)
     }
 }

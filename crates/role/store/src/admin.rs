@@ -46,6 +46,7 @@ mod roles;
 mod snapshots;
 mod subscribers;
 mod tokens;
+mod writes;
 
 use audited::Caller;
 pub(crate) use audited::begin;
@@ -56,6 +57,8 @@ use refusal::{Reason, Refused};
 pub use roles::AdminRole;
 pub use tokens::token_line;
 pub(crate) use tokens::{Tokens, look as look_at_tokens};
+pub(crate) use writes::Writes;
+use writes::write;
 
 pub(crate) fn routes(store: Store, guard: Guard, shutdown: &Shutdown) -> Routes {
     let routes = Routes::new(HomePrefixesServer::new(home_prefixes::Service(store.clone())))
@@ -74,11 +77,25 @@ pub(crate) fn routes(store: Store, guard: Guard, shutdown: &Shutdown) -> Routes 
     routes.into_axum_router().route_layer(guarded).into()
 }
 
-/// Carries out an operator's command and records it; returns its revision.
+/// Carries out an operator's command and records it; returns its revision. One that is only to be validated
+/// is checked, and has none.
 async fn execute(store: &Store, caller: &Caller, command: Command) -> Result<u64, Status> {
     let about = resource_of(&command);
+    if caller.validate_only {
+        return check(store, audited::as_recorded(store, caller, command)?).await;
+    }
     let command = audited::recorded(store, caller, command).await?;
     done(propose(store, command).await?, &about)
+}
+
+/// What would be refused of a command; the revision that it does not have is 0.
+async fn check(store: &Store, command: Command) -> Result<u64, Status> {
+    read_barrier(store, false).await?;
+    let about = resource_of(&command);
+    let checked = store.node.read(|machine| machine.cache.check(&command));
+    checked.map_err(|refusal| refused(&refusal, &about))?;
+    store.proposer.check(command).map_err(|error| status_of(&error))?;
+    Ok(0)
 }
 
 /// Proposes a command. A leader that was elected just now hears from the others first, for what they all

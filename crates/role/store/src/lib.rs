@@ -229,6 +229,7 @@ pub(crate) struct Store {
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) front_ends: nodes::FrontEnds,
     pub(crate) others: nodes::Others,
+    pub(crate) writes: admin::Writes,
 }
 
 /// Runs a replica until `shutdown` begins or it must not go on.
@@ -328,6 +329,7 @@ where
         watches: Arc::new(Semaphore::new(limits::WATCHES_MAX)),
         front_ends: nodes::FrontEnds::default(),
         others: nodes::Others::default(),
+        writes: admin::Writes::default(),
     };
     let _overseer = is_real.then(|| Task::spawn("overseer", overseer::oversee(store.clone())));
 

@@ -30,6 +30,12 @@ pub const SUBSCRIBER_NAME_LEN_MAX: usize = 64;
 pub const REVISIONS_DATED_MAX: usize = 4096;
 /// Tokens in `admin.tokens_file`; each call compares its own with all of them.
 pub const TOKENS_MAX: usize = 256;
+/// Ids of writes that the leader remembers; a write's answer has about 2 KiB at most.
+pub const REQUEST_IDS_MAX: usize = 4096;
+/// For how long, from when the write came.
+pub const REQUEST_ID_KEPT: Duration = Duration::from_secs(600);
+/// Octets of the id of a write.
+pub const REQUEST_ID_LEN_MAX: usize = 64;
 /// Octets of a token's name; the record of what operators write has room for it and an address.
 pub const TOKEN_NAME_LEN_MAX: usize = 64;
 /// How often it is looked whether `admin.tokens_file` has changed: one that is taken away works that much longer.

@@ -148,6 +148,13 @@ impl Proposer {
         since == 0 || (since <= OPERATIONS_SINCE && is_kept())
     }
 
+    /// What would be refused of a command before it comes to the log.
+    pub(crate) fn check(&self, command: Command) -> Result<(), ProposeError> {
+        self.check_known(&command)?;
+        let octets = convert::encode_command(&command.into());
+        self.node.check_room(convert::join_commands(LogTime(0), &[octets]).len())
+    }
+
     /// Every member knows the command. Only a leader hears of all of them.
     fn check_known(&self, command: &Command) -> Result<(), ProposeError> {
         if self.is_known_for_sure(command) {

@@ -6,6 +6,7 @@ pub mod batches;
 pub mod bearer;
 pub mod convert;
 pub mod drains;
+pub mod write;
 
 #[expect(
     missing_docs,

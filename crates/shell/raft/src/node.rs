@@ -191,6 +191,21 @@ impl<S: StateMachine> Node<S> {
             .max_encoding_message_size(MESSAGE_OCTETS_MAX)
     }
 
+    /// Whether the log takes a command of so many octets now.
+    ///
+    /// # Errors
+    ///
+    /// [`ProposeError::TooLarge`] or [`ProposeError::DiskFull`].
+    pub fn check_room(&self, octets: usize) -> Result<(), ProposeError> {
+        if octets > COMMAND_OCTETS_MAX {
+            return Err(ProposeError::TooLarge { octets, limit: COMMAND_OCTETS_MAX });
+        }
+        if self.inner.space.is_low() {
+            return Err(ProposeError::DiskFull);
+        }
+        Ok(())
+    }
+
     /// Proposes a command and waits until it is committed and applied here. Concurrent calls share
     /// appends and flushes.
     ///
@@ -202,15 +217,7 @@ impl<S: StateMachine> Node<S> {
     /// command was not written.
     pub async fn propose(&self, command: Bytes) -> Result<Proposed<S::Reply>, ProposeError> {
         let inner = &self.inner;
-        if command.len() > COMMAND_OCTETS_MAX {
-            return Err(ProposeError::TooLarge {
-                octets: command.len(),
-                limit: COMMAND_OCTETS_MAX,
-            });
-        }
-        if inner.space.is_low() {
-            return Err(ProposeError::DiskFull);
-        }
+        self.check_room(command.len())?;
         let deadline = Instant::now() + inner.config.propose_timeout;
         let admitted = timeout_at(deadline, self.admit(command.len())).await;
         let _places = admitted.map_err(|_| ProposeError::Overloaded)??;

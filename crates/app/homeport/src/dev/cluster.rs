@@ -104,7 +104,8 @@ impl Cluster {
             loopback_care_of_allowed: true,
             ..HomePrefix::default()
         };
-        let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+        let request =
+            CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
         let mut attempts = 1;
         loop {
             let mut client = HomePrefixesClient::new(self.leader().await?);
@@ -125,14 +126,16 @@ impl Cluster {
     pub(crate) async fn subscribe(&self, subscriber: Subscriber) -> anyhow::Result<()> {
         let mut client = SubscribersClient::new(self.leader().await?);
         let home_address = subscriber.home_address.clone();
-        let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+        let request =
+            CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
         match client.create_subscriber(request.clone()).await {
             Ok(_) => return Ok(()),
             Err(status) if status.code() == Code::AlreadyExists => {}
             Err(status) => bail!("subscriber: {}", status.message()),
         }
         // A former start's key is not known any more.
-        let delete = homeport_api::admin::DeleteSubscriberRequest { home_address };
+        let delete =
+            homeport_api::admin::DeleteSubscriberRequest { home_address, ..Default::default() };
         client.delete_subscriber(delete).await?;
         client.create_subscriber(request).await?;
         Ok(())

@@ -38,13 +38,16 @@ pub(crate) async fn run(
     format: Format,
     action: &AlarmAction,
 ) -> Result<String, Failure> {
+    let (validate_only, request_id) = cluster.marks();
     match action {
         AlarmAction::List { page, all } => {
             let alarms = list(cluster, *page, *all).await?;
             Ok(output::list_of(format, COLUMNS, &alarms, rows, document))
         }
         AlarmAction::Ack { name, comment } => {
-            let request = AcknowledgeAlarmRequest { name: name.clone(), comment: comment.clone() };
+            let (name, comment) = (name.clone(), comment.clone());
+            let request =
+                AcknowledgeAlarmRequest { name: name.clone(), comment, validate_only, request_id };
             let call =
                 async |channel| AlarmsClient::new(channel).acknowledge_alarm(request.clone()).await;
             cluster.call(Effect::Change, call).await?;
@@ -53,7 +56,13 @@ pub(crate) async fn run(
         AlarmAction::Shelve { name, duration, comment } => {
             let for_secs = u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
             let (name, comment) = (name.clone(), comment.clone());
-            let request = ShelveAlarmRequest { name: name.clone(), comment, for_secs };
+            let request = ShelveAlarmRequest {
+                name: name.clone(),
+                comment,
+                for_secs,
+                validate_only,
+                request_id,
+            };
             let call =
                 async |channel| AlarmsClient::new(channel).shelve_alarm(request.clone()).await;
             cluster.call(Effect::Change, call).await?;
@@ -61,7 +70,9 @@ pub(crate) async fn run(
             Ok(output::done(format, &format!("{what}: {name}")))
         }
         AlarmAction::Comment { name, comment } => {
-            let request = CommentAlarmRequest { name: name.clone(), comment: comment.clone() };
+            let (name, comment) = (name.clone(), comment.clone());
+            let request =
+                CommentAlarmRequest { name: name.clone(), comment, validate_only, request_id };
             let call =
                 async |channel| AlarmsClient::new(channel).comment_alarm(request.clone()).await;
             cluster.call(Effect::Change, call).await?;

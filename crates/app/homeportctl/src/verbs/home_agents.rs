@@ -20,10 +20,13 @@ pub(crate) async fn run(
     let target = switch.target.clone();
     // What is neither is for the store to refuse.
     let is_prefix = target.contains('/');
+    let (validate_only, request_id) = cluster.marks();
     let request = SwitchHomeAgentRequest {
         target: Some(if is_prefix { Target::Prefix(target) } else { Target::HomeAddress(target) }),
         addresses: switch.addresses.iter().map(ToString::to_string).collect(),
         time_left_secs: switch.time_left_secs,
+        validate_only,
+        request_id,
     };
     let call =
         async |channel| HomeAgentsClient::new(channel).switch_home_agent(request.clone()).await;

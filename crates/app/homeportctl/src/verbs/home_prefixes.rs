@@ -31,9 +31,11 @@ pub(crate) async fn run(
     format: Format,
     action: &HomePrefixAction,
 ) -> Result<String, Failure> {
+    let (validate_only, request_id) = cluster.marks();
     match action {
         HomePrefixAction::Create(create) => {
-            let request = CreateHomePrefixRequest { home_prefix: Some(message(create)) };
+            let home_prefix = Some(message(create));
+            let request = CreateHomePrefixRequest { home_prefix, validate_only, request_id };
             let call = async |channel| {
                 HomePrefixesClient::new(channel).create_home_prefix(request.clone()).await
             };
@@ -41,7 +43,7 @@ pub(crate) async fn run(
             Ok(output::one(format, &COLUMNS, &created, rows, document))
         }
         HomePrefixAction::Update(update) => {
-            let request = changes(update);
+            let request = UpdateHomePrefixRequest { validate_only, request_id, ..changes(update) };
             let call = async |channel| {
                 HomePrefixesClient::new(channel).update_home_prefix(request.clone()).await
             };
@@ -50,7 +52,12 @@ pub(crate) async fn run(
         }
         HomePrefixAction::Advertise { prefix, within_secs } => {
             let (prefix, within_secs) = (prefix.clone(), *within_secs);
-            let request = AdvertiseHomePrefixRequest { prefix: prefix.clone(), within_secs };
+            let request = AdvertiseHomePrefixRequest {
+                prefix: prefix.clone(),
+                within_secs,
+                validate_only,
+                request_id,
+            };
             let call = async |channel| {
                 HomePrefixesClient::new(channel).advertise_home_prefix(request.clone()).await
             };
@@ -77,7 +84,9 @@ pub(crate) async fn run(
             Ok(output::list(format, &COLUMNS, &found.await?, rows, document))
         }
         HomePrefixAction::Delete { prefix } => {
-            let request = DeleteHomePrefixRequest { prefix: prefix.clone() };
+            let prefix = prefix.clone();
+            let request =
+                DeleteHomePrefixRequest { prefix: prefix.clone(), validate_only, request_id };
             let call = async |channel| {
                 HomePrefixesClient::new(channel).delete_home_prefix(request.clone()).await
             };

@@ -40,6 +40,7 @@ pub(crate) async fn run(
     format: Format,
     action: &NodeAction,
 ) -> Result<String, Failure> {
+    let (validate_only, request_id) = cluster.marks();
     match action {
         NodeAction::List => {
             let (nodes, silent) = all(cluster).await?;
@@ -49,10 +50,11 @@ pub(crate) async fn run(
             Ok(output::list_of(format, COLUMNS, &nodes, rows, document))
         }
         NodeAction::Drain { name, wait_secs } => {
-            let request = DrainNodeRequest { name: name.clone() };
+            let request = DrainNodeRequest { name: name.clone(), validate_only, request_id };
             let call = async |channel| NodesClient::new(channel).drain_node(request.clone()).await;
             let mut node = cluster.call(Effect::Change, call).await?;
-            let end = Instant::now() + Duration::from_secs(*wait_secs);
+            let wait_secs = if validate_only { 0 } else { *wait_secs };
+            let end = Instant::now() + Duration::from_secs(wait_secs);
             while node.drain_state() != DrainState::Drained && Instant::now() < end {
                 sleep(LOOK_INTERVAL).await;
                 let (nodes, _) = all(cluster).await?;
@@ -62,7 +64,7 @@ pub(crate) async fn run(
                     None => break,
                 }
             }
-            if node.drain_state() != DrainState::Drained && *wait_secs > 0 {
+            if node.drain_state() != DrainState::Drained && wait_secs > 0 {
                 let text =
                     format!("{name} still has something under way; see homeportctl node list");
                 return Err(Failure::Usage(text));
@@ -70,7 +72,7 @@ pub(crate) async fn run(
             Ok(output::list_of(format, COLUMNS, &[node], rows, document))
         }
         NodeAction::Undrain { name } => {
-            let request = UndrainNodeRequest { name: name.clone() };
+            let request = UndrainNodeRequest { name: name.clone(), validate_only, request_id };
             let call =
                 async |channel| NodesClient::new(channel).undrain_node(request.clone()).await;
             let node = cluster.call(Effect::Change, call).await?;

@@ -20,6 +20,7 @@ pub(crate) async fn run(
     format: Format,
     action: &RaftAction,
 ) -> Result<String, Failure> {
+    let (validate_only, request_id) = cluster.marks();
     let members = match action {
         RaftAction::Members => {
             let call =
@@ -32,28 +33,32 @@ pub(crate) async fn run(
                 address: add.address.clone(),
                 learner_only: add.learner_only,
                 replaces_node_id: add.replaces.unwrap_or_default(),
+                request_id,
             };
             let call =
                 async |channel| ClusterClient::new(channel).add_replica(request.clone()).await;
             cluster.call(Effect::Change, call).await?.members
         }
         RaftAction::Remove { node_id } => {
-            let request = RemoveReplicaRequest { node_id: *node_id };
-            let call = async |channel| ClusterClient::new(channel).remove_replica(request).await;
+            let request = RemoveReplicaRequest { node_id: *node_id, request_id };
+            let call =
+                async |channel| ClusterClient::new(channel).remove_replica(request.clone()).await;
             cluster.call(Effect::Change, call).await?.members
         }
         RaftAction::FinishUpgrade => {
-            let call = async |channel| {
-                UpgradesClient::new(channel).finish_upgrade(FinishUpgradeRequest {}).await
-            };
+            let request = FinishUpgradeRequest { validate_only, request_id };
+            let call =
+                async |channel| UpgradesClient::new(channel).finish_upgrade(request.clone()).await;
             cluster.call(Effect::Change, call).await?;
             let what = "alarms, drains and the record of writes are kept from now on";
             return Ok(output::done(format, what));
         }
         RaftAction::Transfer { node_id } => {
-            let request = TransferLeadershipRequest { node_id: node_id.unwrap_or_default() };
-            let call =
-                async |channel| ClusterClient::new(channel).transfer_leadership(request).await;
+            let node_id = node_id.unwrap_or_default();
+            let request = TransferLeadershipRequest { node_id, request_id };
+            let call = async |channel| {
+                ClusterClient::new(channel).transfer_leadership(request.clone()).await
+            };
             let leader_id = cluster.call(Effect::Change, call).await?.leader_id;
             return Ok(output::done(format, &format!("replica {leader_id} leads")));
         }

@@ -27,14 +27,21 @@ pub(super) async fn run(
         Trigger::AccessSessionEnded => RevocationTrigger::AccessSessionEnded,
         Trigger::OutOfSync => RevocationTrigger::OutOfSync,
     };
+    let (validate_only, request_id) = cluster.marks();
     let request = RevokeBindingsRequest {
         home_address: home_address.to_string(),
         bids: bids.to_vec(),
         trigger: Some(trigger.into()),
+        validate_only,
+        request_id,
     };
     let call =
         async |channel| RevocationsClient::new(channel).revoke_bindings(request.clone()).await;
     let revoked = cluster.call(Effect::Change, call).await?;
-    let what = format!("revoking bindings of {home_address} from revision {}", revoked.revision);
+    let what = match revoked.revision {
+        // Of a dry run.
+        0 => format!("revoking bindings of {home_address}"),
+        revision => format!("revoking bindings of {home_address} from revision {revision}"),
+    };
     Ok(output::done(format, &what))
 }

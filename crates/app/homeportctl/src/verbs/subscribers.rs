@@ -42,9 +42,11 @@ pub(crate) async fn run(
     format: Format,
     action: &SubscriberAction,
 ) -> Result<String, Failure> {
+    let (validate_only, request_id) = cluster.marks();
     match action {
         SubscriberAction::Create(create) => {
-            let request = CreateSubscriberRequest { subscriber: Some(message(create)?) };
+            let subscriber = Some(message(create)?);
+            let request = CreateSubscriberRequest { subscriber, validate_only, request_id };
             let call = async |channel| {
                 SubscribersClient::new(channel).create_subscriber(request.clone()).await
             };
@@ -76,7 +78,12 @@ pub(crate) async fn run(
             Ok(output::list(format, &COLUMNS, &found.await?, rows, document))
         }
         SubscriberAction::Delete { home_address } => {
-            let request = DeleteSubscriberRequest { home_address: home_address.to_string() };
+            let home_address = home_address.to_string();
+            let request = DeleteSubscriberRequest {
+                home_address: home_address.clone(),
+                validate_only,
+                request_id,
+            };
             let call = async |channel| {
                 SubscribersClient::new(channel).delete_subscriber(request.clone()).await
             };

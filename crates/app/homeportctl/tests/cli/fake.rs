@@ -28,6 +28,8 @@ pub(crate) struct Script {
     added: Option<admin::AddReplicaRequest>,
     updated: Option<admin::UpdateHomePrefixRequest>,
     advertised: Option<admin::AdvertiseHomePrefixRequest>,
+    /// What each write was sent with: validate_only and request_id.
+    marks: Vec<(bool, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ enum Kind {
     /// Takes nobody's token.
     Guarded,
     Silent,
+    /// Takes the first request and answers it too late, and all others as the leader does.
+    Losing,
 }
 
 impl Script {
@@ -54,6 +58,7 @@ impl Script {
             added: None,
             updated: None,
             advertised: None,
+            marks: Vec::new(),
         }
     }
 
@@ -70,6 +75,11 @@ impl Script {
     /// Refuses everything for who calls.
     pub(crate) fn guarded() -> Self {
         Self { kind: Kind::Guarded, ..Self::leader() }
+    }
+
+    /// Loses the first answer.
+    pub(crate) fn losing() -> Self {
+        Self { kind: Kind::Losing, ..Self::leader() }
     }
 
     /// Takes every request and answers none.
@@ -148,6 +158,11 @@ impl Fake {
         self.service.script().added.clone()
     }
 
+    /// What each write was sent with, in order: validate_only and request_id.
+    pub(crate) fn marks(&self) -> Vec<(bool, String)> {
+        self.service.script().marks.clone()
+    }
+
     /// The last switch as it arrived.
     pub(crate) fn switched(&self) -> Option<admin::SwitchHomeAgentRequest> {
         self.service.script().switched.clone()
@@ -166,6 +181,11 @@ struct Service(Arc<Mutex<Script>>);
 impl Service {
     fn script(&self) -> MutexGuard<'_, Script> {
         self.0.lock().expect("nobody panicked")
+    }
+
+    /// A write has an id, which is not compared with the rest of it.
+    fn mark(&self, validate_only: bool, request_id: &mut String) {
+        self.script().marks.push((validate_only, std::mem::take(request_id)));
     }
 
     async fn admit(&self) -> Result<(), Status> {
@@ -189,6 +209,11 @@ impl Service {
                 Err(Status::with_error_details(code, "two fields\nare wrong", details))
             }
             Kind::Guarded => Err(Status::unauthenticated("authorization: nobody has this token")),
+            Kind::Losing => {
+                self.script().kind = Kind::Leader;
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                Err(Status::aborted("too late"))
+            }
             Kind::Silent => {
                 tokio::time::sleep(Duration::from_secs(60)).await;
                 Err(Status::aborted("too late"))
@@ -208,15 +233,19 @@ impl home_prefixes_server::HomePrefixes for Service {
         &self,
         request: Request<admin::CreateHomePrefixRequest>,
     ) -> Result<Response<admin::HomePrefix>, Status> {
+        let mut request = request.into_inner();
+        self.mark(request.validate_only, &mut request.request_id);
         self.admit().await?;
-        let mut prefix = request.into_inner().home_prefix.expect("has a prefix");
+        let mut prefix = request.home_prefix.clone().expect("has a prefix");
         let mut script = self.script();
         if script.prefix.is_some() {
             return Err(field_error(Code::AlreadyExists, "prefix", "exists already"));
         }
         prefix.multiple_care_of_allowed.get_or_insert(true);
         prefix.revision = 9;
-        script.prefix = Some(prefix.clone());
+        if !request.validate_only {
+            script.prefix = Some(prefix.clone());
+        }
         Ok(Response::new(prefix))
     }
 
@@ -243,8 +272,9 @@ impl home_prefixes_server::HomePrefixes for Service {
         &self,
         request: Request<admin::UpdateHomePrefixRequest>,
     ) -> Result<Response<admin::HomePrefix>, Status> {
+        let mut request = request.into_inner();
+        self.mark(request.validate_only, &mut request.request_id);
         self.admit().await?;
-        let request = request.into_inner();
         self.script().updated = Some(request.clone());
         Ok(Response::new(request.home_prefix.expect("has a prefix")))
     }
@@ -253,17 +283,23 @@ impl home_prefixes_server::HomePrefixes for Service {
         &self,
         request: Request<admin::AdvertiseHomePrefixRequest>,
     ) -> Result<Response<admin::AdvertiseHomePrefixResponse>, Status> {
+        let mut request = request.into_inner();
+        self.mark(request.validate_only, &mut request.request_id);
         self.admit().await?;
-        self.script().advertised = Some(request.into_inner());
+        self.script().advertised = Some(request);
         Ok(Response::new(admin::AdvertiseHomePrefixResponse {}))
     }
 
     async fn delete_home_prefix(
         &self,
-        _: Request<admin::DeleteHomePrefixRequest>,
+        request: Request<admin::DeleteHomePrefixRequest>,
     ) -> Result<Response<admin::DeleteHomePrefixResponse>, Status> {
+        let mut request = request.into_inner();
+        self.mark(request.validate_only, &mut request.request_id);
         self.admit().await?;
-        self.script().prefix = None;
+        if !request.validate_only {
+            self.script().prefix = None;
+        }
         Ok(Response::new(admin::DeleteHomePrefixResponse {}))
     }
 }
@@ -274,8 +310,10 @@ impl subscribers_server::Subscribers for Service {
         &self,
         request: Request<admin::CreateSubscriberRequest>,
     ) -> Result<Response<admin::Subscriber>, Status> {
+        let mut request = request.into_inner();
+        self.mark(request.validate_only, &mut request.request_id);
         self.admit().await?;
-        let subscriber = request.into_inner().subscriber.expect("has a subscriber");
+        let subscriber = request.subscriber.expect("has a subscriber");
         self.script().subscriber = Some(subscriber.clone());
         Ok(Response::new(without_key(subscriber)))
     }
@@ -318,8 +356,10 @@ impl subscribers_server::Subscribers for Service {
 
     async fn delete_subscriber(
         &self,
-        _: Request<admin::DeleteSubscriberRequest>,
+        request: Request<admin::DeleteSubscriberRequest>,
     ) -> Result<Response<admin::DeleteSubscriberResponse>, Status> {
+        let mut request = request.into_inner();
+        self.mark(request.validate_only, &mut request.request_id);
         self.admit().await?;
         self.script().subscriber = None;
         Ok(Response::new(admin::DeleteSubscriberResponse {}))
@@ -395,8 +435,10 @@ impl revocations_server::Revocations for Service {
         &self,
         request: Request<admin::RevokeBindingsRequest>,
     ) -> Result<Response<admin::RevokeBindingsResponse>, Status> {
+        let mut request = request.into_inner();
+        self.mark(request.validate_only, &mut request.request_id);
         self.admit().await?;
-        self.script().revoked = Some(request.into_inner());
+        self.script().revoked = Some(request);
         Ok(Response::new(admin::RevokeBindingsResponse { revision: 121 }))
     }
 }
@@ -407,8 +449,10 @@ impl home_agents_server::HomeAgents for Service {
         &self,
         request: Request<admin::SwitchHomeAgentRequest>,
     ) -> Result<Response<admin::SwitchHomeAgentResponse>, Status> {
+        let mut request = request.into_inner();
+        self.mark(request.validate_only, &mut request.request_id);
         self.admit().await?;
-        self.script().switched = Some(request.into_inner());
+        self.script().switched = Some(request);
         let (home_addresses, last_after_secs) = (3, 2);
         Ok(Response::new(admin::SwitchHomeAgentResponse { home_addresses, last_after_secs }))
     }
@@ -440,8 +484,9 @@ impl cluster_server::Cluster for Service {
         &self,
         request: Request<admin::AddReplicaRequest>,
     ) -> Result<Response<admin::AddReplicaResponse>, Status> {
+        let mut request = request.into_inner();
+        self.mark(false, &mut request.request_id);
         self.admit().await?;
-        let request = request.into_inner();
         let member = admin::Member {
             node_id: request.node_id,
             address: request.address.clone(),
@@ -455,8 +500,10 @@ impl cluster_server::Cluster for Service {
         &self,
         request: Request<admin::RemoveReplicaRequest>,
     ) -> Result<Response<admin::RemoveReplicaResponse>, Status> {
+        let mut request = request.into_inner();
+        self.mark(false, &mut request.request_id);
         self.admit().await?;
-        let node_id = request.into_inner().node_id;
+        let node_id = request.node_id;
         let status = Status::not_found(format!("node_id: {node_id} is no member"));
         Err(status)
     }
@@ -465,8 +512,10 @@ impl cluster_server::Cluster for Service {
         &self,
         request: Request<admin::TransferLeadershipRequest>,
     ) -> Result<Response<admin::TransferLeadershipResponse>, Status> {
+        let mut request = request.into_inner();
+        self.mark(false, &mut request.request_id);
         self.admit().await?;
-        let node_id = request.into_inner().node_id;
+        let node_id = request.node_id;
         let leader_id = if node_id == 0 { 3 } else { node_id };
         Ok(Response::new(admin::TransferLeadershipResponse { leader_id }))
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "tests")]
 
+mod dry_run;
 mod fake;
 mod notices;
 mod operations;
@@ -261,8 +262,11 @@ async fn changes_and_advertises_a_home_prefix() {
     let advertise = ["home-prefixes", "advertise", PREFIX];
     let done = run(&[&store.endpoint], &advertise).await;
     assert_eq!(text(&done.stdout), format!("mobile nodes of {PREFIX} are being told\n"));
-    let arrived =
-        |within_secs| AdvertiseHomePrefixRequest { prefix: PREFIX.to_owned(), within_secs };
+    let arrived = |within_secs| AdvertiseHomePrefixRequest {
+        prefix: PREFIX.to_owned(),
+        within_secs,
+        ..Default::default()
+    };
     assert_eq!(store.advertised(), Some(arrived(None)));
     let soon: Vec<&str> = advertise.into_iter().chain(["--within-secs", "0"]).collect();
     assert_exit(&run(&[&store.endpoint], &soon).await, 0);
@@ -355,7 +359,7 @@ async fn follows_the_leader_and_tries_the_next_endpoint() {
 }
 
 #[tokio::test]
-async fn a_change_whose_answer_was_lost_is_not_repeated() {
+async fn a_change_whose_answer_was_lost_is_not_repeated_elsewhere() {
     let slow = Fake::start(Script::silent()).await;
     let leader = Fake::start(Script::leader()).await;
     let endpoints = [slow.endpoint.as_str(), leader.endpoint.as_str()];
@@ -363,6 +367,9 @@ async fn a_change_whose_answer_was_lost_is_not_repeated() {
     let deleted = run(&endpoints, &delete).await;
     assert_exit(&deleted, 3);
     assert!(text(&deleted.stderr).contains("did not say whether the change was made"));
+    assert!(leader.marks().is_empty());
+    let [(_, first), (_, again)] = &slow.marks()[..] else { panic!("{:?}", slow.marks()) };
+    assert_eq!(first, again, "the same store is asked once more, and knows the request by its id");
     // A read is asked of the next one.
     let list = ["--timeout-secs", "1", "home-prefixes", "list"];
     assert_exit(&run(&endpoints, &list).await, 0);

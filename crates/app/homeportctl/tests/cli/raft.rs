@@ -17,6 +17,7 @@ async fn adds_a_replica_in_the_place_of_another() {
         address: "127.0.0.1:7104".to_owned(),
         learner_only: false,
         replaces_node_id: 3,
+        ..Default::default()
     };
     assert_eq!(store.added(), Some(expected));
 

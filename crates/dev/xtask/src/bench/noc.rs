@@ -93,7 +93,10 @@ async fn provision(leader: Channel, subscribers: u32) -> Result<()> {
                 ..Subscriber::default()
             };
             client
-                .create_subscriber(CreateSubscriberRequest { subscriber: Some(subscriber) })
+                .create_subscriber(CreateSubscriberRequest {
+                    subscriber: Some(subscriber),
+                    ..Default::default()
+                })
                 .await?;
             if n % STEP == STEP - 1 {
                 bar.inc(1);

@@ -171,7 +171,7 @@ pub(crate) async fn create_home_prefix(leader: Channel) -> Result<()> {
         authentication: Authentication::None.into(),
         ..HomePrefix::default()
     };
-    let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix) };
+    let request = CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
     HomePrefixesClient::new(leader).create_home_prefix(request).await?;
     Ok(())
 }

@@ -212,7 +212,7 @@ impl Cluster {
         eventually_within(CHANGE_MAX, "the replica to be removed", async || {
             let leader = self.any_leader().await?;
             let mut client = ClusterClient::new(self.channel(leader).await?);
-            let request = RemoveReplicaRequest { node_id: id };
+            let request = RemoveReplicaRequest { node_id: id, ..Default::default() };
             match timeout(ASK_AGAIN, client.remove_replica(request)).await? {
                 // Asked again after it was done.
                 Err(status) if status.code() == tonic::Code::NotFound => Ok(()),

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::audited::Caller;
 use super::bindings::now;
-use super::{execute, invalid, not_found, page_size, read_barrier, watching, wrong_token};
+use super::{execute, invalid, not_found, page_size, read_barrier, watching, write, wrong_token};
 use crate::streams::stream;
 use crate::{Store, limits};
 
@@ -57,38 +57,21 @@ impl Alarms for Service {
         &self,
         request: Request<api::AcknowledgeAlarmRequest>,
     ) -> Result<Response<api::AcknowledgeAlarmResponse>, Status> {
-        let caller = Caller::of(&request, "AcknowledgeAlarm");
-        let api::AcknowledgeAlarmRequest { name, comment } = request.into_inner();
-        let act = AlarmAct::Acknowledge { by: caller.by.clone(), comment };
-        self.act(&caller, &name, act).await?;
-        Ok(Response::new(api::AcknowledgeAlarmResponse {}))
+        write(&self.0, request, acknowledge).await
     }
 
     async fn shelve_alarm(
         &self,
         request: Request<api::ShelveAlarmRequest>,
     ) -> Result<Response<api::ShelveAlarmResponse>, Status> {
-        let caller = Caller::of(&request, "ShelveAlarm");
-        let api::ShelveAlarmRequest { name, comment, for_secs } = request.into_inner();
-        if for_secs > SHELVED_SECS_MAX {
-            let message = format!("{for_secs} is not in 0..={SHELVED_SECS_MAX}");
-            return Err(invalid("for_secs", &message));
-        }
-        let for_ms = u64::from(for_secs).saturating_mul(1000);
-        let act = AlarmAct::Shelve { by: caller.by.clone(), comment, for_ms };
-        self.act(&caller, &name, act).await?;
-        Ok(Response::new(api::ShelveAlarmResponse {}))
+        write(&self.0, request, shelve).await
     }
 
     async fn comment_alarm(
         &self,
         request: Request<api::CommentAlarmRequest>,
     ) -> Result<Response<api::CommentAlarmResponse>, Status> {
-        let caller = Caller::of(&request, "CommentAlarm");
-        let api::CommentAlarmRequest { name, comment } = request.into_inner();
-        let act = AlarmAct::Comment { by: caller.by.clone(), comment };
-        self.act(&caller, &name, act).await?;
-        Ok(Response::new(api::CommentAlarmResponse {}))
+        write(&self.0, request, comment).await
     }
 
     async fn list_alarm_history(
@@ -115,22 +98,56 @@ impl Alarms for Service {
     }
 }
 
-impl Service {
-    async fn act(&self, caller: &Caller, name: &str, act: AlarmAct) -> Result<(), Status> {
-        let Some(key) = key_of(name) else {
-            let message = format!("{name:?} is no alarm's; see homeportctl alarms list");
-            return Err(invalid("name", &message));
-        };
-        read_barrier(&self.0, false).await?;
-        let is_known =
-            self.0.node.read(|machine| machine.cache.alarms().any(|(known, _)| *known == key));
-        if !is_known {
-            let message = format!("no alarm {name}; see homeportctl alarms list");
-            return Err(not_found("name", &("Alarm", name.to_owned()), &message));
-        }
-        let operation = Operation::Alarm { key, act };
-        execute(&self.0, caller, Command::Operate(operation)).await.map(drop)
+async fn acknowledge(
+    store: Store,
+    caller: Caller,
+    request: api::AcknowledgeAlarmRequest,
+) -> Result<api::AcknowledgeAlarmResponse, Status> {
+    let (by, comment) = (caller.by.clone(), request.comment);
+    act(&store, &caller, &request.name, AlarmAct::Acknowledge { by, comment }).await?;
+    Ok(api::AcknowledgeAlarmResponse {})
+}
+
+async fn shelve(
+    store: Store,
+    caller: Caller,
+    request: api::ShelveAlarmRequest,
+) -> Result<api::ShelveAlarmResponse, Status> {
+    let for_secs = request.for_secs;
+    if for_secs > SHELVED_SECS_MAX {
+        let message = format!("{for_secs} is not in 0..={SHELVED_SECS_MAX}");
+        return Err(invalid("for_secs", &message));
     }
+    let for_ms = u64::from(for_secs).saturating_mul(1000);
+    let (by, comment) = (caller.by.clone(), request.comment);
+    act(&store, &caller, &request.name, AlarmAct::Shelve { by, comment, for_ms }).await?;
+    Ok(api::ShelveAlarmResponse {})
+}
+
+async fn comment(
+    store: Store,
+    caller: Caller,
+    request: api::CommentAlarmRequest,
+) -> Result<api::CommentAlarmResponse, Status> {
+    let (by, comment) = (caller.by.clone(), request.comment);
+    act(&store, &caller, &request.name, AlarmAct::Comment { by, comment }).await?;
+    Ok(api::CommentAlarmResponse {})
+}
+
+async fn act(store: &Store, caller: &Caller, name: &str, act: AlarmAct) -> Result<(), Status> {
+    let Some(key) = key_of(name) else {
+        let message = format!("{name:?} is no alarm's; see homeportctl alarms list");
+        return Err(invalid("name", &message));
+    };
+    read_barrier(store, false).await?;
+    let is_known =
+        store.node.read(|machine| machine.cache.alarms().any(|(known, _)| *known == key));
+    if !is_known {
+        let message = format!("no alarm {name}; see homeportctl alarms list");
+        return Err(not_found("name", &("Alarm", name.to_owned()), &message));
+    }
+    let operation = Operation::Alarm { key, act };
+    execute(store, caller, Command::Operate(operation)).await.map(drop)
 }
 
 /// First as it is, then after each change.

@@ -6,7 +6,7 @@ use homeport_binding::AuditRecord;
 use tonic::{Request, Response, Status};
 
 use super::audited::{self, Caller};
-use super::{page_size, read_barrier, wrong_token};
+use super::{page_size, read_barrier, write, wrong_token};
 use crate::Store;
 
 pub(crate) struct Service(pub(crate) Store);
@@ -42,9 +42,11 @@ impl Upgrades for Service {
         &self,
         request: Request<api::FinishUpgradeRequest>,
     ) -> Result<Response<api::FinishUpgradeResponse>, Status> {
-        let caller = Caller::of(&request, "FinishUpgrade");
-        let revision = audited::finish_upgrade(&self.0, &caller).await?;
-        Ok(Response::new(api::FinishUpgradeResponse { revision }))
+        let finish = async |store: Store, caller: Caller, _| {
+            let revision = audited::finish_upgrade(&store, &caller).await?;
+            Ok(api::FinishUpgradeResponse { revision })
+        };
+        write(&self.0, request, finish).await
     }
 }
 

@@ -11,13 +11,16 @@ use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use super::tokens::Holder;
-use super::{Reason, Refused, Resource, home_prefixes, propose, resource_of, subscribers};
+use super::{Reason, Refused, Resource, check, home_prefixes, propose, resource_of, subscribers};
 use crate::{Store, limits};
 
 /// Who calls, and what.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) by: String,
+    /// The name of his token; empty where there are none.
+    pub(super) name: String,
+    pub(super) validate_only: bool,
     action: &'static str,
 }
 
@@ -25,11 +28,10 @@ impl Caller {
     pub(crate) fn of<T>(request: &Request<T>, action: &'static str) -> Self {
         let from = request.remote_addr().as_ref().map(SocketAddr::to_string);
         let from = from.unwrap_or_else(|| "unknown".to_owned());
-        let by = match request.extensions().get::<Holder>() {
-            Some(holder) => format!("{} at {from}", holder.name),
-            None => from,
-        };
-        Self { by, action }
+        let holder = request.extensions().get::<Holder>();
+        let name = holder.map(|holder| holder.name.clone()).unwrap_or_default();
+        let by = if name.is_empty() { from } else { format!("{name} at {from}") };
+        Self { by, name, validate_only: false, action }
     }
 }
 
@@ -67,9 +69,29 @@ pub(crate) async fn recorded(
         let leads = store.node.status().role == Role::Leader;
         return if is_kept && leads { Err(unfinished()) } else { Ok(command) };
     }
+    Ok(noted(store, caller, command))
+}
+
+/// What [`recorded`] would make of the command, without beginning what has not begun.
+pub(super) fn as_recorded(
+    store: &Store,
+    caller: &Caller,
+    command: Command,
+) -> Result<Command, Status> {
+    let (begun, is_new) = store
+        .node
+        .read(|machine| (machine.cache.keeps_operations(), machine.cache.is_unprovisioned()));
+    if begun {
+        return Ok(noted(store, caller, command));
+    }
+    let begins = is_new && store.node.older_members(OPERATIONS_SINCE).is_empty();
+    if matches!(command, Command::Operate(_)) && !begins { Err(unfinished()) } else { Ok(command) }
+}
+
+fn noted(store: &Store, caller: &Caller, command: Command) -> Command {
     let (before, after) = store.node.read(|machine| summaries(&machine.cache, &command));
     let note = note(caller, &resource_of(&command), before, after);
-    Ok(Command::Audited(Audited { note, command: Some(Box::new(command)) }))
+    Command::Audited(Audited { note, command: Some(Box::new(command)) })
 }
 
 fn unfinished() -> Status {
@@ -168,8 +190,11 @@ fn differing<M: Debug>(before: Option<&M>, after: Option<&M>) -> (String, String
 pub(crate) async fn finish_upgrade(store: &Store, caller: &Caller) -> Result<u64, Status> {
     let begin = Command::Operate(Operation::Begin);
     let note = note(caller, &resource_of(&begin), String::new(), String::new());
-    let audited = Audited { note, command: Some(Box::new(begin)) };
-    let verdict = propose(store, Command::Audited(audited)).await?;
+    let audited = Command::Audited(Audited { note, command: Some(Box::new(begin)) });
+    if caller.validate_only {
+        return check(store, audited).await;
+    }
+    let verdict = propose(store, audited).await?;
     Ok(verdict.revision)
 }
 

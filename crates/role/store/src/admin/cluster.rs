@@ -6,7 +6,7 @@ use homeport_raft::{Leader, MembershipError, NodeStatus};
 use tonic::{Request, Response, Status};
 
 use super::audited::{self, Caller};
-use super::{Reason, Refused, invalid, not_found, status_of};
+use super::{Reason, Refused, invalid, not_found, status_of, write};
 use crate::nodes::raft_role;
 use crate::{Store, limits};
 
@@ -51,99 +51,113 @@ impl Cluster for Service {
         &self,
         request: Request<api::AddReplicaRequest>,
     ) -> Result<Response<api::AddReplicaResponse>, Status> {
-        let caller = Caller::of(&request, "AddReplica");
-        let request = request.into_inner();
-        let node = &self.0.node;
-        node.read_index().await.map_err(|error| status_of(&error))?;
-        let before = node.status();
-        check(&request, &before)?;
-        let about = ("Member", request.node_id.to_string());
-        audited::record(&self.0, &caller, about, request.address.clone()).await?;
-        let is_member = before.voters.iter().chain(&before.learners);
-        if is_member.into_iter().all(|member| member.node_id != request.node_id) {
-            tracing::info!(
-                node_id = request.node_id,
-                address = request.address,
-                "adding a replica"
-            );
-        }
-        let votes = |node_id| before.voters.iter().any(|voter| voter.node_id == node_id);
-        if !votes(request.node_id) {
-            let added = node.add_learner(request.node_id, &request.address).await;
-            added.map_err(|error| not_changed(&error))?;
-        }
-        let mut voters: BTreeSet<u64> = before.voters.iter().map(|voter| voter.node_id).collect();
-        let is_replaced = voters.remove(&request.replaces_node_id);
-        if !request.learner_only && (voters.insert(request.node_id) || is_replaced) {
-            node.set_voters(voters).await.map_err(|error| not_changed(&error))?;
-        }
-        Ok(Response::new(api::AddReplicaResponse { members: members(&node.status()) }))
+        write(&self.0, request, add).await
     }
 
     async fn remove_replica(
         &self,
         request: Request<api::RemoveReplicaRequest>,
     ) -> Result<Response<api::RemoveReplicaResponse>, Status> {
-        let caller = Caller::of(&request, "RemoveReplica");
-        let node_id = request.into_inner().node_id;
-        let node = &self.0.node;
-        node.read_index().await.map_err(|error| status_of(&error))?;
-        let before = node.status();
-        let about = ("Member", node_id.to_string());
-        if before.voters.iter().chain(&before.learners).any(|it| it.node_id == node_id) {
-            audited::record(&self.0, &caller, about, String::new()).await?;
-        }
-        let mut voters: BTreeSet<u64> = before.voters.iter().map(|voter| voter.node_id).collect();
-        if voters.remove(&node_id) {
-            if voters.is_empty() {
-                let message = format!("{node_id} is the last replica that votes");
-                return Err(Refused::of_field(Reason::LastVoter, "node_id", &message).status());
-            }
-            if node_id == before.node_id {
-                // Who leads next removes this one, and the caller is told who that is.
-                let handed_over = node.hand_over(None, limits::HAND_OVER_ASKED_MAX).await;
-                handed_over.map_err(|error| status_of(&error))?;
-            }
-            node.set_voters(voters).await.map_err(|error| not_changed(&error))?;
-        } else if before.learners.iter().any(|learner| learner.node_id == node_id) {
-            node.remove_learner(node_id).await.map_err(|error| not_changed(&error))?;
-        } else {
-            let message = format!("{node_id} is no member; see homeportctl raft members");
-            return Err(not_found("node_id", &("Member", node_id.to_string()), &message));
-        }
-        Ok(Response::new(api::RemoveReplicaResponse { members: members(&node.status()) }))
+        write(&self.0, request, remove).await
     }
 
     async fn transfer_leadership(
         &self,
         request: Request<api::TransferLeadershipRequest>,
     ) -> Result<Response<api::TransferLeadershipResponse>, Status> {
-        let caller = Caller::of(&request, "TransferLeadership");
-        let to = Some(request.into_inner().node_id).filter(|node_id| *node_id != 0);
-        let node = &self.0.node;
-        node.read_index().await.map_err(|error| status_of(&error))?;
-        let status = node.status();
-        if to == Some(status.node_id) {
-            return Ok(Response::new(api::TransferLeadershipResponse {
-                leader_id: status.node_id,
-            }));
+        write(&self.0, request, transfer).await
+    }
+}
+
+async fn add(
+    store: Store,
+    caller: Caller,
+    request: api::AddReplicaRequest,
+) -> Result<api::AddReplicaResponse, Status> {
+    let node = &store.node;
+    node.read_index().await.map_err(|error| status_of(&error))?;
+    let before = node.status();
+    check(&request, &before)?;
+    let about = ("Member", request.node_id.to_string());
+    audited::record(&store, &caller, about, request.address.clone()).await?;
+    let is_member = before.voters.iter().chain(&before.learners);
+    if is_member.into_iter().all(|member| member.node_id != request.node_id) {
+        tracing::info!(node_id = request.node_id, address = request.address, "adding a replica");
+    }
+    let votes = |node_id| before.voters.iter().any(|voter| voter.node_id == node_id);
+    if !votes(request.node_id) {
+        let added = node.add_learner(request.node_id, &request.address).await;
+        added.map_err(|error| not_changed(&error))?;
+    }
+    let mut voters: BTreeSet<u64> = before.voters.iter().map(|voter| voter.node_id).collect();
+    let is_replaced = voters.remove(&request.replaces_node_id);
+    if !request.learner_only && (voters.insert(request.node_id) || is_replaced) {
+        node.set_voters(voters).await.map_err(|error| not_changed(&error))?;
+    }
+    Ok(api::AddReplicaResponse { members: members(&node.status()) })
+}
+
+async fn remove(
+    store: Store,
+    caller: Caller,
+    request: api::RemoveReplicaRequest,
+) -> Result<api::RemoveReplicaResponse, Status> {
+    let node_id = request.node_id;
+    let node = &store.node;
+    node.read_index().await.map_err(|error| status_of(&error))?;
+    let before = node.status();
+    let about = ("Member", node_id.to_string());
+    if before.voters.iter().chain(&before.learners).any(|it| it.node_id == node_id) {
+        audited::record(&store, &caller, about, String::new()).await?;
+    }
+    let mut voters: BTreeSet<u64> = before.voters.iter().map(|voter| voter.node_id).collect();
+    if voters.remove(&node_id) {
+        if voters.is_empty() {
+            let message = format!("{node_id} is the last replica that votes");
+            return Err(Refused::of_field(Reason::LastVoter, "node_id", &message).status());
         }
-        if let Some(to) = to
-            && status.voters.iter().all(|voter| voter.node_id != to)
-        {
-            let message = format!("{to} does not vote");
-            return Err(not_found("node_id", &("Member", to.to_string()), &message));
+        if node_id == before.node_id {
+            // Who leads next removes this one, and the caller is told who that is.
+            let handed_over = node.hand_over(None, limits::HAND_OVER_ASKED_MAX).await;
+            handed_over.map_err(|error| status_of(&error))?;
         }
-        let about = ("Member", to.map(|to| to.to_string()).unwrap_or_default());
-        audited::record(&self.0, &caller, about, String::new()).await?;
-        let leader_id = node.hand_over(to, limits::HAND_OVER_ASKED_MAX).await;
-        match leader_id.map_err(|error| status_of(&error))? {
-            Some(leader_id) => Ok(Response::new(api::TransferLeadershipResponse { leader_id })),
-            None => {
-                let message = "no other replica has taken the leadership: see homeportctl status which of \
-                               them are up";
-                Err(Refused::new(Reason::NoSuccessor, message).status())
-            }
+        node.set_voters(voters).await.map_err(|error| not_changed(&error))?;
+    } else if before.learners.iter().any(|learner| learner.node_id == node_id) {
+        node.remove_learner(node_id).await.map_err(|error| not_changed(&error))?;
+    } else {
+        let message = format!("{node_id} is no member; see homeportctl raft members");
+        return Err(not_found("node_id", &("Member", node_id.to_string()), &message));
+    }
+    Ok(api::RemoveReplicaResponse { members: members(&node.status()) })
+}
+
+async fn transfer(
+    store: Store,
+    caller: Caller,
+    request: api::TransferLeadershipRequest,
+) -> Result<api::TransferLeadershipResponse, Status> {
+    let to = Some(request.node_id).filter(|node_id| *node_id != 0);
+    let node = &store.node;
+    node.read_index().await.map_err(|error| status_of(&error))?;
+    let status = node.status();
+    if to == Some(status.node_id) {
+        return Ok(api::TransferLeadershipResponse { leader_id: status.node_id });
+    }
+    if let Some(to) = to
+        && status.voters.iter().all(|voter| voter.node_id != to)
+    {
+        let message = format!("{to} does not vote");
+        return Err(not_found("node_id", &("Member", to.to_string()), &message));
+    }
+    let about = ("Member", to.map(|to| to.to_string()).unwrap_or_default());
+    audited::record(&store, &caller, about, String::new()).await?;
+    let leader_id = node.hand_over(to, limits::HAND_OVER_ASKED_MAX).await;
+    match leader_id.map_err(|error| status_of(&error))? {
+        Some(leader_id) => Ok(api::TransferLeadershipResponse { leader_id }),
+        None => {
+            let message = "no other replica has taken the leadership: see homeportctl status which of \
+                           them are up";
+            Err(Refused::new(Reason::NoSuccessor, message).status())
         }
     }
 }

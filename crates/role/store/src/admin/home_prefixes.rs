@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::audited::{self, Caller};
 use super::{
     Reason, Refused, address, done, execute, invalid, ipv4_prefix, ipv6_prefix, not_found,
-    page_after, page_size, propose, read_barrier,
+    page_after, page_size, propose, read_barrier, write,
 };
 use crate::{Store, limits};
 
@@ -25,13 +25,7 @@ impl HomePrefixes for Service {
         &self,
         request: Request<api::CreateHomePrefixRequest>,
     ) -> Result<Response<api::HomePrefix>, Status> {
-        let caller = Caller::of(&request, "CreateHomePrefix");
-        let message = request.into_inner().home_prefix;
-        let message = message.ok_or_else(|| invalid("home_prefix", "missing"))?;
-        let record = record_of(&message)?;
-        let command = Command::PutHomePrefix { home_prefix: record.clone(), must_not_exist: true };
-        let revision = execute(&self.0, &caller, command).await?;
-        Ok(Response::new(message_of(&Revised { record, revision })))
+        write(&self.0, request, create).await
     }
 
     async fn get_home_prefix(
@@ -67,64 +61,100 @@ impl HomePrefixes for Service {
         &self,
         request: Request<api::UpdateHomePrefixRequest>,
     ) -> Result<Response<api::HomePrefix>, Status> {
-        let caller = Caller::of(&request, "UpdateHomePrefix");
-        let api::UpdateHomePrefixRequest { home_prefix, update_mask } = request.into_inner();
-        let changed = home_prefix.ok_or_else(|| invalid("home_prefix", "missing"))?;
-        let prefix = prefix_of(&changed.prefix)?;
-        if update_mask.is_empty() {
-            return Err(invalid("update_mask", "missing; name the fields that change"));
-        }
-        let about = ("HomePrefix", prefix.to_string());
-        let message = "somebody else keeps changing it";
-        let mut refused = Refused::of_field(Reason::Changed, "prefix", message).status();
-        for _ in 0..limits::UPDATES_MAX {
-            read_barrier(&self.0, false).await?;
-            let old = self.0.node.read(|machine| machine.cache.home_prefix(prefix).cloned());
-            let old = old.ok_or_else(|| no_home_prefix(prefix))?;
-            let mut message = message_of(&old);
-            for field in &update_mask {
-                replace(&mut message, &changed, field)?;
-            }
-            let record = record_of(&message)?;
-            let (home_prefix, base_revision) = (record.clone(), old.revision);
-            let command = Command::UpdateHomePrefix { home_prefix, base_revision };
-            let command = audited::recorded(&self.0, &caller, command).await?;
-            let verdict = propose(&self.0, command).await?;
-            // What was read was not the newest: the same fields are changed in what is.
-            let is_changed = matches!(&verdict.outcome,
-                Outcome::Refused(refusal) if refusal.kind == RefusalKind::Changed);
-            match done(verdict, &about) {
-                Ok(revision) => {
-                    return Ok(Response::new(message_of(&Revised { record, revision })));
-                }
-                Err(status) if is_changed => refused = status,
-                Err(status) => return Err(status),
-            }
-        }
-        Err(refused)
+        write(&self.0, request, update).await
     }
 
     async fn advertise_home_prefix(
         &self,
         request: Request<api::AdvertiseHomePrefixRequest>,
     ) -> Result<Response<api::AdvertiseHomePrefixResponse>, Status> {
-        let caller = Caller::of(&request, "AdvertiseHomePrefix");
-        let request = request.into_inner();
-        let prefix = prefix_of(&request.prefix)?;
-        let within = request.within_secs.map(|secs| Duration::from_secs(secs.into()));
-        execute(&self.0, &caller, Command::AdvertiseHomePrefix { prefix, within }).await?;
-        Ok(Response::new(api::AdvertiseHomePrefixResponse {}))
+        write(&self.0, request, advertise).await
     }
 
     async fn delete_home_prefix(
         &self,
         request: Request<api::DeleteHomePrefixRequest>,
     ) -> Result<Response<api::DeleteHomePrefixResponse>, Status> {
-        let caller = Caller::of(&request, "DeleteHomePrefix");
-        let prefix = prefix_of(&request.into_inner().prefix)?;
-        execute(&self.0, &caller, Command::DeleteHomePrefix(prefix)).await?;
-        Ok(Response::new(api::DeleteHomePrefixResponse {}))
+        write(&self.0, request, delete).await
     }
+}
+
+async fn create(
+    store: Store,
+    caller: Caller,
+    request: api::CreateHomePrefixRequest,
+) -> Result<api::HomePrefix, Status> {
+    let message = request.home_prefix.ok_or_else(|| invalid("home_prefix", "missing"))?;
+    let record = record_of(&message)?;
+    let command = Command::PutHomePrefix { home_prefix: record.clone(), must_not_exist: true };
+    let revision = execute(&store, &caller, command).await?;
+    Ok(message_of(&Revised { record, revision }))
+}
+
+async fn update(
+    store: Store,
+    caller: Caller,
+    request: api::UpdateHomePrefixRequest,
+) -> Result<api::HomePrefix, Status> {
+    let api::UpdateHomePrefixRequest { home_prefix, update_mask, .. } = request;
+    let changed = home_prefix.ok_or_else(|| invalid("home_prefix", "missing"))?;
+    let prefix = prefix_of(&changed.prefix)?;
+    if update_mask.is_empty() {
+        return Err(invalid("update_mask", "missing; name the fields that change"));
+    }
+    let about = ("HomePrefix", prefix.to_string());
+    let message = "somebody else keeps changing it";
+    let mut refused = Refused::of_field(Reason::Changed, "prefix", message).status();
+    for _ in 0..limits::UPDATES_MAX {
+        read_barrier(&store, false).await?;
+        let old = store.node.read(|machine| machine.cache.home_prefix(prefix).cloned());
+        let old = old.ok_or_else(|| no_home_prefix(prefix))?;
+        let mut message = message_of(&old);
+        for field in &update_mask {
+            replace(&mut message, &changed, field)?;
+        }
+        let record = record_of(&message)?;
+        let (home_prefix, base_revision) = (record.clone(), old.revision);
+        let command = Command::UpdateHomePrefix { home_prefix, base_revision };
+        if caller.validate_only {
+            let revision = execute(&store, &caller, command).await?;
+            return Ok(message_of(&Revised { record, revision }));
+        }
+        let command = audited::recorded(&store, &caller, command).await?;
+        let verdict = propose(&store, command).await?;
+        // What was read was not the newest: the same fields are changed in what is.
+        let is_changed = matches!(&verdict.outcome,
+            Outcome::Refused(refusal) if refusal.kind == RefusalKind::Changed);
+        match done(verdict, &about) {
+            Ok(revision) => {
+                return Ok(message_of(&Revised { record, revision }));
+            }
+            Err(status) if is_changed => refused = status,
+            Err(status) => return Err(status),
+        }
+    }
+    Err(refused)
+}
+
+async fn advertise(
+    store: Store,
+    caller: Caller,
+    request: api::AdvertiseHomePrefixRequest,
+) -> Result<api::AdvertiseHomePrefixResponse, Status> {
+    let prefix = prefix_of(&request.prefix)?;
+    let within = request.within_secs.map(|secs| Duration::from_secs(secs.into()));
+    execute(&store, &caller, Command::AdvertiseHomePrefix { prefix, within }).await?;
+    Ok(api::AdvertiseHomePrefixResponse {})
+}
+
+async fn delete(
+    store: Store,
+    caller: Caller,
+    request: api::DeleteHomePrefixRequest,
+) -> Result<api::DeleteHomePrefixResponse, Status> {
+    let prefix = prefix_of(&request.prefix)?;
+    execute(&store, &caller, Command::DeleteHomePrefix(prefix)).await?;
+    Ok(api::DeleteHomePrefixResponse {})
 }
 
 fn prefix_of(text: &str) -> Result<Ipv6Prefix, Status> {

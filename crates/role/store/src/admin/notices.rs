@@ -6,14 +6,14 @@ use homeport_api::admin::home_agents_server::HomeAgents;
 use homeport_api::admin::revocations_server::Revocations;
 use homeport_api::admin::switch_home_agent_request::Target;
 use homeport_api::admin::{self as api};
-use homeport_binding::{Command, Ipv6Prefix, Outcome, RefusalKind, Revoke, Switch};
+use homeport_binding::{Command, Ipv6Prefix, Outcome, Refusal, RefusalKind, Revoke, Switch};
 use homeport_wire::{Bid, Lifetime, RevocationTrigger};
 use tonic::{Request, Response, Status};
 
 use super::audited::{self, Caller};
 use super::{
     Reason, Refused, address, execute, invalid, ipv6_prefix, not_found, of_another_kind,
-    read_barrier, refused, status_of,
+    read_barrier, refused, status_of, write,
 };
 use crate::{Store, limits};
 
@@ -25,22 +25,28 @@ impl Revocations for Service {
         &self,
         request: Request<api::RevokeBindingsRequest>,
     ) -> Result<Response<api::RevokeBindingsResponse>, Status> {
-        let caller = Caller::of(&request, "RevokeBindings");
-        let request = request.into_inner();
-        let trigger = match request.trigger {
-            None => RevocationTrigger::ADMINISTRATIVE,
-            Some(value) => trigger_of(value)?,
-        };
-        let home_address = address(&request.home_address, "home_address", "2001:db8:0:1::100")?;
-        let bid = |bid: u32| {
-            let wrong = || invalid("bids", &format!("{bid} is not in 1..=65535"));
-            u16::try_from(bid).ok().filter(|bid| *bid != 0).map(Bid).ok_or_else(wrong)
-        };
-        let bids = request.bids.into_iter().map(bid).collect::<Result<_, _>>()?;
-        let revoke = Command::Revoke(Revoke { home_address, bids, trigger });
-        let revision = execute(&self.0, &caller, revoke).await?;
-        Ok(Response::new(api::RevokeBindingsResponse { revision }))
+        write(&self.0, request, revoke).await
     }
+}
+
+async fn revoke(
+    store: Store,
+    caller: Caller,
+    request: api::RevokeBindingsRequest,
+) -> Result<api::RevokeBindingsResponse, Status> {
+    let trigger = match request.trigger {
+        None => RevocationTrigger::ADMINISTRATIVE,
+        Some(value) => trigger_of(value)?,
+    };
+    let home_address = address(&request.home_address, "home_address", "2001:db8:0:1::100")?;
+    let bid = |bid: u32| {
+        let wrong = || invalid("bids", &format!("{bid} is not in 1..=65535"));
+        u16::try_from(bid).ok().filter(|bid| *bid != 0).map(Bid).ok_or_else(wrong)
+    };
+    let bids = request.bids.into_iter().map(bid).collect::<Result<_, _>>()?;
+    let revoke = Command::Revoke(Revoke { home_address, bids, trigger });
+    let revision = execute(&store, &caller, revoke).await?;
+    Ok(api::RevokeBindingsResponse { revision })
 }
 
 /// The values of the API are those of the wire; which will do is the store's to say.
@@ -55,40 +61,49 @@ impl HomeAgents for Service {
         &self,
         request: Request<api::SwitchHomeAgentRequest>,
     ) -> Result<Response<api::SwitchHomeAgentResponse>, Status> {
-        let caller = Caller::of(&request, "SwitchHomeAgent");
-        let request = request.into_inner();
-        let addresses = request
-            .addresses
-            .iter()
-            .map(|text| address(text, "addresses", "2001:db8:0:2::1"))
-            .collect::<Result<Vec<Ipv6Addr>, _>>()?;
-        let time_left = request.time_left_secs.map(time_left_of).transpose()?;
-        let switch = move |home_address, delay| {
-            let addresses = addresses.clone();
-            Command::Switch(Switch { home_address, addresses, delay, time_left })
-        };
-        match request.target {
-            Some(Target::HomeAddress(text)) => {
-                let home_address = address(&text, "home_address", "2001:db8:0:1::100")?;
-                execute(&self.0, &caller, switch(home_address, Duration::ZERO)).await?;
-                let response =
-                    api::SwitchHomeAgentResponse { home_addresses: 1, last_after_secs: 0 };
-                Ok(Response::new(response))
-            }
-            Some(Target::Prefix(text)) => {
-                read_barrier(&self.0, false).await?;
-                let home_addresses = bound_in(&self.0, ipv6_prefix(&text, "prefix")?)?;
-                let (about, after) =
-                    (("HomePrefix", text), format!("{} mobile nodes", home_addresses.len()));
-                audited::record(&self.0, &caller, about, after).await?;
-                let asked = switch_all(&self.0, &home_addresses, switch).await?;
-                let last_after_secs = asked.saturating_sub(1);
-                let response =
-                    api::SwitchHomeAgentResponse { home_addresses: asked, last_after_secs };
-                Ok(Response::new(response))
-            }
-            None => Err(invalid("target", "missing; expected home_address or prefix")),
+        write(&self.0, request, switch).await
+    }
+}
+
+async fn switch(
+    store: Store,
+    caller: Caller,
+    request: api::SwitchHomeAgentRequest,
+) -> Result<api::SwitchHomeAgentResponse, Status> {
+    let addresses = request
+        .addresses
+        .iter()
+        .map(|text| address(text, "addresses", "2001:db8:0:2::1"))
+        .collect::<Result<Vec<Ipv6Addr>, _>>()?;
+    let time_left = request.time_left_secs.map(time_left_of).transpose()?;
+    let command = move |home_address, delay| {
+        let addresses = addresses.clone();
+        Command::Switch(Switch { home_address, addresses, delay, time_left })
+    };
+    match request.target {
+        Some(Target::HomeAddress(text)) => {
+            let home_address = address(&text, "home_address", "2001:db8:0:1::100")?;
+            execute(&store, &caller, command(home_address, Duration::ZERO)).await?;
+            let response = api::SwitchHomeAgentResponse { home_addresses: 1, last_after_secs: 0 };
+            Ok(response)
         }
+        Some(Target::Prefix(text)) => {
+            read_barrier(&store, false).await?;
+            let home_addresses = bound_in(&store, ipv6_prefix(&text, "prefix")?)?;
+            if caller.validate_only {
+                let asked = check_all(&store, &home_addresses, command)?;
+                let last_after_secs = asked.saturating_sub(1);
+                return Ok(api::SwitchHomeAgentResponse { home_addresses: asked, last_after_secs });
+            }
+            let (about, after) =
+                (("HomePrefix", text), format!("{} mobile nodes", home_addresses.len()));
+            audited::record(&store, &caller, about, after).await?;
+            let asked = switch_all(&store, &home_addresses, command).await?;
+            let last_after_secs = asked.saturating_sub(1);
+            let response = api::SwitchHomeAgentResponse { home_addresses: asked, last_after_secs };
+            Ok(response)
+        }
+        None => Err(invalid("target", "missing; expected home_address or prefix")),
     }
 }
 
@@ -131,6 +146,40 @@ fn bound_in(store: &Store, prefix: Ipv6Prefix) -> Result<Vec<Ipv6Addr>, Status> 
     })
 }
 
+/// How many would take it.
+fn check_all(
+    store: &Store,
+    home_addresses: &[Ipv6Addr],
+    switch: impl Fn(Ipv6Addr, Duration) -> Command,
+) -> Result<u64, Status> {
+    if let Some(first) = home_addresses.first() {
+        let first = store.proposer.check(switch(*first, Duration::ZERO));
+        first.map_err(|error| status_of(&error))?;
+    }
+    let mut asked = 0_u64;
+    for chunk in home_addresses.chunks(limits::COMMANDS_PER_ENTRY_MAX) {
+        let checked = store.node.read(|machine| {
+            let each = chunk.iter().map(|home_address| switch(*home_address, Duration::ZERO));
+            each.map(|command| machine.cache.check(&command)).collect::<Vec<_>>()
+        });
+        for checked in checked {
+            match checked {
+                Ok(()) => asked = asked.saturating_add(1),
+                Err(refusal) => pass_over(&refusal)?,
+            }
+        }
+    }
+    Ok(asked)
+}
+
+/// Who has left or is being revoked.
+fn pass_over(refusal: &Refusal) -> Result<(), Status> {
+    match refusal.kind {
+        RefusalKind::NotFound | RefusalKind::InUse => Ok(()),
+        _ => Err(refused(refusal, &("HomeBindings", String::new()))),
+    }
+}
+
 /// One command for each, whose delays make them one a second; how many took it. Who has left or is
 /// being revoked meanwhile is passed over.
 async fn switch_all(
@@ -148,11 +197,7 @@ async fn switch_all(
         for verdict in join_all(proposed).await {
             match verdict.map_err(|error| status_of(&error))?.outcome {
                 Outcome::Done => asked = asked.saturating_add(1),
-                Outcome::Refused(refusal)
-                    if matches!(refusal.kind, RefusalKind::NotFound | RefusalKind::InUse) => {}
-                Outcome::Refused(refusal) => {
-                    return Err(refused(&refusal, &("HomeBindings", String::new())));
-                }
+                Outcome::Refused(refusal) => pass_over(&refusal)?,
                 Outcome::Answer(_)
                 | Outcome::Silent(_)
                 | Outcome::StalePolicy

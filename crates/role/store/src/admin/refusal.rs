@@ -52,6 +52,8 @@ reasons! {
     PageTokenInvalid "PAGE_TOKEN_INVALID" InvalidArgument None;
     /// The command is larger than the log takes.
     TooLarge "TOO_LARGE" InvalidArgument None;
+    /// The id of another write.
+    RequestIdReused "REQUEST_ID_REUSED" InvalidArgument None;
     /// There is one already.
     AlreadyExists "ALREADY_EXISTS" AlreadyExists None;
     /// There is no such resource.

@@ -9,6 +9,7 @@ use super::audited::Caller;
 use super::lists::{self, Asked, Field, Filter, Key, Kind, Test};
 use super::{
     address, execute, find, invalid, ipv4_prefix, ipv4_text, ipv6_prefix, not_found, read_barrier,
+    write,
 };
 use crate::Store;
 
@@ -20,12 +21,7 @@ impl Subscribers for Service {
         &self,
         request: Request<api::CreateSubscriberRequest>,
     ) -> Result<Response<api::Subscriber>, Status> {
-        let caller = Caller::of(&request, "CreateSubscriber");
-        let message = request.into_inner().subscriber;
-        let record = record_of(message.ok_or_else(|| invalid("subscriber", "missing"))?)?;
-        let command = Command::PutSubscriber { subscriber: record.clone(), must_not_exist: true };
-        let revision = execute(&self.0, &caller, command).await?;
-        Ok(Response::new(message_of(&Revised { record, revision })))
+        write(&self.0, request, create).await
     }
 
     async fn get_subscriber(
@@ -64,10 +60,7 @@ impl Subscribers for Service {
         &self,
         request: Request<api::DeleteSubscriberRequest>,
     ) -> Result<Response<api::DeleteSubscriberResponse>, Status> {
-        let caller = Caller::of(&request, "DeleteSubscriber");
-        let home_address = home_address_of(&request.into_inner().home_address)?;
-        execute(&self.0, &caller, Command::DeleteSubscriber(home_address)).await?;
-        Ok(Response::new(api::DeleteSubscriberResponse {}))
+        write(&self.0, request, delete).await
     }
 
     async fn find_subscribers(
@@ -80,6 +73,28 @@ impl Subscribers for Service {
         let found = lists::search(&self.0, move |view| search.look(view)).await?;
         Ok(Response::new(found))
     }
+}
+
+async fn create(
+    store: Store,
+    caller: Caller,
+    request: api::CreateSubscriberRequest,
+) -> Result<api::Subscriber, Status> {
+    let message = request.subscriber.ok_or_else(|| invalid("subscriber", "missing"))?;
+    let record = record_of(message)?;
+    let command = Command::PutSubscriber { subscriber: record.clone(), must_not_exist: true };
+    let revision = execute(&store, &caller, command).await?;
+    Ok(message_of(&Revised { record, revision }))
+}
+
+async fn delete(
+    store: Store,
+    caller: Caller,
+    request: api::DeleteSubscriberRequest,
+) -> Result<api::DeleteSubscriberResponse, Status> {
+    let home_address = home_address_of(&request.home_address)?;
+    execute(&store, &caller, Command::DeleteSubscriber(home_address)).await?;
+    Ok(api::DeleteSubscriberResponse {})
 }
 
 const FIELDS: [Field; 9] = [

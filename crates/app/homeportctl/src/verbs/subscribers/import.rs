@@ -148,7 +148,9 @@ async fn create_all(
 ) -> Result<Imported, Failure> {
     let bar = bar(subscribers.len());
     let create = async |(number, subscriber): (u64, Subscriber)| {
-        let request = CreateSubscriberRequest { subscriber: Some(subscriber) };
+        let (validate_only, request_id) = cluster.marks();
+        let subscriber = Some(subscriber);
+        let request = CreateSubscriberRequest { subscriber, validate_only, request_id };
         let call = async |channel| {
             SubscribersClient::new(channel).create_subscriber(request.clone()).await
         };
@@ -166,11 +168,14 @@ async fn create_all(
             }
             Err(failure) => {
                 bar.abandon();
-                eprintln!(
-                    "{}: line {number} failed, {} were created; run it again with --skip-existing",
-                    import.file.display(),
-                    imported.created
-                );
+                let (file, created) = (import.file.display(), imported.created);
+                if cluster.marks().0 {
+                    eprintln!("{file}: line {number} would fail; nothing was written");
+                } else {
+                    eprintln!(
+                        "{file}: line {number} failed, {created} were created; run it again with --skip-existing"
+                    );
+                }
                 return Err(failure);
             }
         }

@@ -2,7 +2,7 @@
 //! whole before any port is opened.
 //!
 //! The types of a role's `Configuration` are the one source: they are its JSON Schema ([`schema`]), and each
-//! value is held against that ([`judge`]) before serde makes a type of it.
+//! value is held against that (`judge.rs`) before serde makes a type of it.
 
 use std::{
     collections::BTreeMap,

@@ -43,7 +43,16 @@ async fn commands_reach_every_replica_and_survive_the_leader() {
     gone.stop().await;
     let second = leader(&replicas.iter().collect::<Vec<_>>()).await;
     let node = &replicas[second].node;
-    let index = node.read_index().await.unwrap();
+    // Who was elected just now may not have heard its majority again yet.
+    let confirmed = async {
+        loop {
+            match node.read_index().await {
+                Err(ProposeError::NoQuorum) => tokio::time::sleep(Duration::from_millis(10)).await,
+                index => return index,
+            }
+        }
+    };
+    let index = tokio::time::timeout(LONG, confirmed).await.unwrap().unwrap();
     assert!(index > written.index);
     assert!(node.read(|state| state.holds(b"one")));
     let two = propose(&replicas.iter().collect::<Vec<_>>(), b"two").await;

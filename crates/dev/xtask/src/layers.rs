@@ -34,13 +34,14 @@ const SHELL_SHARED: [&str; 2] = ["runtime", "api"];
 
 /// Libraries of others that only these crates of ours may name, so that replacing one is one crate's
 /// work. `deny.toml` says the same to cargo-deny, for the whole graph.
-const ADAPTERS: [(&str, &[&str]); 7] = [
+const ADAPTERS: [(&str, &[&str]); 8] = [
     ("openraft", &["raft"]),
     ("sled", &["raft"]),
     // xtask: for the few messages of etcd that the benchmark beside it exchanges.
     ("prost", &["api", "raft", "xtask"]),
     ("tun-rs", &["hostnet"]),
     ("rtnetlink", &["hostnet"]),
+    ("netlink-packet-xfrm", &["hostnet"]),
     ("pnet_datalink", &["hostnet"]),
     ("aya", &["fastpath"]),
 ];

@@ -1,5 +1,5 @@
 //! The Linux host's network: TUN devices, network namespaces, addresses, routes, rules, neighbours,
-//! UDP and packet sockets.
+//! UDP and packet sockets, the kernel's IPsec databases.
 //!
 //! What it is: an adapter without protocol rules. Everything can be done inside a network namespace
 //! while the rest of the process stays where it is: only a short-lived thread enters it, and what
@@ -36,6 +36,7 @@ mod route;
 mod trial;
 mod tun;
 mod udp;
+mod xfrm;
 
 pub use error::Error;
 pub use ethernet::Ethernet;
@@ -48,3 +49,4 @@ pub use route::{Route, RouteKind, Rule};
 pub use trial::{TrialDevice, TrialKind, open_tun_driver, run_apart};
 pub use tun::Tun;
 pub use udp::{bind_raw, bind_udp, leave_shared_udp};
+pub use xfrm::{Algorithms, Endpoints, KernelAssociation, Protected, Secret, Xfrm};

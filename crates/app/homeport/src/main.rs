@@ -1,5 +1,6 @@
 //! Homeport: a Mobile IPv6 home agent that runs as a cluster. One program, one subcommand a role, and
-//! `dev`, which runs a whole cluster on one machine.
+//! `dev`, which runs a whole cluster on one machine. Called as `homeportctl` or `mobile-node` it is that
+//! program, so that an image holds one file.
 
 mod config;
 mod dev;
@@ -82,6 +83,20 @@ struct RoleArgs {
 const WORKERS: &str = "TOKIO_WORKER_THREADS";
 
 fn main() -> ExitCode {
+    match called_as().as_deref() {
+        Some("homeportctl") => homeportctl::main(),
+        Some("mobile-node") => mobile_node::main(),
+        _ => run_role(),
+    }
+}
+
+/// The name by which this program was started.
+fn called_as() -> Option<String> {
+    let path = PathBuf::from(std::env::args_os().next()?);
+    Some(path.file_name()?.to_str()?.to_owned())
+}
+
+fn run_role() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match runtime_for(&cli.command) {
         Ok(runtime) => runtime,

@@ -139,7 +139,7 @@ pub(crate) enum Verb {
         action: TokenAction,
     },
     /// Look whether all is well; exit code 4 when something is not.
-    Check,
+    Check(Check),
     /// Write what somebody who helps needs to know into one file, without keys.
     SupportBundle(SupportBundle),
     /// Explain an alarm, a refusal, a check or a metric by its name. It asks no store.
@@ -165,6 +165,41 @@ pub(crate) enum Verb {
     Trace(Trace),
     /// The home addresses with the most traffic, of forwarders that count it.
     Top(Top),
+    /// Register a mobile node of its own through a forwarder, as any other: by UDP from an IPv4 address of this host.
+    /// Then look at it in the store, ping through its tunnel, end it, and leave nothing of it. Exit code 4 when one
+    /// of these fails.
+    Probe(Probe),
+}
+
+/// The prefix and the addresses are of the documentation range (RFC 3849): a cluster may serve them beside its own.
+#[derive(Debug, Args)]
+pub(crate) struct Probe {
+    /// The home prefix of the mobile node; made for the while when the cluster does not serve it.
+    #[arg(long, default_value = "2001:db8:ffff:1::/64")]
+    pub(crate) home_prefix: ipnet::Ipv6Net,
+    /// The home agent's address in a home prefix that is made.
+    #[arg(long, value_name = "ADDRESS", default_value = "2001:db8:ffff:1::1")]
+    pub(crate) home_agent: Ipv6Addr,
+    /// The home agent's IPv4 address, which routers send to forwarders; that of the home prefix when it is there.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) home_agent_ipv4: Option<Ipv4Addr>,
+    /// Its UDP port.
+    #[arg(long, default_value_t = 4191)]
+    pub(crate) port: u16,
+    /// The home address, which no subscriber may have.
+    #[arg(long, value_name = "ADDRESS", default_value = "2001:db8:ffff:1::ffff")]
+    pub(crate) home_address: Ipv6Addr,
+    /// The care-of address; that from which this host reaches the home agent when it is not given.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) care_of: Option<Ipv4Addr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Look only whether the store's replicas can be replaced one by one by this program's version: all are there,
+    /// follow their leader, run one version, and none is newer.
+    #[arg(long)]
+    pub(crate) before_upgrade: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -726,6 +761,9 @@ pub(crate) enum RaftAction {
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         node_id: u64,
     },
+    /// Make the replicas those that are named, one by one, and wait for each: what a chart or a script runs after it
+    /// has started replicas, or before it stops some. Doing it again does no harm.
+    Reconcile(Reconcile),
     /// All replicas run this version, and none goes back: what it keeps for operators is kept from now on. A
     /// cluster that began with this version needs no such call.
     FinishUpgrade,
@@ -753,6 +791,34 @@ pub(crate) struct AddReplica {
     pub(crate) replaces: Option<u64>,
 }
 
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["add", "remove"])))]
+pub(crate) struct Reconcile {
+    /// A replica and where the others reach it; repeat it or give several with commas.
+    #[arg(long = "member", value_name = "NODE=HOST:PORT", value_parser = member, value_delimiter = ',', required = true)]
+    pub(crate) members: Vec<(u64, String)>,
+    /// Add those that are no members yet.
+    #[arg(long)]
+    pub(crate) add: bool,
+    /// Let those go that are not named. One that comes takes the place of the one at its address in one step; without
+    /// --add that one stays.
+    #[arg(long)]
+    pub(crate) remove: bool,
+    /// How long all of it may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) within_secs: u64,
+}
+
+/// `4=store-4.example.net:7101`
+fn member(text: &str) -> Result<(u64, String), String> {
+    let wrong = "expected NODE=HOST:PORT, such as 4=store-4.example.net:7101";
+    let (node, address) = text.split_once('=').ok_or(wrong)?;
+    match node.trim().parse() {
+        Ok(node) if node > 0 && address.contains(':') => Ok((node, address.trim().to_owned())),
+        _ => Err(wrong.to_owned()),
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotAction {
     /// Write all that the store holds now into a file, keys of subscribers included.
@@ -765,6 +831,9 @@ pub(crate) enum SnapshotAction {
         /// Ask the endpoint's own state, which may be behind, not the leader.
         #[arg(long)]
         local: bool,
+        /// Then remove the oldest files in its directory whose names end in .hpb, until so many are left.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        keep: Option<u32>,
     },
     /// Read all of such a file, check it, and show what is in it. Asks no store.
     Verify {

@@ -35,7 +35,10 @@ pub(crate) fn check(verb: &Verb) -> Result<(), Failure> {
         ),
         Verb::Raft { action } => match action {
             RaftAction::FinishUpgrade => true,
-            RaftAction::Add(_) | RaftAction::Remove { .. } | RaftAction::Transfer { .. } => {
+            RaftAction::Add(_)
+            | RaftAction::Remove { .. }
+            | RaftAction::Reconcile(_)
+            | RaftAction::Transfer { .. } => {
                 let why = "--dry-run: who is a member and who leads cannot be tried, for what may \
                            refuse is seen only as it is done";
                 return Err(Failure::Usage(why.to_owned()));

@@ -11,6 +11,7 @@ pub(crate) mod home_agents;
 pub(crate) mod home_prefixes;
 pub(crate) mod man;
 pub(crate) mod nodes;
+pub(crate) mod probe;
 pub(crate) mod raft;
 mod revocation;
 pub(crate) mod snapshot;

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 /// Exit codes: 0 all went well; 1 the home agent refused; 2 wrong arguments or configuration; 3
 /// nobody answered; 4 an echo request got no reply; 5 the host refused (socket, device, route).
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "mobile-node", version)]
 pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]

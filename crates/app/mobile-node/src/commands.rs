@@ -3,17 +3,17 @@
 use std::io::{self, Write};
 use std::net::Ipv6Addr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::Parser as _;
 use homeport_runtime::config::{ConfigError, TelemetryConfig, load};
 use homeport_runtime::{Shutdown, Task, telemetry};
-use mobile_node::{
-    BindingResult, Config, ConfigFault, Error, Events, MobileNode, Outcome, PingResult,
-};
 use serde_json::{Value, json};
 
 use crate::arguments::{Arguments, Common, Echo, Subcommands};
+use crate::{BindingResult, Config, ConfigFault, Error, Events, MobileNode, Outcome, PingResult};
 
 /// The home agent refused.
 const EXIT_REFUSED: u8 = 1;
@@ -24,13 +24,33 @@ const EXIT_NO_ANSWER: u8 = 3;
 /// An echo request got no reply.
 const EXIT_PING: u8 = 4;
 /// The host refused.
-pub(crate) const EXIT_HOST: u8 = 5;
+const EXIT_HOST: u8 = 5;
 
 /// Updates a second that `--refresh-every-ms` needs beside those of the interval itself.
 const SPARE_UPDATES: u64 = 10;
 
+/// Runs the program `mobile-node` with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mobile-node: cannot start: {error}");
+            return ExitCode::from(EXIT_HOST);
+        }
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("mobile-node: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
 /// The exit code of a failure.
-pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<ConfigError>() || error.is::<ConfigFault>() {
         return EXIT_USAGE;
     }
@@ -49,7 +69,7 @@ fn refused_code(results: &[BindingResult]) -> u8 {
 }
 
 /// Runs a command; gives the exit code.
-pub(crate) async fn run(arguments: Arguments) -> Result<u8> {
+async fn run(arguments: Arguments) -> Result<u8> {
     let log = TelemetryConfig { log: "warn".to_owned(), ..TelemetryConfig::default() };
     let _telemetry = telemetry::init(&log, "mobile-node")?;
     match arguments.command {

@@ -29,6 +29,8 @@
 //! `homeport-runtime` for tasks and configuration.
 
 mod actor;
+mod arguments;
+mod commands;
 mod config;
 mod echo;
 mod handle;
@@ -39,6 +41,7 @@ mod port;
 mod raw;
 mod report;
 
+pub use commands::main;
 pub use config::{
     AuthenticationConfig, CareOfConfig, Config, ConfigFault, FlowConfig, HomeLinkConfig, IpOrNet,
     OtherHomeAgent, Ports, RefreshConfig, TunConfig,

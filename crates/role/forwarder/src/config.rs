@@ -32,7 +32,7 @@ pub struct Config {
     /// Store replicas, `host:port`; any of them will do.
     #[schemars(with = "Vec<schema::HostPort>", length(min = 1, max = limits::ENDPOINTS_MAX))]
     pub stores: Vec<String>,
-    /// Signalling front-ends, `host:port`; all of them are used.
+    /// Signalling front-ends, `host:port`; all of them are used, and of a name with several addresses each.
     #[schemars(with = "Vec<schema::HostPort>", length(min = 1, max = limits::ENDPOINTS_MAX))]
     pub front_ends: Vec<String>,
     /// A UDP socket for mobile nodes with IPv4 care-of addresses, where the TUN does not bring

@@ -26,6 +26,7 @@ mod drain;
 mod engine;
 mod fast;
 mod feed;
+mod front_ends;
 mod headless;
 mod held;
 mod home_link;
@@ -102,8 +103,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let (signalling_out, signalling) = mpsc::channel(limits::ANSWERS_WAITING_MAX);
     let _links: Vec<Task> = (0..)
         .zip(front_ends)
-        .map(|(index, front_end)| {
-            Task::spawn("front-end link", punt::link(index, front_end, signalling_out.clone()))
+        .map(|(place, front_end)| {
+            let follow = front_ends::follow(place, front_end, signalling_out.clone());
+            Task::spawn("front-ends", follow)
         })
         .collect();
 

@@ -38,8 +38,10 @@ pub const UPDATES_TRACED_MAX: usize = 2048;
 /// Files and connections of a forwarder with as many stores and front-ends as it may have, and those who
 /// look at its metrics and inspection.
 pub const OPEN_FILES: u64 = 512;
-/// Stores or front-ends in a configuration.
+/// Stores or front-ends in a configuration, and addresses that a name of front-ends may have.
 pub const ENDPOINTS_MAX: usize = 64;
+/// How often the name of front-ends is looked up: a new one gets packets after so long.
+pub const NAME_LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
 /// Connecting may take that long, then the next is tried.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Opening a stream may take that long.

@@ -2,7 +2,11 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    net::SocketAddrV4,
+    net::{SocketAddr, SocketAddrV4},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use homeport_api::{
@@ -12,9 +16,11 @@ use homeport_api::{
 };
 use homeport_forwarding::{Punt, UdpOuter};
 use homeport_runtime::{clock::unix_ms, config::TelemetryConfig};
-use tokio::{sync::mpsc, time::timeout};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
+use tower::service_fn;
 
 use crate::{
     backoff::Backoff,
@@ -28,35 +34,40 @@ use crate::{
 pub(crate) enum SignallingEvent {
     /// A front-end takes packets.
     Up {
-        /// Its place in the configuration.
+        /// What it is known by: the same for all forwarders.
         index: usize,
         /// Where packets go.
         queue: mpsc::Sender<PuntRequest>,
     },
     /// It does not any more. What was in its queue is lost; mobile nodes send it again.
     Down {
-        /// Its place in the configuration.
+        /// What it is known by.
         index: usize,
     },
     /// An answer.
     Answer(PuntResponse),
 }
 
-/// Keeps up one link, for ever.
-pub(crate) async fn link(index: usize, front_end: Peer, out: mpsc::Sender<SignallingEvent>) {
+/// Keeps up one link, as long as it is wanted; one that is not any more may still end by itself.
+pub(crate) async fn link(
+    index: usize,
+    front_end: Peer,
+    at: SocketAddr,
+    wanted: Arc<AtomicBool>,
+    out: mpsc::Sender<SignallingEvent>,
+) {
     let mut backoff = Backoff::default();
-    let (address, _) = &front_end;
-    loop {
+    while wanted.load(Ordering::Relaxed) {
         let mut proven = false;
-        let Err(end) = hold(index, &front_end, &out, &mut proven).await;
+        let Err(end) = hold(index, &front_end, at, &out, &mut proven).await;
         if proven {
             if out.send(SignallingEvent::Down { index }).await.is_err() {
                 return;
             }
-            tracing::warn!(%address, reason = %end, "front-end lost");
+            tracing::warn!(address = %at, reason = %end, "front-end lost");
             backoff.reset();
         } else {
-            tracing::debug!(%address, reason = %end, "front-end not reached");
+            tracing::debug!(address = %at, reason = %end, "front-end not reached");
         }
         if matches!(end, End::EngineGone) {
             return;
@@ -81,11 +92,19 @@ enum End {
 
 async fn hold(
     index: usize,
-    (address, endpoint): &Peer,
+    (_, endpoint): &Peer,
+    address: SocketAddr,
     out: &mpsc::Sender<SignallingEvent>,
     proven: &mut bool,
 ) -> Result<std::convert::Infallible, End> {
-    let channel = timeout(limits::CONNECT_TIMEOUT, endpoint.connect()).await;
+    // The endpoint keeps the name, by which the front-end may have to prove itself.
+    let dial = service_fn(move |_| async move {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok::<_, std::io::Error>(TokioIo::new(stream))
+    });
+    let connect = endpoint.connect_with_connector(dial);
+    let channel = timeout(limits::CONNECT_TIMEOUT, connect).await;
     let mut client = SignallingClient::new(channel.map_err(|_| End::Silent)??);
     let (queue, requests) = mpsc::channel(limits::PUNTS_WAITING_MAX);
     let mut request = Request::new(ReceiverStream::new(requests));

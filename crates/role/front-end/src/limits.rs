@@ -46,6 +46,8 @@ pub const LOOK_UP_TIMEOUT: Duration = Duration::from_millis(250);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// After this a peer that does not answer is gone.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long packets are still taken of a forwarder that was told that this process is being ended.
+pub const LEAVING: Duration = Duration::from_millis(300);
 /// How long a shutdown waits for what is under way.
 pub const DRAIN_MAX: Duration = Duration::from_millis(1200);
 /// Files and connections of a front-end: a stream of each forwarder above all.

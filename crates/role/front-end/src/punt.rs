@@ -1,6 +1,7 @@
 //! Streams of forwarders.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, FuturesUnordered};
@@ -11,6 +12,7 @@ use homeport_api::signalling::{self as api, PuntRequest, PuntResponse};
 use homeport_runtime::{Shutdown, Task, trace};
 use homeport_signalling::{Reply, UdpOuter};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
@@ -81,6 +83,8 @@ impl Stream {
         let Self { answers, registrar, drain, understands } = self;
         let mut under_way = FuturesUnordered::new();
         let mut accepting = true;
+        // When nothing is taken any more, once this process is being ended.
+        let mut leaving = None;
         let mut wanted = drain.wanted();
         // Who connects to a front-end that is drained is told at once.
         if *wanted.borrow_and_update() && answers.send(draining(true)).await.is_err() {
@@ -114,8 +118,17 @@ impl Stream {
                     }
                     accepting = understands || !is_drained;
                 }
-                // What is under way is finished; the forwarder goes to another front-end.
-                () = shutdown.begun(), if accepting => accepting = false,
+                // The forwarder goes to another front-end; what it sent before it was told is answered still.
+                () = shutdown.begun(), if accepting && leaving.is_none() => {
+                    if understands && answers.send(draining(true)).await.is_err() {
+                        return;
+                    }
+                    let stays = if understands { limits::LEAVING } else { Duration::ZERO };
+                    leaving = Some(Instant::now() + stays);
+                }
+                () = sleep_until(leaving.unwrap_or_else(Instant::now)), if accepting && leaving.is_some() => {
+                    accepting = false;
+                }
             }
         }
     }

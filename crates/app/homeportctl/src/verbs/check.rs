@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::{
-    arguments::{Format, Page},
+    arguments::{Check as Asked, Format, Page},
     cluster::{Cluster, Effect},
     failure::{Failure, reason},
     output::{self, Columns},
@@ -19,13 +19,14 @@ use crate::{
 };
 
 /// All checks, group by group, in the order in which they are shown.
-const IDS: [&str; 13] = [
+const IDS: [&str; 14] = [
     "store-reachable",
     "store-leader",
     "store-voters",
     "store-caught-up",
     "store-versions",
     "store-disk",
+    "store-upgrade",
     "operations-kept",
     "nodes-answer",
     "nodes-front-ends",
@@ -55,8 +56,12 @@ struct Check {
     found: String,
 }
 
-pub(crate) async fn run(cluster: &Cluster, format: Format) -> Result<String, Failure> {
-    let checks = all(cluster).await;
+pub(crate) async fn run(
+    cluster: &Cluster,
+    format: Format,
+    asked: &Asked,
+) -> Result<String, Failure> {
+    let checks = if asked.before_upgrade { upgrade(cluster).await } else { all(cluster).await };
     let text = match format {
         Format::Table | Format::Wide => checks.iter().map(line).collect(),
         Format::Json | Format::Csv => output::list_of(format, COLUMNS, &checks, rows, document),
@@ -70,10 +75,58 @@ pub(super) async fn documents(cluster: &Cluster) -> Vec<Value> {
     all(cluster).await.iter().map(document).collect()
 }
 
-async fn all(cluster: &Cluster) -> Vec<Check> {
+/// What must hold before the replicas are replaced one by one by this version.
+async fn upgrade(cluster: &Cluster) -> Vec<Check> {
     let mut checks = Checks::default();
+    // The members, whoever of them was named: replicas that are to come do not answer yet.
+    let call = async |channel| ClusterClient::new(channel).get_status(GetStatusRequest {}).await;
+    let members = match cluster.call(Effect::Read, call).await {
+        Ok(status) => status.members,
+        Err(failure) => {
+            checks.failed("store-reachable", one_line(&failure));
+            return checks.in_order();
+        }
+    };
+    let members: Vec<String> = members.into_iter().map(|member| member.address).collect();
+    let answered = ask_all(&mut checks, cluster, &members).await;
+    stores(&mut checks, &answered.iter().collect::<Vec<_>>());
+    let running: BTreeSet<&str> = answered.iter().map(|it| it.version.as_str()).collect();
+    let ours = env!("CARGO_PKG_VERSION");
+    checks.0.push(successor(ours, &running));
+    checks.in_order()
+}
+
+/// An older program may not know what a newer one has written; one version is replaced by one other.
+fn successor(ours: &str, running: &BTreeSet<&str>) -> Check {
+    let newest = running.iter().max_by_key(|version| numbers(version)).copied();
+    let (result, found) = match newest {
+        None => (Outcome::Failed, "no replica says which version it is".to_owned()),
+        Some(newest) if running.len() > 1 && numbers(newest) != numbers(ours) => {
+            let found = format!("several versions run: {}; finish that", names(running.iter()));
+            (Outcome::Failed, found)
+        }
+        Some(newest) if numbers(newest) > numbers(ours) => {
+            (Outcome::Failed, format!("{newest} runs, which is newer than {ours}"))
+        }
+        Some(_) => (Outcome::Passed, format!("{} to {ours}", names(running.iter()))),
+    };
+    Check { id: "store-upgrade", result, found }
+}
+
+/// `0.1.12` by its numbers; what is none counts as 0.
+fn numbers(version: &str) -> Vec<u64> {
+    let release = version.split(['-', '+']).next().unwrap_or_default();
+    release.split('.').map(|number| number.parse().unwrap_or(0)).collect()
+}
+
+/// Asks each what it is.
+async fn ask_all(
+    checks: &mut Checks,
+    cluster: &Cluster,
+    endpoints: &[String],
+) -> Vec<GetStatusResponse> {
     let mut answers = Vec::new();
-    for endpoint in cluster.endpoints() {
+    for endpoint in endpoints {
         let call =
             async |channel| ClusterClient::new(channel).get_status(GetStatusRequest {}).await;
         answers.push((endpoint.as_str(), cluster.ask(endpoint, call).await));
@@ -84,11 +137,17 @@ async fn all(cluster: &Cluster) -> Vec<Check> {
             Some(format!("{endpoint}: {}", reason(answer.as_ref().err()?)))
         })
         .collect();
-    let answered: Vec<&GetStatusResponse> =
-        answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).collect();
-    let text = format!("{} of {} endpoints answer", answered.len(), answers.len());
+    let asked = answers.len();
+    let answered: Vec<_> = answers.into_iter().filter_map(|(_, answer)| answer.ok()).collect();
+    let text = format!("{} of {asked} endpoints answer", answered.len());
     checks.when(silent.is_empty(), "store-reachable", text, || silent.join("; "));
-    stores(&mut checks, &answered);
+    answered
+}
+
+async fn all(cluster: &Cluster) -> Vec<Check> {
+    let mut checks = Checks::default();
+    let answered = ask_all(&mut checks, cluster, cluster.endpoints()).await;
+    stores(&mut checks, &answered.iter().collect::<Vec<_>>());
     match nodes::all(cluster).await {
         Ok((all, silent)) => sessions(&mut checks, &all, &silent),
         Err(failure) => {
@@ -99,8 +158,7 @@ async fn all(cluster: &Cluster) -> Vec<Check> {
         }
     }
     service(&mut checks, cluster).await;
-    checks.0.sort_by_key(|check| IDS.iter().position(|id| *id == check.id));
-    checks.0
+    checks.in_order()
 }
 
 fn stores(checks: &mut Checks, answered: &[&GetStatusResponse]) {
@@ -220,6 +278,11 @@ async fn service(checks: &mut Checks, cluster: &Cluster) {
 struct Checks(Vec<Check>);
 
 impl Checks {
+    fn in_order(mut self) -> Vec<Check> {
+        self.0.sort_by_key(|check| IDS.iter().position(|id| *id == check.id));
+        self.0
+    }
+
     fn add(&mut self, id: &'static str, result: Outcome, found: String) {
         self.0.push(Check { id, result, found });
     }
@@ -291,6 +354,19 @@ fn document(check: &Check) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_version_is_replaced_by_itself_or_a_newer_one() {
+        let result = |ours, running: &[&'static str]| {
+            successor(ours, &running.iter().copied().collect()).result
+        };
+        assert_eq!(result("0.2.0", &["0.1.9"]), Outcome::Passed);
+        assert_eq!(result("0.1.10", &["0.1.9"]), Outcome::Passed);
+        assert_eq!(result("0.1.9", &["0.1.10"]), Outcome::Failed);
+        assert_eq!(result("0.3.0", &["0.1.0", "0.2.0"]), Outcome::Failed);
+        assert_eq!(result("0.2.0", &["0.1.0", "0.2.0"]), Outcome::Passed, "the upgrade goes on");
+        assert_eq!(result("0.1.0", &[]), Outcome::Failed);
+    }
 
     const SECTIONS: &str = include_str!("../../../../../docs/operations/checks.md");
 

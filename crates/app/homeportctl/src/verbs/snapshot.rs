@@ -29,8 +29,11 @@ pub(crate) async fn run(
     action: &SnapshotAction,
 ) -> Result<String, Failure> {
     match action {
-        SnapshotAction::Save { file, force, local } => {
+        SnapshotAction::Save { file, force, local, keep } => {
             let saved = save(cluster, file, *force, *local).await?;
+            if let Some(keep) = keep {
+                prune(file, usize::try_from(*keep).unwrap_or(usize::MAX))?;
+            }
             Ok(shown(format, file, &saved))
         }
         SnapshotAction::Verify { file } => {
@@ -43,6 +46,30 @@ pub(crate) async fn run(
 
 fn unusable(error: impl std::fmt::Display) -> Failure {
     Failure::Usage(error.to_string())
+}
+
+/// Removes the oldest snapshots beside this one.
+fn prune(saved: &Path, keep: usize) -> Result<(), Failure> {
+    let folder = match saved.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let read = |error: io::Error| failed("read", folder, &error);
+    let mut snapshots = Vec::new();
+    for entry in fs::read_dir(folder).map_err(read)? {
+        let entry = entry.map_err(read)?;
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "hpb") {
+            let modified = entry.metadata().and_then(|it| it.modified()).map_err(read)?;
+            snapshots.push((modified, path));
+        }
+    }
+    snapshots.sort();
+    for (_, path) in snapshots.iter().rev().skip(keep) {
+        fs::remove_file(path).map_err(|error| failed("remove", path, &error))?;
+        eprintln!("removed {}", path.display());
+    }
+    Ok(())
 }
 
 /// The file gets its name when it is whole, on the disk, and verified.

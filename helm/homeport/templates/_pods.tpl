@@ -1,5 +1,13 @@
 {{/* What the pods have in common. */}}
 
+{{/* Labels of a pod. Call with (dict "root" $ "part" "store"). */}}
+{{- define "homeport.podLabels" -}}
+{{ include "homeport.labels" . }}
+{{- with .root.Values.podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* Nothing here talks to Kubernetes. Service links would put HOMEPORT_* variables into the environment,
      which the processes read as configuration. */}}
 {{- define "homeport.podBase" -}}
@@ -7,6 +15,9 @@ serviceAccountName: {{ include "homeport.serviceAccount" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: 30
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
@@ -32,8 +43,12 @@ capabilities:
 
 {{/* Call with (dict "root" $ "part" "store"). */}}
 {{- define "homeport.podAnnotations" -}}
-{{- /* Configuration is read once, at the start: a change restarts the pods. */ -}}
+{{- /* Configuration is read once, at the start: a change restarts the pods. */}}
+{{- if eq .part "store" }}
+checksum/config: {{ include "homeport.storeFile" (dict "root" .root "ordinal" 0) | sha256sum }}
+{{- else }}
 checksum/config: {{ include (print .root.Template.BasePath "/" .part "-config.yaml") .root | sha256sum }}
+{{- end }}
 {{- with .root.Values.podAnnotations }}
 {{ toYaml . }}
 {{- end }}
@@ -77,6 +92,10 @@ topologySpreadConstraints:
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
@@ -110,4 +129,69 @@ volumeMounts:
   # Not below /sys/fs, where the usual AppArmor profile of containers denies writing.
   - {name: bpf, mountPath: /run/homeport-bpf}
   {{- end }}
+{{- end -}}
+
+{{/* A pod that runs homeportctl once. Call with (dict "root" $ "part" "upgrade" "placement" .Values.jobs), then name the
+     containers. */}}
+{{- define "homeport.jobBase" -}}
+{{- include "homeport.podBase" .root }}
+restartPolicy: Never
+securityContext:
+  {{- include "homeport.podSecurity" .root | nindent 2 }}
+{{- with include "homeport.placement" .placement }}
+{{- . | trim | nindent 0 }}
+{{- end }}
+{{- end -}}
+
+{{/* What a container with homeportctl has. Call with (dict "root" $), and "backup" true where it writes to that volume. */}}
+{{- define "homeport.ctl" -}}
+{{- $token := .root.Values.jobs.tokenSecret -}}
+{{- if and .root.Values.store.adminTokensSecret (not $token) }}
+{{- fail "jobs.tokenSecret: store.adminTokensSecret is set, so homeportctl needs a token" }}
+{{- end -}}
+image: {{ include "homeport.image" .root | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+command: [/usr/bin/homeportctl]
+env:
+  - {name: HOMEPORT_ENDPOINTS, value: {{ include "homeport.endpoints" .root | quote }}}
+  {{- if $token }}
+  - {name: HOMEPORT_TOKEN_FILE, value: /etc/homeport-token/token}
+  {{- end }}
+  {{- if .backup }}
+  - name: POD_NAME
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.name
+  {{- end }}
+securityContext:
+  {{- include "homeport.containerSecurity" .root | nindent 2 }}
+resources:
+  {{- toYaml .root.Values.jobs.resources | nindent 2 }}
+{{- if or $token .backup }}
+volumeMounts:
+  {{- if $token }}
+  - {name: token, mountPath: /etc/homeport-token, readOnly: true}
+  {{- end }}
+  {{- if .backup }}
+  - {name: backup, mountPath: /backup}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Its volumes. Call with (dict "root" $), and "backup" the name of a claim. */}}
+{{- define "homeport.ctlVolumes" -}}
+{{- $token := .root.Values.jobs.tokenSecret -}}
+{{- if or $token .backup }}
+volumes:
+  {{- with $token }}
+  - name: token
+    secret:
+      secretName: {{ . }}
+  {{- end }}
+  {{- with .backup }}
+  - name: backup
+    persistentVolumeClaim:
+      claimName: {{ . }}
+  {{- end }}
+{{- end }}
 {{- end -}}

@@ -58,8 +58,12 @@ enum Task {
         #[arg(long)]
         write: bool,
     },
-    /// Lint the Helm chart and render it with each set of example values.
-    Chart,
+    /// Lint and render the Helm chart with Helm 3 and 4, and hold it against golden files, schemas and rules.
+    Chart {
+        /// Write the golden files anew.
+        #[arg(long)]
+        write: bool,
+    },
     /// Run the conformance cases on the wire of a running cluster and write docs/conformance.md.
     Conformance {
         /// Kill the store's leader between the steps of each case.
@@ -136,7 +140,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::ApiLint => api_lint::check(&root)?,
         Task::Bench(bench) => bench::run(&root, bench)?,
         Task::Browser { write } => browser::run(&root, *write)?,
-        Task::Chart => chart::check(&root)?,
+        Task::Chart { write } => chart::check(&root, *write)?,
         Task::Conformance { during_leader_kill, case, full, home_addresses } => {
             let (during_leader_kill, case) = (*during_leader_kill, case.clone());
             let mut extent = if *full { Extent::FULL } else { Extent::ORDINARY };

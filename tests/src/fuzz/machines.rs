@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use homeport_binding::{
-    Authentication, HomePrefix, Ipv6Prefix, Key, Outcome, Policy, Revised, Silence, Subscriber,
-    Verdict,
+    Association, Authentication, HomePrefix, Ipv6Prefix, Key, Origin, Outcome, Policy, Protects,
+    Revised, SecurityAssociation, Silence, Subscriber, Verdict,
 };
 use homeport_correspondent as correspondent;
+use homeport_esp::{Keys, Suite, Window};
 use homeport_forwarding as forwarding;
 use homeport_mobile as mobile;
 use homeport_signalling::{
@@ -41,6 +42,24 @@ const ADDRESSES: [Ipv6Addr; 10] = [
 const AGENT_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const PEER_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
+fn association() -> Association {
+    let keys = Keys { encryption: Vec::new(), authentication: vec![9; 32] };
+    let record = SecurityAssociation {
+        home_address: HOME,
+        protects: Protects::Signalling,
+        suite: Suite::NullHmacSha256,
+        extended_sequence_numbers: true,
+        replay_window: 64,
+        inbound_spi: 0x100,
+        inbound: keys.clone(),
+        outbound_spi: 0x101,
+        outbound: keys,
+        origin: Origin::Static,
+    };
+    let window = Window::new(record.replay_window);
+    Association { revised: Revised { record, revision: 1 }, window, sent: 0 }
+}
+
 fn policy(authentication: Authentication) -> Policy {
     let prefix = Ipv6Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0), 64);
     let prefix = HomePrefix::new(prefix.expect("a prefix"), AGENT, authentication);
@@ -50,6 +69,7 @@ fn policy(authentication: Authentication) -> Policy {
         home_address_served: true,
         subscriber: Some(Revised { record: subscriber, revision: 1 }),
         advertised_revision: Some(1),
+        associations: vec![association()],
     }
 }
 
@@ -63,7 +83,15 @@ pub(super) fn signalling(octets: &[u8]) {
     let packet = input.packet(&ADDRESSES);
     let key = SharedKey::new([7; 32]);
     let role = (choices & 2 != 0).then_some(Role { key: &key, now_ms: 1_700_000_000_000 });
-    match receive_as(Arrival { packet: &packet, outer }, role) {
+    let received = match receive_as(Arrival { packet: &packet, outer }, role) {
+        Received::Protected(sealed) => match sealed.open(&policy(authentication)) {
+            Ok(received) => received,
+            Err(reason) => Received::Drop(reason),
+        },
+        received => received,
+    };
+    match received {
+        Received::Protected(_) => panic!("ESP in ESP is authentic by chance"),
         Received::Drop(reason) => assert!(!reason.name().is_empty()),
         Received::Reply(reply) | Received::Test(reply) => check_composed(&reply.packet),
         Received::Correspondence(proposal) => {
@@ -88,7 +116,7 @@ pub(super) fn signalling(octets: &[u8]) {
                 let registration = proposal.registration([1; 16]);
                 assert_eq!(registration.policy_revisions, (1, 1));
                 let outcome = Outcome::Silent(Silence::CareOfNotRoutable);
-                let concluded = proposal.conclude(&Verdict { revision: 2, outcome });
+                let concluded = proposal.conclude(&Verdict { revision: 2, outcome, esp: None });
                 assert!(matches!(concluded, Concluded::Drop(_)));
             }
         },

@@ -90,6 +90,11 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         action: SubscriberAction,
     },
+    /// What protects the signalling of mobile nodes (IPsec).
+    Associations {
+        #[command(subcommand)]
+        action: AssociationAction,
+    },
     /// Where home addresses are reachable now.
     Bindings {
         #[command(subcommand)]
@@ -586,6 +591,72 @@ pub(crate) enum Authentication {
     None,
     /// RFC 4285, with each subscriber's key.
     MnHa,
+    /// ESP in transport mode (RFC 4877), with security associations.
+    Ipsec,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AssociationAction {
+    /// Set one by hand: for laboratories and migration. Those of IKEv2 come by themselves.
+    Create(CreateAssociation),
+    /// Show all, or those that a filter lets through; keys are never shown.
+    List {
+        #[command(flatten)]
+        page: Page,
+        /// Only these: 'home_address = 2001:db8:0:1::/64'
+        #[arg(long, default_value = "", hide_default_value = true)]
+        filter: String,
+    },
+    /// Believe and send nothing under it any more.
+    Delete {
+        /// 2001:db8:0:1::100
+        home_address: Ipv6Addr,
+        /// SPI of what the mobile node sends; 0x for hexadecimal.
+        #[arg(value_parser = spi)]
+        inbound_spi: u32,
+    },
+}
+
+/// The file with the keys is TOML: inbound_encryption, inbound_authentication, outbound_encryption and
+/// outbound_authentication, each in hexadecimal digits and as long as the suite takes; those that it does not
+/// take are left out. Inbound is what the mobile node sends.
+#[derive(Debug, Args)]
+pub(crate) struct CreateAssociation {
+    /// Of a subscriber, 2001:db8:0:1::100
+    pub(crate) home_address: Ipv6Addr,
+    /// aes-cbc-hmac-sha2-256, -384 or -512, null-hmac-sha2-256, -384 or -512; aes-gcm-16 is of IKEv2 alone.
+    #[arg(long)]
+    pub(crate) suite: String,
+    /// SPI of what the mobile node sends, 256 or more; 0x for hexadecimal.
+    #[arg(long, value_parser = spi)]
+    pub(crate) inbound_spi: u32,
+    /// SPI of what the home agent sends.
+    #[arg(long, value_parser = spi)]
+    pub(crate) outbound_spi: u32,
+    /// The keys, - for standard input; keep it from others.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys_file: PathBuf,
+    /// What it protects.
+    #[arg(long, value_enum, default_value_t = Protects::Signalling)]
+    pub(crate) protects: Protects,
+    /// Sequence numbers of 64 bits.
+    #[arg(long)]
+    pub(crate) extended_sequence_numbers: bool,
+    /// Packets behind the newest that may still come, 0 to 1024; with 0 replays are left to the sequence number
+    /// of the Binding Update, as a mobile node needs that begins its own anew when it starts anew.
+    #[arg(long, value_name = "PACKETS", default_value_t = 0)]
+    pub(crate) replay_window: u32,
+}
+
+/// What a security association protects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protects {
+    /// Mobility Headers of all types.
+    Mobility,
+    /// Prefix discovery.
+    PrefixDiscovery,
+    /// Both.
+    Signalling,
 }
 
 #[derive(Debug, Subcommand)]

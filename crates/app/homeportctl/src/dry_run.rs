@@ -2,8 +2,8 @@
 
 use crate::{
     arguments::{
-        AlarmAction, BindingAction, HomeAgentAction, HomePrefixAction, NodeAction, RaftAction,
-        SubscriberAction, Verb,
+        AlarmAction, AssociationAction, BindingAction, HomeAgentAction, HomePrefixAction,
+        NodeAction, RaftAction, SubscriberAction, Verb,
     },
     failure::Failure,
 };
@@ -24,6 +24,9 @@ pub(crate) fn check(verb: &Verb) -> Result<(), Failure> {
                 | SubscriberAction::Import(_)
                 | SubscriberAction::Delete { .. }
         ),
+        Verb::Associations { action } => {
+            matches!(action, AssociationAction::Create(_) | AssociationAction::Delete { .. })
+        }
         Verb::Bindings { action } => matches!(action, BindingAction::Revoke { .. }),
         Verb::HomeAgents { action: HomeAgentAction::Switch(_) } => true,
         Verb::Node { action } => {

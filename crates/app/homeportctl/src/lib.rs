@@ -85,6 +85,7 @@ async fn carry_out(
     match &arguments.verb {
         Verb::HomePrefixes { action } => verbs::home_prefixes::run(cluster, format, action).await,
         Verb::Subscribers { action } => verbs::subscribers::run(cluster, format, action).await,
+        Verb::Associations { action } => verbs::associations::run(cluster, format, action).await,
         Verb::Bindings { action } => verbs::bindings::run(cluster, format, action).await,
         Verb::HomeAgents { action } => verbs::home_agents::run(cluster, format, action).await,
         Verb::Raft { action } => verbs::raft::run(cluster, format, action).await,

@@ -1,6 +1,7 @@
 //! One file for each noun of the command line.
 
 pub(crate) mod alarms;
+pub(crate) mod associations;
 pub(crate) mod audit;
 pub(crate) mod bindings;
 pub(crate) mod check;

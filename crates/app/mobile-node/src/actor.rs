@@ -24,6 +24,7 @@ use crate::echo::{Answer, Echoes, NotSent, reply_to};
 use crate::handle::Error;
 use crate::journal::{Journal, UpdateRecord};
 use crate::network::AtHome;
+use crate::protection::Protection;
 use crate::port::{Ports, Received};
 use crate::report::{NodeEvent, Stamped, Status};
 
@@ -64,6 +65,7 @@ pub(crate) struct Actor {
     config: Config,
     machine: Machine,
     ports: Ports,
+    protection: Option<Protection>,
     clock: Monotonic,
     /// The instant at which `clock` read zero.
     origin: Instant,
@@ -94,12 +96,14 @@ impl Actor {
         config: Config,
         machine: Machine,
         ports: Ports,
+        protection: Option<Protection>,
         events: broadcast::Sender<Stamped>,
     ) -> Self {
         let journal = Journal::new(config.journal_updates_max);
         let mut actor = Self {
             machine,
             ports,
+            protection,
             clock: Monotonic::start(),
             origin: Instant::now(),
             waiting: HashMap::new(),
@@ -217,9 +221,22 @@ impl Actor {
         self.begin(command, Waiting::Move(done)).await;
     }
 
+    /// Out of ESP, where signalling is protected.
+    fn unprotected(&mut self, packet: Vec<u8>) -> Option<Vec<u8>> {
+        let Some(protection) = &mut self.protection else { return Some(packet) };
+        match protection.incoming(packet, self.machine.settings().home_agent) {
+            Ok(packet) => Some(packet),
+            Err(reason) => {
+                self.dropped_for(reason);
+                None
+            }
+        }
+    }
+
     async fn receive(&mut self, packet: Received) {
         match packet {
             Received::Udp { care_of, peer, payload } => {
+                let Some(payload) = self.unprotected(payload) else { return };
                 let arrival = Arrival::Udp { care_of, peer, payload: &payload };
                 self.input(Input::Packet(arrival)).await;
             }
@@ -228,10 +245,12 @@ impl Actor {
                 self.input(Input::Packet(arrival)).await;
             }
             Received::HomeLink(packet) => {
+                let Some(packet) = self.unprotected(packet) else { return };
                 self.input(Input::Packet(Arrival::Ipv6(&packet))).await;
             }
             Received::Tun(packet) => {
                 if self.is_for_care_of(&packet) {
+                    let Some(packet) = self.unprotected(packet) else { return };
                     self.input(Input::Packet(Arrival::Ipv6(&packet))).await;
                 } else {
                     self.tunnel(None, &packet).await;
@@ -311,6 +330,11 @@ impl Actor {
     }
 
     async fn transmit(&mut self, transmit: Transmit) {
+        let home_agent = self.machine.settings().home_agent;
+        let transmit = match &mut self.protection {
+            Some(protection) => protection.outgoing(transmit, home_agent),
+            None => transmit,
+        };
         let sent = match transmit {
             Transmit::Ipv6 { packet, .. } => self.ports.send_tun(&packet).await,
             Transmit::Udp { from, payload } => match self.machine.settings().home_agent_v4 {
@@ -390,7 +414,10 @@ impl Actor {
     }
 
     fn dropped(&mut self, reason: DropReason) {
-        let reason = reason.reason();
+        self.dropped_for(reason.reason());
+    }
+
+    fn dropped_for(&mut self, reason: &'static str) {
         let count = self.drops.entry(reason).or_insert(0);
         *count = count.saturating_add(1);
         self.tell(NodeEvent::Dropped { reason });

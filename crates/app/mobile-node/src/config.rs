@@ -13,6 +13,8 @@ use homeport_wire::{Bid, BidPriority, Lifetime, MOBILITY_UDP_PORT, is_unicast_ro
 use ipnet::Ipv6Net;
 use serde::Deserialize;
 
+use crate::protection::{IpsecConfig, Protection};
+
 pub use flow::{FlowConfig, IpOrNet, Ports};
 
 /// Octets of an RFC 4285 key.
@@ -48,6 +50,8 @@ pub struct Config {
     pub lifetime_secs: u32,
     /// The key shared with the home agent (RFC 4285). Without one, updates go bare.
     pub authentication: Option<AuthenticationConfig>,
+    /// Signalling goes and comes in ESP. Without, in the clear.
+    pub ipsec: Option<IpsecConfig>,
     /// The care-of addresses.
     #[serde(default)]
     pub care_of: Vec<CareOfConfig>,
@@ -258,7 +262,7 @@ pub struct ConfigFault {
     pub expected: String,
 }
 
-fn fault(key: impl Into<String>, wrong: impl Into<String>, expected: &str) -> ConfigFault {
+pub(crate) fn fault(key: impl Into<String>, wrong: impl Into<String>, expected: &str) -> ConfigFault {
     ConfigFault { key: key.into(), wrong: wrong.into(), expected: expected.to_owned() }
 }
 
@@ -275,6 +279,7 @@ impl Config {
             home_agent_port: default_port(),
             lifetime_secs: default_lifetime_secs(),
             authentication: None,
+            ipsec: None,
             care_of: Vec::new(),
             flows: Vec::new(),
             tun: None,
@@ -312,6 +317,7 @@ impl Config {
             return Err(fault("care_of", wrong, "at most 64"));
         }
         self.check_home_link()?;
+        self.protection(0)?;
         self.flows()?;
         Ok(Settings {
             home_address: self.home_address,
@@ -339,6 +345,12 @@ impl Config {
             updates_per_second_max: self.updates_per_second_max,
             attempts_max: self.attempts_max,
         })
+    }
+
+    /// What puts signalling into ESP; `now_secs` is the time since the Unix epoch.
+    pub(crate) fn protection(&self, now_secs: u64) -> Result<Option<Protection>, ConfigFault> {
+        let ipsec = self.ipsec.as_ref();
+        ipsec.map(|ipsec| ipsec.protection(self.home_address, now_secs)).transpose()
     }
 
     /// The flow bindings as the machine takes them.
@@ -520,7 +532,7 @@ fn association(config: &AuthenticationConfig) -> Result<MnHaAssociation, ConfigF
     })
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = text
         .chars()
         .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))

@@ -102,7 +102,8 @@ impl MobileNode {
         let addresses = Arc::new(config.addresses());
         let shared = Arc::new(config.clone());
         let weak = events.downgrade();
-        let actor = Actor::new(config, machine, ports, events);
+        let protection = config.protection(homeport_runtime::clock::unix_ms() / 1000)?;
+        let actor = Actor::new(config, machine, ports, protection, events);
         let actor = Task::spawn("mobile node", actor.run(orders_receiver, received));
         let node =
             Self { orders, events: weak, addresses, config: shared, _actor: Arc::new(actor) };

@@ -22,7 +22,7 @@
 //! # }
 //! ```
 //!
-//! What it is not: no router advertisements, no IPsec, no choice of links. Whoever uses it
+//! What it is not: no router advertisements, no IKE, no choice of links. Whoever uses it
 //! says where the node is.
 //!
 //! Depends on `homeport-mobile` for the protocol, `homeport-hostnet` for the host and
@@ -38,6 +38,7 @@ mod home_link;
 mod journal;
 mod network;
 mod port;
+mod protection;
 mod raw;
 mod report;
 
@@ -52,4 +53,5 @@ pub use homeport_mobile::{
     BindingView, CareOf, Event, Flow, HomePrefix, LossReason, Mode, Outcome, Path, RequestId,
 };
 pub use journal::{Acknowledgement, UpdateRecord};
+pub use protection::{DirectionConfig, IpsecConfig};
 pub use report::{NodeEvent, Stamped, Status};

@@ -217,6 +217,7 @@ impl BindingCache {
             return Outcome::Refused(no_subscriber(home_address));
         };
         self.disown(&entry.revised.record);
+        self.associations.remove(&home_address);
         // Who is no longer provisioned is no longer carried; the sequence number stays for a while,
         // so that a delayed Binding Update cannot bring the bindings back.
         if let Some(mut home) = self.take_home(home_address) {

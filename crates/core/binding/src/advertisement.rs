@@ -253,6 +253,7 @@ impl BindingCache {
                 home_agent: home.home_agent,
                 care_of,
                 message: DispatchMessage::PrefixAdvertisement,
+                esp: None,
             });
         }
         home.advertisement = Some(advertisement);

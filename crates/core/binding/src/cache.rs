@@ -5,6 +5,7 @@ use core::net::Ipv6Addr;
 use core::ops::Bound;
 
 use crate::advertisement::{Advertising, GivenUp};
+use crate::association::Association;
 use crate::command::{Batch, Command};
 use crate::correspondents::{Correspondents, Peer};
 use crate::deadlines::Deadlines;
@@ -28,6 +29,7 @@ pub struct BindingCache {
     pub(crate) revision: u64,
     pub(crate) home_prefixes: BTreeMap<Ipv6Prefix, Revised<HomePrefix>>,
     pub(crate) subscribers: Pages<SubscriberEntry>,
+    pub(crate) associations: Pages<Vec<Association>>,
     pub(crate) homes: Pages<Home>,
     pub(crate) mobile_networks: MobileNetworks,
     pub(crate) ipv4_homes: Ipv4Homes,
@@ -80,6 +82,8 @@ pub enum StateRecord {
     HomePrefix(Revised<HomePrefix>),
     /// A subscriber and its last accepted MESG-ID.
     Subscriber(Revised<Subscriber>, u64),
+    /// A security association: comes after the others of its home address that are older.
+    Association(Association),
     /// A home address.
     Home(Ipv6Addr, Home),
     /// The forwarder that defends a home link, or did last.
@@ -117,25 +121,33 @@ impl BindingCache {
     pub fn apply(&mut self, revision: u64, batch: Batch) -> Vec<Verdict> {
         self.advance(revision);
         self.events.clear();
+        let notices = self.notices.len();
         // Leaders change and their clocks differ; log time never runs back.
         self.now = self.now.max(batch.at);
         self.expire_due();
         self.expire_correspondents();
         self.advance_advertising();
-        batch
-            .commands
-            .into_iter()
-            .map(|command| match command {
-                Command::Register(registration) => self.register(registration),
-                Command::Correspond(asked) => self.correspond(asked),
-                command => Verdict { revision, outcome: self.carry_out(command) },
-            })
-            .collect()
+        let verdicts = batch.commands.into_iter().map(|command| self.run(command)).collect();
+        self.number_notices(notices);
+        verdicts
+    }
+
+    pub(crate) fn run(&mut self, command: Command) -> Verdict {
+        match command {
+            Command::Register(registration) => self.register(registration),
+            Command::Correspond(asked) => self.correspond(asked),
+            Command::Protected(protected) => self.protected(protected),
+            command => {
+                let outcome = self.carry_out(command);
+                Verdict { revision: self.revision, outcome, esp: None }
+            }
+        }
     }
 
     /// Everything but Binding Updates.
     pub(crate) fn carry_out(&mut self, command: Command) -> Outcome {
         match command {
+            Command::Protected(protected) => self.protected(protected).outcome,
             Command::Register(registration) => self.register(registration).outcome,
             Command::Correspond(asked) => self.correspond(asked).outcome,
             Command::PutHomePrefix { home_prefix, must_not_exist } => {
@@ -160,6 +172,12 @@ impl BindingCache {
             }
             Command::ReleaseHomeLink { prefix, forwarder } => {
                 self.release_home_link(prefix, &forwarder)
+            }
+            Command::PutSecurityAssociation { association, must_not_exist } => {
+                self.put_association(association, must_not_exist)
+            }
+            Command::DeleteSecurityAssociation { home_address, inbound_spi } => {
+                self.delete_association(home_address, inbound_spi)
             }
             Command::Operate(operation) => self.operate(operation),
             Command::Audited(audited) => self.audited(audited),
@@ -269,6 +287,7 @@ impl BindingCache {
             home_prefix: serving.or_else(addressed).cloned(),
             subscriber: self.subscriber(home_address).cloned(),
             advertised_revision: advertisement.map(|it| it.home_prefix_revision),
+            associations: self.associations(home_address).to_vec(),
         }
     }
 
@@ -296,11 +315,14 @@ impl BindingCache {
         let subscribers = self.subscribers.clone().into_iter();
         let subscribers = subscribers
             .map(|(_, entry)| StateRecord::Subscriber(entry.revised, entry.last_message_id));
+        let associations = self.associations.clone().into_iter();
+        let associations = associations.flat_map(|(_, all)| all).map(StateRecord::Association);
         let homes = self.homes.clone().into_iter();
         let homes = homes.map(|(address, home)| StateRecord::Home(address, home));
         let defenders = self.defenders.clone().into_values().map(StateRecord::Defender);
         let advertising = self.advertising.clone().into_values().map(StateRecord::Advertising);
-        let records = core::iter::once(header).chain(prefixes).chain(subscribers);
+        let records =
+            core::iter::once(header).chain(prefixes).chain(subscribers).chain(associations);
         let correspondents = self.correspondents.peers.clone().into_iter();
         let correspondents = correspondents.flat_map(|(address, peers)| {
             let record = move |(agent, peer)| StateRecord::Correspondent(address, agent, peer);
@@ -335,6 +357,7 @@ impl BindingCache {
                     let entry = SubscriberEntry { revised, last_message_id };
                     cache.subscribers.insert(home_address, entry).is_none()
                 }
+                StateRecord::Association(association) => cache.restore_association(association),
                 StateRecord::Home(address, home) => {
                     cache.bindings = cache.bindings.saturating_add(home.bindings.len());
                     if let Some(at) = home.deadline() {

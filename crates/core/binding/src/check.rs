@@ -34,7 +34,14 @@ impl BindingCache {
             Command::Switch(switch) => self.check_switch(switch),
             Command::Operate(operation) => self.check_operation(operation),
             Command::Audited(audited) => self.check_audited(audited),
+            Command::PutSecurityAssociation { association, must_not_exist } => {
+                self.check_put_association(association, *must_not_exist)
+            }
+            Command::DeleteSecurityAssociation { home_address, inbound_spi } => {
+                self.check_delete_association(*home_address, *inbound_spi)
+            }
             Command::Register(_)
+            | Command::Protected(_)
             | Command::Correspond(_)
             | Command::RevocationAnswer(_)
             | Command::PrefixesSolicited(_)

@@ -40,6 +40,8 @@ pub const HOME_BINDING_ENDS_WITH_ANY: bool = false;
 /// UDP encapsulation is asked for, not needed and not given, to a mobile node without IPsec: 144, which
 /// RFC 5555 §4.4.1 has, is another status for whom RFC 4285 authenticates.
 pub const FORCED_UDP_REFUSED: Status = Status::ADMINISTRATIVELY_PROHIBITED;
+/// The same, to a mobile node that IPsec protects: it knows 144 by RFC 5555 §4.4.1 alone.
+pub const FORCED_UDP_REFUSED_UNDER_IPSEC: Status = Status::ID_MISMATCH;
 /// An IPv4 home address is asked for with prefix length 0 (RFC 5555 §3.1.1 does not speak of it).
 pub const IPV4_PREFIX_LEN_ZERO: Ipv4AddressStatus = Ipv4AddressStatus::INVALID_ADDRESS;
 

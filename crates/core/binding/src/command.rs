@@ -6,13 +6,14 @@ use core::time::Duration;
 use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence};
 
 use crate::advertisement::PrefixesSolicited;
+use crate::association::{Protected, SecurityAssociation};
 use crate::correspondents::Correspondence;
 use crate::flow::FlowRequest;
 use crate::notice::{RevocationAnswer, Revoke, Switch};
 use crate::operations::{Audited, Operation};
 use crate::prefix::Ipv6Prefix;
 use crate::probe::Detected;
-use crate::record::{HomePrefix, Subscriber};
+use crate::record::{Authentication, HomePrefix, Subscriber};
 use crate::time::LogTime;
 
 /// Names one Binding Update: a command that arrives twice has one effect and one answer.
@@ -94,21 +95,62 @@ pub enum Command {
     Operate(Operation),
     /// A write of an operator, which is recorded.
     Audited(Audited),
+    /// Creates or replaces a security association.
+    PutSecurityAssociation {
+        /// The record.
+        association: SecurityAssociation,
+        /// Refuse to replace one.
+        must_not_exist: bool,
+    },
+    /// Deletes a security association.
+    DeleteSecurityAssociation {
+        /// Whose.
+        home_address: Ipv6Addr,
+        /// Which.
+        inbound_spi: u32,
+    },
+    /// What an authentic packet under a security association asks for.
+    Protected(Protected),
 }
 
 /// Version of the commands that this program knows; raised by one with each release that adds a kind, or a
 /// field that decides something.
-pub const ENTRIES_VERSION: u32 = 2;
+pub const ENTRIES_VERSION: u32 = 3;
 
 /// Version of the entries from which on what is for operators is kept.
 pub const OPERATIONS_SINCE: u32 = 2;
 
+/// Version of the entries from which on there are security associations.
+pub const SECURITY_SINCE: u32 = 3;
+
 impl Command {
+    /// It is about this home address alone.
+    pub(crate) fn is_of(&self, home_address: Ipv6Addr) -> bool {
+        match self {
+            Self::Register(registration) => registration.home_address == home_address,
+            Self::RevocationAnswer(answer) => answer.home_address == home_address,
+            Self::PrefixesSolicited(solicited) => solicited.home_address == home_address,
+            _ => false,
+        }
+    }
+
     /// The first version of the log's entries with this command: a replica of an older one would pass it
     /// over, and come to another state. What only follows such a command needs no look of its own.
     #[must_use]
     pub fn since(&self) -> u32 {
         match self {
+            Self::PutSecurityAssociation { .. }
+            | Self::DeleteSecurityAssociation { .. }
+            | Self::Protected(_) => SECURITY_SINCE,
+            Self::PutHomePrefix { home_prefix, .. }
+            | Self::UpdateHomePrefix { home_prefix, .. }
+                if home_prefix.authentication == Authentication::Ipsec =>
+            {
+                SECURITY_SINCE
+            }
+            Self::Audited(Audited { command: Some(command), .. }) => {
+                command.since().max(OPERATIONS_SINCE)
+            }
             Self::Operate(_) | Self::Audited(_) => OPERATIONS_SINCE,
             Self::UpdateHomePrefix { .. }
             | Self::AdvertiseHomePrefix { .. }

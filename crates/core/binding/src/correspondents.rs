@@ -151,7 +151,7 @@ impl BindingCache {
             Some(verdict) => verdict.clone(),
             None => {
                 let outcome = self.decide_correspondence(&mut peers, &asked);
-                let verdict = Verdict { revision, outcome };
+                let verdict = Verdict { revision, outcome, esp: None };
                 if let Some(peer) = peers.get_mut(&home_agent) {
                     remember(peer, asked.request_id, verdict.clone());
                 }
@@ -160,7 +160,7 @@ impl BindingCache {
         };
         let accepted = matches!(
             &verdict,
-            Verdict { revision: at, outcome: Outcome::Answer(answer) }
+            Verdict { revision: at, outcome: Outcome::Answer(answer), esp: None }
                 if *at == revision && answer.status.is_accepted()
         );
         if accepted || has_ended {

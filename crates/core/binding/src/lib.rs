@@ -22,6 +22,7 @@ extern crate alloc;
 
 mod admin;
 mod advertisement;
+mod association;
 mod cache;
 mod check;
 pub mod choices;
@@ -56,10 +57,11 @@ pub mod correspondent {
 }
 
 pub use advertisement::{Advertising, GivenUp, PrefixAdvertisement, PrefixesSolicited};
+pub use association::{Association, Origin, Protected, Protects, SecurityAssociation};
 pub use cache::{BindingCache, Change, StateError, StateRecord};
 pub use command::{
     Batch, BidRequest, Command, ENTRIES_VERSION, Ipv4HomeAddressRequest, MobileNetworkRequest,
-    OPERATIONS_SINCE, Registration, RequestId, WireSource,
+    OPERATIONS_SINCE, Registration, RequestId, SECURITY_SINCE, WireSource,
 };
 pub use correspondents::{Correspondence, Peer, Peers};
 pub use defender::Defender;
@@ -81,6 +83,7 @@ pub use remembered::{Memory, Remembered};
 pub use sorted::Sorted;
 pub use time::LogTime;
 pub use verdict::{
-    Answer, Ipv4AddressAnswer, NatDetection, Outcome, Refusal, RefusalKind, Silence, Verdict,
+    Answer, EspNumber, Ipv4AddressAnswer, NatDetection, Outcome, Refusal, RefusalKind, Silence,
+    Verdict,
 };
 pub use view::{Known, View};

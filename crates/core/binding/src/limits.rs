@@ -24,6 +24,11 @@ pub const EXPIRIES_PER_BATCH_MAX: usize = 4096;
 pub const REMEMBERED_PER_HOME_ADDRESS: usize = 4;
 /// Octets of a Network Access Identifier (RFC 7542 §2.2: 253 with the realm).
 pub const NAI_LEN_MAX: usize = 253;
+/// Security associations of one home address: two kinds, each with the one that it replaces for a while, and as
+/// many again for an IKE daemon that has lost its memory.
+pub const ASSOCIATIONS_PER_HOME_ADDRESS_MAX: usize = 8;
+/// Octets of the name of an IKE agent, and of its address.
+pub const IKE_AGENT_LEN_MAX: usize = 256;
 /// Octets of a link-layer address (MH-LLA, RFC 5568 §6.4.4).
 pub const LINK_LAYER_ADDRESS_LEN_MAX: usize = 20;
 

@@ -16,13 +16,14 @@ use core::time::Duration;
 
 use homeport_wire::{Bid, Lifetime, RevocationTrigger, is_unicast_routable_v6};
 
+use crate::association::Protects;
 use crate::cache::{BindingCache, Change};
 use crate::choices;
 use crate::event::BindingEvent;
 use crate::home::{Binding, CareOf, Home};
 use crate::limits;
 use crate::time::LogTime;
-use crate::verdict::{Outcome, Refusal, RefusalKind, Silence};
+use crate::verdict::{EspNumber, Outcome, Refusal, RefusalKind, Silence};
 
 /// Triggers that fit one mobile node without proxies (RFC 5846 §5.1).
 const TRIGGERS: [RevocationTrigger; 5] = [
@@ -122,6 +123,8 @@ pub struct Dispatch {
     pub care_of: CareOf,
     /// What.
     pub message: DispatchMessage,
+    /// With what it is sent, where a security association protects it.
+    pub esp: Option<EspNumber>,
 }
 
 /// Content of a [`Dispatch`].
@@ -145,6 +148,22 @@ pub enum DispatchMessage {
     },
     /// Mobile Prefix Advertisement: what it says is the home prefix's record.
     PrefixAdvertisement,
+}
+
+impl DispatchMessage {
+    /// A Mobility Header; else ICMPv6.
+    #[must_use]
+    pub const fn is_mobility(&self) -> bool {
+        !matches!(self, Self::PrefixAdvertisement)
+    }
+
+    /// Whose numbers it takes.
+    pub(crate) const fn protected_by(&self) -> Protects {
+        match self {
+            Self::Revocation { .. } | Self::Switch { .. } => Protects::Mobility,
+            Self::PrefixAdvertisement => Protects::PrefixDiscovery,
+        }
+    }
 }
 
 impl Notice {
@@ -245,6 +264,7 @@ impl Home {
             home_agent: self.home_agent,
             care_of: self.notified_care_of(notice)?,
             message,
+            esp: None,
         })
     }
 

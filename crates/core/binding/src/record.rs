@@ -3,6 +3,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::association::Association;
 use crate::limits;
 use crate::prefix::{Ipv4Prefix, Ipv6Prefix};
 
@@ -13,6 +14,8 @@ pub enum Authentication {
     None,
     /// The MN-HA option of RFC 4285 §5.1 with the subscriber's key.
     MnHa,
+    /// ESP in transport mode (RFC 4877 §3): Binding Updates in the clear are dropped.
+    Ipsec,
 }
 
 /// A home prefix that the cluster serves, and its policy.
@@ -206,6 +209,8 @@ pub struct Policy {
     /// The mobile node is being told of this revision of its home prefix (RFC 6275 §10.6.2): a Mobile
     /// Prefix Solicitation is its answer.
     pub advertised_revision: Option<u64>,
+    /// Its security associations; the newest is the last.
+    pub associations: Vec<Association>,
 }
 
 impl Policy {

@@ -39,10 +39,10 @@ impl BindingCache {
         let policy = self.policy(home_address, registration.home_agent);
         let revision = self.revision;
         if policy.revisions() != registration.policy_revisions {
-            return Verdict { revision, outcome: Outcome::StalePolicy };
+            return Verdict { revision, outcome: Outcome::StalePolicy, esp: None };
         }
         let outcome = self.decide(&registration, &policy);
-        let verdict = Verdict { revision, outcome };
+        let verdict = Verdict { revision, outcome, esp: None };
         match &verdict.outcome {
             Outcome::Pending => return verdict,
             Outcome::Answer(answer) if !answer.status.is_accepted() => {
@@ -57,6 +57,13 @@ impl BindingCache {
             home.remembered.remember(registration.request_id, &verdict);
         }
         verdict
+    }
+
+    /// It was answered already, or waits for Duplicate Address Detection: sent again by its front-end.
+    pub(crate) fn is_repeated(&self, registration: &Registration) -> bool {
+        let home = self.homes.get(&registration.home_address);
+        home.is_some_and(|home| home.remembered.recall(&registration.request_id).is_some())
+            || self.awaits_probe(registration)
     }
 
     fn decide(&mut self, r: &Registration, policy: &Policy) -> Outcome {

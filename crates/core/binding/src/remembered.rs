@@ -108,7 +108,7 @@ impl Kept {
             KeptOutcome::Plain(plain) => Outcome::Answer(plain.answer()),
             KeptOutcome::Other(outcome) => (**outcome).clone(),
         };
-        Verdict { revision: self.revision, outcome }
+        Verdict { revision: self.revision, outcome, esp: None }
     }
 }
 
@@ -205,7 +205,7 @@ mod tests {
             (Outcome::Silent(Silence::Superseded), false),
         ];
         for (outcome, is_plain) in outcomes {
-            let verdict = Verdict { revision: 5, outcome };
+            let verdict = Verdict { revision: 5, outcome, esp: None };
             let kept = Kept::new([1; 16], &verdict);
             assert_eq!(kept.verdict(), verdict);
             assert_eq!(matches!(kept.outcome, KeptOutcome::Plain(_)), is_plain, "{verdict:?}");
@@ -216,7 +216,8 @@ mod tests {
     fn the_newest_are_known() {
         let mut memory = Memory::new();
         for n in 0..7 {
-            let verdict = Verdict { revision: n.into(), outcome: Outcome::Answer(answer()) };
+            let verdict =
+                Verdict { revision: n.into(), outcome: Outcome::Answer(answer()), esp: None };
             memory.remember([n; 16], &verdict);
         }
         assert_eq!(memory.iter().map(|it| it.request_id[0]).collect::<Vec<_>>(), [3, 4, 5, 6]);

@@ -9,6 +9,7 @@ use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, FlowStatus, Lifetime, 
 use crate::*;
 
 mod advertisements;
+mod associations;
 mod choices;
 mod correspondents;
 mod flows;

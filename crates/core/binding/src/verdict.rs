@@ -15,6 +15,18 @@ pub struct Verdict {
     pub revision: u64,
     /// The outcome.
     pub outcome: Outcome,
+    /// With what the answer is sent: only where a security association protects it. Given anew each time, so a
+    /// command that is sent again never has the number of its first answer.
+    pub esp: Option<EspNumber>,
+}
+
+/// A sequence number that nobody else uses under this security association.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EspNumber {
+    /// Names the association among those of the home address.
+    pub inbound_spi: u32,
+    /// The number, all bits of it.
+    pub sequence: u64,
 }
 
 /// Outcome of a command.
@@ -58,6 +70,8 @@ pub enum Silence {
     Superseded,
     /// A registration from away without Home Address option (RFC 6275 §10.3.1).
     HomeAddressOptionMissing,
+    /// The number of an ESP packet has come before, or is left of the window (RFC 4303 §3.4.3).
+    EspReplayed,
 }
 
 impl Silence {
@@ -72,6 +86,7 @@ impl Silence {
             Self::UnknownRevocation => "unknown_revocation",
             Self::Superseded => "superseded",
             Self::HomeAddressOptionMissing => "home_address_option_missing",
+            Self::EspReplayed => "esp_replayed",
         }
     }
 
@@ -84,11 +99,12 @@ impl Silence {
             Self::CorrespondentUnsupported => "RFC 6275 section 9.5.1",
             Self::UnknownRevocation => "RFC 5846 section 7.2",
             Self::HomeAddressOptionMissing => "RFC 6275 section 10.3.1",
+            Self::EspReplayed => "RFC 4303 section 3.4.3",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TooManyBidOptions,
         Self::CareOfNotRoutable,
         Self::TooManyOptions,
@@ -96,6 +112,7 @@ impl Silence {
         Self::UnknownRevocation,
         Self::Superseded,
         Self::HomeAddressOptionMissing,
+        Self::EspReplayed,
     ];
 }
 

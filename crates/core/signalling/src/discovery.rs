@@ -7,13 +7,14 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use core::net::Ipv6Addr;
 
-use homeport_binding::{HomePrefix, Policy, PrefixesSolicited};
+use homeport_binding::{Authentication, HomePrefix, Policy, PrefixesSolicited, Protects};
 use homeport_wire::{
     AdvertisementFlags, DiscoveryFlags, Icmpv6, NeighbourOptions, PacketBuilder, PrefixFlags,
     PrefixInformation, Walk, is_unicast_routable_v6, is_unicast_v6, protocol,
 };
 
 use crate::drop_reason::DropReason;
+use crate::esp::Receipt;
 use crate::receive::{Reply, ReplyKind, UdpOuter};
 
 /// A question that the policy answers.
@@ -24,6 +25,8 @@ pub struct Discovery {
     source: Ipv6Addr,
     destination: Ipv6Addr,
     outer: Option<UdpOuter>,
+    /// It came in ESP, and was authentic.
+    pub(crate) receipt: Option<Receipt>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,7 +70,8 @@ impl Discovery {
         if !is_unicast_routable_v6(walk.pseudo_source()) {
             return Err(DropReason::HomeAddressNotRoutable);
         }
-        Ok(Self { question, source, destination: walk.header.destination, outer })
+        let destination = walk.header.destination;
+        Ok(Self { question, source, destination, outer, receipt: None })
     }
 
     /// Whose policy answers: a home address, or the anycast address of a home prefix.
@@ -94,6 +98,20 @@ impl Discovery {
         }
     }
 
+    /// How it came in ESP: its answer goes back in ESP.
+    #[must_use]
+    pub const fn receipt(&self) -> Option<&Receipt> {
+        self.receipt.as_ref()
+    }
+
+    /// RFC 3776 §3.2 has prefix discovery protected where there is an association for it.
+    fn lacks_protection(&self, policy: &Policy, prefix: &HomePrefix) -> bool {
+        let is_protected = |it: &Protects| it.covers(Protects::PrefixDiscovery);
+        self.receipt.is_none()
+            && prefix.authentication == Authentication::Ipsec
+            && policy.associations.iter().any(|it| is_protected(&it.revised.record.protects))
+    }
+
     /// The answer.
     #[must_use]
     pub fn answer(&self, policy: &Policy) -> Discovered {
@@ -104,6 +122,9 @@ impl Discovery {
         match self.question {
             Question::HomeAgents { identifier, mobile_router } => {
                 self.home_agents(prefix, identifier, mobile_router)
+            }
+            Question::Prefixes { .. } if self.lacks_protection(policy, prefix) => {
+                Discovered::Drop(DropReason::EspRequired)
             }
             Question::Prefixes { identifier, home_address, is_away } => {
                 self.prefixes(prefix, identifier, is_away.then_some(home_address))

@@ -1,5 +1,6 @@
 use homeport_binding::Silence;
 use homeport_correspondent::DropReason as CorrespondentReason;
+use homeport_esp::EspError;
 use homeport_wire::Malformed;
 
 /// Why a packet gets no answer. Each has a counter.
@@ -9,8 +10,18 @@ pub enum DropReason {
     Malformed(Malformed),
     /// The store says so.
     Store(Silence),
-    /// IPsec comes in ESP, which this version does not process.
-    EspUnsupported,
+    /// What came in ESP is not authentic or not well formed (RFC 4303 §3.4).
+    Esp(EspError),
+    /// The number of an ESP packet had come before (RFC 4303 §3.4.3).
+    EspReplayed,
+    /// It was to come in ESP, and came in the clear (RFC 6275 §5.1).
+    EspRequired,
+    /// It is not what its security association is for (RFC 4301 §5.2).
+    EspSelector,
+    /// The keys of a security association do not fit its suite.
+    EspKeys,
+    /// No security association has a number left for the answer (RFC 4303 §3.3.3).
+    EspNumbersSpent,
     /// The home prefix answers no such question (RFC 6275 §10.5, §10.6).
     DiscoveryNotAllowed,
     /// Answers of discovery are limited in rate (RFC 6275 §10.6.3).
@@ -58,7 +69,12 @@ impl DropReason {
         match self {
             Self::Malformed(malformed) => malformed.reason(),
             Self::Store(silence) => silence.name(),
-            Self::EspUnsupported => "esp_unsupported",
+            Self::Esp(error) => error.name(),
+            Self::EspReplayed => "esp_replayed",
+            Self::EspRequired => "esp_required",
+            Self::EspSelector => "esp_selector",
+            Self::EspKeys => "esp_keys",
+            Self::EspNumbersSpent => "esp_numbers_spent",
             Self::DiscoveryNotAllowed => "discovery_not_allowed",
             Self::DiscoveryRateLimited => "discovery_rate_limited",
             Self::NotSignalling => "not_signalling",

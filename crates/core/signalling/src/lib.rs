@@ -9,6 +9,9 @@
 //!    home address and gives a [`Proposal`].
 //! 3. [`Proposal::conclude`] makes the answer from the verdict.
 //!
+//! What comes in ESP (RFC 4877 §3) takes one before: [`receive`] gives a [`Sealed`], which [`Sealed::open`] reads
+//! with the policy; the answer goes back through [`protect`] with the number that the verdict has.
+//!
 //! Discovery of home agents and prefixes takes two: [`receive`], then [`Discovery::answer`].
 //!
 //! Where the home agent is a correspondent node too, [`receive_as`] answers the tests of addresses and
@@ -32,6 +35,7 @@ pub mod choices;
 mod correspondent;
 mod discovery;
 mod drop_reason;
+mod esp;
 mod notice;
 mod receive;
 #[cfg(test)]
@@ -43,6 +47,7 @@ pub use budget::ErrorBudget;
 pub use correspondent::{CorrespondentProposal, Role};
 pub use discovery::{Discovered, Discovery, DiscoveryLimit};
 pub use drop_reason::DropReason;
+pub use esp::{Receipt, Sealed, protect};
 pub use homeport_correspondent::SharedKey;
 pub use notice::{RevocationAcknowledgement, notify};
 pub use receive::{Arrival, Received, Reply, ReplyKind, UdpOuter, receive, receive_as};

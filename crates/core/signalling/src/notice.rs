@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
 use homeport_binding::{
-    Authentication, CareOf, Dispatch, DispatchMessage, HomePrefix, Policy, RevocationAnswer,
-    Subscriber,
+    Authentication, CareOf, Command, Dispatch, DispatchMessage, HomePrefix, Policy,
+    RevocationAnswer, Subscriber,
 };
 use homeport_wire::{
     Bid, BidCareOf, BidOption, BidPriority, BindingRevocation, BindingRevocationAcknowledgement,
@@ -20,6 +20,7 @@ use crate::authenticate::{MN_HA_AUTHENTICATOR_LEN, Presented, mapped, verify};
 use crate::choices;
 use crate::discovery::advertisement;
 use crate::drop_reason::DropReason;
+use crate::esp::{Receipt, protect};
 use crate::receive::{Reply, ReplyKind, UdpOuter};
 use crate::update::{Association, MN_HA, NAI};
 
@@ -28,11 +29,11 @@ const TUNNEL_HOP_LIMIT: u8 = 64;
 /// Signalling over IPv4 (RFC 5555 §3.1).
 const DSMIP_PORT: u16 = 4191;
 
-/// The packet of a notice that is due.
+/// The packet of a notice that is due; `random` is unpredictable, for what goes in ESP.
 ///
 /// # Errors
 /// When the records that it needs are gone: the home prefix, its IPv4 address, or the key.
-pub fn notify(dispatch: &Dispatch, policy: &Policy) -> Result<Reply, DropReason> {
+pub fn notify(dispatch: &Dispatch, policy: &Policy, random: [u8; 16]) -> Result<Reply, DropReason> {
     let prefix = policy
         .home_prefix
         .as_ref()
@@ -44,6 +45,10 @@ pub fn notify(dispatch: &Dispatch, policy: &Policy) -> Result<Reply, DropReason>
     let association = match prefix.authentication {
         Authentication::None => None,
         Authentication::MnHa => Some(association(dispatch, subscriber)?),
+        Authentication::Ipsec if dispatch.esp.is_none() && dispatch.message.is_mobility() => {
+            return Err(DropReason::NoSecurityAssociation);
+        }
+        Authentication::Ipsec => None,
     };
     let identity = subscriber.map(|s| s.nai.as_bytes()).unwrap_or_default();
     let (message, kind) = match &dispatch.message {
@@ -53,14 +58,29 @@ pub fn notify(dispatch: &Dispatch, policy: &Policy) -> Result<Reply, DropReason>
         DispatchMessage::Switch { addresses, time_left } => {
             switch(addresses, *time_left, association.as_ref(), identity)
         }
-        DispatchMessage::PrefixAdvertisement => return advertise(dispatch, prefix, outer),
+        DispatchMessage::PrefixAdvertisement => {
+            let reply = advertise(dispatch, prefix, outer)?;
+            return match dispatch.esp {
+                Some(number) => protect(&reply, number, policy, random),
+                None => Ok(reply),
+            };
+        }
     };
     let message = match &association {
         Some(association) => association.seal(message, dispatch.home_address),
         None => message,
     };
-    let packet = carry(dispatch, &message.emit(dispatch.home_agent, dispatch.home_address));
-    Ok(Reply { packet, outer, kind })
+    let message = message.emit(dispatch.home_agent, dispatch.home_address);
+    let reply = Reply { packet: addressed(dispatch, &message), outer, kind };
+    let mut reply = match dispatch.esp {
+        Some(number) => protect(&reply, number, policy, random)?,
+        None => reply,
+    };
+    if let Some(care_of) = tunnelled(dispatch) {
+        let agent = dispatch.home_agent;
+        reply.packet = encapsulate_v6(&reply.packet, agent, care_of, TUNNEL_HOP_LIMIT, 0, 0);
+    }
+    Ok(reply)
 }
 
 /// RFC 6275 §10.6.3. No option of RFC 4285 goes into an ICMPv6 message: what it says counts only when a
@@ -167,16 +187,20 @@ fn finish(
 /// An indication takes the routing header (RFC 5846 §7.1), which RFC 6275 §6.1 gives to nothing else
 /// but acknowledgements: a switch goes through the tunnel. At home, and in UDP, the mobile node is
 /// addressed by its home address itself.
-fn carry(dispatch: &Dispatch, message: &[u8]) -> Vec<u8> {
+fn addressed(dispatch: &Dispatch, message: &[u8]) -> Vec<u8> {
     let (agent, home_address) = (dispatch.home_agent, dispatch.home_address);
-    let Some(care_of) = foreign(dispatch) else {
-        return mobility_packet(agent, home_address, None, None, message);
-    };
-    if matches!(dispatch.message, DispatchMessage::Switch { .. }) {
-        let inner = mobility_packet(agent, home_address, None, None, message);
-        return encapsulate_v6(&inner, agent, care_of, TUNNEL_HOP_LIMIT, 0, 0);
+    match foreign(dispatch) {
+        Some(care_of) if tunnelled(dispatch).is_none() => {
+            mobility_packet(agent, care_of, None, Some(home_address), message)
+        }
+        _ => mobility_packet(agent, home_address, None, None, message),
     }
-    mobility_packet(agent, care_of, None, Some(home_address), message)
+}
+
+/// The end of the tunnel that it goes through.
+fn tunnelled(dispatch: &Dispatch) -> Option<Ipv6Addr> {
+    let is_switch = matches!(dispatch.message, DispatchMessage::Switch { .. });
+    foreign(dispatch).filter(|_| is_switch)
 }
 
 /// The IPv6 care-of address of a mobile node that is away.
@@ -197,6 +221,8 @@ pub struct RevocationAcknowledgement {
     message: BindingRevocationAcknowledgement<'static>,
     /// As received: the authenticator covers these octets.
     octets: Vec<u8>,
+    /// It came in ESP, and was authentic.
+    pub(crate) receipt: Option<Receipt>,
 }
 
 impl RevocationAcknowledgement {
@@ -229,6 +255,7 @@ impl RevocationAcknowledgement {
             outer,
             message: BindingRevocationAcknowledgement { status, sequence, flags, options },
             octets: Vec::from(walk.payload),
+            receipt: None,
         })
     }
 
@@ -248,7 +275,7 @@ impl RevocationAcknowledgement {
     ///
     /// # Errors
     /// When it is not: nothing answers it.
-    pub fn judge(&self, policy: &Policy) -> Result<RevocationAnswer, DropReason> {
+    pub fn judge(&self, policy: &Policy) -> Result<Command, DropReason> {
         let prefix = policy
             .home_prefix
             .as_ref()
@@ -259,8 +286,15 @@ impl RevocationAcknowledgement {
         match prefix.record.authentication {
             Authentication::None => {}
             Authentication::MnHa => self.authenticate(policy)?,
+            Authentication::Ipsec if self.receipt.is_some() => {}
+            Authentication::Ipsec => return Err(DropReason::EspRequired),
         }
-        Ok(RevocationAnswer { home_address: self.home_address, sequence: self.message.sequence })
+        let (home_address, sequence) = (self.home_address, self.message.sequence);
+        let answer = Command::RevocationAnswer(RevocationAnswer { home_address, sequence });
+        Ok(match &self.receipt {
+            Some(receipt) => receipt.command(Some(answer)),
+            None => answer,
+        })
     }
 
     fn authenticate(&self, policy: &Policy) -> Result<(), DropReason> {

@@ -13,6 +13,7 @@ use crate::choices;
 use crate::correspondent::{CorrespondentProposal, Role};
 use crate::discovery::Discovery;
 use crate::drop_reason::DropReason;
+use crate::esp::Sealed;
 use crate::notice::RevocationAcknowledgement;
 use crate::update::Update;
 
@@ -39,6 +40,8 @@ pub struct Arrival<'p> {
 pub enum Received {
     /// A Binding Update: ask for the policy of its home address, then [`Update::judge`].
     Update(Box<Update>),
+    /// In ESP: ask for the policy of its home address, then [`Sealed::open`].
+    Protected(Box<Sealed>),
     /// A question of discovery: ask for the policy of its home address, then [`Discovery::answer`].
     Discovery(Discovery),
     /// A Binding Revocation Acknowledgement: ask for the policy of its home address, then
@@ -121,12 +124,17 @@ pub fn receive_as(arrival: Arrival<'_>, role: Option<Role<'_>>) -> Received {
     };
     match walk.upper {
         protocol::MOBILITY => {}
-        protocol::ESP => return Received::Drop(DropReason::EspUnsupported),
-        protocol::ICMPV6 => {}
+        protocol::ESP | protocol::ICMPV6 => {}
         _ => return Received::Drop(DropReason::NotSignalling),
     }
     if walk.routing_home_address.is_some() {
         return Received::Drop(DropReason::ForeignRoutingHeader);
+    }
+    if walk.upper == protocol::ESP {
+        return match Sealed::read(&walk, arrival) {
+            Ok(sealed) => Received::Protected(Box::new(sealed)),
+            Err(reason) => Received::Drop(reason),
+        };
     }
     if walk.upper == protocol::ICMPV6 {
         return match Discovery::read(&walk, arrival.outer) {

@@ -24,6 +24,7 @@ use crate::*;
 mod choices;
 mod correspondents;
 mod discovery;
+mod esp;
 mod notices;
 
 const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);
@@ -112,12 +113,30 @@ impl Lab {
     }
 
     fn send(&mut self, packet: &[u8], outer: Option<UdpOuter>) -> Seen {
-        let update = match receive(Arrival { packet, outer }) {
+        self.take(receive(Arrival { packet, outer }))
+    }
+
+    fn take(&mut self, received: Received) -> Seen {
+        let update = match received {
             Received::Update(update) => update,
+            Received::Protected(sealed) => {
+                let policy = self.cache.policy(sealed.home_address(), sealed.home_agent());
+                return match sealed.open(&policy) {
+                    Ok(received) => self.take(received),
+                    Err(reason) => Seen::Dropped(reason.name().to_string()),
+                };
+            }
             Received::Discovery(discovery) => {
                 let (home_address, home_agent) = (discovery.home_address(), discovery.home_agent());
-                return match discovery.answer(&self.cache.policy(home_address, home_agent)) {
-                    Discovered::Reply(reply) => Seen::Answered(reply),
+                let policy = self.cache.policy(home_address, home_agent);
+                return match discovery.answer(&policy) {
+                    Discovered::Reply(reply) => match discovery.receipt() {
+                        Some(receipt) => {
+                            let verdict = self.run(receipt.command(None));
+                            self.protected(&reply, &verdict)
+                        }
+                        None => Seen::Answered(reply),
+                    },
                     Discovered::Drop(reason) => Seen::Dropped(reason.name().to_string()),
                 };
             }
@@ -133,23 +152,30 @@ impl Lab {
             Judged::Drop(reason) => return Seen::Dropped(reason.name().to_string()),
         };
         self.requests += 1;
-        let registration = proposal.registration([self.requests; 16]);
-        let verdict = self.run(Command::Register(registration));
+        let command = proposal.command([self.requests; 16]);
+        let is_protected = proposal.receipt().is_some();
+        let verdict = self.run(command);
         assert_ne!(verdict.outcome, Outcome::StalePolicy);
         match proposal.conclude(&verdict) {
             Concluded::Reply(reply, revision) => {
                 assert_eq!(revision, self.cache.revision());
-                Seen::Answered(reply)
+                if is_protected { self.protected(&reply, &verdict) } else { Seen::Answered(reply) }
             }
             Concluded::Drop(reason) => Seen::Dropped(reason.name().to_string()),
             Concluded::CheckAgain(_) => panic!("nothing has changed"),
         }
     }
 
+    fn protected(&self, reply: &Reply, verdict: &homeport_binding::Verdict) -> Seen {
+        let number = verdict.esp.expect("a number");
+        let protected = protect(reply, number, &self.cache.policy(HOME, AGENT), [7; 16]);
+        Seen::Answered(protected.expect("an association"))
+    }
+
     fn acknowledged(&mut self, acknowledgement: &RevocationAcknowledgement) -> Seen {
         let (home_address, agent) = (acknowledgement.home_address(), acknowledgement.home_agent());
         match acknowledgement.judge(&self.cache.policy(home_address, agent)) {
-            Ok(answer) => Seen::Revoked(self.run(Command::RevocationAnswer(answer)).outcome),
+            Ok(answer) => Seen::Revoked(self.run(answer).outcome),
             Err(reason) => Seen::Dropped(reason.name().to_string()),
         }
     }

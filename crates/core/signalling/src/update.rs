@@ -3,7 +3,7 @@ use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use homeport_binding::{
-    Answer, Authentication, BidRequest, FlowRequest, Ipv4HomeAddressRequest, Key,
+    Answer, Authentication, BidRequest, Command, FlowRequest, Ipv4HomeAddressRequest, Key,
     MobileNetworkRequest, NatDetection, Outcome, Policy, Registration, RequestId, SelectorRequest,
     Verdict, WireSource, limits,
 };
@@ -16,6 +16,7 @@ use crate::acknowledge;
 use crate::authenticate::{Presented, mapped, mn_ha_authenticator, verify};
 use crate::choices;
 use crate::drop_reason::DropReason;
+use crate::esp::Receipt;
 use crate::receive::{Reply, UdpOuter};
 
 /// MN-HA subtype of the authentication option (RFC 4285 §5.1).
@@ -36,6 +37,8 @@ pub struct Update {
     pub(crate) message: BindingUpdate<'static>,
     /// The Mobility Header as received: the authenticator covers its octets.
     octets: Vec<u8>,
+    /// It came in ESP, and was authentic.
+    pub(crate) receipt: Option<Receipt>,
 }
 
 /// What authentication gave.
@@ -102,6 +105,7 @@ impl Update {
             outer,
             message: BindingUpdate { sequence, flags, lifetime, options },
             octets: Vec::from(walk.payload),
+            receipt: None,
         }
     }
 
@@ -117,6 +121,12 @@ impl Update {
         self.home_agent
     }
 
+    /// How it came in ESP: its answer goes back in ESP.
+    #[must_use]
+    pub const fn receipt(&self) -> Option<&Receipt> {
+        self.receipt.as_ref()
+    }
+
     /// Steps 7 and 8 of the pipeline: the rest needs state.
     #[must_use]
     pub fn judge(self, policy: &Policy) -> Judged {
@@ -126,6 +136,8 @@ impl Update {
         let authenticated = match prefix.record.authentication {
             Authentication::None => Ok(None),
             Authentication::MnHa => self.authenticate(policy).map(Some),
+            Authentication::Ipsec if self.receipt.is_some() => Ok(None),
+            Authentication::Ipsec => Err(Unauthentic::Drop(DropReason::EspRequired)),
         };
         let association = match authenticated {
             Ok(association) => association,
@@ -291,7 +303,23 @@ enum Unauthentic {
 }
 
 impl Proposal {
+    /// How it came in ESP: its answer goes back in ESP.
+    #[must_use]
+    pub const fn receipt(&self) -> Option<&Receipt> {
+        self.update.receipt.as_ref()
+    }
+
     /// The command for the store. The same `request_id` must be used when it is sent again.
+    #[must_use]
+    pub fn command(&self, request_id: RequestId) -> Command {
+        let command = Command::Register(self.registration(request_id));
+        match &self.update.receipt {
+            Some(receipt) => receipt.command(Some(command)),
+            None => command,
+        }
+    }
+
+    /// What is asked of the store. The same `request_id` must be used when it is sent again.
     #[must_use]
     pub fn registration(&self, request_id: RequestId) -> Registration {
         let update = &self.update;

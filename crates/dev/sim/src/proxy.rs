@@ -120,7 +120,7 @@ fn lie(request: &SubmitRequest, revision: u64) -> Option<SubmitResponse> {
         flow_statuses: Vec::new(),
         flows_not_found: Vec::new(),
     };
-    let verdict = Verdict { revision: revision + 1, outcome: Outcome::Answer(answer) };
+    let verdict = Verdict { revision: revision + 1, outcome: Outcome::Answer(answer), esp: None };
     let result = Some(submit_response::Result::Verdict(verdict.into()));
     Some(SubmitResponse { ticket: request.ticket, result, ..SubmitResponse::default() })
 }

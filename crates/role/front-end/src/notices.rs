@@ -60,7 +60,7 @@ pub(crate) async fn send(
         // An old key would make a packet that nobody believes.
         let freshness = Freshness::AtLeast(dispatch.revision);
         let policy = policies.look_up(home_address, home_agent, freshness).await;
-        let sent = match policy.as_ref().map(|policy| notify(&dispatch, policy)) {
+        let sent = match policy.as_ref().map(|policy| notify(&dispatch, policy, rand::random())) {
             Some(Ok(reply)) => {
                 let kind = reply.kind;
                 forwarders.give(reply).map(|()| metrics.count_reply(kind))

@@ -156,14 +156,17 @@ async fn ask(mut client: Client, key: Key) -> Option<LookUpPolicyResponse> {
 fn policy_of(response: LookUpPolicyResponse) -> Option<Policy> {
     let home_prefix = response.home_prefix.map(TryInto::try_into).transpose();
     let subscriber = response.subscriber.map(TryInto::try_into).transpose();
-    match (home_prefix, subscriber) {
-        (Ok(home_prefix), Ok(subscriber)) => Some(Policy {
+    let associations =
+        response.associations.into_iter().map(TryInto::try_into).collect::<Result<_, _>>();
+    match (home_prefix, subscriber, associations) {
+        (Ok(home_prefix), Ok(subscriber), Ok(associations)) => Some(Policy {
             home_prefix,
             home_address_served: response.home_address_served,
             subscriber,
             advertised_revision: response.advertised_revision,
+            associations,
         }),
-        (Err(error), _) | (_, Err(error)) => {
+        (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => {
             tracing::warn!(%error, "the store's policy cannot be read");
             None
         }

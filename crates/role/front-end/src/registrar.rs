@@ -1,17 +1,18 @@
 //! One packet's way through the front-end: the pure steps of `homeport-signalling`, and the waiting
 //! between them.
 
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use homeport_binding::{Command, Outcome, Registration, RequestId, Verdict};
+use homeport_binding::{Command, Outcome, Policy, RequestId, Verdict};
 use homeport_runtime::clock::{Monotonic, unix_ms};
 use homeport_runtime::config::Live;
 use homeport_runtime::trace;
 use homeport_signalling::{
     Arrival, Concluded, CorrespondentProposal, Discovered, Discovery, DiscoveryLimit, DropReason,
-    ErrorBudget, Judged, Received, Reply, RevocationAcknowledgement, Role, SharedKey, UdpOuter,
-    Update, receive, receive_as,
+    ErrorBudget, Judged, Receipt, Received, Reply, RevocationAcknowledgement, Role, Sealed,
+    SharedKey, UdpOuter, Update, protect, receive_as,
 };
 use tracing::{Instrument as _, Span};
 
@@ -34,6 +35,15 @@ pub(crate) struct Registrar {
     correspondent: Option<SharedKey>,
     address_tests: Mutex<ErrorBudget>,
     clock: Monotonic,
+}
+
+impl Unanswered {
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Drop(reason) => reason.name(),
+            Self::Late(reason) => reason,
+        }
+    }
 }
 
 /// A packet to send, once the forwarder's table has reached the revision.
@@ -84,7 +94,11 @@ impl Registrar {
         let started = Instant::now();
         let arrival = Arrival { packet, outer };
         let role = self.correspondent.as_ref().map(|key| Role { key, now_ms: unix_ms() });
-        let reason = match receive_as(arrival, role) {
+        let received = match self.read(arrival, role).await {
+            Ok(received) => received,
+            Err(unanswered) => return self.dropped(unanswered.reason()),
+        };
+        let reason = match received {
             Received::Update(update) => {
                 self.metrics.count_update(Addressee::HomeAgent);
                 let mut detection = false;
@@ -95,8 +109,7 @@ impl Registrar {
                         self.metrics.observe_registration(elapsed, detection);
                         return Some(answer);
                     }
-                    Err(Unanswered::Drop(reason)) => reason.name(),
-                    Err(Unanswered::Late(reason)) => reason,
+                    Err(unanswered) => unanswered.reason(),
                 }
             }
             Received::Discovery(discovery) => match self.discover(&discovery).await {
@@ -104,8 +117,7 @@ impl Registrar {
                     self.metrics.count_reply(reply.kind);
                     return Some(Answer { reply, revision: 0 });
                 }
-                Err(Unanswered::Drop(reason)) => reason.name(),
-                Err(Unanswered::Late(reason)) => reason,
+                Err(unanswered) => unanswered.reason(),
             },
             Received::Test(reply) if self.may_test() => {
                 self.metrics.count_reply(reply.kind);
@@ -119,8 +131,7 @@ impl Registrar {
                         self.metrics.count_correspondent_reply(answer.reply.kind);
                         return Some(answer);
                     }
-                    Err(Unanswered::Drop(reason)) => reason.name(),
-                    Err(Unanswered::Late(reason)) => reason,
+                    Err(unanswered) => unanswered.reason(),
                 }
             }
             Received::Revocation(acknowledgement) => match self.revoked(&acknowledgement).await {
@@ -128,19 +139,91 @@ impl Registrar {
                     self.metrics.revocations_acknowledged.inc();
                     return None;
                 }
-                Err(Unanswered::Drop(reason)) => reason.name(),
-                Err(Unanswered::Late(reason)) => reason,
+                Err(unanswered) => unanswered.reason(),
             },
             Received::Reply(reply) if self.may_send_error() => {
                 self.metrics.count_reply(reply.kind);
                 return Some(Answer { reply, revision: 0 });
             }
             Received::Reply(_) => DropReason::ErrorRateLimited.name(),
+            // ESP in ESP protects nothing more.
+            Received::Protected(_) => DropReason::EspSelector.name(),
             Received::Drop(reason) => reason.name(),
         };
+        self.dropped(reason)
+    }
+
+    fn dropped(&self, reason: &'static str) -> Option<Answer> {
         tracing::debug!(reason, "packet dropped");
         self.metrics.drops.count(reason);
         None
+    }
+
+    /// What the packet is; out of ESP, where it came in ESP.
+    async fn read(
+        &self,
+        arrival: Arrival<'_>,
+        role: Option<Role<'_>>,
+    ) -> Result<Received, Unanswered> {
+        match receive_as(arrival, role) {
+            Received::Protected(sealed) => self.open(&sealed).await,
+            received => Ok(received),
+        }
+    }
+
+    async fn open(&self, sealed: &Sealed) -> Result<Received, Unanswered> {
+        let (home_address, home_agent) = (sealed.home_address(), sealed.home_agent());
+        let until = Instant::now() + self.deadline();
+        let mut again = true;
+        loop {
+            let looked_up = self.policies.look_up(home_address, home_agent, Freshness::Cached);
+            let policy = in_time(until, looked_up).await?;
+            let policy = policy.ok_or(Unanswered::Late("store_unreachable"))?;
+            match sealed.open(&policy) {
+                Ok(received) => return Ok(received),
+                // The association may be new.
+                Err(reason) if !(again && self.policies.doubt(home_address, home_agent)) => {
+                    return Err(Unanswered::Drop(reason));
+                }
+                Err(_outdated) => again = false,
+            }
+        }
+    }
+
+    /// The reply in ESP, with the number that the verdict has.
+    async fn protected(
+        &self,
+        reply: &Reply,
+        verdict: &Verdict,
+        policy: &Policy,
+        (home_address, home_agent): (Ipv6Addr, Ipv6Addr),
+    ) -> Result<Reply, Unanswered> {
+        let number = verdict.esp.ok_or(Unanswered::Drop(DropReason::EspNumbersSpent))?;
+        match protect(reply, number, policy, rand::random()) {
+            // A newer one, which this policy does not have yet.
+            Err(DropReason::NoSecurityAssociation) => {}
+            protected => return protected.map_err(Unanswered::Drop),
+        }
+        let freshness = Freshness::AtLeast(verdict.revision);
+        let looked_up = self.policies.look_up(home_address, home_agent, freshness);
+        let policy = in_time(Instant::now() + self.deadline(), looked_up).await?;
+        let policy = policy.ok_or(Unanswered::Late("store_unreachable"))?;
+        protect(reply, number, &policy, rand::random()).map_err(Unanswered::Drop)
+    }
+
+    /// Has the store see that what came in ESP is no replay, where it has nothing else to decide.
+    async fn received(
+        &self,
+        receipt: &Receipt,
+        command: Option<Command>,
+        until: Instant,
+    ) -> Result<Verdict, Unanswered> {
+        let submitted = self.link.submit(receipt.command(command));
+        let verdict = in_time(until, submitted).await?.map_err(Unanswered::Late)?;
+        match verdict.outcome {
+            Outcome::Silent(silence) => Err(Unanswered::Drop(DropReason::Store(silence))),
+            _ => Ok(verdict),
+        }
     }
 
     /// The verdict. While Duplicate Address Detection runs the store answers that it waits: each time
@@ -148,13 +231,13 @@ impl Registrar {
     /// `detection` when it ran.
     async fn decided(
         &self,
-        registration: Registration,
+        command: Command,
         until: &mut Instant,
         detection: &mut bool,
     ) -> Result<Verdict, Unanswered> {
         let detected_by = Instant::now() + limits::DETECTION_MAX;
         loop {
-            let submitted = self.link.submit(Command::Register(registration.clone()));
+            let submitted = self.link.submit(command.clone());
             let verdict = in_time(*until, submitted).await?.map_err(Unanswered::Late)?;
             if verdict.outcome != Outcome::Pending {
                 return Ok(verdict);
@@ -186,24 +269,38 @@ impl Registrar {
                 looked_up.instrument(trace::child("front_end.policy", &Span::current()));
             let policy =
                 in_time(until, looked_up).await?.ok_or(Unanswered::Late("store_unreachable"))?;
+            let receipt = update.receipt().cloned();
             let judged = update.judge(&policy);
             // The key may be new: nobody is refused by an old record.
             let is_refused = !matches!(judged, Judged::Propose(_));
             if is_refused
                 && self.policies.doubt(home_address, home_agent)
-                && let Received::Update(again) = receive(arrival)
+                && let Ok(Received::Update(again)) = self.read(arrival, None).await
             {
                 update = *again;
                 continue;
             }
             let proposal = match judged {
                 Judged::Propose(proposal) => proposal,
-                Judged::Answer(reply) => return Ok(Answer { reply, revision: 0 }),
+                Judged::Answer(reply) => {
+                    let Some(receipt) = receipt else {
+                        return Ok(Answer { reply, revision: 0 });
+                    };
+                    let verdict = self.received(&receipt, None, until).await?;
+                    let names = (home_address, home_agent);
+                    let reply = self.protected(&reply, &verdict, &policy, names).await?;
+                    return Ok(Answer { reply, revision: 0 });
+                }
                 Judged::Drop(reason) => return Err(Unanswered::Drop(reason)),
             };
-            let registration = proposal.registration(request_id);
-            let verdict = self.decided(registration, &mut until, detection).await?;
+            let command = proposal.command(request_id);
+            let verdict = self.decided(command, &mut until, detection).await?;
             match proposal.conclude(&verdict) {
+                Concluded::Reply(reply, revision) if receipt.is_some() => {
+                    let names = (home_address, home_agent);
+                    let reply = self.protected(&reply, &verdict, &policy, names).await?;
+                    return Ok(Answer { reply, revision });
+                }
                 Concluded::Reply(reply, revision) => return Ok(Answer { reply, revision }),
                 Concluded::Drop(reason) => return Err(Unanswered::Drop(reason)),
                 Concluded::CheckAgain(again) => {
@@ -244,8 +341,14 @@ impl Registrar {
             Discovered::Reply(reply) => reply,
             Discovered::Drop(reason) => return Err(Unanswered::Drop(reason)),
         };
-        if let Some(solicited) = discovery.confirms(&policy) {
-            let submitted = self.link.submit(Command::PrefixesSolicited(solicited));
+        let confirmed = discovery.confirms(&policy).map(Command::PrefixesSolicited);
+        if let Some(receipt) = discovery.receipt() {
+            let until = Instant::now() + self.deadline();
+            let verdict = self.received(receipt, confirmed, until).await?;
+            return self.protected(&reply, &verdict, &policy, (home_address, home_agent)).await;
+        }
+        if let Some(confirmed) = confirmed {
+            let submitted = self.link.submit(confirmed);
             // The answer is as good without: the mobile node is told once more, and asks once more.
             if !matches!(tokio::time::timeout(self.deadline(), submitted).await, Ok(Ok(_))) {
                 tracing::debug!("the store did not hear that a mobile node has solicited");
@@ -278,14 +381,14 @@ impl Registrar {
     ) -> Result<(), Unanswered> {
         let (home_address, agent) = (acknowledgement.home_address(), acknowledgement.home_agent());
         let mut again = true;
-        let answer = loop {
+        let command = loop {
             let policy = self
                 .policies
                 .look_up(home_address, agent, Freshness::Cached)
                 .await
                 .ok_or(Unanswered::Late("store_unreachable"))?;
             match acknowledgement.judge(&policy) {
-                Ok(answer) => break answer,
+                Ok(command) => break command,
                 // The key may be new: nobody is refused by an old record.
                 Err(reason) if !(again && self.policies.doubt(home_address, agent)) => {
                     return Err(Unanswered::Drop(reason));
@@ -293,7 +396,6 @@ impl Registrar {
                 Err(_outdated) => again = false,
             }
         };
-        let command = Command::RevocationAnswer(answer);
         let verdict = self.link.submit(command).await.map_err(Unanswered::Late)?;
         match verdict.outcome {
             Outcome::Done => Ok(()),

@@ -182,6 +182,7 @@ impl From<admin::HomePrefix> for HomePrefix {
             admin::Authentication::Unspecified => "unspecified",
             admin::Authentication::None => "none",
             admin::Authentication::MnHa => "MN-HA (RFC 4285)",
+            admin::Authentication::Ipsec => "IPsec (RFC 4877)",
         };
         Self {
             is_open: prefix.authentication() == admin::Authentication::None,

@@ -14,6 +14,7 @@ use homeport_api::admin::home_agents_server::HomeAgentsServer;
 use homeport_api::admin::home_prefixes_server::HomePrefixesServer;
 use homeport_api::admin::nodes_server::NodesServer;
 use homeport_api::admin::revocations_server::RevocationsServer;
+use homeport_api::admin::security_associations_server::SecurityAssociationsServer;
 use homeport_api::admin::snapshots_server::SnapshotsServer;
 use homeport_api::admin::subscribers_server::SubscribersServer;
 use homeport_api::admin::upgrades_server::UpgradesServer;
@@ -30,6 +31,7 @@ use tower::layer::layer_fn;
 use crate::{Store, limits};
 
 mod alarms;
+mod associations;
 mod audit;
 mod audited;
 mod bindings;
@@ -63,6 +65,7 @@ use writes::write;
 pub(crate) fn routes(store: Store, guard: Guard, shutdown: &Shutdown) -> Routes {
     let routes = Routes::new(HomePrefixesServer::new(home_prefixes::Service(store.clone())))
         .add_service(SubscribersServer::new(subscribers::Service(store.clone())))
+        .add_service(SecurityAssociationsServer::new(associations::Service(store.clone())))
         .add_service(BindingsServer::new(bindings::Service(store.clone())))
         .add_service(RevocationsServer::new(notices::Service(store.clone())))
         .add_service(HomeAgentsServer::new(notices::Service(store.clone())))
@@ -124,6 +127,13 @@ fn resource_of(command: &Command) -> Resource {
             ("Subscriber", subscriber.home_address.to_string())
         }
         Command::DeleteSubscriber(home_address) => ("Subscriber", home_address.to_string()),
+        Command::PutSecurityAssociation { association, .. } => {
+            let (home_address, spi) = (association.home_address, association.inbound_spi);
+            ("SecurityAssociation", format!("{home_address}/{spi}"))
+        }
+        Command::DeleteSecurityAssociation { home_address, inbound_spi } => {
+            ("SecurityAssociation", format!("{home_address}/{inbound_spi}"))
+        }
         Command::Revoke(revoke) => ("HomeBindings", revoke.home_address.to_string()),
         Command::Switch(switch) => ("HomeBindings", switch.home_address.to_string()),
         Command::Operate(Operation::Alarm { key, .. }) => ("Alarm", alarms::name_of(key)),
@@ -135,6 +145,7 @@ fn resource_of(command: &Command) -> Resource {
         },
         // Of front-ends and forwarders.
         Command::Register(_)
+        | Command::Protected(_)
         | Command::Correspond(_)
         | Command::RevocationAnswer(_)
         | Command::PrefixesSolicited(_)

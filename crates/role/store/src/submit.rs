@@ -9,7 +9,7 @@ use homeport_api::store::{
     LookUpPolicyRequest, LookUpPolicyResponse, NotLeader, SubmitRequest, SubmitResponse,
     submit_response,
 };
-use homeport_binding::{Command, Verdict};
+use homeport_binding::{Command, Origin, Protected, Verdict};
 use homeport_raft::ProposeError;
 use homeport_runtime::{Shutdown, trace};
 use tokio::sync::mpsc;
@@ -70,6 +70,7 @@ impl BindingStore for Submit {
                 revision: machine.cache.revision(),
                 home_address_served: policy.home_address_served,
                 advertised_revision: policy.advertised_revision,
+                associations: policy.associations.into_iter().map(Into::into).collect(),
             }
         });
         Ok(Response::new(response))
@@ -110,6 +111,9 @@ impl Taker for Commands {
         }
         let home_address = match &command {
             Command::Register(registration) => Some(registration.home_address),
+            Command::Protected(Protected { home_address, command: Some(_), .. }) => {
+                Some(*home_address)
+            }
             _ => None,
         };
         let place = places.take(ticket, home_address);
@@ -145,12 +149,22 @@ fn command_of(request: SubmitRequest) -> Result<(Command, Vec<u8>), String> {
     let octets = encode_command(&command);
     match Command::try_from(command).map_err(|error| error.to_string())? {
         command @ (Command::Register(_)
+        | Command::Protected(_)
         | Command::Correspond(_)
         | Command::RevocationAnswer(_)
         | Command::PrefixesSolicited(_)
         | Command::DuplicateAddressDetection(_)
         | Command::DefendHomeLink { .. }
         | Command::ReleaseHomeLink { .. }) => Ok((command, octets)),
+        // An IKE agent's; those that are set by hand come by the operators' interface.
+        Command::PutSecurityAssociation { association, must_not_exist } => {
+            let Origin::Ike { .. } = &association.origin else {
+                return Err("command.ike: missing; the others are for operators".to_owned());
+            };
+            association.check_keys().map_err(|(field, error)| format!("{field}: {error}"))?;
+            Ok((Command::PutSecurityAssociation { association, must_not_exist }, octets))
+        }
+        command @ Command::DeleteSecurityAssociation { .. } => Ok((command, octets)),
         _ => Err("command: for operators, who have an interface of their own".to_owned()),
     }
 }

@@ -363,6 +363,7 @@ fn count(counts: &mut Counts, record: &StateRecord) {
             bump(&mut counts.bindings, home.bindings.len());
         }
         StateRecord::Header { .. }
+        | StateRecord::Association(_)
         | StateRecord::Defender(_)
         | StateRecord::Advertising(_)
         | StateRecord::Correspondent(..)

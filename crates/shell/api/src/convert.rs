@@ -11,6 +11,7 @@ use prost::bytes::Bytes;
 use crate::binding as proto;
 
 mod advertisement;
+mod association;
 mod command;
 mod correspondent;
 mod flow;
@@ -21,6 +22,7 @@ mod prefix;
 mod record;
 mod verdict;
 
+pub use association::{protects_of, suite_of};
 pub use correspondent::{correspondent_message, correspondent_of};
 pub use record::{home_message, home_of};
 

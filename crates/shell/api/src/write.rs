@@ -47,6 +47,8 @@ writes! {
     "AdvertiseHomePrefix" AdvertiseHomePrefixRequest, validate_only;
     "CreateSubscriber" CreateSubscriberRequest, validate_only;
     "DeleteSubscriber" DeleteSubscriberRequest, validate_only;
+    "CreateSecurityAssociation" CreateSecurityAssociationRequest, validate_only;
+    "DeleteSecurityAssociation" DeleteSecurityAssociationRequest, validate_only;
     "RevokeBindings" RevokeBindingsRequest, validate_only;
     "SwitchHomeAgent" SwitchHomeAgentRequest, validate_only;
     "DrainNode" DrainNodeRequest, validate_only;

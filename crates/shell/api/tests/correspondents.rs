@@ -46,7 +46,7 @@ fn peer() -> Peer {
     }
     home.guard = Millis(1_700_000_210_000);
     home.spent = vec![Spent { nonces: (3, 4), care_of: HOME, until: Millis(9) }];
-    let verdict = Verdict { revision: 4, outcome: Outcome::Done };
+    let verdict = Verdict { revision: 4, outcome: Outcome::Done, esp: None };
     Peer { home, remembered: VecDeque::from([Remembered { request_id: [6; 16], verdict }]) }
 }
 

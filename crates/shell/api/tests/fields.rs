@@ -285,7 +285,7 @@ fn home() -> proto::Home {
         verified: LogTime(2),
         registered: LogTime(1),
     };
-    let verdict = Verdict { revision: 1, outcome: Outcome::Done };
+    let verdict = Verdict { revision: 1, outcome: Outcome::Done, esp: None };
     let selector = BinarySelector::Ipv6(Selector::ANY);
     let flow = FlowBinding { priority: 1, bids: vec![Bid(1)], selector };
     let home = Home {
@@ -367,7 +367,7 @@ fn ipv4_answer(message: &mut proto::Answer) -> &mut proto::Ipv4AddressAnswer {
 fn verdicts() {
     use proto::verdict::Outcome as Kind;
     let decode = |m: proto::Verdict| Verdict::try_from(m).map(drop);
-    let verdict = |outcome| proto::Verdict::from(Verdict { revision: 9, outcome });
+    let verdict = |outcome| proto::Verdict::from(Verdict { revision: 9, outcome, esp: None });
     check(
         &verdict(Outcome::Silent(Silence::CareOfNotRoutable)),
         decode,

@@ -7,9 +7,9 @@ use std::time::Duration;
 use homeport_api::binding as proto;
 use homeport_api::convert::{self, Invalid};
 use homeport_binding::{
-    Advertising, Batch, CareOf, Command, Dispatch, DispatchMessage, Home, HomeAgentSwitch,
-    Ipv6Prefix, LogTime, Notice, PrefixAdvertisement, PrefixesSolicited, Revocation,
-    RevocationAnswer, Revoke, StateRecord, Switch,
+    Advertising, Batch, CareOf, Command, Dispatch, DispatchMessage, EspNumber, Home,
+    HomeAgentSwitch, Ipv6Prefix, LogTime, Notice, PrefixAdvertisement, PrefixesSolicited,
+    Revocation, RevocationAnswer, Revoke, StateRecord, Switch,
 };
 use homeport_wire::{Bid, Lifetime, RevocationTrigger, Sequence};
 use proptest::option::of;
@@ -126,6 +126,7 @@ fn dispatch() -> impl Strategy<Value = Dispatch> {
             home_agent,
             care_of,
             message,
+            esp: (at % 2 == 0).then_some(EspNumber { inbound_spi: 0x100, sequence: revision }),
         },
     )
 }
@@ -233,6 +234,7 @@ fn what_cannot_be_sent_is_named() {
         message: Some(Kind::Switch(proto::SwitchMessage::default())),
         at_ms: 1,
         revision: 1,
+        esp: None,
     };
     assert!(Dispatch::try_from(good.clone()).is_ok());
     let rows: [(&str, Spoil); 9] = [

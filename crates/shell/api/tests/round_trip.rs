@@ -6,12 +6,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use homeport_api::binding as proto;
 use homeport_api::convert;
 use homeport_binding::{
-    Answer, Authentication, Batch, BidRequest, Binding, CareOf, Command, Defender, Detected,
-    FlowBinding, FlowRequest, Home, HomeBinding, HomePrefix, Ipv4AddressAnswer,
-    Ipv4HomeAddressRequest, Ipv4Prefix, Ipv6Prefix, Key, LogTime, MobileNetworkRequest,
-    NatDetection, Outcome, Probe, Refusal, RefusalKind, Registration, Remembered, Revised,
-    SelectorRequest, Silence, StateRecord, Subscriber, Verdict, WireSource,
+    Answer, Association, Authentication, Batch, BidRequest, Binding, CareOf, Command, Defender,
+    Detected, EspNumber, FlowBinding, FlowRequest, Home, HomeBinding, HomePrefix,
+    Ipv4AddressAnswer, Ipv4HomeAddressRequest, Ipv4Prefix, Ipv6Prefix, Key, LogTime,
+    MobileNetworkRequest, NatDetection, Origin, Outcome, Probe, Protected, Protects, Refusal,
+    RefusalKind, Registration, Remembered, Revised, SecurityAssociation, SelectorRequest, Silence,
+    StateRecord, Subscriber, Verdict, WireSource,
 };
+use homeport_esp::{Keys, Suite, Window};
 use homeport_wire::{
     Bid, BidCareOf, BidPriority, BinarySelector, BuFlags, FlowStatus, Ipv4AddressStatus, Lifetime,
     Selector, Sequence, Status,
@@ -52,7 +54,11 @@ fn priority() -> impl Strategy<Value = BidPriority> {
 }
 
 fn home_prefix() -> impl Strategy<Value = HomePrefix> {
-    let authentication = prop_oneof![Just(Authentication::None), Just(Authentication::MnHa)];
+    let authentication = prop_oneof![
+        Just(Authentication::None),
+        Just(Authentication::MnHa),
+        Just(Authentication::Ipsec),
+    ];
     let who = (prefix(), ipv6(), of(ipv4()), authentication);
     let limits = (any::<u8>(), any::<[u32; 3]>(), any::<[u32; 2]>());
     let later = (any::<[bool; 6]>(), any::<u32>(), of(ipv4_prefix()), any::<(u8, u16)>());
@@ -208,6 +214,37 @@ fn registration() -> impl Strategy<Value = Registration> {
     )
 }
 
+fn protects() -> impl Strategy<Value = Protects> {
+    prop::sample::select(&[Protects::Mobility, Protects::PrefixDiscovery, Protects::Signalling])
+}
+
+fn association() -> impl Strategy<Value = SecurityAssociation> {
+    let keys =
+        (prop::collection::vec(any::<u8>(), 0..40), prop::collection::vec(any::<u8>(), 0..70))
+            .prop_map(|(encryption, authentication)| Keys { encryption, authentication });
+    let origin = prop_oneof![
+        Just(Origin::Static),
+        ("[a-z]{1,16}", "[a-z:0-9]{1,16}", any::<u32>())
+            .prop_map(|(agent, address, request_id)| Origin::Ike { agent, address, request_id }),
+    ];
+    let suite = prop::sample::select(&Suite::ALL);
+    (ipv6(), protects(), suite, any::<(bool, u32, u32, u32)>(), [keys.clone(), keys], origin)
+        .prop_map(|(home_address, protects, suite, numbers, [inbound, outbound], origin)| {
+            SecurityAssociation {
+                home_address,
+                protects,
+                suite,
+                extended_sequence_numbers: numbers.0,
+                replay_window: numbers.1,
+                inbound_spi: numbers.2,
+                inbound,
+                outbound_spi: numbers.3,
+                outbound,
+                origin,
+            }
+        })
+}
+
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         registration().prop_map(Command::Register),
@@ -226,6 +263,26 @@ fn command() -> impl Strategy<Value = Command> {
             |(home_address, request_id, duplicate)| {
                 let found = Detected { home_address, request_id, duplicate };
                 Command::DuplicateAddressDetection(found)
+            }
+        ),
+        (association(), any::<bool>()).prop_map(|(association, must_not_exist)| {
+            Command::PutSecurityAssociation { association, must_not_exist }
+        }),
+        (ipv6(), any::<u32>()).prop_map(|(home_address, inbound_spi)| {
+            Command::DeleteSecurityAssociation { home_address, inbound_spi }
+        }),
+        (ipv6(), any::<(u32, u64, u64)>(), protects(), prop::option::of(registration())).prop_map(
+            |(home_address, numbers, protects, registration)| {
+                let (inbound_spi, association_revision, sequence) = numbers;
+                let command = registration.map(|it| Box::new(Command::Register(it)));
+                Command::Protected(Protected {
+                    home_address,
+                    inbound_spi,
+                    association_revision,
+                    sequence,
+                    protects,
+                    command,
+                })
             }
         ),
         (prefix(), "[a-z]{1,64}")
@@ -290,7 +347,11 @@ fn verdict() -> impl Strategy<Value = Verdict> {
         refusal().prop_map(Outcome::Refused),
         Just(Outcome::Pending),
     ];
-    (any::<u64>(), outcome).prop_map(|(revision, outcome)| Verdict { revision, outcome })
+    let esp = prop::option::of(any::<(u32, u64)>());
+    (any::<u64>(), outcome, esp).prop_map(|(revision, outcome, esp)| {
+        let esp = esp.map(|(inbound_spi, sequence)| EspNumber { inbound_spi, sequence });
+        Verdict { revision, outcome, esp }
+    })
 }
 
 fn binding() -> impl Strategy<Value = Binding> {
@@ -403,6 +464,12 @@ fn state_record() -> impl Strategy<Value = StateRecord> {
         (revised(subscriber()), any::<u64>())
             .prop_map(|(subscriber, id)| StateRecord::Subscriber(subscriber, id)),
         (ipv6(), home()).prop_map(|(address, home)| StateRecord::Home(address, home)),
+        (association(), any::<u64>(), any::<u64>(), prop::collection::vec(any::<u64>(), 0..=16))
+            .prop_map(|(record, revision, sent, words)| {
+                let window = Window::restored(revision, words).expect("at most 16 words");
+                let revised = Revised { record, revision };
+                StateRecord::Association(Association { revised, window, sent })
+            }),
         (prefix(), "\\PC{1,16}", any::<u64>()).prop_map(|(prefix, forwarder, ends)| {
             StateRecord::Defender(Defender { prefix, forwarder, ends: LogTime(ends) })
         }),

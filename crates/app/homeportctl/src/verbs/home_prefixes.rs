@@ -100,6 +100,7 @@ fn message(create: &CreateHomePrefix) -> HomePrefix {
     let authentication = match create.authentication {
         Authentication::None => ApiAuthentication::None,
         Authentication::MnHa => ApiAuthentication::MnHa,
+        Authentication::Ipsec => ApiAuthentication::Ipsec,
     };
     HomePrefix {
         prefix: create.prefix.clone(),
@@ -175,6 +176,7 @@ fn authentication(prefix: &HomePrefix) -> &'static str {
         ApiAuthentication::Unspecified => "unspecified",
         ApiAuthentication::None => "none",
         ApiAuthentication::MnHa => "mn-ha",
+        ApiAuthentication::Ipsec => "ipsec",
     }
 }
 

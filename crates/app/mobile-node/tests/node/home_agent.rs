@@ -14,7 +14,9 @@ use homeport_forwarding::{
 use homeport_hostnet::{Namespace, Tun, bind_udp};
 use homeport_runtime::Task;
 use homeport_runtime::clock::unix_ms;
-use homeport_signalling::{Arrival, Concluded, Discovered, Judged, Received, UdpOuter, receive};
+use homeport_signalling::{
+    Arrival, Concluded, Discovered, Judged, Received, UdpOuter, protect, receive,
+};
 use homeport_wire::{Icmpv6, Ipv6Header, PacketBuilder, PseudoHeader, protocol};
 use tokio::net::UdpSocket;
 
@@ -211,17 +213,28 @@ impl State {
         let outer = punt
             .outer
             .map(|outer| UdpOuter { peer: endpoint(outer.peer), local: endpoint(outer.local) });
-        let reply = match receive(Arrival { packet: &punt.packet, outer }) {
+        let received = match receive(Arrival { packet: &punt.packet, outer }) {
+            Received::Protected(sealed) => {
+                let policy = self.cache.policy(sealed.home_address(), sealed.home_agent());
+                sealed.open(&policy).ok()?
+            }
+            received => received,
+        };
+        let reply = match received {
             Received::Update(update) => {
                 let policy = self.cache.policy(update.home_address(), update.home_agent());
                 match update.judge(&policy) {
                     Judged::Propose(proposal) => {
                         self.requests += 1;
-                        let registration = proposal.registration(self.requests.to_be_bytes());
-                        let verdict = self.apply(Command::Register(registration));
-                        match proposal.conclude(&verdict) {
-                            Concluded::Reply(reply, _) => reply,
-                            Concluded::Drop(_) | Concluded::CheckAgain(_) => return None,
+                        let command = proposal.command(self.requests.to_be_bytes());
+                        let verdict = self.apply(command);
+                        match (proposal.conclude(&verdict), verdict.esp) {
+                            (Concluded::Reply(reply, _), Some(number)) => {
+                                let random = rand::random();
+                                protect(&reply, number, &policy, random).ok()?
+                            }
+                            (Concluded::Reply(reply, _), None) => reply,
+                            (Concluded::Drop(_) | Concluded::CheckAgain(_), _) => return None,
                         }
                     }
                     Judged::Answer(reply) => reply,
@@ -236,7 +249,8 @@ impl State {
                 }
             }
             Received::Reply(reply) => reply,
-            Received::Revocation(_)
+            Received::Protected(_)
+            | Received::Revocation(_)
             | Received::Test(_)
             | Received::Correspondence(_)
             | Received::Drop(_) => return None,

@@ -42,7 +42,7 @@ impl BindingCache {
         let before = home.probe.take();
         if let Some(older) = before.as_ref().filter(|probe| probe.request_id != r.request_id) {
             let outcome = Outcome::Silent(Silence::Superseded);
-            let verdict = Verdict { revision: self.revision(), outcome };
+            let verdict = Verdict { revision: self.revision(), outcome, esp: None };
             home.remembered.remember(older.request_id, &verdict);
         }
         let mut detection = Detection::Passed;

@@ -138,6 +138,7 @@ impl<'a> Rules<'a> {
             return None;
         }
         match self.prefix.authentication {
+            Authentication::Ipsec => Some(choices::FORCED_UDP_REFUSED_UNDER_IPSEC),
             Authentication::None | Authentication::MnHa => Some(choices::FORCED_UDP_REFUSED),
         }
     }

@@ -144,13 +144,13 @@ fn an_unknown_flow_comes_back_without_priority() {
     assert_eq!(flows, [(5, 0, unknown), (6, 0, unknown)]);
 }
 
-/// No IPsec: nothing that comes in ESP registers, and K is never promised (RFC 6275 §10.3.1), whatever
-/// care-of addresses the Binding Update has.
+/// K is never promised where no IKE has made the associations (RFC 6275 §10.3.1), whatever care-of addresses the
+/// Binding Update has; and what comes in ESP without an association is dropped.
 #[test]
-fn without_ipsec_nothing_is_promised_about_it() {
+fn without_ike_nothing_is_promised_about_it() {
     let mut lab = Lab::new(Authentication::None);
     let esp = PacketBuilder::new(COA1, AGENT).build(protocol::ESP, &[0; 32]);
-    assert_eq!(lab.drops(&esp), "esp_unsupported");
+    assert_eq!(lab.drops(&esp), "no_security_association");
     let second = BidCareOf::V6("2001:db8:b::22".parse().unwrap());
     let one = bid(1, false, BidCareOf::V6(COA1));
     for options in [vec![], vec![one], vec![one, bid(2, false, second)]] {

@@ -129,7 +129,7 @@ fn what_nobody_asked_for_is_the_vector_of_the_answer() {
     let mut lab = Lab::with(told_at_once());
     let dispatch = lab.advertising();
     let policy = lab.cache.policy(HOME, AGENT);
-    let reply = notify(&dispatch, &policy).unwrap();
+    let reply = notify(&dispatch, &policy, [7; 16]).unwrap();
     assert_eq!((reply.kind, reply.outer), (ReplyKind::UnsolicitedPrefixAdvertisement, None));
     let mut expected = Vectors::load().packet("V36");
     for range in [IDENTIFIER, CHECKSUM] {
@@ -147,11 +147,11 @@ fn what_nobody_asked_for_is_the_vector_of_the_answer() {
     let address = Ipv4Addr::new(203, 0, 113, 7);
     let care_of = CareOf::Ipv4 { address, port: 40_001, announced: address, udp: true };
     let over_ipv4 = Dispatch { care_of, ..dispatch.clone() };
-    assert_eq!(notify(&over_ipv4, &policy), Err(DropReason::HomeAgentNotServed));
+    assert_eq!(notify(&over_ipv4, &policy, [7; 16]), Err(DropReason::HomeAgentNotServed));
     let agent_ipv4 = Ipv4Addr::new(198, 51, 100, 1);
     let mut with_ipv4 = policy.clone();
     with_ipv4.home_prefix.as_mut().unwrap().record.home_agent_ipv4 = Some(agent_ipv4);
-    let reply = notify(&over_ipv4, &with_ipv4).unwrap();
+    let reply = notify(&over_ipv4, &with_ipv4, [7; 16]).unwrap();
     assert_eq!(reply.outer, Some(UdpOuter { peer: (address, 40_001), local: (agent_ipv4, 4191) }));
     let seen = walk(&reply.packet).unwrap();
     assert_eq!((seen.header.destination, seen.routing_home_address), (HOME, None));
@@ -159,7 +159,7 @@ fn what_nobody_asked_for_is_the_vector_of_the_answer() {
 
     let mut silent = policy;
     silent.home_prefix.as_mut().unwrap().record.prefix_discovery_allowed = false;
-    assert_eq!(notify(&dispatch, &silent), Err(DropReason::DiscoveryNotAllowed));
+    assert_eq!(notify(&dispatch, &silent, [7; 16]), Err(DropReason::DiscoveryNotAllowed));
 }
 
 #[test]

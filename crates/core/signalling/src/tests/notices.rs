@@ -1,7 +1,9 @@
 //! Binding Revocation and Home Agent Switch octet for octet as the vectors have them, their
 //! authentication, and what becomes of answers.
 
-use homeport_binding::{CareOf, Dispatch, DispatchMessage, Policy, Revoke, Silence, Verdict};
+use homeport_binding::{
+    CareOf, Dispatch, DispatchMessage, Policy, RevocationAnswer, Revoke, Silence, Verdict,
+};
 use homeport_wire::{
     Bid, BindingErrorStatus, BindingRevocation, BindingRevocationAcknowledgement, RevocationFlags,
     RevocationStatus, RevocationTrigger, protocol,
@@ -38,6 +40,7 @@ fn dispatch(care_of: CareOf, message: DispatchMessage) -> Dispatch {
         home_agent: AGENT,
         care_of,
         message,
+        esp: None,
     }
 }
 
@@ -47,7 +50,7 @@ impl Lab {
     }
 
     fn notify(&self, care_of: CareOf, message: DispatchMessage) -> Reply {
-        notify(&dispatch(care_of, message), &self.policy()).unwrap()
+        notify(&dispatch(care_of, message), &self.policy(), [7; 16]).unwrap()
     }
 
     /// Registers V01's bindings, or V14's, and revokes them; the sequence number of that.
@@ -117,7 +120,8 @@ fn the_vector_of_the_answer_reaches_the_revocation_with_its_sequence_number() {
     let Received::Revocation(read) = receive(Arrival { packet: &packet, outer: None }) else {
         panic!("not read");
     };
-    assert_eq!(read.judge(&lab.policy()).unwrap().sequence, 0x42);
+    let answer = RevocationAnswer { home_address: HOME, sequence: 0x42 };
+    assert_eq!(read.judge(&lab.policy()), Ok(Command::RevocationAnswer(answer)));
     // The log index is the sequence number: go on until it is that of the vector.
     while lab.cache.revision() < 0x40 {
         let batch = Batch { at: lab.at, commands: Vec::new() };
@@ -152,7 +156,7 @@ fn a_stray_heartbeat_is_answered_with_a_binding_error() {
 fn each_kind_of_care_of_address_is_reached_its_way() {
     let mut lab = Lab::new(Authentication::None);
     let lacking = dispatch(BEHIND_NAT, revocation());
-    assert_eq!(notify(&lacking, &lab.policy()), Err(DropReason::HomeAgentNotServed));
+    assert_eq!(notify(&lacking, &lab.policy(), [7; 16]), Err(DropReason::HomeAgentNotServed));
     let record = lab.policy().home_prefix.unwrap().record;
     let home_prefix = HomePrefix { home_agent_ipv4: Some(AGENT_V4), ..record };
     lab.run(Command::PutHomePrefix { home_prefix, must_not_exist: false });
@@ -180,7 +184,7 @@ fn each_kind_of_care_of_address_is_reached_its_way() {
         }
     }
     let foreign = Dispatch { home_agent: SECOND_AGENT, ..lacking };
-    assert_eq!(notify(&foreign, &lab.policy()), Err(DropReason::HomeAgentNotServed));
+    assert_eq!(notify(&foreign, &lab.policy(), [7; 16]), Err(DropReason::HomeAgentNotServed));
 }
 
 #[test]
@@ -216,7 +220,7 @@ fn what_is_sent_is_authenticated_under_the_address_that_the_node_knows() {
     }
     lab.run(Command::DeleteSubscriber(HOME));
     let keyless = dispatch(CareOf::Ipv6(COA1), revocation());
-    assert_eq!(notify(&keyless, &lab.policy()), Err(DropReason::NoSecurityAssociation));
+    assert_eq!(notify(&keyless, &lab.policy(), [7; 16]), Err(DropReason::NoSecurityAssociation));
 }
 
 #[test]

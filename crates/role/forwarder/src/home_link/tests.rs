@@ -317,7 +317,7 @@ fn what_is_advertised_is_what_the_record_says() {
 }
 
 fn verdict(outcome: binding::verdict::Outcome) -> Option<Reply> {
-    Some(Reply::Verdict(binding::Verdict { revision: 1, outcome: Some(outcome) }))
+    Some(Reply::Verdict(binding::Verdict { revision: 1, outcome: Some(outcome), esp: None }))
 }
 
 fn done() -> Option<Reply> {

@@ -189,7 +189,7 @@ fn leases(
             Kind::DuplicateAddressDetection(detected) => drop(told.send(detected)),
             other => panic!("{other:?}"),
         }
-        Some(Reply::Verdict(binding::Verdict { revision: 1, outcome: Some(outcome) }))
+        Some(Reply::Verdict(binding::Verdict { revision: 1, outcome: Some(outcome), esp: None }))
     }
 }
 

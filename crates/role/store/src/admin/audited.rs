@@ -155,6 +155,13 @@ fn summaries(cache: &BindingCache, command: &Command) -> (String, String) {
         Command::DeleteSubscriber(home_address) => {
             differing(subscriber(*home_address).as_ref(), None)
         }
+        Command::PutSecurityAssociation { association, .. } => {
+            let record = association;
+            (
+                String::new(),
+                format!("{}, replay window {}", record.suite.name(), record.replay_window),
+            )
+        }
         Command::Revoke(it) => {
             (String::new(), format!("bids {:?}, trigger {}", it.bids, it.trigger.0))
         }

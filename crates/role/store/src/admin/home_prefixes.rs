@@ -213,6 +213,7 @@ fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
     let authentication = match message.authentication() {
         api::Authentication::None => Authentication::None,
         api::Authentication::MnHa => Authentication::MnHa,
+        api::Authentication::Ipsec => Authentication::Ipsec,
         api::Authentication::Unspecified => {
             return Err(invalid(
                 "authentication",
@@ -287,6 +288,7 @@ pub(super) fn message_of(revised: &Revised<HomePrefix>) -> api::HomePrefix {
         authentication: match record.authentication {
             Authentication::None => api::Authentication::None,
             Authentication::MnHa => api::Authentication::MnHa,
+            Authentication::Ipsec => api::Authentication::Ipsec,
         }
         .into(),
         multiple_care_of_allowed: Some(record.multiple_care_of_allowed),

@@ -89,6 +89,21 @@ impl From<core::Command> for proto::Command {
             core::Command::ReleaseHomeLink { prefix, forwarder } => {
                 Command::ReleaseHomeLink(release_message(prefix, forwarder))
             }
+            core::Command::PutSecurityAssociation { association, must_not_exist } => {
+                let association = Some(association.into());
+                Command::PutSecurityAssociation(proto::PutSecurityAssociation {
+                    association,
+                    must_not_exist,
+                })
+            }
+            core::Command::DeleteSecurityAssociation { home_address, inbound_spi } => {
+                let home_address = ipv6_octets(home_address);
+                Command::DeleteSecurityAssociation(proto::DeleteSecurityAssociation {
+                    home_address,
+                    inbound_spi,
+                })
+            }
+            core::Command::Protected(protected) => Command::Protected(Box::new(protected.into())),
             core::Command::Operate(operation) => Command::Operate(operation.into()),
             core::Command::Audited(audited) => Command::Audited(Box::new(audited.into())),
         };
@@ -147,6 +162,25 @@ impl TryFrom<proto::Command> for core::Command {
             }
             Some(Command::DefendHomeLink(message)) => defend_of(message),
             Some(Command::ReleaseHomeLink(message)) => release_of(message),
+            Some(Command::PutSecurityAssociation(message)) => {
+                let association =
+                    message.association.ok_or_else(|| invalid("association", "a value"))?;
+                let must_not_exist = message.must_not_exist;
+                Ok(Self::PutSecurityAssociation {
+                    association: association.try_into()?,
+                    must_not_exist,
+                })
+            }
+            Some(Command::DeleteSecurityAssociation(message)) => {
+                Ok(Self::DeleteSecurityAssociation {
+                    home_address: ipv6(
+                        &message.home_address,
+                        "delete_security_association.home_address",
+                    )?,
+                    inbound_spi: message.inbound_spi,
+                })
+            }
+            Some(Command::Protected(message)) => Ok(Self::Protected((*message).try_into()?)),
             Some(Command::Operate(message)) => Ok(Self::Operate(message.try_into()?)),
             Some(Command::Audited(message)) => Ok(Self::Audited((*message).try_into()?)),
             None => Err(invalid("command", "a kind that this version knows")),

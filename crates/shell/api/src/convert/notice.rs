@@ -153,6 +153,7 @@ impl From<core::Dispatch> for proto::Dispatch {
             home_agent: ipv6_octets(dispatch.home_agent),
             care_of: Some(dispatch.care_of.into()),
             message: Some(message),
+            esp: dispatch.esp.map(Into::into),
         }
     }
 }
@@ -172,6 +173,7 @@ impl TryFrom<proto::Dispatch> for core::Dispatch {
             home_agent: ipv6(&message.home_agent, "dispatch.home_agent")?,
             care_of: care_of.try_into()?,
             message: content.try_into()?,
+            esp: message.esp.map(Into::into),
         })
     }
 }

@@ -24,6 +24,7 @@ impl From<core::Revised<core::HomePrefix>> for proto::HomePrefix {
             authentication: match record.authentication {
                 core::Authentication::None => proto::Authentication::None,
                 core::Authentication::MnHa => proto::Authentication::MnHa,
+                core::Authentication::Ipsec => proto::Authentication::Ipsec,
             }
             .into(),
             multiple_care_of_allowed: record.multiple_care_of_allowed,
@@ -64,6 +65,7 @@ impl TryFrom<proto::HomePrefix> for core::Revised<core::HomePrefix> {
         let authentication = match message.authentication() {
             proto::Authentication::None => core::Authentication::None,
             proto::Authentication::MnHa => core::Authentication::MnHa,
+            proto::Authentication::Ipsec => core::Authentication::Ipsec,
             proto::Authentication::Unspecified => {
                 return Err(invalid("home_prefix.authentication", "a known kind"));
             }
@@ -377,6 +379,9 @@ impl From<core::StateRecord> for proto::StateRecord {
                 let message = proto::Subscriber::from(revised);
                 Record::Subscriber(proto::Subscriber { last_message_id, ..message })
             }
+            core::StateRecord::Association(association) => {
+                Record::SecurityAssociation(association.into())
+            }
             core::StateRecord::Home(address, home) => Record::Home(home_message(address, home)),
             core::StateRecord::Defender(defender) => Record::Defender(defender.into()),
             core::StateRecord::Advertising(it) => Record::Advertising(it.into()),
@@ -408,6 +413,9 @@ impl TryFrom<proto::StateRecord> for core::StateRecord {
             Some(Record::Subscriber(message)) => {
                 let last_message_id = message.last_message_id;
                 Ok(Self::Subscriber(message.try_into()?, last_message_id))
+            }
+            Some(Record::SecurityAssociation(message)) => {
+                Ok(Self::Association(message.try_into()?))
             }
             Some(Record::Home(message)) => {
                 let (address, home) = home_of(message)?;

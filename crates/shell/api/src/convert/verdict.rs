@@ -15,7 +15,8 @@ impl From<core::Verdict> for proto::Verdict {
             core::Outcome::Refused(refusal) => Outcome::Refusal(refusal.into()),
             core::Outcome::Pending => Outcome::Pending(proto::Unit {}),
         };
-        Self { revision: verdict.revision, outcome: Some(outcome) }
+        let esp = verdict.esp.map(Into::into);
+        Self { revision: verdict.revision, outcome: Some(outcome), esp }
     }
 }
 
@@ -37,7 +38,7 @@ impl TryFrom<proto::Verdict> for core::Verdict {
             Some(Outcome::Pending(_)) => core::Outcome::Pending,
             None => return Err(invalid("verdict.outcome", "a kind that this version knows")),
         };
-        Ok(Self { revision: message.revision, outcome })
+        Ok(Self { revision: message.revision, outcome, esp: message.esp.map(Into::into) })
     }
 }
 

@@ -5,6 +5,11 @@ use homeport_tests::netns::moves::{self, Moves};
 use homeport_tests::netns::{self, Case};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn signalling_goes_in_esp() -> Result<()> {
+    netns::test(Case::Ipsec).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn handover_and_deregistration_under_a_kernels_ping() -> Result<()> {
     netns::test(Case::Handover).await
 }

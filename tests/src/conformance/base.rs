@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::catalogue::Row;
 use super::decode::{Body, Packet};
+use super::esp::Peer;
 use super::homelink::SETTLING;
 use super::packet::{
     Mobility, Update, alternate, flag, home_address_option, icmpv6, ipv6, nonce_indices, protocol,
@@ -31,9 +32,9 @@ pub async fn echo_agent(stage: &Stage, _row: &Row) -> Result<()> {
     stage.echo_agent(stage.coa(2)).await
 }
 
-/// What IPsec or IKE must do cannot be seen yet.
+/// What IKE or IPsec in tunnel mode must do cannot be seen yet.
 pub async fn ipsec(_stage: &Stage, _row: &Row) -> Result<()> {
-    Err(CannotRun("IPsec comes later".to_owned()).into())
+    Err(CannotRun("it needs IKE or IPsec in tunnel mode".to_owned()).into())
 }
 
 /// A Mobility Header of an unknown type from the home link.
@@ -179,6 +180,9 @@ pub async fn not_home_subnet(stage: &Stage, row: &Row) -> Result<()> {
 
 /// Without protection, and under an association that does not exist.
 pub async fn protection(stage: &Stage, _row: &Row) -> Result<()> {
+    if let Some(peer) = &stage.esp {
+        return esp_protection(stage, peer).await;
+    }
     let (spi, key) = stage.association();
     stage.step().await;
     let clear = stage.update(15);
@@ -190,6 +194,20 @@ pub async fn protection(stage: &Stage, _row: &Row) -> Result<()> {
     }
     let right = Update { association: Some((spi, key)), ..stage.update(17) };
     stage.accepted(&right, stage.coa(1)).await.context("under the right association")?;
+    stage.is_bound(stage.coa(1)).await
+}
+
+/// The same with ESP.
+async fn esp_protection(stage: &Stage, peer: &Peer) -> Result<()> {
+    stage.step().await;
+    let clear = stage.packet(&stage.update(15), stage.coa(1));
+    let forged = peer.forged(&stage.packet(&stage.update(16), stage.coa(1)))?;
+    for packet in [&clear, &forged] {
+        stage.lab.send(packet).await?;
+        stage.no_acknowledgement().await?;
+        stage.is_unbound(stage.coa(1)).await?;
+    }
+    stage.accepted(&stage.update(17), stage.coa(1)).await.context("under the right association")?;
     stage.is_bound(stage.coa(1)).await
 }
 

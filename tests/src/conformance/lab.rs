@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
+use homeport_api::admin::security_associations_client::SecurityAssociationsClient;
 use homeport_api::admin::subscribers_client::SubscribersClient;
 use homeport_api::admin::{
-    Authentication, CreateHomePrefixRequest, CreateSubscriberRequest, HomePrefix, Subscriber,
+    Authentication, CreateHomePrefixRequest, CreateSecurityAssociationRequest,
+    CreateSubscriberRequest, HomePrefix, SecurityAssociation, Subscriber,
 };
 use homeport_hostnet::{Namespace, Network, Route, Tun, write_sysctl};
 use serde::Deserialize;
@@ -72,6 +74,8 @@ struct Namespaces {
 pub struct Policy {
     /// MN-HA option of RFC 4285, else everything is believed.
     pub authenticated: bool,
+    /// ESP in transport mode.
+    pub ipsec: bool,
     /// RFC 5648.
     pub multiple_care_of: bool,
     /// Several BID options in one Binding Update.
@@ -96,6 +100,7 @@ impl Policy {
     /// Everything allowed.
     pub const OPEN: Self = Self {
         authenticated: false,
+        ipsec: false,
         multiple_care_of: true,
         bulk: true,
         home_and_foreign: true,
@@ -314,8 +319,11 @@ impl Lab {
         let prefix = Ipv6Addr::new(0x2001, 0xdb8, HOME_GROUPS[side], at, 0, 0, 0, 0);
         let agent = Ipv6Addr::from(u128::from(prefix) | 1);
         let agent4 = Ipv4Addr::new(198, 51, 101 + u8::try_from(side)?, u8::try_from(at)?);
-        let authentication =
-            if policy.authenticated { Authentication::MnHa } else { Authentication::None };
+        let authentication = match policy {
+            Policy { ipsec: true, .. } => Authentication::Ipsec,
+            Policy { authenticated: true, .. } => Authentication::MnHa,
+            _ => Authentication::None,
+        };
         let home_prefix = HomePrefix {
             prefix: format!("{prefix}/64"),
             home_agent: agent.to_string(),
@@ -359,6 +367,21 @@ impl Lab {
             CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
         self.ask_leader("subscriber", async |channel| {
             SubscribersClient::new(channel).create_subscriber(request.clone()).await.map(drop)
+        })
+        .await
+    }
+
+    /// Creates a security association.
+    ///
+    /// # Errors
+    /// When the store refuses it.
+    pub async fn associate(&self, association: SecurityAssociation) -> Result<()> {
+        let security_association = Some(association);
+        let request =
+            CreateSecurityAssociationRequest { security_association, ..Default::default() };
+        self.ask_leader("security association", async |channel| {
+            let mut client = SecurityAssociationsClient::new(channel);
+            client.create_security_association(request.clone()).await.map(drop)
         })
         .await
     }

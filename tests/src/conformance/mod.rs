@@ -12,6 +12,7 @@ pub mod correspondent;
 pub mod decode;
 pub mod discovery;
 pub mod dual;
+mod esp;
 mod exchange;
 pub mod home_net;
 pub mod homelink;
@@ -204,11 +205,12 @@ scripts! {
 /// What the home prefix of a case allows: `policy=no-bulk,max=3`.
 fn policy(row: &Row) -> Result<Policy> {
     let mut policy = Policy::OPEN;
-    policy.authenticated = row.script == "protection";
+    policy.authenticated = row.script == "protection" && row.get("policy").is_none();
     policy.real = row.link == Link::Real;
     for word in row.get("policy").into_iter().flat_map(|words| words.split(',')) {
         match word.split_once('=').unwrap_or((word, "")) {
             ("authenticated", _) => policy.authenticated = true,
+            ("ipsec", _) => policy.ipsec = true,
             ("no-mcoa", _) => policy.multiple_care_of = false,
             ("no-bulk", _) => policy.bulk = false,
             ("no-home-and-foreign", _) => policy.home_and_foreign = false,
@@ -417,7 +419,7 @@ async fn tried(lab: Arc<Lab>, row: Row) -> Tried {
 
 async fn run_case(lab: Arc<Lab>, row: &Row) -> Result<()> {
     if row.script == "ipsec" {
-        return Err(CannotRun("IPsec comes later".to_owned()).into());
+        return Err(CannotRun("it needs IKE or IPsec in tunnel mode".to_owned()).into());
     }
     let steps = Arc::clone(&lab.steps);
     let stage = Stage::new(lab, row, policy(row)?).await?;

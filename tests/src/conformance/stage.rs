@@ -15,6 +15,7 @@ use homeport_api::admin::Subscriber;
 use super::cast::{CN, Cast};
 use super::catalogue::Row;
 use super::decode::Packet;
+use super::esp::Peer;
 use super::home_net::Frame;
 use super::lab::{Arrived, Lab, Policy};
 use super::packet::{Update, flag, home_address_option, ipv6, protocol};
@@ -59,6 +60,8 @@ pub struct Stage {
     pub(super) retransmits: bool,
     /// A home link stands behind the home prefix.
     is_real: bool,
+    /// Set where signalling is in ESP.
+    pub(super) esp: Option<Peer>,
     pub(super) inbox: Mutex<Inbox>,
     /// Frames of the home link that concern this case.
     pub(super) frames: Mutex<Frames>,
@@ -104,7 +107,8 @@ impl Stage {
         let retransmits = lab.steps.enabled() || row.has("alone");
         let frames = Mutex::new(frames);
         let is_real = policy.real;
-        let stage = Self { lab, cast, is_router, retransmits, is_real, inbox, frames };
+        let esp = policy.ipsec.then(|| Peer::new(case, cast.hoa, home.agent));
+        let stage = Self { lab, cast, is_router, retransmits, is_real, esp, inbox, frames };
         stage.provision(row, policy.authenticated).await?;
         stage.is_up().await?;
         Ok(stage)
@@ -137,10 +141,16 @@ impl Stage {
             },
             ..Subscriber::default()
         };
-        let needed =
-            is_authenticated || networks > 0 || row.has("home-in-network") || row.has("home4");
+        let needed = is_authenticated
+            || self.esp.is_some()
+            || networks > 0
+            || row.has("home-in-network")
+            || row.has("home4");
         if needed {
             self.lab.subscribe(subscriber).await?;
+        }
+        if let Some(peer) = &self.esp {
+            self.lab.associate(peer.association()).await?;
         }
         if row.has("others") || row.has("others4") {
             let network = row.get("others").map(str::parse).transpose()?;
@@ -188,12 +198,24 @@ impl Stage {
         Ok(())
     }
 
-    /// Sends octets.
+    /// Sends octets; signalling in ESP where the case has it.
     ///
     /// # Errors
     /// When the interface refuses them.
     pub async fn send(&self, packet: &[u8]) -> Result<()> {
-        self.lab.send(packet).await
+        match &self.esp {
+            Some(peer) => self.lab.send(&peer.sealed(packet)?).await,
+            None => self.lab.send(packet).await,
+        }
+    }
+
+    /// What came, out of ESP where the case has it.
+    fn opened(&self, arrived: Arrived) -> Result<Packet> {
+        let packet = arrived.map_err(|error| anyhow!("ill-formed: {error}"))?;
+        match &self.esp {
+            Some(peer) => peer.opened(packet),
+            None => Ok(packet),
+        }
     }
 
     /// Where the leader may be killed. A case on a home link goes on once that is defended again: on a busy
@@ -251,7 +273,7 @@ impl Stage {
             }
             match tokio::time::timeout_at(end, inbox.arrivals.recv()).await {
                 Ok(Some(arrived)) => {
-                    inbox.waiting.push(arrived.map_err(|error| anyhow!("ill-formed: {error}"))?);
+                    inbox.waiting.push(self.opened(arrived)?);
                 }
                 Ok(None) => bail!("the inbox was closed"),
                 Err(_elapsed) => {
@@ -269,7 +291,7 @@ impl Stage {
     pub async fn arrival(&self, patience: Duration) -> Result<Option<Packet>> {
         let mut inbox = self.inbox.lock().await;
         match tokio::time::timeout(patience, inbox.arrivals.recv()).await {
-            Ok(Some(arrived)) => arrived.map(Some).map_err(|error| anyhow!("ill-formed: {error}")),
+            Ok(Some(arrived)) => self.opened(arrived).map(Some),
             Ok(None) => bail!("the inbox was closed"),
             Err(_elapsed) => Ok(None),
         }
@@ -288,7 +310,7 @@ impl Stage {
             }
             match tokio::time::timeout_at(end, inbox.arrivals.recv()).await {
                 Ok(Some(arrived)) => {
-                    inbox.waiting.push(arrived.map_err(|error| anyhow!("ill-formed: {error}"))?);
+                    inbox.waiting.push(self.opened(arrived)?);
                 }
                 Ok(None) => bail!("the inbox was closed"),
                 Err(_elapsed) => return Ok(()),

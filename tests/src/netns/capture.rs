@@ -11,7 +11,7 @@ use super::signal;
 use crate::eventually;
 
 /// What tshark prints of each frame.
-const FIELDS: [&str; 47] = [
+const FIELDS: [&str; 51] = [
     "frame.number",
     "ip.src",
     "ip.dst",
@@ -34,6 +34,10 @@ const FIELDS: [&str; 47] = [
     "icmpv6.mip6.identifier",
     "icmpv6.opt.prefix.valid_lifetime",
     "icmpv6.opt.prefix",
+    "esp.spi",
+    "esp.sequence",
+    "esp.icv_good",
+    "esp.icv_bad",
     "mip6.mhtype",
     "mip6.mobility_opt",
     "mip6.bu.seqnr",
@@ -130,6 +134,11 @@ impl Capture {
         let in_udp = format!("udp.port=={udp_port},ip");
         tshark.arg("-r").arg(&self.file).args(["-n", "-d", &in_udp, "-T", "fields"]);
         tshark.args(["-E", "separator=/t", "-E", "occurrence=a", "-E", "aggregator=,"]);
+        tshark.args(["-o", "esp.enable_encryption_decode:TRUE"]);
+        tshark.args(["-o", "esp.enable_authentication_check:TRUE"]);
+        for association in super::ipsec::KNOWN_TO_TSHARK {
+            tshark.args(["-o", association]);
+        }
         tshark.args(FIELDS.iter().flat_map(|field| ["-e", field]));
         let output = tshark.output().context("tshark")?;
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -192,6 +201,7 @@ impl Frame {
         self.all("_ws.malformed").is_empty()
             && complaints.all(is_harmless)
             && !self.all("icmpv6.checksum.status").iter().any(is_bad)
+            && !self.all("esp.icv_bad").iter().any(|bad| bad == "1")
     }
 
     /// A Binding Update that names these BIDs.

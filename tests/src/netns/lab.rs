@@ -6,10 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use homeport_api::admin::home_prefixes_client::HomePrefixesClient;
+use homeport_api::admin::security_associations_client::SecurityAssociationsClient;
 use homeport_api::admin::subscribers_client::SubscribersClient;
 use homeport_api::admin::{
-    CreateHomePrefixRequest, CreateSubscriberRequest, DeleteHomePrefixRequest,
-    DeleteSubscriberRequest, GetHomePrefixRequest, HomeBindings, HomePrefix, Subscriber,
+    CreateHomePrefixRequest, CreateSecurityAssociationRequest, CreateSubscriberRequest,
+    DeleteHomePrefixRequest, DeleteSubscriberRequest, GetHomePrefixRequest, HomeBindings,
+    HomePrefix, SecurityAssociation, Subscriber,
 };
 use homeport_hostnet::{Namespace, write_sysctl};
 use mobile_node::{AuthenticationConfig, CareOfConfig, Config, TunConfig};
@@ -144,6 +146,16 @@ impl Lab {
         client.create_home_prefix(create).await?;
         self.subscribe(subscriber).await?;
         self.expect_agent().await
+    }
+
+    /// Gives the cluster a security association.
+    pub(super) async fn associate(&self, association: SecurityAssociation) -> Result<()> {
+        let security_association = Some(association);
+        let request =
+            CreateSecurityAssociationRequest { security_association, ..Default::default() };
+        let leader = channel_to(&self.cluster.leader().await?).await?;
+        SecurityAssociationsClient::new(leader).create_security_association(request).await?;
+        Ok(())
     }
 
     /// A mobile node without care-of addresses.

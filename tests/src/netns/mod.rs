@@ -18,6 +18,7 @@ mod discovery;
 mod flows;
 mod handover;
 mod home_link;
+mod ipsec;
 mod ipv4_home;
 mod kills;
 mod lab;
@@ -45,6 +46,8 @@ pub(crate) use self::lab::remove_namespaces_of;
 /// A story with an end that is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Case {
+    /// Signalling in ESP.
+    Ipsec,
     /// A handover from one link to another and de-registration, under the correspondent node's ping.
     Handover,
     /// Three care-of addresses in one Binding Update, one moved, one de-registered.
@@ -121,7 +124,8 @@ pub struct Outcome {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
+        Self::Ipsec,
         Self::Handover,
         Self::Multiple,
         Self::Spoofed,
@@ -152,6 +156,7 @@ impl Case {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Ipsec => "signalling in ESP",
             Self::Handover => "handover and de-registration",
             Self::Multiple => "three care-of addresses",
             Self::Spoofed => "spoofed tunnels",
@@ -213,6 +218,7 @@ impl Case {
             }
         };
         let told = match self {
+            Self::Ipsec => ipsec::tell(&mut lab).await,
             Self::Handover => handover::tell(&mut lab).await,
             Self::Multiple => multiple::tell(&mut lab).await,
             Self::Spoofed => spoofed::tell(&mut lab).await,

@@ -24,8 +24,8 @@ use crate::echo::{Answer, Echoes, NotSent, reply_to};
 use crate::handle::Error;
 use crate::journal::{Journal, UpdateRecord};
 use crate::network::AtHome;
-use crate::protection::Protection;
 use crate::port::{Ports, Received};
+use crate::protection::Protection;
 use crate::report::{NodeEvent, Stamped, Status};
 
 /// Results of a command as the machine gives them.

@@ -262,7 +262,11 @@ pub struct ConfigFault {
     pub expected: String,
 }
 
-pub(crate) fn fault(key: impl Into<String>, wrong: impl Into<String>, expected: &str) -> ConfigFault {
+pub(crate) fn fault(
+    key: impl Into<String>,
+    wrong: impl Into<String>,
+    expected: &str,
+) -> ConfigFault {
     ConfigFault { key: key.into(), wrong: wrong.into(), expected: expected.to_owned() }
 }
 

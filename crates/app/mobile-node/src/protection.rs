@@ -181,9 +181,7 @@ impl Protection {
     fn protects(&self, walked: &Walk<'_>, discovery: u8) -> bool {
         match walked.upper {
             protocol::MOBILITY => true,
-            protocol::ICMPV6 => {
-                self.prefix_discovery && walked.payload.first() == Some(&discovery)
-            }
+            protocol::ICMPV6 => self.prefix_discovery && walked.payload.first() == Some(&discovery),
             _ => false,
         }
     }

@@ -12,7 +12,7 @@ pub mod correspondent;
 pub mod decode;
 pub mod discovery;
 pub mod dual;
-mod esp;
+pub mod esp;
 mod exchange;
 pub mod home_net;
 pub mod homelink;

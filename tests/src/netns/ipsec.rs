@@ -84,7 +84,7 @@ pub(super) async fn tell(lab: &mut Lab) -> Result<()> {
     let stranger = MobileNode::start(bare).await?;
     ensure!(stranger.register(true).await.is_err(), "registered in the clear");
     stranger.stop().await?;
-    ensure!(lab.bindings().await?.bindings.is_empty(), "bound in the clear");
+    ensure!(lab.cluster.all_bindings().await?.is_empty(), "bound in the clear");
     config.ipsec = Some(ipsec());
     let node = MobileNode::start(config.clone()).await?;
     node.register(true).await?;

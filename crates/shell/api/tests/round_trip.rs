@@ -465,10 +465,10 @@ fn state_record() -> impl Strategy<Value = StateRecord> {
             .prop_map(|(subscriber, id)| StateRecord::Subscriber(subscriber, id)),
         (ipv6(), home()).prop_map(|(address, home)| StateRecord::Home(address, home)),
         (association(), any::<u64>(), any::<u64>(), prop::collection::vec(any::<u64>(), 0..=16))
-            .prop_map(|(record, revision, sent, words)| {
-                let window = Window::restored(revision, words).expect("at most 16 words");
+            .prop_filter_map("at most 16 words", |(record, revision, sent, words)| {
+                let window = Window::restored(revision, words)?;
                 let revised = Revised { record, revision };
-                StateRecord::Association(Association { revised, window, sent })
+                Some(StateRecord::Association(Association { revised, window, sent }))
             }),
         (prefix(), "\\PC{1,16}", any::<u64>()).prop_map(|(prefix, forwarder, ends)| {
             StateRecord::Defender(Defender { prefix, forwarder, ends: LogTime(ends) })

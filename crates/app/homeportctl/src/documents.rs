@@ -4,7 +4,7 @@ use clap::{Parser as _, error::ErrorKind};
 
 use crate::arguments::Arguments;
 
-const DOCUMENTS: [(&str, &str); 13] = [
+const DOCUMENTS: [(&str, &str); 14] = [
     ("README.md", include_str!("../../../../README.md")),
     ("operations/README.md", include_str!("../../../../docs/operations/README.md")),
     ("operations/alarms.md", include_str!("../../../../docs/operations/alarms.md")),
@@ -15,6 +15,7 @@ const DOCUMENTS: [(&str, &str); 13] = [
     ("operations/errors.md", include_str!("../../../../docs/operations/errors.md")),
     ("operations/home-prefixes.md", include_str!("../../../../docs/operations/home-prefixes.md")),
     ("operations/install.md", include_str!("../../../../docs/operations/install.md")),
+    ("operations/kubernetes.md", include_str!("../../../../docs/operations/kubernetes.md")),
     (
         "operations/lose-a-majority.md",
         include_str!("../../../../docs/operations/lose-a-majority.md"),

@@ -3,8 +3,18 @@
 use prost::Message as _;
 use std::path::PathBuf;
 
-const PARTS: [&str; 9] =
-    ["binding", "store", "feed", "signalling", "admin", "backup", "forwarder", "node", "replica"];
+const PARTS: [&str; 10] = [
+    "binding",
+    "store",
+    "feed",
+    "signalling",
+    "admin",
+    "backup",
+    "forwarder",
+    "ike",
+    "node",
+    "replica",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../../proto";

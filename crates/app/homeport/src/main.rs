@@ -37,6 +37,8 @@ enum Command {
     Signalling(RoleArgs),
     /// Run a forwarder
     Forwarder(RoleArgs),
+    /// Run the agent beside an IKE daemon
+    IkeAgent(RoleArgs),
     /// Run the NOC's dashboard
     Noc(RoleArgs),
     /// Check a role's configuration, and say what may stand in it
@@ -145,6 +147,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Forwarder(args) => {
             let (config, shutdown, _kept) = prepare(args)?;
             homeport_forwarder::run(config, shutdown).await?
+        }
+        Command::IkeAgent(args) => {
+            let (config, shutdown, _kept) = prepare(args)?;
+            homeport_ike_agent::run(config, shutdown).await?
         }
         Command::Noc(args) => {
             let (config, shutdown, _kept) = prepare(args)?;

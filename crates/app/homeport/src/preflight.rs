@@ -22,7 +22,7 @@ const HOST_LACKS: u8 = 3;
 /// command line is wrong, 1 there is no answer.
 #[derive(Args)]
 pub(crate) struct PreflightArgs {
-    /// The role; without, all three
+    /// The role; without, the three that every cluster has
     #[arg(long, value_enum)]
     role: Option<Role>,
     /// Configuration of the role (TOML); without, what any needs is tried
@@ -50,6 +50,13 @@ enum Role {
     FrontEnd,
     /// Keeps bindings
     Store,
+    /// Stands beside an IKE daemon
+    IkeAgent,
+}
+
+impl Role {
+    /// An IKE daemon is not everywhere.
+    const ORDINARY: [Self; 3] = [Self::Forwarder, Self::FrontEnd, Self::Store];
 }
 
 /// One line of the answer.
@@ -71,7 +78,7 @@ struct Answer {
 /// Tries, prints, and says whether anything fails.
 pub(crate) async fn run(args: PreflightArgs) -> anyhow::Result<ExitCode> {
     let mut checks = vec![Line { role: "host", check: time_of_day() }];
-    let roles = args.role.map_or(Role::value_variants().to_vec(), |role| vec![role]);
+    let roles = args.role.map_or(Role::ORDINARY.to_vec(), |role| vec![role]);
     for role in roles {
         let config = args.config.as_ref();
         let (name, found) = match role {
@@ -86,6 +93,10 @@ pub(crate) async fn run(args: PreflightArgs) -> anyhow::Result<ExitCode> {
             Role::Store => match read(config) {
                 Ok(config) => ("store", homeport_store::preflight(config.as_ref()).await),
                 Err(check) => ("store", vec![check]),
+            },
+            Role::IkeAgent => match read(config) {
+                Ok(config) => ("ike-agent", homeport_ike_agent::preflight(config.as_ref()).await),
+                Err(check) => ("ike-agent", vec![check]),
             },
         };
         checks.extend(found.into_iter().map(|check| Line { role: name, check }));

@@ -26,6 +26,7 @@ pub use generated::homeport::backup::v1 as backup_file;
 pub use generated::homeport::binding::v1 as binding;
 pub use generated::homeport::feed::v1 as feed;
 pub use generated::homeport::forwarder::v1 as inspection;
+pub use generated::homeport::ike::v1 as ike;
 pub use generated::homeport::node::v1 as node;
 pub use generated::homeport::replica::v1 as replica;
 pub use generated::homeport::signalling::v1 as signalling;

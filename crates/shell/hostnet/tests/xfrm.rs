@@ -31,12 +31,8 @@ fn protected() -> Protected {
     }
 }
 
-fn to() -> Endpoints {
-    Endpoints {
-        local: "2001:db8:a::1".parse().unwrap(),
-        remote_before: "2001:db8:f1::2".parse().unwrap(),
-        remote: "2001:db8:f2::2".parse().unwrap(),
-    }
+fn endpoints(remote: &str) -> Endpoints {
+    Endpoints { local: "2001:db8:a::1".parse().unwrap(), remote: remote.parse().unwrap() }
 }
 
 #[tokio::test]
@@ -46,7 +42,8 @@ async fn a_peer_moves_where_there_are_policies() {
     }
     let namespace = TemporaryNamespace::create("hp-xfrm").unwrap();
     let xfrm = Xfrm::open(&namespace.namespace()).unwrap();
-    let early = xfrm.migrate(&protected(), &to()).await;
+    let (from, to) = (endpoints("2001:db8:f1::2"), endpoints("2001:db8:f2::2"));
+    let early = xfrm.migrate(&protected(), &from, &to).await;
     assert!(matches!(early, Err(Error::NotFound { .. })), "{early:?}");
 
     xfrm.install_policies(&protected()).await.unwrap();
@@ -59,7 +56,7 @@ async fn a_peer_moves_where_there_are_policies() {
     ] {
         assert!(listed.contains(line), "{line} in {listed}");
     }
-    xfrm.migrate(&protected(), &to()).await.unwrap();
+    xfrm.migrate(&protected(), &from, &to).await.unwrap();
 
     xfrm.remove_policies(&protected()).await.unwrap();
     xfrm.remove_policies(&protected()).await.unwrap();

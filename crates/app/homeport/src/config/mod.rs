@@ -51,6 +51,8 @@ pub(crate) enum Role {
     Signalling,
     /// Carries packets
     Forwarder,
+    /// Stands beside an IKE daemon
+    IkeAgent,
     /// Shows the dashboard
     Noc,
 }
@@ -69,6 +71,10 @@ macro_rules! with_config {
             }
             Role::Forwarder => {
                 type $config = homeport_forwarder::Config;
+                $what
+            }
+            Role::IkeAgent => {
+                type $config = homeport_ike_agent::Config;
                 $what
             }
             Role::Noc => {

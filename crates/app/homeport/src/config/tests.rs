@@ -46,6 +46,14 @@ spread = true
 otlp_endpoint = "http://127.0.0.1:4317"
 [ops]
 "#;
+const IKE_AGENT: &str = r#"
+name = "ike-1"
+listen = "[::1]:7500"
+address = "ike-1.example.net:7500"
+stores = ["store-1:7101"]
+[telemetry]
+[ops]
+"#;
 
 fn full(role: Role) -> Table {
     let noc = "stores = [\"store-1:7101\"]\n[telemetry]\n[ops]\n";
@@ -56,6 +64,7 @@ fn full(role: Role) -> Table {
             .into_iter()
             .filter(|it| it.contains("[xdp]") || it.contains("[inspection]"))
             .fold(FORWARDER.to_owned(), |all, more| merged(&all, &more)),
+        Role::IkeAgent => IKE_AGENT.to_owned(),
         Role::Noc => {
             let of_noc = readme().into_iter().find(|it| it.contains("[login]"));
             merged(noc, &of_noc.expect("the README has the dashboard's configuration"))

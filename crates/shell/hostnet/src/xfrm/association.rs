@@ -12,6 +12,12 @@ use netlink_packet_xfrm::{
 pub struct Secret(Vec<u8>);
 
 impl Secret {
+    /// With these octets.
+    #[must_use]
+    pub const fn new(octets: Vec<u8>) -> Self {
+        Self(octets)
+    }
+
     /// The octets.
     #[must_use]
     pub fn octets(&self) -> &[u8] {

@@ -32,14 +32,12 @@ impl fmt::Display for Protected {
     }
 }
 
-/// Where the peer was and where it is.
+/// Between which addresses IKE is spoken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Endpoints {
-    /// This host's address, to which the peer speaks IKE.
+    /// This host's.
     pub local: Ipv6Addr,
-    /// The peer's address until now.
-    pub remote_before: Ipv6Addr,
-    /// The peer's address from now on.
+    /// The peer's.
     pub remote: Ipv6Addr,
 }
 
@@ -85,17 +83,16 @@ impl Protected {
         })
     }
 
-    /// The daemon's own address and the peer's new one are the same in both directions.
-    pub(super) fn migrations(&self, to: &Endpoints) -> [XfrmMessage; 2] {
-        let address = |address: Ipv6Addr| Address::from_ipv6(&address);
-        let (local, before, now) =
-            (address(to.local), address(to.remote_before), address(to.remote));
-        let daemon = UserKmAddress { local, remote: now, reserved: 0, family: AF_INET6 };
+    /// Where the daemon is to speak from and to is the same in both directions.
+    pub(super) fn migrations(&self, from: &Endpoints, to: &Endpoints) -> [XfrmMessage; 2] {
+        let pair = |it: &Endpoints| (Address::from_ipv6(&it.local), Address::from_ipv6(&it.remote));
+        let ((old_local, old_remote), (local, remote)) = (pair(from), pair(to));
+        let daemon = UserKmAddress { local, remote, reserved: 0, family: AF_INET6 };
         self.selectors().map(|(selector, direction)| {
             let ((old_daddr, old_saddr), (new_daddr, new_saddr)) = if direction == XFRM_POLICY_IN {
-                ((local, before), (local, now))
+                ((old_local, old_remote), (local, remote))
             } else {
-                ((before, local), (now, local))
+                ((old_remote, old_local), (remote, local))
             };
             let moved = UserMigrate {
                 old_daddr,
@@ -146,12 +143,12 @@ mod tests {
     /// Offsets of `linux/xfrm.h`, printed by a C compiler on x86-64.
     #[test]
     fn a_migration_by_the_kernels_offsets() {
-        let to = Endpoints {
+        let endpoints = |remote: &str| Endpoints {
             local: octets("2001:db8:a::1").into(),
-            remote_before: octets("2001:db8:f1::2").into(),
-            remote: octets("2001:db8:f2::2").into(),
+            remote: octets(remote).into(),
         };
-        let [inbound, outbound] = protected().migrations(&to);
+        let (from, to) = (endpoints("2001:db8:f1::2"), endpoints("2001:db8:f2::2"));
+        let [inbound, outbound] = protected().migrations(&from, &to);
         assert_eq!(inbound.message_type(), XFRM_MSG_MIGRATE);
         let inbound = emit(&inbound);
         // xfrm_userpolicy_id 64, attribute headers 4, xfrm_user_kmaddress 40, xfrm_user_migrate 76.

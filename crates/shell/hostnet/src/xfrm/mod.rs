@@ -111,15 +111,20 @@ impl Xfrm {
         Ok(())
     }
 
-    /// Announces that the peer of `protected` has moved (`XFRM_MSG_MIGRATE` with `XFRMA_KMADDRESS`, once
-    /// for each direction): an IKE daemon that listens moves its association. Associations in transport
+    /// Announces that an end of what speaks IKE for `protected` has moved (`XFRM_MSG_MIGRATE` with `XFRMA_KMADDRESS`, once
+    /// for each direction): a daemon that listens moves its association. Associations in transport
     /// mode between the protected addresses themselves stay as they are.
     ///
     /// # Errors
     /// [`Error::NotFound`] without [`Self::install_policies`]; when the kernel has no migration
     /// (CONFIG_XFRM_MIGRATE), or refuses.
-    pub async fn migrate(&self, protected: &Protected, to: &Endpoints) -> Result<(), Error> {
-        for message in protected.migrations(to) {
+    pub async fn migrate(
+        &self,
+        protected: &Protected,
+        from: &Endpoints,
+        to: &Endpoints,
+    ) -> Result<(), Error> {
+        for message in protected.migrations(from, to) {
             let object = || format!("IKE endpoint of {protected}");
             let _none: Vec<_> = self.request("move", object, message, NLM_F_ACK).await?;
         }

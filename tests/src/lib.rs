@@ -31,6 +31,7 @@ pub mod feed;
 pub mod formats;
 pub mod fuzz;
 pub mod golden;
+pub mod ikev2;
 pub mod metrics;
 pub mod netns;
 pub mod operator_day;
@@ -283,6 +284,7 @@ impl FrontEnd {
             listen,
             stores,
             deadline_ms: deadline_ms.into(),
+            ike_deadline_ms: 200.into(),
             correspondent: None,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },

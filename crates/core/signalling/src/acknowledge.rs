@@ -13,12 +13,25 @@ use crate::choices;
 use crate::receive::{Reply, ReplyKind};
 use crate::update::{Association, MN_HA, Update, refused};
 
-/// Answers as the store decided.
-pub(crate) fn answer(update: &Update, association: Option<&Association>, answer: &Answer) -> Reply {
+/// Answers as the store decided; K says that the IKE endpoint has moved (RFC 6275 §10.3.1).
+pub(crate) fn answer(
+    update: &Update,
+    association: Option<&Association>,
+    answer: &Answer,
+    endpoint_moved: bool,
+) -> Reply {
+    let mut flags = BaFlags::default();
+    for (flag, is_set) in [
+        (BaFlags::MOBILE_ROUTER, answer.mobile_router),
+        (BaFlags::KEY_MANAGEMENT_MOBILITY, endpoint_moved && answer.status.is_accepted()),
+    ] {
+        if is_set {
+            flags = flags.with(flag);
+        }
+    }
     let message = Message::BindingAcknowledgement(BindingAcknowledgement {
         status: answer.status,
-        // K stays clear: the security associations are not made by IKE (RFC 6275 §10.3.1).
-        flags: if answer.mobile_router { BaFlags::MOBILE_ROUTER } else { BaFlags::default() },
+        flags,
         sequence: answer.sequence,
         lifetime: answer.lifetime,
         options: options(update, association, answer),
@@ -43,7 +56,7 @@ pub(crate) fn refusal(
     status: Status,
     policy: &Policy,
 ) -> Reply {
-    answer(update, association, &refused(update, status, policy))
+    answer(update, association, &refused(update, status, policy), false)
 }
 
 /// In the order of what must stand before what: the IPv4 Address Acknowledgement before BID options

@@ -32,6 +32,11 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Names the association among those of the home address.
+    pub(crate) const fn inbound_spi(&self) -> u32 {
+        self.inbound_spi
+    }
+
     /// The command for the store: what the packet asks for, if anything, and the number of its answer.
     #[must_use]
     pub fn command(&self, command: Option<Command>) -> Command {

@@ -36,6 +36,7 @@ mod correspondent;
 mod discovery;
 mod drop_reason;
 mod esp;
+mod key_management;
 mod notice;
 mod receive;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use discovery::{Discovered, Discovery, DiscoveryLimit};
 pub use drop_reason::DropReason;
 pub use esp::{Receipt, Sealed, protect};
 pub use homeport_correspondent::SharedKey;
+pub use key_management::{Endpoint, EndpointChange};
 pub use notice::{RevocationAcknowledgement, notify};
 pub use receive::{Arrival, Received, Reply, ReplyKind, UdpOuter, receive, receive_as};
 pub use update::{Concluded, Judged, Proposal, Update};

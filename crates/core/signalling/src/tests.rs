@@ -25,6 +25,7 @@ mod choices;
 mod correspondents;
 mod discovery;
 mod esp;
+mod key_management;
 mod notices;
 
 const HOME: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x100);

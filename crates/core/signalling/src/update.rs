@@ -369,12 +369,24 @@ impl Proposal {
         registration
     }
 
-    /// Makes the answer from the verdict.
+    pub(crate) const fn update(&self) -> &Update {
+        &self.update
+    }
+
+    /// Makes the answer from the verdict, where no IKE endpoint follows the mobile node.
     #[must_use]
     pub fn conclude(self, verdict: &Verdict) -> Concluded {
+        self.conclude_with(verdict, false)
+    }
+
+    /// Makes the answer from the verdict. `endpoint_moved`: the IKE endpoint is where
+    /// [`Self::endpoint_change`] wanted it, and it is confirmed.
+    #[must_use]
+    pub fn conclude_with(self, verdict: &Verdict, endpoint_moved: bool) -> Concluded {
         match &verdict.outcome {
             Outcome::Answer(answer) => {
-                let reply = acknowledge::answer(&self.update, self.association.as_ref(), answer);
+                let association = self.association.as_ref();
+                let reply = acknowledge::answer(&self.update, association, answer, endpoint_moved);
                 Concluded::Reply(reply, verdict.revision)
             }
             Outcome::Silent(silence) => Concluded::Drop(DropReason::Store(*silence)),

@@ -5,6 +5,7 @@
 //! forwarders --Punt--> punt (1 task a stream, n updates under way)
 //!                        |--> homeport-signalling: receive, judge, conclude (pure)
 //!                        |--> policies: bounded cache --LookUpPolicy--> store
+//!                        |--> endpoints --MoveEndpoint, CloseEndpoint--> agents beside IKE daemons
 //!                        \--> store link (1 task): commands in order --Submit--> leader
 //! forwarders <--Punt-- notices (1 task) <--Submit-- leader
 //! ```
@@ -12,6 +13,7 @@
 //! No rule of any protocol is decided here.
 
 mod drain;
+mod endpoints;
 pub mod limits;
 mod metrics;
 mod notices;
@@ -39,6 +41,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use crate::preflight::preflight;
 
+use crate::endpoints::Endpoints;
 use crate::registrar::Registrar;
 use crate::store_link::Stores;
 
@@ -56,6 +59,11 @@ pub struct Config {
     #[serde(default = "deadline_ms_default")]
     #[schemars(range(min = 1, max = 60_000))]
     pub deadline_ms: Live,
+    /// How long an IKE agent may take to confirm that an endpoint has moved; then the acknowledgement goes without
+    /// the K bit.
+    #[serde(default = "ike_deadline_ms_default")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub ike_deadline_ms: Live,
     /// The home agent's part as a correspondent node; without, it plays none.
     #[serde(default)]
     pub correspondent: Option<CorrespondentConfig>,
@@ -106,6 +114,10 @@ fn deadline_ms_default() -> Live {
     Live::new(1000)
 }
 
+fn ike_deadline_ms_default() -> Live {
+    Live::new(200)
+}
+
 impl Configuration for Config {
     const ROLE: &'static str = "signalling";
 
@@ -125,6 +137,7 @@ impl Configuration for Config {
 
     fn take(&self, new: &Self) {
         self.deadline_ms.take(&new.deadline_ms);
+        self.ike_deadline_ms.take(&new.ike_deadline_ms);
     }
 }
 
@@ -217,7 +230,10 @@ where
     let notify = notices::send(notices, policies.clone(), forwarders.clone(), metrics.clone());
     let _notices = Task::spawn("notices", notify);
     let deadline_ms = config.deadline_ms.clone();
-    let registrar = Arc::new(Registrar::new(link, policies, metrics, deadline_ms, correspondent));
+    let ike_deadline_ms = config.ike_deadline_ms.clone();
+    let endpoints = Endpoints::new(stores.dial.clone(), ike_deadline_ms, metrics.clone());
+    let registrar =
+        Arc::new(Registrar::new(link, policies, endpoints, metrics, deadline_ms, correspondent));
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;

@@ -42,6 +42,11 @@ pub const RETRY_PAUSE: Duration = Duration::from_millis(15);
 pub const LOOK_UPS_PER_REPLICA_MAX: usize = 256;
 /// One look-up at one replica.
 pub const LOOK_UP_TIMEOUT: Duration = Duration::from_millis(250);
+/// Agents beside IKE daemons to which there is a connection.
+pub const AGENTS_MAX: usize = 256;
+/// Requests under way to close IKE associations; those beyond are left to the daemons, which notice by themselves
+/// when a peer is gone.
+pub const ENDPOINTS_CLOSING_MAX: usize = 256;
 /// Keepalive of HTTP/2: a vanished peer is noticed.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// After this a peer that does not answer is gone.

@@ -16,6 +16,7 @@ use homeport_signalling::{
 };
 use tracing::{Instrument as _, Span};
 
+use crate::endpoints::Endpoints;
 use crate::limits;
 use crate::metrics::{Addressee, Metrics};
 use crate::policies::{Freshness, Policies};
@@ -25,6 +26,7 @@ use crate::store_link::StoreLink;
 pub(crate) struct Registrar {
     link: StoreLink,
     policies: Arc<Policies>,
+    endpoints: Endpoints,
     pub(crate) metrics: Arc<Metrics>,
     deadline_ms: Live,
     errors: Mutex<ErrorBudget>,
@@ -67,6 +69,7 @@ impl Registrar {
     pub(crate) fn new(
         link: StoreLink,
         policies: Arc<Policies>,
+        endpoints: Endpoints,
         metrics: Arc<Metrics>,
         deadline_ms: Live,
         correspondent: Option<SharedKey>,
@@ -77,6 +80,7 @@ impl Registrar {
         Self {
             link,
             policies,
+            endpoints,
             metrics,
             deadline_ms,
             errors,
@@ -295,7 +299,12 @@ impl Registrar {
             };
             let command = proposal.command(request_id);
             let verdict = self.decided(command, &mut until, detection).await?;
-            match proposal.conclude(&verdict) {
+            // Committed, and not acknowledged yet (RFC 6275 §10.3.1).
+            let endpoint_moved = match proposal.endpoint_change(&policy, &verdict) {
+                Some(change) => self.endpoints.changed(change).await,
+                None => false,
+            };
+            match proposal.conclude_with(&verdict, endpoint_moved) {
                 Concluded::Reply(reply, revision) if receipt.is_some() => {
                     let names = (home_address, home_agent);
                     let reply = self.protected(&reply, &verdict, &policy, names).await?;

@@ -20,7 +20,7 @@ fn outbound_keys() -> Keys {
     Keys { encryption: vec![0x55; 36], authentication: Vec::new() }
 }
 
-fn association() -> SecurityAssociation {
+pub(super) fn association() -> SecurityAssociation {
     SecurityAssociation {
         home_address: HOME,
         protects: Protects::Mobility,
@@ -39,7 +39,7 @@ fn association() -> SecurityAssociation {
     }
 }
 
-fn lab() -> Lab {
+pub(super) fn lab() -> Lab {
     let prefix = HomePrefix {
         prefix_discovery_allowed: true,
         bindings_per_home_address_max: 8,
@@ -62,7 +62,7 @@ fn sealing() -> Transform {
     Transform::new(Suite::AesGcm16, INBOUND_SPI, false, gcm_keys()).unwrap()
 }
 
-fn sealed(packet: &[u8], sequence: u64) -> Vec<u8> {
+pub(super) fn sealed(packet: &[u8], sequence: u64) -> Vec<u8> {
     homeport_esp::protect(packet, &sealing(), sequence, [0; 16]).unwrap()
 }
 

@@ -72,7 +72,7 @@ const GROUP_SEQUENCE: u32 = 0x0200_0000;
 const CHECKSUM_BAD: &str = "0";
 
 /// A running tcpdump.
-pub(super) struct Capture {
+pub(crate) struct Capture {
     child: Child,
     file: PathBuf,
 }
@@ -88,7 +88,7 @@ impl Capture {
     }
 
     /// The same with more of tcpdump's arguments; `label` tells captures of one link apart.
-    pub(super) async fn begin(
+    pub(crate) async fn begin(
         namespace: &str,
         link: &str,
         directory: &Path,
@@ -119,7 +119,7 @@ impl Capture {
     }
 
     /// Ends it; the file that it has written.
-    pub(super) fn end(mut self) -> Result<Vec<u8>> {
+    pub(crate) fn end(mut self) -> Result<Vec<u8>> {
         signal("-INT", self.child.id())?;
         self.child.wait()?;
         std::fs::read(&self.file).with_context(|| self.file.display().to_string())

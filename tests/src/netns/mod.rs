@@ -40,8 +40,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
+pub(crate) use self::capture::Capture;
 use self::lab::Lab;
 pub(crate) use self::lab::remove_namespaces_of;
+pub(crate) use self::raw::RawLink;
 
 /// A story with an end that is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

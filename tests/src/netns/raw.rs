@@ -15,14 +15,14 @@ const PREFIX: &str = "2001:db8:e::/64";
 const PACKET_OCTETS_MAX: usize = 65_536;
 
 /// See the module.
-pub(super) struct RawLink {
+pub(crate) struct RawLink {
     tun: Tun,
     _network: Network,
 }
 
 impl RawLink {
     /// Adds the link to the router.
-    pub(super) async fn open(router: &str) -> Result<Self> {
+    pub(crate) async fn open(router: &str) -> Result<Self> {
         let namespace = Namespace::from(router);
         let tun = Tun::open(&namespace, "raw0", 1500)?;
         let network = Network::open(&namespace)?;
@@ -31,12 +31,12 @@ impl RawLink {
     }
 
     /// Sends a packet to the router, whatever its source is.
-    pub(super) async fn send(&self, packet: &[u8]) -> Result<()> {
+    pub(crate) async fn send(&self, packet: &[u8]) -> Result<()> {
         Ok(self.tun.send(packet).await?)
     }
 
     /// The next packet that is to this address, and of which `read` makes something.
-    pub(super) async fn receive<T>(
+    pub(crate) async fn receive<T>(
         &self,
         what: &str,
         destination: Ipv6Addr,

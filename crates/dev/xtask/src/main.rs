@@ -12,6 +12,7 @@ mod differential;
 mod e2e;
 mod failover;
 mod fuzz;
+mod ikev2_lab;
 mod interrupt;
 mod layers;
 mod linearizability;
@@ -91,6 +92,8 @@ enum Task {
     },
     /// Throw random octets at every parser and machine under libFuzzer.
     Fuzz(fuzz::Options),
+    /// Let a real IKE daemon's endpoint follow a mobile node, in user-mode-linux guests; needs root.
+    Ikev2Lab,
     /// Check which crate depends on which: core <- shell <- role <- app.
     Layers,
     /// Record what clients of a cluster under faults see, and check that it is linearizable.
@@ -152,6 +155,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::E2e => e2e::run()?,
         Task::Failover { kills } => failover::run(*kills)?,
         Task::Fuzz(options) => fuzz::run(&root, options)?,
+        Task::Ikev2Lab => ikev2_lab::run()?,
         Task::Layers => layers::check(&root)?,
         Task::Linearizability(options) => linearizability::run(options)?,
         Task::Metrics => rules_lint::write_catalogue(&root)?,

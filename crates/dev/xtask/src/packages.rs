@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use crate::report::Report;
 
 /// Program and the package it comes from.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 13] = [
     ("tshark", "tshark"),
     ("tcpdump", "tcpdump"),
     ("ip", "iproute2"),
@@ -22,6 +22,11 @@ const NEEDED: [(&str, &str); 9] = [
     ("clang", "clang"),
     // Writes the fixtures of the packet core.
     ("scapy", "python3-scapy"),
+    // Guests whose kernel has ESP over IPv6, and the IKE daemon in them.
+    ("linux.uml", "user-mode-linux"),
+    ("modprobe", "kmod"),
+    ("/usr/lib/ipsec/charon", "strongswan-charon"),
+    ("swanctl", "strongswan-swanctl"),
     // Looks at the dashboard.
     ("chromium", "chromium"),
 ];

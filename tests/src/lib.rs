@@ -284,7 +284,7 @@ impl FrontEnd {
             listen,
             stores,
             deadline_ms: deadline_ms.into(),
-            ike_deadline_ms: 200.into(),
+            ike_deadline_ms: 500.into(),
             correspondent: None,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },

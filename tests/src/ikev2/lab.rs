@@ -242,8 +242,8 @@ impl Lab {
         let (former, present) = (care_of(3 - place), care_of(place));
         let program = fixture("endpoint.py").display().to_string();
         let script = format!(
-            "ip -6 route replace default via 2001:db8:1d:{place}::1\n\
-             python3 {program} {HOME_ADDRESS} {HOME_AGENT} {REQID} {former} {present}"
+            "python3 {program} {HOME_ADDRESS} {HOME_AGENT} {REQID} {former} {present}\n\
+             ip -6 route replace default via 2001:db8:1d:{place}::1"
         );
         self.mobile_node.run(&script).await.map(drop)
     }

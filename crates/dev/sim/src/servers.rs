@@ -122,7 +122,7 @@ impl FrontEnd {
                 listen,
                 stores: (1..=this.replicas).map(|id| store_address(id).to_string()).collect(),
                 deadline_ms: 1000.into(),
-                ike_deadline_ms: 200.into(),
+                ike_deadline_ms: 500.into(),
                 correspondent: None,
                 telemetry: Default::default(),
                 ops: Default::default(),

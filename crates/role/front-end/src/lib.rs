@@ -115,7 +115,7 @@ fn deadline_ms_default() -> Live {
 }
 
 fn ike_deadline_ms_default() -> Live {
-    Live::new(200)
+    Live::new(500)
 }
 
 impl Configuration for Config {

@@ -33,7 +33,7 @@ mod tests {
             listen: ([127, 0, 0, 1], 0).into(),
             stores: vec!["no such address".to_owned()],
             deadline_ms: 1000.into(),
-            ike_deadline_ms: 200.into(),
+            ike_deadline_ms: 500.into(),
             correspondent: Some(CorrespondentConfig {
                 key_file: PathBuf::from("/nonexistent/key"),
             }),

@@ -256,3 +256,6 @@ fn record(agent: &Agent, pair: &Pair) -> Option<SecurityAssociation> {
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

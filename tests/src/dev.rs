@@ -13,6 +13,7 @@ use homeport_api::admin::{
     GetHomeBindingsRequest, GetStatusRequest, GetStatusResponse, HomeBindings,
     ListHomeBindingsRequest,
 };
+use homeport_tls::{Links, Role, TlsConfig};
 use mobile_node::{CareOfConfig, Config, MobileNode};
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -35,6 +36,9 @@ pub struct Member {
     pub http: Option<String>,
     /// Network namespace of a forwarder's TUN.
     pub netns: Option<String>,
+    /// How an operator reaches it.
+    #[serde(skip)]
+    pub links: Links,
 }
 
 /// `endpoints.json`, as far as tests use it.
@@ -52,6 +56,19 @@ pub struct Endpoints {
     pub noc: Member,
     /// The network around the forwarders, in `tun` mode.
     pub namespaces: Option<Namespaces>,
+    /// The operator's certificate, unless links are plain.
+    pub tls: Option<OperatorFiles>,
+}
+
+/// Files of mutual TLS.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OperatorFiles {
+    /// The authority.
+    pub ca: PathBuf,
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 impl Endpoints {
@@ -285,7 +302,22 @@ impl DevCluster {
     /// When the file cannot be read.
     pub fn endpoints(&self) -> Result<Endpoints> {
         let file = self.data.path().join("endpoints.json");
-        Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?)
+        let mut endpoints: Endpoints = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+        if let Some(OperatorFiles { ca, certificate, key }) = &endpoints.tls {
+            let links = Links::fixed(&TlsConfig::new(certificate, key, ca), Role::Operator)?;
+            let lists =
+                [&mut endpoints.stores, &mut endpoints.front_ends, &mut endpoints.forwarders];
+            for member in lists.into_iter().flatten() {
+                member.links = links.clone();
+            }
+        }
+        Ok(endpoints)
+    }
+
+    /// What `homeportctl` takes for its configuration to reach this cluster.
+    #[must_use]
+    pub fn context(&self) -> PathBuf {
+        self.data.path().join("homeportctl.toml")
     }
 
     /// A mobile node's configuration with care-of addresses 127.0.0.2 and up.
@@ -427,10 +459,15 @@ pub async fn status_of(store: &Member) -> Result<GetStatusResponse> {
 }
 
 pub(crate) async fn channel_to(member: &Member) -> Result<Channel> {
+    channel_with(member, Duration::from_secs(2)).await
+}
+
+/// A connection to a store, whose calls may take so long.
+pub(crate) async fn channel_with(member: &Member, timeout: Duration) -> Result<Channel> {
     let address = member.grpc.as_ref().context("it serves no gRPC")?;
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    let endpoint = endpoint.connect_timeout(Duration::from_secs(1)).timeout(Duration::from_secs(2));
-    Ok(endpoint.connect().await?)
+    let endpoint = endpoint.connect_timeout(Duration::from_secs(1)).timeout(timeout);
+    Ok(member.links.to(Role::Store).connect(&endpoint).await?)
 }
 
 /// Whether a process says that it serves.

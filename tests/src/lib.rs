@@ -138,6 +138,7 @@ impl Cluster {
             peers,
             raft: homeport_store::RaftTimers::default(),
             snapshot_after_mib: homeport_store::limits::SNAPSHOT_AFTER_MIB_DEFAULT,
+            tls: None,
             telemetry: Default::default(),
             ops: OpsConfig { listen: self.ops[&id] },
             prefix_advertisements_per_second_max:
@@ -286,6 +287,7 @@ impl FrontEnd {
             deadline_ms: deadline_ms.into(),
             ike_deadline_ms: 500.into(),
             correspondent: None,
+            tls: None,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },
         };

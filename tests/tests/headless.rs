@@ -39,6 +39,7 @@ impl Forwarder {
             tunnels: Default::default(),
             headless_secs: 3600,
             inspection: None,
+            tls: None,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },
         };

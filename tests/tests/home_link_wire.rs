@@ -90,6 +90,7 @@ impl Stage {
                 home_link: Some("home".to_owned()),
             }),
             tunnels: Default::default(),
+            tls: None,
             telemetry: Default::default(),
             ops: Default::default(),
         };

@@ -183,6 +183,7 @@ fn store_config(data_dir: &Path, listen: std::net::SocketAddr) -> homeport_store
         raft: homeport_store::RaftTimers::default(),
         snapshot_after_mib: homeport_store::limits::SNAPSHOT_AFTER_MIB_DEFAULT,
         admin: None,
+        tls: None,
         telemetry: Default::default(),
         ops: Default::default(),
         prefix_advertisements_per_second_max:

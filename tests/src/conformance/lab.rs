@@ -22,7 +22,7 @@ use serde::Deserialize;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::JoinHandle;
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::cast::{HOME_ADDRESSES4, NETWORK_GROUPS};
 use super::decode::{Packet, decode};
@@ -445,10 +445,7 @@ pub fn leads_no_more(status: &tonic::Status) -> bool {
 /// # Errors
 /// When it does not answer.
 pub async fn channel_to(member: &Member) -> Result<Channel> {
-    let address = member.grpc.as_ref().context("it serves no gRPC")?;
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    let endpoint = endpoint.connect_timeout(Duration::from_secs(1)).timeout(Duration::from_secs(5));
-    Ok(endpoint.connect().await?)
+    crate::dev::channel_with(member, Duration::from_secs(5)).await
 }
 
 /// Gives each packet to the case whose address it is for.

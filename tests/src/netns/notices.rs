@@ -226,7 +226,7 @@ pub(super) async fn homeportctl(lab: &Lab, arguments: &[&str]) -> Result<()> {
     for address in stores.into_iter().filter_map(|store| store.grpc) {
         command.args(["--endpoint", &address]);
     }
-    command.args(arguments);
+    command.env("HOMEPORT_CONFIG", lab.cluster.context()).args(arguments);
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
     ensure!(output.status.success(), "homeportctl {arguments:?}: {output:?}");
     Ok(())

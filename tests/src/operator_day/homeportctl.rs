@@ -1,5 +1,6 @@
 //! The operator's client as a process.
 
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,17 +15,21 @@ use crate::dev::{DevCluster, program};
 /// Knows where the stores are.
 pub(super) struct Homeportctl {
     endpoints: Vec<String>,
+    /// Its configuration, with the operator's certificate.
+    context: PathBuf,
 }
 
 impl Homeportctl {
     /// For the stores of a cluster.
     pub(super) fn of(cluster: &DevCluster) -> Result<Self> {
         let stores = cluster.endpoints()?.stores;
-        Ok(Self::at(stores.into_iter().filter_map(|store| store.grpc).collect()))
+        let endpoints = stores.into_iter().filter_map(|store| store.grpc).collect();
+        Ok(Self { endpoints, context: cluster.context() })
     }
 
-    pub(super) const fn at(endpoints: Vec<String>) -> Self {
-        Self { endpoints }
+    /// Without a certificate.
+    pub(super) fn at(endpoints: Vec<String>) -> Self {
+        Self { endpoints, context: "/nonexistent/homeport.toml".into() }
     }
 
     fn command(&self, arguments: &[&str]) -> Result<Command> {
@@ -33,7 +38,7 @@ impl Homeportctl {
         for endpoint in &self.endpoints {
             command.args(["--endpoint", endpoint]);
         }
-        command.stdin(Stdio::null()).kill_on_drop(true);
+        command.env("HOMEPORT_CONFIG", &self.context).stdin(Stdio::null()).kill_on_drop(true);
         Ok(command)
     }
 

@@ -2,6 +2,7 @@
 //! `dev`, which runs a whole cluster on one machine. Called as `homeportctl` or `mobile-node` it is that
 //! program, so that an image holds one file.
 
+mod certificates;
 mod config;
 mod dev;
 mod disk;
@@ -51,6 +52,11 @@ enum Command {
         /// Where they are written, such as /usr/local/share/man/man1
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
+    },
+    /// Certificates for a laboratory, and what certificates say
+    Certificates {
+        #[command(subcommand)]
+        action: certificates::Action,
     },
     /// Say what this host lacks for a role, and what to do about it
     Preflight(preflight::PreflightArgs),
@@ -133,6 +139,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Config { action } => return config::run(action),
         Command::Man { out } => man(out)?,
+        Command::Certificates { action } => {
+            let all_valid = certificates::run(&action)?;
+            return Ok(if all_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::Preflight(args) => return preflight::run(args).await,
         Command::Store(StoreArgs { action: Some(action), .. }) => disk::run(&action)?,
         Command::Store(StoreArgs { role, .. }) => {

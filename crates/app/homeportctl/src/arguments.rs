@@ -55,6 +55,15 @@ pub(crate) struct Arguments {
     /// A file with the token that the stores know the caller by; without, HOMEPORT_TOKEN may hold the token itself.
     #[arg(long, env = "HOMEPORT_TOKEN_FILE", value_name = "FILE", global = true)]
     pub(crate) token_file: Option<PathBuf>,
+    /// A PEM file with the authorities that are believed, where links are mutual TLS.
+    #[arg(long, env = "HOMEPORT_TLS_CA", value_name = "FILE", global = true)]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// A PEM file with the operator's certificate, where links are mutual TLS.
+    #[arg(long, env = "HOMEPORT_TLS_CERT", value_name = "FILE", global = true)]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// A PEM file with the key of the operator's certificate.
+    #[arg(long, env = "HOMEPORT_TLS_KEY", value_name = "FILE", global = true)]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Have the store look whether it would do what is asked, and show what would be; nothing is written. Of an
     /// import each line is looked at alone.
     #[arg(long, global = true)]

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, error::Error as _, time::Duration};
 
 use homeport_api::bearer::{Bearer, Link};
+use homeport_tls::{Links, Role};
 use tokio::time::timeout;
 use tonic::{Code, Response, Status, transport::Endpoint};
 
@@ -20,6 +21,9 @@ pub(crate) struct Cluster {
     endpoints: Vec<String>,
     deadline: Duration,
     bearer: Bearer,
+    links: Links,
+    /// Who stands at the endpoints.
+    role: Role,
     /// Writes are validated only.
     dry_run: bool,
 }
@@ -51,12 +55,30 @@ impl Cluster {
             }
         }
         let (deadline, bearer) = (Duration::from_secs(timeout_secs), Bearer::default());
-        Ok(Self { endpoints, deadline, bearer, dry_run: false })
+        let (links, role) = (Links::default(), Role::Store);
+        Ok(Self { endpoints, deadline, bearer, links, role, dry_run: false })
     }
 
     /// The same, told who calls.
-    pub(crate) fn with(self, bearer: Bearer) -> Self {
-        Self { bearer, ..self }
+    pub(crate) fn with(self, bearer: Bearer, links: Links) -> Self {
+        Self { bearer, links, ..self }
+    }
+
+    /// Forwarders, reached over such links as the stores; a token is none of their business.
+    pub(crate) fn forwarders(&self, endpoints: &[String]) -> Result<Self, Failure> {
+        let links = self.links.clone();
+        Ok(Self { links, role: Role::Forwarder, ..Self::new(endpoints, self.deadline.as_secs())? })
+    }
+
+    /// What may be the matter where a store ends plain connections without a word.
+    pub(crate) fn hint(&self, failure: &Failure) -> Option<&'static str> {
+        const SIGNS: [&str; 4] = ["broken pipe", "reset", "h2 protocol error", "frame with"];
+        let Failure::Unreached(tried) = failure else { return None };
+        let is_sign = |(_, reason): &(String, String)| SIGNS.iter().any(|it| reason.contains(it));
+        let is_meant = !self.links.are_protected() && tried.iter().any(is_sign);
+        is_meant.then_some(
+            "if their links use TLS, name --tls-ca, --tls-cert and --tls-key: docs/operations/certificates.md",
+        )
     }
 
     /// The same, whose writes are validated only.
@@ -141,7 +163,7 @@ impl Cluster {
     async fn connect(&self, endpoint: &str) -> Result<Link, String> {
         let target = Endpoint::from_shared(url(endpoint)).map_err(|error| error.to_string())?;
         let target = target.connect_timeout(self.deadline);
-        match timeout(self.deadline, target.connect()).await {
+        match timeout(self.deadline, self.links.to(self.role).connect(&target)).await {
             Ok(Ok(channel)) => Ok(self.bearer.over(channel)),
             Ok(Err(error)) => Err(innermost(&error)),
             Err(_) => Err(format!("no connection in {} s", self.deadline.as_secs())),

@@ -40,7 +40,10 @@ pub(crate) struct Contexts {
 
 /// How one cluster is reached. What is not there is as it is without a context.
 #[derive(Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, expecting = "a table with stores, token, token_file, output")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with stores, token, token_file, tls_ca, tls_cert, tls_key, output"
+)]
 pub(crate) struct Context {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) stores: Vec<String>,
@@ -49,6 +52,13 @@ pub(crate) struct Context {
     /// Looked for beside the configuration file unless it is absolute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_file: Option<PathBuf>,
+    /// The three files of mutual TLS, looked for as `token_file` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_key: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) output: Option<Format>,
 }
@@ -77,6 +87,12 @@ impl Contexts {
         }
         let read = config::read(&path).and_then(|text| parse(&path, &text));
         read.map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    /// Where a file is that a context names: beside the configuration file unless it is absolute.
+    pub(crate) fn beside(&self, file: &Path) -> PathBuf {
+        let folder = self.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        folder.join(file)
     }
 
     /// The context of this name.
@@ -169,6 +185,12 @@ fn check(path: &Path, contexts: &Contexts) -> Result<(), ConfigError> {
         if context.stores.len() > STORES_MAX {
             let found = format!("has {} entries", context.stores.len());
             return wrong(&key("stores"), &found, "at most 64");
+        }
+        let tls = [&context.tls_ca, &context.tls_cert, &context.tls_key];
+        let given = tls.iter().filter(|file| file.is_some()).count();
+        if given != 0 && given != tls.len() {
+            let expected = "tls_ca, tls_cert and tls_key together";
+            return wrong(&key("tls_cert"), "is set in part", expected);
         }
         if context.token.is_some() && context.token_file.is_some() {
             return wrong(&key("token"), "is set beside token_file", "one of them");

@@ -67,10 +67,14 @@ async fn run(arguments: &Arguments) -> Result<String, Failure> {
         }
         _ => Settings::of(arguments)?,
     };
-    let Settings { endpoints, bearer, format } = settings;
-    let cluster = Cluster::new(&endpoints, arguments.timeout_secs)?.with(bearer);
+    let Settings { endpoints, bearer, links, format } = settings;
+    let cluster = Cluster::new(&endpoints, arguments.timeout_secs)?.with(bearer, links);
     let cluster = cluster.dry(arguments.dry_run);
-    let outcome = carry_out(arguments, &cluster, format).await?;
+    let outcome = carry_out(arguments, &cluster, format).await.inspect_err(|failure| {
+        if let Some(hint) = cluster.hint(failure) {
+            eprintln!("hint: {hint}");
+        }
+    })?;
     if arguments.dry_run {
         eprintln!("dry run: nothing was written; this is what would be");
     }

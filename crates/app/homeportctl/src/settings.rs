@@ -1,8 +1,12 @@
 //! What was not told by flags: the environment says it, else the context, else it is as always.
 
-use std::{env, path::Path};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use homeport_api::bearer::Bearer;
+use homeport_tls::{Links, Role, TlsConfig};
 
 use crate::{
     arguments::{Arguments, Format},
@@ -21,6 +25,7 @@ const ENDPOINT: &str = "127.0.0.1:7101";
 pub(crate) struct Settings {
     pub(crate) endpoints: Vec<String>,
     pub(crate) bearer: Bearer,
+    pub(crate) links: Links,
     pub(crate) format: Format,
 }
 
@@ -28,7 +33,8 @@ impl Settings {
     /// What flags and the environment say alone.
     pub(crate) fn without_file(arguments: &Arguments) -> Self {
         let format = arguments.output.unwrap_or_default();
-        Self { endpoints: vec![ENDPOINT.to_owned()], bearer: Bearer::default(), format }
+        let (bearer, links) = (Bearer::default(), Links::default());
+        Self { endpoints: vec![ENDPOINT.to_owned()], bearer, links, format }
     }
 
     pub(crate) fn of(arguments: &Arguments) -> Result<Self, Failure> {
@@ -46,7 +52,8 @@ impl Settings {
         };
         let output = arguments.output.or_else(|| context?.output);
         let bearer = bearer(arguments, &contexts, context)?;
-        Ok(Self { endpoints, bearer, format: output.unwrap_or_default() })
+        let links = links(arguments, &contexts, context)?;
+        Ok(Self { endpoints, bearer, links, format: output.unwrap_or_default() })
     }
 }
 
@@ -85,6 +92,44 @@ fn bearer(
         return Bearer::new(token).map_err(wrong);
     }
     let Some(file) = &context.token_file else { return Ok(Bearer::default()) };
-    let beside = contexts.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-    of_file("token_file of the context", &beside.join(file))
+    of_file("token_file of the context", &contexts.beside(file))
+}
+
+/// Plain ones where nothing names a certificate.
+fn links(
+    arguments: &Arguments,
+    contexts: &Contexts,
+    context: Option<&Context>,
+) -> Result<Links, Failure> {
+    let file = |given: &Option<PathBuf>, of_context: fn(&Context) -> &Option<PathBuf>| {
+        let kept = || Some(contexts.beside(of_context(context?).as_deref()?));
+        given.clone().or_else(kept)
+    };
+    let ca = file(&arguments.tls_ca, |it| &it.tls_ca);
+    let certificate = file(&arguments.tls_cert, |it| &it.tls_cert);
+    let key = file(&arguments.tls_key, |it| &it.tls_key);
+    let (ca, certificate, key) = match (ca, certificate, key) {
+        (None, None, None) => return Ok(Links::default()),
+        (Some(ca), Some(certificate), Some(key)) => (ca, certificate, key),
+        (ca, certificate, _) => {
+            let absent = match (ca, certificate) {
+                (None, _) => "--tls-ca",
+                (_, None) => "--tls-cert",
+                _ => "--tls-key",
+            };
+            let what = format!(
+                "{absent} is missing; expected --tls-ca, --tls-cert and --tls-key together, or keys of the context"
+            );
+            return Err(Failure::Usage(what));
+        }
+    };
+    let config = TlsConfig::of_own_domain(certificate, key, ca);
+    Links::fixed(&config, Role::Operator).map_err(|refusal| {
+        let flag = match refusal.key.as_str() {
+            "tls.ca_file" => "--tls-ca",
+            "tls.key_file" => "--tls-key",
+            _ => "--tls-cert",
+        };
+        Failure::Usage(format!("{flag}: {}; expected {}", refusal.wrong, refusal.expected))
+    })
 }

@@ -73,6 +73,7 @@ impl Replica {
                 prefix_advertisements_per_second_max:
                     homeport_store::limits::ADVERTISEMENTS_PER_SECOND_DEFAULT,
                 admin: None,
+                tls: None,
                 telemetry: Default::default(),
                 ops: Default::default(),
             };
@@ -124,6 +125,7 @@ impl FrontEnd {
                 deadline_ms: 1000.into(),
                 ike_deadline_ms: 500.into(),
                 correspondent: None,
+                tls: None,
                 telemetry: Default::default(),
                 ops: Default::default(),
             };

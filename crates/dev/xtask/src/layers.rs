@@ -38,7 +38,7 @@ const SHELL_SHARED: [&str; 2] = ["runtime", "api"];
 
 /// Libraries of others that only these crates of ours may name, so that replacing one is one crate's
 /// work. `deny.toml` says the same to cargo-deny, for the whole graph.
-const ADAPTERS: [(&str, &[&str]); 8] = [
+const ADAPTERS: [(&str, &[&str]); 11] = [
     ("openraft", &["raft"]),
     ("sled", &["raft"]),
     // xtask: for the few messages of etcd that the benchmark beside it exchanges.
@@ -48,6 +48,9 @@ const ADAPTERS: [(&str, &[&str]); 8] = [
     ("netlink-packet-xfrm", &["hostnet"]),
     ("pnet_datalink", &["hostnet"]),
     ("aya", &["fastpath"]),
+    ("rustls", &["tls"]),
+    ("rcgen", &["tls"]),
+    ("x509-parser", &["tls"]),
 ];
 
 /// Checks the tree's manifests, that every core crate is `no_std`, and that no crate above the core

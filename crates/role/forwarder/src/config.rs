@@ -15,6 +15,7 @@ use homeport_runtime::{
     config::{Configuration, Live, OpsConfig, Refusal, TelemetryConfig, schema},
     ops,
 };
+use homeport_tls::TlsConfig;
 use homeport_wire::Bid;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,9 @@ pub struct Config {
     /// What operators may see of single mobile nodes; without, nothing is shown.
     #[serde(default)]
     pub inspection: Option<InspectionConfig>,
+    /// Mutual TLS; without, links are plain.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -62,8 +66,8 @@ pub struct Config {
     pub ops: OpsConfig,
 }
 
-/// The service that shows packets and counters of single mobile nodes. It asks nobody who he is: listen
-/// where only operators reach it.
+/// The service that shows packets and counters of single mobile nodes. Without `tls` it asks nobody who he is:
+/// listen where only operators reach it.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InspectionConfig {
@@ -366,7 +370,8 @@ impl Configuration for Config {
             self.tunnels.spread().map(drop),
             xdp.map_or(Ok(()), |xdp| xdp.place(self.tun.as_ref()).map(drop)),
         ];
-        tried.into_iter().filter_map(Result::err).collect()
+        let tls = TlsConfig::refusals(self.tls.as_ref(), homeport_tls::Role::Forwarder);
+        tried.into_iter().filter_map(Result::err).chain(tls).collect()
     }
 
     fn take(&self, new: &Self) {

@@ -6,6 +6,7 @@ use homeport_api::feed::{
     ReportNodeRequest, WatchRequest, WatchResponse, binding_feed_client::BindingFeedClient,
 };
 use homeport_api::node::NodeInfo;
+use homeport_tls::Way;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, timeout},
@@ -38,6 +39,7 @@ pub(crate) fn changes_in(message: &WatchResponse) -> u64 {
 /// Follows one replica after the other, for ever, and tells it when this forwarder is `drained`.
 pub(crate) async fn follow(
     stores: Vec<Peer>,
+    way: Way,
     name: String,
     out: mpsc::Sender<FeedEvent>,
     mut drained: watch::Receiver<bool>,
@@ -48,7 +50,8 @@ pub(crate) async fn follow(
     for store in stores.iter().cycle().skip(first) {
         let (address, _) = store;
         let drained = &mut drained;
-        let mut stream = Stream { store, name: &name, out: &out, drained, proven: false };
+        let (name, way, out) = (name.as_str(), &way, &out);
+        let mut stream = Stream { store, way, name, out, drained, proven: false };
         let Err(end) = stream.follow().await;
         let proven = stream.proven;
         if matches!(end, End::EngineGone) || out.send(FeedEvent::Lost).await.is_err() {
@@ -85,6 +88,7 @@ enum End {
 /// One attempt at one replica.
 struct Stream<'f> {
     store: &'f Peer,
+    way: &'f Way,
     name: &'f str,
     out: &'f mpsc::Sender<FeedEvent>,
     drained: &'f mut watch::Receiver<bool>,
@@ -95,7 +99,7 @@ struct Stream<'f> {
 impl Stream<'_> {
     async fn follow(&mut self) -> Result<std::convert::Infallible, End> {
         let (address, endpoint) = self.store;
-        let channel = in_time(limits::CONNECT_TIMEOUT, endpoint.connect()).await??;
+        let channel = in_time(limits::CONNECT_TIMEOUT, self.way.connect(endpoint)).await??;
         let mut client = BindingFeedClient::new(channel)
             .max_decoding_message_size(limits::FEED_MESSAGE_OCTETS_MAX);
         let (after, answer) = oneshot::channel();

@@ -12,6 +12,7 @@ use std::{
 };
 
 use homeport_runtime::Task;
+use homeport_tls::Way;
 use tokio::{net::lookup_host, sync::mpsc};
 
 use crate::{
@@ -21,12 +22,18 @@ use crate::{
 };
 
 /// Keeps up links to all of them, for ever. `place` is that of the name in the configuration.
-pub(crate) async fn follow(place: usize, front_end: Peer, out: mpsc::Sender<SignallingEvent>) {
+pub(crate) async fn follow(
+    place: usize,
+    front_end: Peer,
+    way: Way,
+    out: mpsc::Sender<SignallingEvent>,
+) {
     let mut links = Links::default();
     while !out.is_closed() {
         match lookup_host(&front_end.0).await {
             Ok(found) => links.follow(found.take(limits::ENDPOINTS_MAX).collect(), |at, wanted| {
-                let link = punt::link(index(place, at), front_end.clone(), at, wanted, out.clone());
+                let (index, way) = (index(place, at), (at, way.clone()));
+                let link = punt::link(index, front_end.clone(), way, wanted, out.clone());
                 Task::spawn("front-end link", link)
             }),
             // Those that are known are still there, for all we know.

@@ -47,6 +47,7 @@ use std::sync::Arc;
 
 use homeport_forwarding::{Config as Rules, Forwarding};
 use homeport_runtime::{Readiness, Shutdown, Task, clock::Monotonic, ops};
+use homeport_tls::{Links, Role};
 use tokio::sync::{mpsc, watch};
 
 pub use crate::config::{
@@ -78,6 +79,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let stores = config::endpoints("stores", &config.stores)?;
     let front_ends = config::endpoints("front_ends", &config.front_ends)?;
     let mut registry = homeport_runtime::metrics::registry();
+    let links = Links::open(config.tls.as_ref(), Role::Forwarder, &mut registry)?;
     let headless = Headless::new(config.headless());
     let metrics = Arc::new(Metrics::register(&mut registry));
     let readiness = Readiness::default();
@@ -88,7 +90,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
 
     let clock = Monotonic::start();
-    let (store, store_link) = Store::start(stores.clone());
+    let (store, store_link) = Store::start(stores.clone(), links.to(Role::Store));
     let link = HomeLinks::open(&config, clock, Arc::clone(&metrics), store).await?;
     let (home_links, home_link) = link.unzip();
     let home_links = home_links.map(|links| {
@@ -98,13 +100,16 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let _routes = routes.map(|routes| Task::spawn("routes", routes.run()));
     let (feed_out, feed) = mpsc::channel(limits::FEED_EVENTS_WAITING_MAX);
     let (drained_out, drained) = watch::channel(false);
-    let _feed = Task::spawn("feed", feed::follow(stores, config.name.clone(), feed_out, drained));
+    let following =
+        feed::follow(stores, links.to(Role::Store), config.name.clone(), feed_out, drained);
+    let _feed = Task::spawn("feed", following);
     let drain = Drain::new(drained_out);
     let (signalling_out, signalling) = mpsc::channel(limits::ANSWERS_WAITING_MAX);
     let _links: Vec<Task> = (0..)
         .zip(front_ends)
         .map(|(place, front_end)| {
-            let follow = front_ends::follow(place, front_end, signalling_out.clone());
+            let way = links.to(Role::FrontEnd);
+            let follow = front_ends::follow(place, front_end, way, signalling_out.clone());
             Task::spawn("front-ends", follow)
         })
         .collect();
@@ -124,7 +129,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     };
     let (requests_out, requests) = mpsc::channel(limits::INSPECTIONS_WAITING_MAX);
     let _inspection = match &config.inspection {
-        Some(it) => Some(inspection::serve(it, requests_out, shutdown.clone()).await?),
+        Some(it) => Some(inspection::serve(it, &links, requests_out, shutdown.clone()).await?),
         None => None,
     };
     let shown = config.inspection.as_ref();

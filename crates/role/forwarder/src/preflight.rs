@@ -63,6 +63,7 @@ fn by_default() -> Config {
         tunnels: config::TunnelsConfig::default(),
         headless_secs: limits::HEADLESS_SECS_DEFAULT,
         inspection: None,
+        tls: None,
         telemetry: Default::default(),
         ops: Default::default(),
     }

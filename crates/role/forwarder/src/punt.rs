@@ -16,11 +16,10 @@ use homeport_api::{
 };
 use homeport_forwarding::{Punt, UdpOuter};
 use homeport_runtime::{clock::unix_ms, config::TelemetryConfig};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+use homeport_tls::Way;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
-use tower::service_fn;
 
 use crate::{
     backoff::Backoff,
@@ -52,14 +51,14 @@ pub(crate) enum SignallingEvent {
 pub(crate) async fn link(
     index: usize,
     front_end: Peer,
-    at: SocketAddr,
+    (at, way): (SocketAddr, Way),
     wanted: Arc<AtomicBool>,
     out: mpsc::Sender<SignallingEvent>,
 ) {
     let mut backoff = Backoff::default();
     while wanted.load(Ordering::Relaxed) {
         let mut proven = false;
-        let Err(end) = hold(index, &front_end, at, &out, &mut proven).await;
+        let Err(end) = hold(index, &front_end, (at, &way), &out, &mut proven).await;
         if proven {
             if out.send(SignallingEvent::Down { index }).await.is_err() {
                 return;
@@ -93,17 +92,11 @@ enum End {
 async fn hold(
     index: usize,
     (_, endpoint): &Peer,
-    address: SocketAddr,
+    (address, way): (SocketAddr, &Way),
     out: &mpsc::Sender<SignallingEvent>,
     proven: &mut bool,
 ) -> Result<std::convert::Infallible, End> {
-    // The endpoint keeps the name, by which the front-end may have to prove itself.
-    let dial = service_fn(move |_| async move {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok::<_, std::io::Error>(TokioIo::new(stream))
-    });
-    let connect = endpoint.connect_with_connector(dial);
+    let connect = way.connect_at(endpoint, address);
     let channel = timeout(limits::CONNECT_TIMEOUT, connect).await;
     let mut client = SignallingClient::new(channel.map_err(|_| End::Silent)??);
     let (queue, requests) = mpsc::channel(limits::PUNTS_WAITING_MAX);

@@ -13,6 +13,7 @@ use homeport_api::{
     },
 };
 use homeport_binding::{Command, Outcome, Verdict};
+use homeport_tls::Way;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout},
@@ -54,10 +55,13 @@ impl Asked {
 
 impl Store {
     /// The handle, and the task to run.
-    pub(crate) fn start(stores: Vec<Peer>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn start(
+        stores: Vec<Peer>,
+        way: Way,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (asks, asked) = mpsc::channel(limits::COMMANDS_WAITING_MAX);
         let (settled, to_tell) = watch::channel(0);
-        let link = Link { stores, asked, to_tell, pending: BTreeMap::new(), next_ticket: 0 };
+        let link = Link { stores, way, asked, to_tell, pending: BTreeMap::new(), next_ticket: 0 };
         (Self { asks, settled: Arc::new(settled) }, link.run())
     }
 
@@ -83,6 +87,7 @@ impl Store {
 
 struct Link {
     stores: Vec<Peer>,
+    way: Way,
     asked: mpsc::Receiver<Ask>,
     /// The newest revision that home links have settled.
     to_tell: watch::Receiver<u64>,
@@ -135,7 +140,7 @@ impl Link {
     async fn serve(&mut self, (address, endpoint): &Peer) -> Left {
         let (requests, outgoing) = mpsc::channel(limits::COMMANDS_WAITING_MAX);
         let connect = async {
-            let channel = endpoint.connect().await.ok()?;
+            let channel = self.way.connect(endpoint).await.ok()?;
             let mut client = BindingStoreClient::new(channel);
             Some(client.submit(ReceiverStream::new(outgoing)).await.ok()?.into_inner())
         };

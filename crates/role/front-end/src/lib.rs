@@ -31,12 +31,13 @@ use futures_util::Stream;
 use homeport_runtime::config::{Configuration, Live, OpsConfig, Refusal, TelemetryConfig, schema};
 use homeport_runtime::{Readiness, Shutdown, Task, ops};
 use homeport_signalling::SharedKey;
+use homeport_tls::{Links, Role, TlsConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint};
 
 pub use crate::preflight::preflight;
@@ -67,6 +68,9 @@ pub struct Config {
     /// The home agent's part as a correspondent node; without, it plays none.
     #[serde(default)]
     pub correspondent: Option<CorrespondentConfig>,
+    /// Mutual TLS; without, links are plain.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -132,7 +136,8 @@ impl Configuration for Config {
     fn refusals(&self) -> Vec<Refusal> {
         let correspondent = self.correspondent.as_ref().map_or(Ok(()), |it| it.key().map(drop));
         let tried = [store_link::endpoints(&self.stores).map(drop), correspondent];
-        tried.into_iter().filter_map(Result::err).collect()
+        let tls = TlsConfig::refusals(self.tls.as_ref(), Role::FrontEnd);
+        tried.into_iter().filter_map(Result::err).chain(tls).collect()
     }
 
     fn take(&self, new: &Self) {
@@ -144,7 +149,7 @@ impl Configuration for Config {
 /// Why a front-end ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A store that cannot be dialled, or a key that cannot be read.
+    /// A store that cannot be dialled, or a key or certificate that cannot be read.
     #[error(transparent)]
     Config(#[from] Refusal),
     /// The address cannot be listened on.
@@ -172,15 +177,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let stores = store_link::endpoints(&config.stores)?;
     let listener =
         TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-
     let mut registry = homeport_runtime::metrics::registry();
+    let links = Links::open(config.tls.as_ref(), Role::FrontEnd, &mut registry)?;
     let metrics = Arc::new(metrics::Metrics::register(&mut registry));
     let readiness = Readiness::default();
     let connected = readiness.latch("store");
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
-    serve(&config, incoming, Stores { endpoints: stores, dial: None }, metrics, connected, shutdown)
-        .await
+    let stores = Stores { endpoints: stores, dial: None, links: links.clone() };
+    serve(&config, links.incoming(listener), stores, metrics, connected, shutdown).await
 }
 
 /// Makes a channel that connects when it is used.
@@ -203,7 +207,8 @@ where
 {
     let metrics = metrics::Metrics::register(&mut homeport_runtime::metrics::registry());
     let connected = Readiness::default().latch("store");
-    let stores = Stores { endpoints: store_link::endpoints(&config.stores)?, dial: Some(dial) };
+    let endpoints = store_link::endpoints(&config.stores)?;
+    let stores = Stores { endpoints, dial: Some(dial), links: Links::default() };
     serve(config, incoming, stores, Arc::new(metrics), connected, shutdown).await
 }
 
@@ -240,6 +245,7 @@ where
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
+        .layer(stores.links.guard())
         .add_service(punt::service(registrar, forwarders, drain, shutdown.clone()))
         .add_service(health_service);
     tracing::info!(address = %config.listen, "signalling front-end");

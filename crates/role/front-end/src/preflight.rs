@@ -37,6 +37,7 @@ mod tests {
             correspondent: Some(CorrespondentConfig {
                 key_file: PathBuf::from("/nonexistent/key"),
             }),
+            tls: None,
             telemetry: Default::default(),
             ops: Default::default(),
         };

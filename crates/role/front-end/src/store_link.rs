@@ -14,6 +14,7 @@ use homeport_api::store::binding_store_client::BindingStoreClient;
 use homeport_api::store::{SubmitRequest, SubmitResponse, submit_response};
 use homeport_binding::{Command as BindingCommand, Dispatch, Verdict};
 use homeport_runtime::{Latch, config::Refusal, trace};
+use homeport_tls::{Links, Role};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -77,6 +78,8 @@ pub(crate) struct Stores {
     pub(crate) endpoints: BTreeMap<String, Endpoint>,
     /// `None`: this machine's network.
     pub(crate) dial: Option<Dial>,
+    /// How links over it are protected.
+    pub(crate) links: Links,
 }
 
 impl Stores {
@@ -84,14 +87,14 @@ impl Stores {
     pub(crate) fn lazy(&self, endpoint: &Endpoint) -> Channel {
         match &self.dial {
             Some(dial) => dial(endpoint),
-            None => endpoint.connect_lazy(),
+            None => self.links.to(Role::Store).lazy(endpoint),
         }
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Option<Channel> {
         match &self.dial {
             Some(dial) => Some(dial(endpoint)),
-            None => endpoint.connect().await.ok(),
+            None => self.links.to(Role::Store).connect(endpoint).await.ok(),
         }
     }
 }

@@ -6,6 +6,7 @@ use homeport_runtime::{
     config::{Configuration, OpsConfig, Refusal, TelemetryConfig, schema},
     ops,
 };
+use homeport_tls::TlsConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,9 @@ pub struct Config {
     /// `[login]`: who may change something; without, nobody may.
     #[serde(default)]
     pub login: Option<LoginConfig>,
+    /// Mutual TLS; without, links are plain.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -116,7 +120,8 @@ impl Configuration for Config {
             Sessions::new(self.login.as_ref()).map(drop),
             token::open(self.token_file.as_deref()).map(drop),
         ];
-        tried.into_iter().filter_map(Result::err).collect()
+        let tls = TlsConfig::refusals(self.tls.as_ref(), homeport_tls::Role::Noc);
+        tried.into_iter().filter_map(Result::err).chain(tls).collect()
     }
 }
 

@@ -42,6 +42,7 @@ mod tests;
 use std::sync::Arc;
 
 use homeport_runtime::{Readiness, Shutdown, Task, metrics, ops};
+use homeport_tls::Links;
 use tokio::{net::TcpListener, sync::watch};
 
 pub use crate::config::{Config, Error, LoginConfig, ProcessConfig, Role};
@@ -60,11 +61,13 @@ use crate::{
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     config::check_processes(&config.processes)?;
     let bearer = token::open(config.token_file.as_deref())?;
-    let stores = Stores::new(&config.stores, &bearer)?;
-    let sources = Arc::new(Sources { stores, forwarders: Inspected::of(&config.processes) });
+    let mut registry = metrics::registry();
+    let links = Links::open(config.tls.as_ref(), homeport_tls::Role::Noc, &mut registry)?;
+    let stores = Stores::new(&config.stores, &bearer, &links)?;
+    let forwarders = Inspected::of(&config.processes, &links);
+    let sources = Arc::new(Sources { stores, forwarders });
     let sessions = Sessions::new(config.login.as_ref())?;
     let listener = listen(config.listen).await?;
-    let mut registry = metrics::registry();
     let readiness = Readiness::default();
     let polled = readiness.latch("first-poll");
     let (sender, latest) = poll::channel();

@@ -11,6 +11,7 @@ use homeport_api::inspection::{
     ListTrafficRequest, ListTrafficResponse, TrafficOrder, inspection_client::InspectionClient,
 };
 use homeport_runtime::config::Refusal;
+use homeport_tls::{Links, Role, Way};
 use tokio::time::timeout;
 use tonic::{
     Code, Response, Status as Answer,
@@ -41,7 +42,11 @@ pub(crate) struct Store {
 
 impl Stores {
     /// Connects to nobody yet.
-    pub(crate) fn new(endpoints: &[String], bearer: &Bearer) -> Result<Self, Refusal> {
+    pub(crate) fn new(
+        endpoints: &[String],
+        bearer: &Bearer,
+        links: &Links,
+    ) -> Result<Self, Refusal> {
         if endpoints.is_empty() || endpoints.len() > STORES_MAX {
             let expected = format!("a list of 1 to {STORES_MAX} entries");
             let wrong = format!("is a list of {}", endpoints.len());
@@ -49,7 +54,7 @@ impl Stores {
         }
         let stores = endpoints
             .iter()
-            .map(|endpoint| Store::new(endpoint, bearer))
+            .map(|endpoint| Store::new(endpoint, bearer, &links.to(Role::Store)))
             .collect::<Result<_, _>>()?;
         Ok(Self { stores })
     }
@@ -65,12 +70,12 @@ impl Stores {
 }
 
 impl Store {
-    fn new(endpoint: &str, bearer: &Bearer) -> Result<Self, Refusal> {
+    fn new(endpoint: &str, bearer: &Bearer, way: &Way) -> Result<Self, Refusal> {
         let wrong = || {
             let expected = "a host and port, such as \"127.0.0.1:7101\"";
             Refusal::new("stores", format!("has {endpoint:?}"), expected)
         };
-        let channel = channel(endpoint).ok_or_else(wrong)?;
+        let channel = channel(endpoint, way).ok_or_else(wrong)?;
         Ok(Self { endpoint: endpoint.to_owned(), channel: bearer.over(channel) })
     }
 
@@ -221,12 +226,12 @@ impl Store {
 }
 
 /// Connects when it is used; none for what is not `host:port`.
-fn channel(endpoint: &str) -> Option<Channel> {
+fn channel(endpoint: &str, way: &Way) -> Option<Channel> {
     let target = Endpoint::from_shared(format!("http://{endpoint}")).ok()?;
     let target = is_address(endpoint).then_some(target)?;
     let target = target.connect_timeout(STORE_DEADLINE);
     let target = target.http2_keep_alive_interval(STORE_DEADLINE * 5).keep_alive_while_idle(true);
-    Some(target.connect_lazy())
+    Some(way.lazy(&target))
 }
 
 /// A forwarder's counters of single subscribers.
@@ -238,9 +243,10 @@ pub(crate) struct Inspected {
 
 impl Inspected {
     /// Those that are configured.
-    pub(crate) fn of(processes: &[ProcessConfig]) -> Vec<Self> {
+    pub(crate) fn of(processes: &[ProcessConfig], links: &Links) -> Vec<Self> {
+        let way = links.to(Role::Forwarder);
         let inspected = processes.iter().filter_map(|process| {
-            let channel = channel(process.inspection.as_deref()?)?;
+            let channel = channel(process.inspection.as_deref()?, &way)?;
             Some(Self { name: process.name.clone(), channel })
         });
         inspected.collect()

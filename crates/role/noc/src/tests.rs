@@ -7,6 +7,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use homeport_api::bearer::Bearer;
 use homeport_runtime::{Readiness, Task, metrics};
+use homeport_tls::Links;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -45,8 +46,9 @@ async fn page_for(
     login: Option<config::LoginConfig>,
 ) -> Page {
     let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
-    let stores = Stores::new(&endpoints, &Bearer::default()).expect("addresses");
-    let sources = Arc::new(Sources { stores, forwarders: Inspected::of(&processes) });
+    let stores = Stores::new(&endpoints, &Bearer::default(), &Links::default()).expect("addresses");
+    let forwarders = Inspected::of(&processes, &Links::default());
+    let sources = Arc::new(Sources { stores, forwarders });
     let mut registry = metrics::registry();
     let (sender, mut latest) = poll::channel();
     let counter = poll::register(&mut registry);
@@ -510,8 +512,10 @@ fn the_configuration_is_checked() {
         (vec!["nobody".to_owned()], "stores: has \"nobody\"; expected a host and port"),
         (vec!["a b:1".to_owned()], "stores: has \"a b:1\"; expected a host and port"),
     ] {
-        let error =
-            Stores::new(&stores, &Bearer::default()).map(drop).expect_err("is wrong").to_string();
+        let error = Stores::new(&stores, &Bearer::default(), &Links::default())
+            .map(drop)
+            .expect_err("is wrong")
+            .to_string();
         assert!(error.starts_with(expected), "{error}");
     }
 }
@@ -561,6 +565,7 @@ async fn the_role_runs_until_the_shutdown_and_names_a_taken_port() {
         token_file: None,
         processes: Vec::new(),
         login: None,
+        tls: None,
         telemetry: Default::default(),
         ops: Default::default(),
     };

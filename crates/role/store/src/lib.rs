@@ -39,17 +39,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::Stream;
-use homeport_raft::{Node, RaftConfig};
+use homeport_raft::{Node, PeerEndpoint, RaftConfig};
 use homeport_runtime::config::{
     ConfigError, Configuration, OpsConfig, Refusal, TelemetryConfig, numbered, schema,
 };
 use homeport_runtime::{Readiness, Shutdown, Task, ops};
+use homeport_tls::{Links, Role, TlsConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tonic::transport::server::Connected;
 
 use crate::machine::Machine;
 use crate::proposer::Proposer;
@@ -93,6 +94,9 @@ pub struct Config {
     /// Who may use the admin API; everybody when absent.
     #[serde(default)]
     pub admin: Option<AdminConfig>,
+    /// Mutual TLS; without, links are plain.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -168,6 +172,7 @@ impl Configuration for Config {
             let key = if self.cluster_name.len() > 255 { "cluster_name" } else { "peers" };
             refusals.push(Refusal::new(key, error.to_string(), "what is said there"));
         }
+        refusals.extend(TlsConfig::refusals(self.tls.as_ref(), Role::Store));
         let tokens = self.admin.as_ref().map(|admin| admin::look_at_tokens(&admin.tokens_file));
         if let Some(Err(error)) = tokens {
             let expected = "a file with a line for each token, as homeportctl token new prints it";
@@ -197,6 +202,9 @@ pub enum Error {
     /// The operations port.
     #[error(transparent)]
     Ops(#[from] ops::OpsError),
+    /// The files of `[tls]`.
+    #[error(transparent)]
+    Tls(#[from] Refusal),
     /// The tokens of the admin API.
     #[error("admin.tokens_file: {0}")]
     Tokens(#[from] ConfigError),
@@ -240,17 +248,19 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let address = config.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-
     let mut registry = homeport_runtime::metrics::registry();
+    let links = Links::open(config.tls.as_ref(), Role::Store, &mut registry)?;
     let metrics = Arc::new(metrics::Metrics::register(&mut registry));
     let readiness = Readiness::default();
     let joined = readiness.latch("raft");
     let _ops = ops::serve(&config.ops, registry, readiness, shutdown.clone()).await?;
 
     end_with_reason();
-    let ground = Ground { incoming, raft: raft_config(&config), tap: None };
-    serve(&config, ground, metrics, joined, (true, shutdown)).await
+    let mut raft = raft_config(&config);
+    let way = links.to(Role::Store);
+    raft.endpoint = PeerEndpoint::plain().over(move |endpoint| way.lazy(endpoint));
+    let ground = Ground { incoming: links.incoming(listener), raft, tap: None };
+    serve(&config, ground, metrics, joined, (Some(links), shutdown)).await
 }
 
 /// What a replica stands on when it is simulated.
@@ -279,7 +289,7 @@ where
 {
     let metrics = metrics::Metrics::register(&mut homeport_runtime::metrics::registry());
     let joined = Readiness::default().latch("raft");
-    serve(config, ground, Arc::new(metrics), joined, (false, shutdown)).await
+    serve(config, ground, Arc::new(metrics), joined, (None, shutdown)).await
 }
 
 async fn serve<I, C>(
@@ -287,13 +297,15 @@ async fn serve<I, C>(
     ground: Ground<I>,
     metrics: Arc<metrics::Metrics>,
     joined: homeport_runtime::Latch,
-    // Whether the network is this machine's, over which the leader asks the other replicas.
-    (is_real, shutdown): (bool, Shutdown),
+    // Links over this machine's network, where it is that; then the leader asks the other replicas.
+    (real, shutdown): (Option<Links>, Shutdown),
 ) -> Result<(), Error>
 where
     I: Stream<Item = std::io::Result<C>>,
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
+    let is_real = real.is_some();
+    let links = real.unwrap_or_default();
     let (guard, _looking) = guard(config, &metrics)?;
     let (machine, due) = Machine::announcing(metrics.clone(), ground.tap);
     let home_links = machine.home_links();
@@ -328,7 +340,7 @@ where
         searches: Arc::new(Semaphore::new(limits::SEARCHES_MAX)),
         watches: Arc::new(Semaphore::new(limits::WATCHES_MAX)),
         front_ends: nodes::FrontEnds::default(),
-        others: nodes::Others::default(),
+        others: nodes::Others::new(links.to(Role::Store)),
         writes: admin::Writes::default(),
     };
     let _overseer = is_real.then(|| Task::spawn("overseer", overseer::oversee(store.clone())));
@@ -342,6 +354,7 @@ where
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
         .concurrency_limit_per_connection(limits::REQUESTS_PER_CONNECTION_MAX)
+        .layer(links.guard())
         .add_routes(admin::routes(store.clone(), guard, &shutdown))
         .add_service(node.service())
         .add_service(replicas::service(store.clone()))

@@ -14,6 +14,7 @@ use homeport_api::replica::replicas_client::ReplicasClient;
 use homeport_api::store::{DrainRequest, SubmitRequest, SubmitResponse, submit_response};
 use homeport_raft::{Leader, Role};
 use homeport_runtime::clock;
+use homeport_tls::Way;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::Code;
@@ -209,22 +210,29 @@ pub(crate) fn raft_role(role: Role) -> &'static str {
 }
 
 /// The other replicas, each asked over a connection that is kept.
-#[derive(Clone, Default)]
-pub(crate) struct Others(Arc<Mutex<BTreeMap<String, Channel>>>);
+#[derive(Clone)]
+pub(crate) struct Others {
+    channels: Arc<Mutex<BTreeMap<String, Channel>>>,
+    way: Way,
+}
 
 impl Others {
+    pub(crate) fn new(way: Way) -> Self {
+        Self { channels: Arc::default(), way }
+    }
+
     fn channel(&self, address: &str) -> Option<Channel> {
         // The map is whole after any panic: each change is one call.
-        let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get(address) {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
         let endpoint = endpoint.connect_timeout(limits::OTHERS_WAIT_MAX);
-        let channel = endpoint
+        let endpoint = endpoint
             .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
-            .connect_lazy();
+            .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT);
+        let channel = self.way.lazy(&endpoint);
         // As many as a cluster has members, unless they move all the time.
         if channels.len() >= limits::OTHERS_MAX {
             channels.clear();

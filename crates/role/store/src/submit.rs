@@ -12,6 +12,7 @@ use homeport_api::store::{
 use homeport_binding::{Command, Origin, Protected, Verdict};
 use homeport_raft::ProposeError;
 use homeport_runtime::{Shutdown, trace};
+use homeport_tls::{Identity, Role};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -35,6 +36,7 @@ impl BindingStore for Submit {
     ) -> Result<Response<Self::SubmitStream>, Status> {
         let store = self.0.clone();
         let peer = request.remote_addr();
+        let sender = request.extensions().get::<Identity>().map(|identity| identity.role);
         let takes_batches = batches::are_taken(request.metadata());
         let (notices, mailbox) = mpsc::channel(limits::NOTICES_PER_FRONT_END_MAX);
         let session = nodes::Session::open(store.clone(), peer, notices.clone());
@@ -42,7 +44,7 @@ impl BindingStore for Submit {
         let stream = home_link::Stream::open(store.clone(), self.1.clone());
         let batch_max = if takes_batches { BATCH_MAX } else { 1 };
         // Commands take their places in the order in which they come; verdicts leave as they come.
-        let commands = Commands { store, stream, notices, session };
+        let commands = Commands { store, sender, stream, notices, session };
         let verdicts = Answers::new(request.into_inner(), commands, batch_max);
         let mut responses = Response::new(with_notices(verdicts, mailbox).boxed());
         batches::offer(responses.metadata_mut());
@@ -80,6 +82,8 @@ impl BindingStore for Submit {
 /// Takes the commands of one stream.
 struct Commands {
     store: Store,
+    /// By its certificate, where links have them.
+    sender: Option<Role>,
     stream: home_link::Stream,
     notices: notices::Taker,
     session: nodes::Session,
@@ -93,7 +97,7 @@ impl Taker for Commands {
         let Some(request) = request else { return Taken::Heard };
         let ticket = request.ticket;
         let step = trace::step("store.command", &request.traceparent);
-        let (command, octets) = match command_of(request) {
+        let (command, octets) = match command_of(request, self.sender) {
             Ok(command) => command,
             Err(invalid) => {
                 let result = submit_response::Result::Invalid(invalid);
@@ -144,10 +148,18 @@ fn response(ticket: u64, result: submit_response::Result) -> SubmitResponse {
 }
 
 /// The command, and as it goes into the log.
-fn command_of(request: SubmitRequest) -> Result<(Command, Vec<u8>), String> {
+fn command_of(request: SubmitRequest, sender: Option<Role>) -> Result<(Command, Vec<u8>), String> {
     let command = request.command.ok_or_else(|| "command: expected a value".to_owned())?;
     let octets = encode_command(&command);
-    match Command::try_from(command).map_err(|error| error.to_string())? {
+    let command = Command::try_from(command).map_err(|error| error.to_string())?;
+    // A forwarder stands where anybody may come by, and authenticates nobody: it defends home links, and no more.
+    let defends =
+        matches!(command, Command::DefendHomeLink { .. } | Command::ReleaseHomeLink { .. })
+            || matches!(command, Command::DuplicateAddressDetection(_));
+    if sender == Some(Role::Forwarder) && !defends {
+        return Err("command: for front-ends; the sender's certificate is a forwarder's".to_owned());
+    }
+    match command {
         command @ (Command::Register(_)
         | Command::Protected(_)
         | Command::Correspond(_)

@@ -37,8 +37,17 @@ pub const FILE_OCTETS_MAX: u64 = 1 << 20;
 const ENVIRONMENT_PREFIX: &str = "HOMEPORT_";
 
 /// Variables with our prefix that are for other programs.
-const NOT_CONFIGURATION: [&str; 6] =
-    ["ENDPOINTS", "FORWARDERS", "TOKEN", "TOKEN_FILE", "CONFIG", "CONTEXT"];
+const NOT_CONFIGURATION: [&str; 9] = [
+    "ENDPOINTS",
+    "FORWARDERS",
+    "TOKEN",
+    "TOKEN_FILE",
+    "CONFIG",
+    "CONTEXT",
+    "TLS_CA",
+    "TLS_CERT",
+    "TLS_KEY",
+];
 
 /// The name of what comes by `--set`, for figment.
 const SETTINGS: &str = "settings of the command line";

@@ -137,11 +137,7 @@ impl Links {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    protected: Arc<Protected>,
-    out: mpsc::Sender<Connection>,
-) {
+async fn accept(listener: TcpListener, protected: Arc<Protected>, out: mpsc::Sender<Connection>) {
     let mut handshakes = FuturesUnordered::new();
     loop {
         // Cancel-safe: a connection that is not accepted waits in the backlog, a handshake goes on.

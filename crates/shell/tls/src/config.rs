@@ -68,6 +68,19 @@ impl TlsConfig {
         }
     }
 
+    /// The same for who works for the cluster that its certificate is of, whatever trust domain that has.
+    pub fn of_own_domain(
+        certificate_file: impl Into<PathBuf>,
+        key_file: impl Into<PathBuf>,
+        ca_file: impl Into<PathBuf>,
+    ) -> Self {
+        let config = Self::new(certificate_file, key_file, ca_file);
+        match material::trust_domain_of(&config.certificate_file) {
+            Some(trust_domain) => Self { trust_domain, ..config },
+            None => config,
+        }
+    }
+
     /// The key that names the authorities of a role, and the file.
     pub(crate) fn authorities(&self, role: Role) -> (&'static str, &Path) {
         let own = match role {

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -15,7 +16,7 @@ use tonic::{
     codegen::http::Uri,
     transport::{Channel, Endpoint, Error},
 };
-use tower::Service;
+use tower::{Service, service_fn};
 
 use crate::{
     identity::Role,
@@ -61,6 +62,31 @@ impl Way {
         }
     }
 
+    /// The same to one of several addresses of a name.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_at(&self, endpoint: &Endpoint, at: SocketAddr) -> Result<Channel, Error> {
+        let open = move || async move {
+            let stream = TcpStream::connect(at).await?;
+            stream.set_nodelay(true)?;
+            Ok::<_, io::Error>(stream)
+        };
+        let Some(protected) = self.links.0.clone() else {
+            let dial =
+                service_fn(
+                    move |_: Uri| async move { Ok::<_, io::Error>(TokioIo::new(open().await?)) },
+                );
+            return endpoint.connect_with_connector(dial).await;
+        };
+        let to = self.to;
+        let dial = service_fn(move |_: Uri| {
+            let protected = Arc::clone(&protected);
+            async move { shake(open().await?, &protected, to, &at.to_string()).await }
+        });
+        endpoint.connect_with_connector(dial).await
+    }
+
     fn connector(&self) -> Option<Connector> {
         let protected = Arc::clone(self.links.0.as_ref()?);
         let mut tcp = HttpConnector::new();
@@ -79,10 +105,10 @@ struct Connector {
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Connecting = dyn Future<Output = Result<TokioIo<TlsStream<TcpStream>>, BoxError>> + Send;
+type Connecting = dyn Future<Output = Result<Shaken, BoxError>> + Send;
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = Shaken;
     type Error = BoxError;
     type Future = Pin<Box<Connecting>>;
 
@@ -96,24 +122,26 @@ impl Service<Uri> for Connector {
         let (protected, to) = (Arc::clone(&self.protected), self.to);
         Box::pin(async move {
             let stream = connecting.await?.into_inner();
-            let shaken = shake(stream, &protected, to).await;
-            shaken.map(TokioIo::new).map_err(|error| {
-                let reason = Reason::of_io(&error);
-                protected.metrics.handshake_refused(Side::Client, reason, &peer, &error);
-                error.into()
-            })
+            Ok(shake(stream, &protected, to, &peer).await?)
         })
     }
 }
+
+type Shaken = TokioIo<TlsStream<TcpStream>>;
 
 async fn shake(
     stream: TcpStream,
     protected: &Protected,
     to: Role,
-) -> io::Result<TlsStream<TcpStream>> {
+    peer: &str,
+) -> io::Result<Shaken> {
     let config = protected.material().client(to);
     let config = config.ok_or_else(|| io::Error::other("no authority for this role"))?;
     // It is neither sent nor compared.
     let name = ServerName::try_from("homeport").map_err(io::Error::other)?;
-    TlsConnector::from(config).connect(name, stream).await
+    let shaken = TlsConnector::from(config).connect(name, stream).await;
+    shaken.map(TokioIo::new).inspect_err(|error| {
+        let reason = Reason::of_io(error);
+        protected.metrics.handshake_refused(Side::Client, reason, peer, error);
+    })
 }

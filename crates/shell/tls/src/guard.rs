@@ -17,9 +17,10 @@ use tower::Layer;
 
 use crate::{accept::Link, metrics::Metrics, rights};
 
-/// `google.rpc.ErrorInfo` of a refusal, which a section of the page about errors explains.
 const DOMAIN: &str = "homeport";
-const REASON: &str = "CERTIFICATE_INSUFFICIENT";
+/// `google.rpc.ErrorInfo.reason` of a call that the caller's certificate does not allow; programs may rely on it.
+pub const REASON: &str = "CERTIFICATE_INSUFFICIENT";
+/// The section about it.
 const HELP: &str = "docs/operations/errors.md#certificate_insufficient";
 
 /// Puts a [`Guard`] around all services of a server.

@@ -96,15 +96,26 @@ impl Identity {
 
     /// The one of a certificate, whoever has signed it. A certificate with several is of nobody.
     pub(crate) fn of(certificate: &CertificateDer<'_>, trust_domain: &str) -> Option<Self> {
-        let (_, parsed) = parse_x509_certificate(certificate).ok()?;
-        let names = parsed.subject_alternative_name().ok()??;
-        let mut ours = names.value.general_names.iter().filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        });
-        let (first, more) = (ours.next()?, ours.next());
-        more.is_none().then(|| Self::of_uri(first, trust_domain)).flatten()
+        Self::of_uri(&only_uri(certificate)?, trust_domain)
     }
+
+    /// What stands in front of the role.
+    pub(crate) fn trust_domain_of(certificate: &CertificateDer<'_>) -> Option<String> {
+        let uri = only_uri(certificate)?;
+        let (domain, _) = uri.strip_prefix("spiffe://")?.split_once('/')?;
+        Some(domain.to_owned())
+    }
+}
+
+fn only_uri(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    let names = parsed.subject_alternative_name().ok()??;
+    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let (first, more) = (uris.next()?, uris.next());
+    more.is_none().then(|| first.to_owned())
 }
 
 impl fmt::Display for Identity {

@@ -26,7 +26,7 @@ mod verify;
 pub use accept::{Connection, Link};
 pub use config::TlsConfig;
 pub use dial::Way;
-pub use guard::{Guard, GuardLayer};
+pub use guard::{Guard, GuardLayer, REASON};
 pub use identity::{Identity, Role};
 pub use links::Links;
 pub use material::{Facts, facts};

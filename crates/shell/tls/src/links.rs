@@ -57,8 +57,7 @@ impl Links {
         tracing::info!(%identity, expires = material.own_end, "links use mutual TLS 1.3");
         let texts = material.texts.clone();
         let (sender, now) = watch::channel(Arc::new(material));
-        let looking =
-            look_after(config.clone(), own, texts, sender, Arc::clone(&metrics));
+        let looking = look_after(config.clone(), own, texts, sender, Arc::clone(&metrics));
         let looking = Some(Task::spawn("tls", looking));
         Ok(Self(Some(Arc::new(Protected { now, metrics, _looking: looking }))))
     }

@@ -289,3 +289,10 @@ pub fn facts(file: &Path, trust_domain: &str) -> Result<Vec<Facts>, String> {
     };
     all.iter().map(fact).collect()
 }
+
+/// The trust domain of the first certificate of a file, whatever role it names.
+pub(crate) fn trust_domain_of(file: &Path) -> Option<String> {
+    let octets = contents(file).ok()?;
+    let first = CertificateDer::pem_slice_iter(&octets).next()?.ok()?;
+    Identity::trust_domain_of(&first)
+}

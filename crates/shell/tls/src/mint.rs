@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use homeport_runtime::clock::unix_ms;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, Error,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, Error, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use time::OffsetDateTime;
 

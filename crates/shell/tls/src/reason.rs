@@ -85,7 +85,9 @@ impl Reason {
                 "sign the peer's certificate by an authority of this process's tls.ca_file, or the one of that role"
             }
             Self::NoRole => "the peer's certificate needs one URI spiffe://TRUST-DOMAIN/ROLE/NAME",
-            Self::WrongRole => "what is dialled is of another role: look at addresses and certificates",
+            Self::WrongRole => {
+                "what is dialled is of another role: look at addresses and certificates"
+            }
             Self::BadCertificate => "make the peer's certificate anew",
             Self::RefusedByPeer => "the peer's log and its tls_handshakes_refused say why",
             Self::Timeout | Self::Closed | Self::Other => "the peer's log may say more",

@@ -3,7 +3,7 @@
 //! It stands beside the roles of tokens, which say what an operator may do: here stands only whether it is an
 //! operator at all. What is not in the table nobody may call, and a test finds out.
 
-use crate::identity::Role::{self, FrontEnd, Forwarder, Noc, Operator, Store};
+use crate::identity::Role::{self, Forwarder, FrontEnd, Noc, Operator, Store};
 
 const ALL: &[Role] = &Role::ALL;
 const REPLICAS: &[Role] = &[Store];

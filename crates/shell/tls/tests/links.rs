@@ -158,7 +158,8 @@ async fn a_certificate_of_each_role_may_make_the_calls_of_its_cells_and_no_other
     let (mut let_in, mut refused) = (0, 0);
     for role in Role::ALL {
         let links = lab.links("ca", role, role.word());
-        let mut channel = links.to(Role::Store).connect(&server.endpoint()).await.expect("is let in");
+        let mut channel =
+            links.to(Role::Store).connect(&server.endpoint()).await.expect("is let in");
         for (path, roles) in RIGHTS {
             let code = call(&mut channel, path).await;
             if roles.contains(&role) {
@@ -176,9 +177,8 @@ async fn a_certificate_of_each_role_may_make_the_calls_of_its_cells_and_no_other
         refused += 1;
     }
     assert!(let_in > 50 && refused > 150, "{let_in} {refused}");
-    let counted = Role::ALL.map(|role| {
-        server.metric(&format!("homeport_tls_calls_refused_total{{role=\"{role}\"}}"))
-    });
+    let counted = Role::ALL
+        .map(|role| server.metric(&format!("homeport_tls_calls_refused_total{{role=\"{role}\"}}")));
     assert_eq!(counted.iter().sum::<u64>(), refused);
 }
 
@@ -240,7 +240,8 @@ async fn a_certificate_with_other_names_than_one_role_is_of_nobody() {
         let pair = lab.authorities["ca"].sign_uris(&uris, &identity, DAY).expect("is signed");
         lab.write("wrong", &pair);
         // A process of ours does not even start with it.
-        let refused = Links::fixed(&lab.named("ca", "wrong"), Role::FrontEnd).expect_err("is wrong");
+        let refused =
+            Links::fixed(&lab.named("ca", "wrong"), Role::FrontEnd).expect_err("is wrong");
         let text = refused.to_string();
         assert!(text.contains("certificate_file") && text.contains("front-end/NAME"), "{text}");
         // Another program would try.
@@ -419,7 +420,11 @@ fn a_bad_file_is_named_by_its_key_and_what_would_do() {
     };
     let absent = |name: &str| Path::new("/nowhere").join(name);
     let rows = [
-        (with(&|it| it.certificate_file = absent("a.crt")), "tls.certificate_file", "/nowhere/a.crt"),
+        (
+            with(&|it| it.certificate_file = absent("a.crt")),
+            "tls.certificate_file",
+            "/nowhere/a.crt",
+        ),
         (with(&|it| it.key_file = absent("a.key")), "tls.key_file", "private key"),
         (with(&|it| it.key_file = other.key_file.clone()), "tls.key_file", "KeyMismatch"),
         (with(&|it| it.key_file = it.certificate_file.clone()), "tls.key_file", "private key"),

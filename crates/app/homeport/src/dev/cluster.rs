@@ -13,11 +13,13 @@ use homeport_api::admin::{
     GetStatusRequest, HomeBindings, HomePrefix, Subscriber,
 };
 use homeport_runtime::{Shutdown, Task};
+use homeport_tls::{Links, Role};
 use serde_json::json;
 use tokio::sync::watch;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
+use super::certificates;
 use super::network::{CORRESPONDENT, LabNetwork, ROUTER};
 use super::plan::{HOME_AGENT, HOME_AGENT_IPV4, HOME_PREFIX, Member, Mode, Plan};
 use super::supervisor::Process;
@@ -34,6 +36,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) struct Cluster {
     pub(crate) plan: Plan,
     pub(crate) lab: Option<std::sync::Arc<LabNetwork>>,
+    links: Links,
     processes: Vec<Process>,
     shutdown: Shutdown,
     _watcher: Task<()>,
@@ -52,6 +55,14 @@ impl Cluster {
             .flat_map(|lab| &lab.forwarders)
             .map(|namespace| namespace.name().to_owned())
             .collect();
+        if plan.protected {
+            certificates::mint(&plan)?;
+        }
+        let links = certificates::links(&plan)?;
+        crate::certificates::write(
+            &context_file(&plan),
+            &certificates::context(&plan).to_string(),
+        )?;
         plan.write_configurations(&namespaces)?;
         let start = |member: &Member, role| Process::start(&plan, member, role, shutdown.clone());
         let mut processes = Vec::new();
@@ -61,7 +72,7 @@ impl Cluster {
         processes.push(start(&plan.noc, "noc"));
         let pids: Vec<_> = processes.iter().map(|process| process.pid.clone()).collect();
         let watcher = Task::spawn("watcher", watch_processes(plan.clone(), lab.clone(), pids));
-        let cluster = Self { plan, lab, processes, shutdown, _watcher: watcher };
+        let cluster = Self { plan, lab, links, processes, shutdown, _watcher: watcher };
         if let Err(error) = cluster.wait_until_ready().await {
             cluster.print_logs();
             cluster.stop().await?;
@@ -154,7 +165,7 @@ impl Cluster {
         let find = async {
             loop {
                 for address in self.plan.store_addresses() {
-                    if let Ok(channel) = leading(&address).await {
+                    if let Ok(channel) = leading(&address, &self.links).await {
                         return channel;
                     }
                 }
@@ -173,6 +184,7 @@ impl Cluster {
             println!("  dashboard     http://{address}/");
         }
         println!("  all endpoints {}", endpoints_file(plan).display());
+        println!("  homeportctl   export HOMEPORT_CONFIG={}", context_file(plan).display());
         if let Some(lab) = &self.lab {
             println!(
                 "  namespaces    mobile node {}, correspondent node {}, router {}",
@@ -207,9 +219,10 @@ impl Cluster {
     }
 }
 
-async fn leading(address: &str) -> anyhow::Result<Channel> {
+async fn leading(address: &str, links: &Links) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    let channel = endpoint.connect_timeout(Duration::from_millis(500)).connect().await?;
+    let endpoint = endpoint.connect_timeout(Duration::from_millis(500));
+    let channel = links.to(Role::Store).connect(&endpoint).await?;
     let status = ClusterClient::new(channel.clone()).get_status(GetStatusRequest {}).await?;
     ensure!(status.into_inner().role == "leader");
     Ok(channel)
@@ -227,6 +240,11 @@ async fn is_ready(member: &Member) -> bool {
         (&status == b"HTTP/1.1 200").then_some(())
     };
     matches!(tokio::time::timeout(Duration::from_secs(1), ask).await, Ok(Some(())))
+}
+
+/// How homeportctl finds the cluster.
+fn context_file(plan: &Plan) -> PathBuf {
+    plan.data_dir.join("homeportctl.toml")
 }
 
 fn endpoints_file(plan: &Plan) -> PathBuf {
@@ -319,6 +337,7 @@ fn endpoints(plan: &Plan, lab: Option<&LabNetwork>, pids: &[Option<u32>]) -> ser
         "namespaces": namespaces,
         "correspondent": lab.map(|_| CORRESPONDENT),
         "router": lab.map(|_| ROUTER),
+        "tls": certificates::of_operator(plan),
     })
 }
 

@@ -1,6 +1,7 @@
 //! `homeport dev`: three store replicas, two front-ends, two forwarders and the dashboard as a process
 //! tree on one machine, and `homeport demo` on top of it.
 
+mod certificates;
 mod cluster;
 mod demo;
 mod network;
@@ -38,6 +39,9 @@ pub(crate) struct DevArgs {
     /// End when standard input closes: for a test that the cluster must not outlive
     #[arg(long, hide = true)]
     end_with_stdin: bool,
+    /// Links without TLS; otherwise a new authority in the data directory signs a certificate for each process
+    #[arg(long)]
+    plaintext: bool,
     /// Start each process from the program of its name in this directory: for tests of upgrades
     #[arg(long, hide = true, value_name = "DIR")]
     programs: Option<PathBuf>,
@@ -83,7 +87,9 @@ pub(crate) async fn dev(args: DevArgs) -> anyhow::Result<()> {
     };
     let mode = mode(args.mode)?;
     let plan = Plan::load_or_make(&data_dir, mode, args.udp_port)?;
-    let plan = Plan { programs: args.programs, ..plan };
+    // Programs of other versions may not know of TLS.
+    let protected = !args.plaintext && args.programs.is_none();
+    let plan = Plan { programs: args.programs, protected, ..plan };
     let authenticated = args.authentication == AuthenticationArg::MnHa;
     let mut cluster = Cluster::start(plan, shutdown.clone()).await?;
     cluster.provision(authenticated).await?;
@@ -101,6 +107,7 @@ pub(crate) async fn demo(args: DemoArgs) -> anyhow::Result<()> {
     let temporary = tempfile::Builder::new().prefix("homeport-demo-").tempdir()?;
     let data_dir = args.data_dir.unwrap_or_else(|| temporary.path().to_owned());
     let plan = Plan::load_or_make(&data_dir, mode(args.mode)?, None)?;
+    let plan = Plan { protected: true, ..plan };
     let mut cluster = Cluster::start(plan, shutdown.clone()).await?;
     let result = tokio::select! {
         result = async {

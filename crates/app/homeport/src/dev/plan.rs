@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
+use super::certificates;
+
 /// The home prefix of the dev cluster, of the documentation range (RFC 3849).
 pub(crate) const HOME_PREFIX: &str = "2001:db8:0:1::/64";
 /// The home agent's address.
@@ -51,6 +53,9 @@ pub(crate) struct Plan {
     /// Where each process has a program under its own name; all run this one when absent.
     #[serde(skip)]
     pub(crate) programs: Option<PathBuf>,
+    /// Whether links use TLS.
+    #[serde(skip)]
+    pub(crate) protected: bool,
     pub(crate) stores: Vec<Member>,
     pub(crate) front_ends: Vec<Member>,
     pub(crate) forwarders: Vec<Member>,
@@ -102,8 +107,8 @@ impl Plan {
             Some(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             None => udp_address()?,
         };
-        let (data_dir, mode, programs) = (PathBuf::new(), Mode::Udp, None);
-        Ok(Self { data_dir, mode, programs, stores, front_ends, forwarders, noc, udp })
+        let (data_dir, mode, programs, protected) = (PathBuf::new(), Mode::Udp, None, false);
+        Ok(Self { data_dir, mode, programs, protected, stores, front_ends, forwarders, noc, udp })
     }
 
     /// A cluster that is started again needs its ports: they stand in its membership.
@@ -231,6 +236,10 @@ impl Plan {
     fn write(&self, member: &Member, mut table: toml::Table) -> anyhow::Result<()> {
         let ops = toml::Table::from_iter([("listen".into(), member.ops.to_string().into())]);
         table.insert("ops".into(), ops.into());
+        if self.protected {
+            let tls = toml::Table::try_from(certificates::files(self, &member.name))?;
+            table.insert("tls".into(), tls.into());
+        }
         let file = self.configuration(member);
         std::fs::write(&file, table.to_string()).with_context(|| file.display().to_string())
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 const COLUMNS: Columns =
-    Columns { names: &["CURRENT", "NAME", "STORES", "TOKEN", "OUTPUT"], narrow: 5 };
+    Columns { names: &["CURRENT", "NAME", "STORES", "TOKEN", "TLS", "OUTPUT"], narrow: 6 };
 
 pub(crate) fn run(format: Format, action: &ContextAction) -> Result<String, Failure> {
     let mut file = Contexts::load()?;
@@ -87,6 +87,15 @@ fn set(context: &mut Context, setting: &str) -> Result<(), Failure> {
             context.token_file = Some(file);
             context.token = None;
         }
+        ("tls_ca" | "tls_cert" | "tls_key", _) => {
+            let file = std::path::absolute(value).map_err(|error| wrong(error.to_string()));
+            let place = match key {
+                "tls_ca" => &mut context.tls_ca,
+                "tls_cert" => &mut context.tls_cert,
+                _ => &mut context.tls_key,
+            };
+            *place = if value.is_empty() { None } else { Some(file?) };
+        }
         ("output", "") => context.output = None,
         ("output", _) => {
             let known = || {
@@ -97,7 +106,10 @@ fn set(context: &mut Context, setting: &str) -> Result<(), Failure> {
             context.output =
                 Some(format.map_err(|_| wrong(format!("expected one of {}", known())))?);
         }
-        _ => return Err(wrong("no such key; expected stores, token, token_file or output".into())),
+        _ => {
+            let known = "stores, token, token_file, tls_ca, tls_cert, tls_key or output";
+            return Err(wrong(format!("no such key; expected {known}")));
+        }
     }
     Ok(())
 }
@@ -125,6 +137,10 @@ fn token(context: &Context) -> Option<String> {
     }
 }
 
+fn certificate(context: &Context) -> Option<String> {
+    context.tls_cert.as_ref().map(|file| file.display().to_string())
+}
+
 fn rows((name, context, is_current): &Shown<'_>) -> Vec<Vec<String>> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let stores = (!context.stores.is_empty()).then(|| context.stores.join(","));
@@ -134,6 +150,7 @@ fn rows((name, context, is_current): &Shown<'_>) -> Vec<Vec<String>> {
         (*name).to_owned(),
         or_dash(stores),
         or_dash(token(context)),
+        or_dash(certificate(context)),
         or_dash(context.output.map(name_of)),
     ]]
 }
@@ -148,6 +165,7 @@ fn document((name, context, is_current): &Shown<'_>) -> Value {
         "current": is_current,
         "stores": context.stores,
         "token": token(context),
+        "tls_cert": certificate(context),
         "output": context.output.map(name_of),
     })
 }

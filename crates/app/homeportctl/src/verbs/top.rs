@@ -29,7 +29,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 type Row = (String, HomeTraffic);
 
 pub(crate) async fn run(stores: &Cluster, format: Format, top: &Top) -> Result<String, Failure> {
-    let forwarders = Cluster::new(&top.forwarders.forwarders, stores.deadline().as_secs())?;
+    let forwarders = stores.forwarders(&top.forwarders.forwarders)?;
     loop {
         let text = output::list(format, &COLUMNS, &ask(&forwarders, top).await?, rows, document);
         if !top.watch {

@@ -30,7 +30,7 @@ pub(crate) async fn run(
     format: Format,
     trace: &Trace,
 ) -> Result<String, Failure> {
-    let forwarders = Cluster::new(&trace.forwarders.forwarders, stores.deadline().as_secs())?;
+    let forwarders = stores.forwarders(&trace.forwarders.forwarders)?;
     let request = TraceRequest {
         address: address(stores, &trace.target).await?,
         care_of: trace.care_of.map(|address| address.to_string()).unwrap_or_default(),

@@ -33,7 +33,8 @@ async fn run(endpoints: &[&str], arguments: &[&str]) -> Output {
 /// The program, which nothing of who runs the tests reaches.
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_homeportctl"));
-    for name in ["ENDPOINTS", "FORWARDERS", "TOKEN", "TOKEN_FILE", "CONTEXT"] {
+    let of_files = ["TOKEN_FILE", "TLS_CA", "TLS_CERT", "TLS_KEY"];
+    for name in ["ENDPOINTS", "FORWARDERS", "TOKEN", "CONTEXT"].into_iter().chain(of_files) {
         command.env_remove(format!("HOMEPORT_{name}"));
     }
     command.env("HOMEPORT_CONFIG", "/nonexistent/homeport.toml").kill_on_drop(true);

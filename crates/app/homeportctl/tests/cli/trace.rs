@@ -64,6 +64,7 @@ impl Forwarder {
                 traces_max: 1.into(),
                 home_addresses_counted_max: 10,
             }),
+            tls: None,
             telemetry: Default::default(),
             ops: OpsConfig { listen: dead().parse().expect("is an address") },
         };

@@ -7,17 +7,14 @@ use homeport_api::inspection::{
     inspection_server::{Inspection as Service, InspectionServer},
 };
 use homeport_runtime::{Shutdown, Task};
+use homeport_tls::Links;
 use ipnet::IpNet;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use tokio_stream::{
-    StreamExt as _,
-    adapters::Map,
-    wrappers::{ReceiverStream, TcpListenerStream},
-};
+use tokio_stream::{StreamExt as _, adapters::Map, wrappers::ReceiverStream};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -35,6 +32,7 @@ struct Handler {
 /// Serves what is configured until `shutdown` begins.
 pub(crate) async fn serve(
     config: &InspectionConfig,
+    links: &Links,
     engine: mpsc::Sender<Inspect>,
     shutdown: Shutdown,
 ) -> Result<Task<()>, Error> {
@@ -45,10 +43,11 @@ pub(crate) async fn serve(
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
+        .layer(links.guard())
         .add_service(InspectionServer::new(Handler { engine }));
+    let incoming = links.incoming(listener);
     Ok(Task::spawn("inspection", async move {
         let stop = async move { shutdown.begun().await };
-        let incoming = TcpListenerStream::new(listener);
         if let Err(error) = server.serve_with_incoming_shutdown(incoming, stop).await {
             tracing::warn!(%error, "inspection is served no longer");
         }

@@ -321,6 +321,7 @@ impl RunningForwarder {
                 traces_max: 2.into(),
                 home_addresses_counted_max: 100,
             }),
+            tls: None,
             telemetry: Default::default(),
             ops: OpsConfig { listen: ops },
         };

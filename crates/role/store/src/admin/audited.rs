@@ -7,6 +7,7 @@ use std::time::Duration;
 use homeport_binding::limits::{AUDIT_NAME_LEN_MAX, AUDIT_SUMMARY_LEN_MAX};
 use homeport_binding::{AuditNote, Audited, BindingCache, Command, OPERATIONS_SINCE, Operation};
 use homeport_raft::Role;
+use homeport_tls::Identity;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
@@ -18,7 +19,7 @@ use crate::{Store, limits};
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) by: String,
-    /// The name of his token; empty where there are none.
+    /// The name of his token, else of his certificate; empty where there are none.
     pub(super) name: String,
     pub(super) validate_only: bool,
     action: &'static str,
@@ -29,7 +30,10 @@ impl Caller {
         let from = request.remote_addr().as_ref().map(SocketAddr::to_string);
         let from = from.unwrap_or_else(|| "unknown".to_owned());
         let holder = request.extensions().get::<Holder>();
-        let name = holder.map(|holder| holder.name.clone()).unwrap_or_default();
+        // A token is a person's, a certificate may be of a machine that several use.
+        let certificate = request.extensions().get::<Identity>();
+        let name = holder.map(|holder| holder.name.clone());
+        let name = name.or_else(|| certificate.map(ToString::to_string)).unwrap_or_default();
         let by = if name.is_empty() { from } else { format!("{name} at {from}") };
         Self { by, name, validate_only: false, action }
     }

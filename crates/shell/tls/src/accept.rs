@@ -127,13 +127,24 @@ impl Links {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             return Box::pin(incoming.map(|stream| stream.map(Connection::Plain)));
         };
-        let (out, mut shaken) = mpsc::channel(CONNECTIONS_WAITING_MAX);
+        let (out, connections) = mpsc::channel(CONNECTIONS_WAITING_MAX);
         let accepting = Task::spawn("accept", accept(listener, protected, out));
-        Box::pin(futures_util::stream::poll_fn(move |context| {
-            // It lives as long as the stream.
-            let _ = &accepting;
-            shaken.poll_recv(context).map(|connection| connection.map(Ok))
-        }))
+        Box::pin(Shaken { connections, _accepting: accepting })
+    }
+}
+
+/// Connections after their handshakes.
+struct Shaken {
+    connections: mpsc::Receiver<Connection>,
+    /// It lives as long as the stream.
+    _accepting: Task<()>,
+}
+
+impl Stream for Shaken {
+    type Item = io::Result<Connection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.connections.poll_recv(context).map(|connection| connection.map(Ok))
     }
 }
 

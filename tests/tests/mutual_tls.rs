@@ -111,7 +111,7 @@ async fn a_cluster_works_over_tls_and_lets_nobody_in_without_the_right_certifica
             let answer = answers.message().await?.context("no answer")?;
             match answer.result {
                 Some(submit_response::Result::Invalid(why)) => {
-                    ensure!(why.contains("certificate is a forwarder's"), "{why}");
+                    ensure!(why.contains("of the role forwarder"), "{why}");
                     return Ok(false);
                 }
                 Some(_) if answer.ticket == 7 => return Ok(true),

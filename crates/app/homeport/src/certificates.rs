@@ -28,7 +28,7 @@ pub(crate) enum Action {
     /// Make a certificate and its key, and the authority that signs it where the directory has none yet: files
     /// ca.crt, ca.key, NAME.crt and NAME.key. Keep ca.key where no process is
     New {
-        /// What it is for: store, front-end, forwarder, noc or operator
+        /// What it is for: store, front-end, forwarder, ike-agent, noc or operator
         role: Role,
         /// Which one of them, such as store-1
         name: String,

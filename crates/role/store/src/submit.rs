@@ -147,17 +147,26 @@ fn response(ticket: u64, result: submit_response::Result) -> SubmitResponse {
     SubmitResponse { ticket, result: Some(result), ..SubmitResponse::default() }
 }
 
+/// Whether it is a command of this role. A forwarder stands where anybody may come by, and authenticates nobody.
+const fn may_submit(sender: Role, command: &Command) -> bool {
+    match command {
+        Command::DefendHomeLink { .. }
+        | Command::ReleaseHomeLink { .. }
+        | Command::DuplicateAddressDetection(_) => matches!(sender, Role::Forwarder),
+        Command::PutSecurityAssociation { .. } | Command::DeleteSecurityAssociation { .. } => {
+            matches!(sender, Role::IkeAgent)
+        }
+        _ => matches!(sender, Role::FrontEnd),
+    }
+}
+
 /// The command, and as it goes into the log.
 fn command_of(request: SubmitRequest, sender: Option<Role>) -> Result<(Command, Vec<u8>), String> {
     let command = request.command.ok_or_else(|| "command: expected a value".to_owned())?;
     let octets = encode_command(&command);
     let command = Command::try_from(command).map_err(|error| error.to_string())?;
-    // A forwarder stands where anybody may come by, and authenticates nobody: it defends home links, and no more.
-    let defends =
-        matches!(command, Command::DefendHomeLink { .. } | Command::ReleaseHomeLink { .. })
-            || matches!(command, Command::DuplicateAddressDetection(_));
-    if sender == Some(Role::Forwarder) && !defends {
-        return Err("command: for front-ends; the sender's certificate is a forwarder's".to_owned());
+    if let Some(sender) = sender.filter(|sender| !may_submit(*sender, &command)) {
+        return Err(format!("command: not for who has a certificate of the role {sender}"));
     }
     match command {
         command @ (Command::Register(_)

@@ -34,6 +34,10 @@ pub struct TlsConfig {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub forwarder_ca_file: Option<PathBuf>,
+    /// Authorities of IKE agents, in place of `ca_file`.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub ike_agent_ca_file: Option<PathBuf>,
     /// Authorities of operators and dashboards, in place of `ca_file`.
     #[serde(default)]
     #[schemars(length(min = 1))]
@@ -63,6 +67,7 @@ impl TlsConfig {
             store_ca_file: None,
             front_end_ca_file: None,
             forwarder_ca_file: None,
+            ike_agent_ca_file: None,
             operator_ca_file: None,
             trust_domain: trust_domain_default(),
         }
@@ -87,6 +92,7 @@ impl TlsConfig {
             Role::Store => ("tls.store_ca_file", &self.store_ca_file),
             Role::FrontEnd => ("tls.front_end_ca_file", &self.front_end_ca_file),
             Role::Forwarder => ("tls.forwarder_ca_file", &self.forwarder_ca_file),
+            Role::IkeAgent => ("tls.ike_agent_ca_file", &self.ike_agent_ca_file),
             Role::Noc | Role::Operator => ("tls.operator_ca_file", &self.operator_ca_file),
         };
         match own {

@@ -17,6 +17,8 @@ pub enum Role {
     FrontEnd,
     /// A forwarder.
     Forwarder,
+    /// What learns security associations from an IKE daemon.
+    IkeAgent,
     /// A dashboard.
     Noc,
     /// Who runs the cluster: `homeportctl`.
@@ -25,8 +27,8 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Store, Self::FrontEnd, Self::Forwarder, Self::Noc, Self::Operator];
+    pub const ALL: [Self; 6] =
+        [Self::Store, Self::FrontEnd, Self::Forwarder, Self::IkeAgent, Self::Noc, Self::Operator];
 
     /// As it stands in a certificate.
     #[must_use]
@@ -35,6 +37,7 @@ impl Role {
             Self::Store => "store",
             Self::FrontEnd => "front-end",
             Self::Forwarder => "forwarder",
+            Self::IkeAgent => "ike-agent",
             Self::Noc => "noc",
             Self::Operator => "operator",
         }

@@ -117,7 +117,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = match identity.role {
             Role::Operator | Role::Noc => vec![ExtendedKeyUsagePurpose::ClientAuth],
-            Role::Store | Role::FrontEnd | Role::Forwarder => {
+            Role::Store | Role::FrontEnd | Role::Forwarder | Role::IkeAgent => {
                 vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
             }
         };

@@ -3,7 +3,7 @@
 //! It stands beside the roles of tokens, which say what an operator may do: here stands only whether it is an
 //! operator at all. What is not in the table nobody may call, and a test finds out.
 
-use crate::identity::Role::{self, Forwarder, FrontEnd, Noc, Operator, Store};
+use crate::identity::Role::{self, Forwarder, FrontEnd, IkeAgent, Noc, Operator, Store};
 
 const ALL: &[Role] = &Role::ALL;
 const REPLICAS: &[Role] = &[Store];
@@ -46,6 +46,9 @@ pub const RIGHTS: &[(&str, &[Role])] = &[
     ("/homeport.admin.v1.Nodes/ListNodes", SCREENS),
     ("/homeport.admin.v1.Nodes/UndrainNode", SCREENS),
     ("/homeport.admin.v1.Revocations/RevokeBindings", SCREENS),
+    ("/homeport.admin.v1.SecurityAssociations/CreateSecurityAssociation", PEOPLE),
+    ("/homeport.admin.v1.SecurityAssociations/DeleteSecurityAssociation", PEOPLE),
+    ("/homeport.admin.v1.SecurityAssociations/ListSecurityAssociations", PEOPLE),
     // The keys of subscribers are in it.
     ("/homeport.admin.v1.Snapshots/SaveSnapshot", PEOPLE),
     ("/homeport.admin.v1.Subscribers/CreateSubscriber", PEOPLE),
@@ -71,8 +74,8 @@ pub const RIGHTS: &[(&str, &[Role])] = &[
     ("/homeport.signalling.v1.Signalling/Punt", FORWARDERS),
     // The keys of subscribers are in its answer.
     ("/homeport.store.v1.BindingStore/LookUpPolicy", FRONT_ENDS),
-    // Which commands a forwarder may submit is looked at in the store.
-    ("/homeport.store.v1.BindingStore/Submit", &[FrontEnd, Forwarder]),
+    // Which commands each of them may submit is looked at in the store.
+    ("/homeport.store.v1.BindingStore/Submit", &[FrontEnd, Forwarder, IkeAgent]),
 ];
 
 fn roles(path: &str) -> &'static [Role] {
@@ -157,6 +160,9 @@ mod tests {
             assert!(!may(role, "/homeport.admin.v1.Nodes/Explode"));
             assert!(!may(role, "/"));
         }
-        assert_eq!(holders("/homeport.store.v1.BindingStore/Submit"), "front-end or forwarder");
+        assert_eq!(
+            holders("/homeport.store.v1.BindingStore/Submit"),
+            "front-end or forwarder or ike-agent"
+        );
     }
 }

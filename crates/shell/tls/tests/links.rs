@@ -1,5 +1,7 @@
 //! Links over loopback: who is let in, who may call what, and what changes without a restart.
 
+#![allow(clippy::expect_used, reason = "tests")]
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -337,11 +339,12 @@ async fn a_client_believes_only_a_server_of_the_role_that_it_dials() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_of_one_role_makes_no_certificates_of_another() {
-    let lab = Lab::new(&["stores", "forwarders", "front-ends", "operators"]);
+    let lab = Lab::new(&["stores", "forwarders", "front-ends", "agents", "operators"]);
     let apart = |config: TlsConfig| TlsConfig {
         ca_file: lab.path("stores"),
         forwarder_ca_file: Some(lab.path("forwarders")),
         front_end_ca_file: Some(lab.path("front-ends")),
+        ike_agent_ca_file: Some(lab.path("agents")),
         operator_ca_file: Some(lab.path("operators")),
         ..config
     };
@@ -351,11 +354,12 @@ async fn an_authority_of_one_role_makes_no_certificates_of_another() {
         (Role::Store, "stores"),
         (Role::Forwarder, "forwarders"),
         (Role::FrontEnd, "front-ends"),
+        (Role::IkeAgent, "agents"),
         (Role::Operator, "operators"),
         (Role::Noc, "operators"),
     ];
     for (role, own) in rows {
-        for authority in ["stores", "forwarders", "front-ends", "operators"] {
+        for authority in ["stores", "forwarders", "front-ends", "agents", "operators"] {
             let config = apart(lab.config(authority, role, "peer"));
             let links = Links::fixed(&config, role).expect("can be read");
             let let_in = server.status(&links).await.is_ok();

@@ -135,12 +135,20 @@ async fn what_is_wrong_with_a_context_is_named_and_tokens_are_shown_to_nobody() 
         let mut program = program();
         program.env("HOMEPORT_CONFIG", &file).args(arguments).output().await.expect("runs")
     };
-    let rows: [(&[&str], &str); 6] = [
+    let rows: [(&[&str], &str); 8] = [
         (&["context", "use", "lab"], "NAME: \"lab\" is no context of "),
         (&["context", "set", "lab", "store=a:1"], "store=a:1: no such key; expected stores, "),
         (&["context", "set", "lab", "output=xml"], "expected one of table, wide, csv, json"),
         (&["context", "set", "lab", "stores=a"], "`contexts.lab.stores` has \"a\"; expected"),
         (&["context", "set", "a b", "stores=a:1"], "is no name of a context; expected 1 to 64"),
+        (
+            &["context", "set", "lab", "tls_ca=/ca"],
+            "expected tls_ca, tls_cert and tls_key together",
+        ),
+        (
+            &["--tls-ca", "/ca", "status"],
+            "--tls-cert is missing; expected --tls-ca, --tls-cert and",
+        ),
         (&["context", "set", "lab", "token=hunter2"], "token: a token on the command line is seen"),
     ];
     for (arguments, expected) in rows {

@@ -4,11 +4,12 @@ use clap::{Parser as _, error::ErrorKind};
 
 use crate::arguments::Arguments;
 
-const DOCUMENTS: [(&str, &str); 14] = [
+const DOCUMENTS: [(&str, &str); 15] = [
     ("README.md", include_str!("../../../../README.md")),
     ("operations/README.md", include_str!("../../../../docs/operations/README.md")),
     ("operations/alarms.md", include_str!("../../../../docs/operations/alarms.md")),
     ("operations/backup.md", include_str!("../../../../docs/operations/backup.md")),
+    ("operations/certificates.md", include_str!("../../../../docs/operations/certificates.md")),
     ("operations/checks.md", include_str!("../../../../docs/operations/checks.md")),
     ("operations/dashboard.md", include_str!("../../../../docs/operations/dashboard.md")),
     ("operations/drain.md", include_str!("../../../../docs/operations/drain.md")),

@@ -10,6 +10,7 @@ use homeport_api::ike::ike_agent_client::IkeAgentClient;
 use homeport_api::ike::{CloseEndpointRequest, MoveEndpointRequest};
 use homeport_runtime::config::Live;
 use homeport_signalling::{Endpoint, EndpointChange};
+use homeport_tls::Way;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tonic::transport::{self, Channel};
@@ -21,6 +22,7 @@ use crate::{Dial, limits};
 pub(crate) struct Endpoints {
     channels: Mutex<BTreeMap<String, Channel>>,
     dial: Option<Dial>,
+    way: Way,
     deadline_ms: Live,
     closings: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -30,9 +32,13 @@ pub(crate) struct Endpoints {
 type Unmoved = &'static str;
 
 impl Endpoints {
-    pub(crate) fn new(dial: Option<Dial>, deadline_ms: Live, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        (dial, way): (Option<Dial>, Way),
+        deadline_ms: Live,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let closings = Arc::new(Semaphore::new(limits::ENDPOINTS_CLOSING_MAX));
-        Self { channels: Mutex::default(), dial, deadline_ms, closings, metrics }
+        Self { channels: Mutex::default(), dial, way, deadline_ms, closings, metrics }
     }
 
     /// Carries it out. True when the endpoint is confirmed to be where the mobile node is: then, and only then,
@@ -123,7 +129,7 @@ impl Endpoints {
             .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT);
         let channel = match &self.dial {
             Some(dial) => dial(&endpoint),
-            None => endpoint.connect_lazy(),
+            None => self.way.lazy(&endpoint),
         };
         if channels.len() >= limits::AGENTS_MAX {
             // Any will do: it is dialled again when it is needed.

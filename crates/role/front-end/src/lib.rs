@@ -236,7 +236,11 @@ where
     let _notices = Task::spawn("notices", notify);
     let deadline_ms = config.deadline_ms.clone();
     let ike_deadline_ms = config.ike_deadline_ms.clone();
-    let endpoints = Endpoints::new(stores.dial.clone(), ike_deadline_ms, metrics.clone());
+    let endpoints = Endpoints::new(
+        (stores.dial.clone(), stores.links.to(Role::IkeAgent)),
+        ike_deadline_ms,
+        metrics.clone(),
+    );
     let registrar =
         Arc::new(Registrar::new(link, policies, endpoints, metrics, deadline_ms, correspondent));
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use homeport_api::bearer::Bearer;
 use homeport_runtime::config::{Configuration, OpsConfig, Refusal, TelemetryConfig, schema};
+use homeport_tls::TlsConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tonic::transport::Endpoint;
@@ -38,6 +39,9 @@ pub struct Config {
     /// Network namespace in which charon runs, by name or path; empty: that of the agent.
     #[serde(default)]
     pub netns: String,
+    /// Mutual TLS; without, links are plain.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -63,7 +67,8 @@ impl Configuration for Config {
 
     fn refusals(&self) -> Vec<Refusal> {
         let tried = [endpoints(&self.stores).map(drop), self.bearer().map(drop)];
-        tried.into_iter().filter_map(Result::err).collect()
+        let tls = TlsConfig::refusals(self.tls.as_ref(), homeport_tls::Role::IkeAgent);
+        tried.into_iter().filter_map(Result::err).chain(tls).collect()
     }
 }
 

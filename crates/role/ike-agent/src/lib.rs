@@ -30,8 +30,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use homeport_hostnet::{Namespace, Xfrm};
 use homeport_runtime::{Readiness, Shutdown, Task, config::Refusal, ops};
+use homeport_tls::{Links, Role};
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
 
 pub use crate::{config::Config, preflight::preflight};
 
@@ -74,9 +74,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
     let charon = Charon::new(config.vici.clone());
     let listener =
         TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-
     let mut registry = homeport_runtime::metrics::registry();
+    let links = Links::open(config.tls.as_ref(), Role::IkeAgent, &mut registry)?;
+    let way = links.to(Role::Store);
     let metrics = Arc::new(metrics::Metrics::register(&mut registry));
     let readiness = Readiness::default();
     let latches = (readiness.latch("ike-daemon"), readiness.latch("store"));
@@ -88,7 +88,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         xfrm: xfrm.clone(),
         charon: charon.clone(),
         known: Arc::clone(&known),
-        publisher: Publisher::new(agent, stores, bearer, Arc::clone(&metrics)),
+        publisher: Publisher::new(agent, (stores, way), bearer, Arc::clone(&metrics)),
         metrics: Arc::clone(&metrics),
         daemon: latches.0,
         store: latches.1,
@@ -102,9 +102,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
         .concurrency_limit_per_connection(limits::CALLS_PER_CONNECTION_MAX)
+        .layer(links.guard())
         .add_service(endpoints.service())
         .add_service(health_service);
     tracing::info!(%address, name = %config.name, "IKE agent");
+    let incoming = links.incoming(listener);
     let ending = shutdown.clone();
     let served = async move {
         let stop = async move { ending.begun().await };

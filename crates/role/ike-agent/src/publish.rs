@@ -13,6 +13,7 @@ use homeport_api::{
     bearer::Bearer,
 };
 use homeport_binding::{Command, Origin, Outcome, Protects, SecurityAssociation};
+use homeport_tls::Way;
 use tokio::time::{Instant, timeout};
 use tonic::transport::Endpoint;
 
@@ -38,6 +39,7 @@ pub(crate) struct Agent {
 pub(crate) struct Publisher {
     agent: Agent,
     stores: BTreeMap<String, Endpoint>,
+    way: Way,
     bearer: Bearer,
     writer: Writer,
     metrics: Arc<Metrics>,
@@ -55,14 +57,15 @@ pub(crate) struct Publisher {
 impl Publisher {
     pub(crate) fn new(
         agent: Agent,
-        stores: BTreeMap<String, Endpoint>,
+        (stores, way): (BTreeMap<String, Endpoint>, Way),
         bearer: Bearer,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             agent,
-            writer: Writer::new(stores.clone()),
+            writer: Writer::new(stores.clone(), way.clone()),
             stores,
+            way,
             bearer,
             metrics,
             brought: BTreeMap::new(),
@@ -192,7 +195,7 @@ impl Publisher {
 
     /// Those in the store that this agent has brought.
     async fn listed(&self, store: &Endpoint) -> Result<BTreeSet<Key>, tonic::Status> {
-        let channel = self.bearer.over(store.connect_lazy());
+        let channel = self.bearer.over(self.way.lazy(store));
         let mut client = SecurityAssociationsClient::new(channel);
         let mut found = BTreeSet::new();
         let mut page_token = String::new();

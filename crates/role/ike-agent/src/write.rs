@@ -8,6 +8,7 @@ use homeport_api::store::{
     submit_response::Result as Reply,
 };
 use homeport_binding::{Command, Outcome, Verdict};
+use homeport_tls::Way;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Endpoint};
@@ -17,6 +18,7 @@ use crate::{config, limits};
 /// The way to the leader.
 pub(crate) struct Writer {
     stores: BTreeMap<String, Endpoint>,
+    way: Way,
     round: usize,
     link: Option<Link>,
 }
@@ -38,8 +40,8 @@ struct Left(Option<String>);
 pub(crate) struct Unreachable;
 
 impl Writer {
-    pub(crate) fn new(stores: BTreeMap<String, Endpoint>) -> Self {
-        Self { stores, round: 0, link: None }
+    pub(crate) fn new(stores: BTreeMap<String, Endpoint>, way: Way) -> Self {
+        Self { stores, way, round: 0, link: None }
     }
 
     /// The outcomes, in the order of the commands; those of more than [`limits::COMMANDS_MAX`] are written one
@@ -93,7 +95,7 @@ impl Writer {
         };
         let (requests, outgoing) = mpsc::channel(limits::COMMANDS_MAX);
         let connect = async {
-            let mut client = BindingStoreClient::new(endpoint.connect().await.ok()?);
+            let mut client = BindingStoreClient::new(self.way.connect(&endpoint).await.ok()?);
             submit(&mut client, ReceiverStream::new(outgoing)).await.ok()
         };
         let responses = timeout(limits::CONNECT_TIMEOUT, connect).await.ok()??;

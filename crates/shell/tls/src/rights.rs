@@ -48,7 +48,8 @@ pub const RIGHTS: &[(&str, &[Role])] = &[
     ("/homeport.admin.v1.Revocations/RevokeBindings", SCREENS),
     ("/homeport.admin.v1.SecurityAssociations/CreateSecurityAssociation", PEOPLE),
     ("/homeport.admin.v1.SecurityAssociations/DeleteSecurityAssociation", PEOPLE),
-    ("/homeport.admin.v1.SecurityAssociations/ListSecurityAssociations", PEOPLE),
+    // An agent looks for what it has brought before.
+    ("/homeport.admin.v1.SecurityAssociations/ListSecurityAssociations", &[IkeAgent, Operator]),
     // The keys of subscribers are in it.
     ("/homeport.admin.v1.Snapshots/SaveSnapshot", PEOPLE),
     ("/homeport.admin.v1.Subscribers/CreateSubscriber", PEOPLE),
@@ -62,6 +63,8 @@ pub const RIGHTS: &[(&str, &[Role])] = &[
     ("/homeport.forwarder.v1.Inspection/ListTraffic", SCREENS),
     // It shows packets of subscribers.
     ("/homeport.forwarder.v1.Inspection/Trace", PEOPLE),
+    ("/homeport.ike.v1.IkeAgent/CloseEndpoint", FRONT_ENDS),
+    ("/homeport.ike.v1.IkeAgent/MoveEndpoint", FRONT_ENDS),
     ("/homeport.raft.v1.RaftService/Append", REPLICAS),
     ("/homeport.raft.v1.RaftService/Hello", REPLICAS),
     ("/homeport.raft.v1.RaftService/InstallSnapshot", REPLICAS),

@@ -44,7 +44,8 @@ fn found(pairs: &[&Pair]) -> Found {
 fn publisher() -> Publisher {
     let agent = Agent { name: "ike-1".to_owned(), address: "192.0.2.1:7500".to_owned() };
     let metrics = Arc::new(Metrics::register(&mut registry()));
-    Publisher::new(agent, BTreeMap::new(), Bearer::default(), metrics)
+    let way = homeport_tls::Links::default().to(homeport_tls::Role::Store);
+    Publisher::new(agent, (BTreeMap::new(), way), Bearer::default(), metrics)
 }
 
 /// What it would write, as `+` and `-` and the inbound SPI; all of it is done then.

@@ -13,12 +13,14 @@ mod e2e;
 mod failover;
 mod fuzz;
 mod ikev2_lab;
+mod image;
 mod interrupt;
 mod layers;
 mod linearizability;
 mod moves;
 mod operator_day;
 mod packages;
+mod pods;
 mod power_cut;
 mod report;
 mod rfc;
@@ -94,6 +96,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Let a real IKE daemon's endpoint follow a mobile node, in user-mode-linux guests; needs root.
     Ikev2Lab,
+    /// Build the image, twice, and run it as the chart does.
+    Image(image::Options),
     /// Check which crate depends on which: core <- shell <- role <- app.
     Layers,
     /// Record what clients of a cluster under faults see, and check that it is linearizable.
@@ -106,6 +110,8 @@ enum Task {
     OperatorDay,
     /// Install the Debian packages that the tests need, or say which they are.
     Packages,
+    /// Run the chart's pods as processes in namespaces, and update them one by one under refreshes; needs root.
+    Pods(pods::Options),
     /// Cut the power of store replicas under load, or kill them: is all that was acknowledged there?
     PowerCut(power_cut::Options),
     /// Write `docs/rfc.md`: which section of which RFC is met and tested where.
@@ -156,12 +162,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::Failover { kills } => failover::run(*kills)?,
         Task::Fuzz(options) => fuzz::run(&root, options)?,
         Task::Ikev2Lab => ikev2_lab::run()?,
+        Task::Image(options) => image::run(&root, options)?,
         Task::Layers => layers::check(&root)?,
         Task::Linearizability(options) => linearizability::run(options)?,
         Task::Metrics => rules_lint::write_catalogue(&root)?,
         Task::Moves(options) => moves::run(options)?,
         Task::OperatorDay => operator_day::run()?,
         Task::Packages => packages::install()?,
+        Task::Pods(options) => pods::run(&root, options)?,
         Task::PowerCut(options) => power_cut::run(options)?,
         Task::Rfc { check } => rfc::run(&root, *check)?,
         Task::RulesLint => rules_lint::check(&root)?,

@@ -17,7 +17,8 @@ use std::{
 use anyhow::{Context as _, bail};
 use homeport_runtime::config::Source;
 
-use self::objects::{Objects, items, text};
+pub(crate) use self::objects::{Objects, at, items, text};
+pub(crate) use self::tools::helm;
 use crate::report::Report;
 
 const CHART: &str = "helm/homeport";
@@ -135,6 +136,17 @@ fn run(
     eprintln!("{}", String::from_utf8_lossy(&output.stdout));
     eprintln!("{}", String::from_utf8_lossy(&output.stderr));
     Ok(None)
+}
+
+/// Renders the chart with these arguments.
+pub(crate) fn render(root: &Path, helm: &Path, arguments: &[&str]) -> anyhow::Result<Objects> {
+    let mut command = Command::new(helm);
+    let output = command.args(RELEASE).arg(root.join(CHART)).args(arguments).output();
+    let output = output.context("cannot start helm")?;
+    if !output.status.success() {
+        bail!("helm refuses: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Objects::read(&String::from_utf8(output.stdout)?)
 }
 
 /// Reads a configuration as the role does that it is for.

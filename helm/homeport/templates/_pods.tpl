@@ -124,6 +124,9 @@ resources:
   {{- toYaml .Values.forwarder.resources | nindent 2 }}
 volumeMounts:
   - {name: config, mountPath: /etc/homeport, readOnly: true}
+  {{- with include "homeport.tlsMount" . }}
+  {{- . | nindent 2 }}
+  {{- end }}
   - {name: tun, mountPath: /dev/net/tun}
   {{- if .Values.forwarder.xdp.interfaces }}
   # Not below /sys/fs, where the usual AppArmor profile of containers denies writing.
@@ -146,6 +149,7 @@ securityContext:
 {{/* What a container with homeportctl has. Call with (dict "root" $), and "backup" true where it writes to that volume. */}}
 {{- define "homeport.ctl" -}}
 {{- $token := .root.Values.jobs.tokenSecret -}}
+{{- $tls := ne .root.Values.tls.mode "none" -}}
 {{- if and .root.Values.store.adminTokensSecret (not $token) }}
 {{- fail "jobs.tokenSecret: store.adminTokensSecret is set, so homeportctl needs a token" }}
 {{- end -}}
@@ -157,6 +161,11 @@ env:
   {{- if $token }}
   - {name: HOMEPORT_TOKEN_FILE, value: /etc/homeport-token/token}
   {{- end }}
+  {{- if $tls }}
+  - {name: HOMEPORT_TLS_CA, value: /etc/homeport-tls/ca.crt}
+  - {name: HOMEPORT_TLS_CERT, value: /etc/homeport-tls/tls.crt}
+  - {name: HOMEPORT_TLS_KEY, value: /etc/homeport-tls/tls.key}
+  {{- end }}
   {{- if .backup }}
   - name: POD_NAME
     valueFrom:
@@ -167,10 +176,13 @@ securityContext:
   {{- include "homeport.containerSecurity" .root | nindent 2 }}
 resources:
   {{- toYaml .root.Values.jobs.resources | nindent 2 }}
-{{- if or $token .backup }}
+{{- if or $token $tls .backup }}
 volumeMounts:
   {{- if $token }}
   - {name: token, mountPath: /etc/homeport-token, readOnly: true}
+  {{- end }}
+  {{- with include "homeport.tlsMount" .root }}
+  {{- . | nindent 2 }}
   {{- end }}
   {{- if .backup }}
   - {name: backup, mountPath: /backup}
@@ -181,12 +193,16 @@ volumeMounts:
 {{/* Its volumes. Call with (dict "root" $), and "backup" the name of a claim. */}}
 {{- define "homeport.ctlVolumes" -}}
 {{- $token := .root.Values.jobs.tokenSecret -}}
-{{- if or $token .backup }}
+{{- $tls := ne .root.Values.tls.mode "none" -}}
+{{- if or $token $tls .backup }}
 volumes:
   {{- with $token }}
   - name: token
     secret:
       secretName: {{ . }}
+  {{- end }}
+  {{- with include "homeport.tlsVolume" (dict "root" .root "role" "operator") }}
+  {{- . | nindent 2 }}
   {{- end }}
   {{- with .backup }}
   - name: backup

@@ -35,6 +35,11 @@ election_timeout_max_ms = {{ int $values.store.raft.electionTimeoutMaxMs }}
 tokens_file = "/etc/homeport-admin/tokens.toml"
 {{- end }}
 
+{{- with include "homeport.tls" $root }}
+
+{{ . }}
+{{- end }}
+
 {{ include "homeport.telemetry" $root }}
 
 [ops]

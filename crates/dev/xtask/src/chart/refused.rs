@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::report::Report;
 
-const REFUSED: [(&[&str], &str); 28] = [
+const REFUSED: [(&[&str], &str); 31] = [
     (&["--set", "store.replicas=2"], "/store/replicas"),
     (&["--set", "store.replica=3"], "'replica' not allowed"),
     (&["--set", "store.founders=4"], "/store/founders"),
@@ -53,6 +53,9 @@ const REFUSED: [(&[&str], &str); 28] = [
     (&["--set", "backup.keep=0"], "/backup/keep"),
     (&["--set", "test.homeAgentIpv4=home"], "/test/homeAgentIpv4"),
     (&["--set", "store.adminTokensSecret=tokens"], "jobs.tokenSecret"),
+    (&["--set", "tls.mode=plain"], "/tls/mode"),
+    (&["--set", "tls.mode=secret"], "tls.secrets."),
+    (&["--set", "tls.mode=certManager"], "tls.certManager.issuerRef.name"),
     (&["--kube-version", "1.26"], "incompatible with Kubernetes"),
 ];
 

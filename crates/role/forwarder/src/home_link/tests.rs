@@ -343,7 +343,8 @@ fn replica(say: impl FnMut(Command) -> Option<Reply> + Send + 'static) -> (Strin
 }
 
 fn store(addresses: &[String]) -> (Store, Task) {
-    let (store, link) = Store::start(config::endpoints("stores", addresses).unwrap());
+    let way = homeport_tls::Links::default().to(homeport_tls::Role::Store);
+    let (store, link) = Store::start(config::endpoints("stores", addresses).unwrap(), way);
     (store, Task::spawn("store link", link))
 }
 

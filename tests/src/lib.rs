@@ -231,6 +231,8 @@ impl Cluster {
             home_agent: "2001:db8:0:1::1".to_owned(),
             home_agent_ipv4: "198.51.100.1".to_owned(),
             authentication: authentication.into(),
+            // Who plays the forwarder here waits for answers, and answers no tests.
+            care_of_verification: Some(false),
             ..HomePrefix::default()
         };
         let request =

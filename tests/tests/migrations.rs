@@ -127,6 +127,7 @@ fn log_entries_of_the_first_format_are_read() -> Result<()> {
             | Command::UpdateHomePrefix { .. }
             | Command::AdvertiseHomePrefix { .. }
             | Command::PrefixesSolicited(_)
+            | Command::CareOfVerified(_)
             | Command::DuplicateAddressDetection(_)
             | Command::DefendHomeLink { .. }
             | Command::ReleaseHomeLink { .. }

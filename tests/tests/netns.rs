@@ -30,6 +30,11 @@ async fn home_address_option_is_believed_with_a_binding_only() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_to_a_care_of_address_that_is_not_known_to_be_the_nodes() -> Result<()> {
+    netns::test(Case::CareOfVerification).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn node_without_bids_registers_and_moves() -> Result<()> {
     netns::test(Case::Plain).await
 }

@@ -345,6 +345,9 @@ impl Lab {
             home_agent_preference: if policy.real { PREFERENCE.into() } else { 0 },
             valid_lifetime_secs: (policy.valid_secs > 0).then_some(policy.valid_secs),
             preferred_lifetime_secs: (policy.valid_secs > 0).then_some(policy.valid_secs),
+            // The cases speak of the RFCs' rules packet by packet; nothing answers for them meanwhile. What
+            // becomes of addresses that nobody has verified is told in network namespaces.
+            care_of_verification: Some(false),
             ..HomePrefix::default()
         };
         let request =

@@ -93,6 +93,8 @@ pub(super) fn signalling(octets: &[u8]) {
     match received {
         Received::Protected(_) => panic!("ESP in ESP is authentic by chance"),
         Received::Drop(reason) => assert!(!reason.name().is_empty()),
+        // The store knows the nonces.
+        Received::CareOfAnswer(_) => {}
         Received::Reply(reply) | Received::Test(reply) => check_composed(&reply.packet),
         Received::Correspondence(proposal) => {
             panic!("proven by chance: {:?}", proposal.correspondence([1; 16]))
@@ -143,6 +145,7 @@ fn table() -> forwarding::Forwarding {
         ends: forwarding::Millis(1000),
         lifetime_ms: 1000,
         home: false,
+        unverified: false,
     };
     let v4 = forwarding::CareOf::V4 { address: PEER_V4, port: 40001 };
     let homes = [

@@ -34,6 +34,7 @@ mod spoofed;
 mod surroundings;
 mod transfer;
 mod tunnels;
+mod verification;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -58,6 +59,8 @@ pub enum Case {
     Spoofed,
     /// Echo requests with a Home Address option.
     BindingProof,
+    /// Care-of addresses that are not the mobile node's.
+    CareOfVerification,
     /// A node of RFC 6275, which knows no BID.
     Plain,
     /// A node with an IPv4 care-of address.
@@ -126,12 +129,13 @@ pub struct Outcome {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Ipsec,
         Self::Handover,
         Self::Multiple,
         Self::Spoofed,
         Self::BindingProof,
+        Self::CareOfVerification,
         Self::Plain,
         Self::Ipv4,
         Self::ForwarderKill,
@@ -163,6 +167,7 @@ impl Case {
             Self::Multiple => "three care-of addresses",
             Self::Spoofed => "spoofed tunnels",
             Self::BindingProof => "proof of a binding",
+            Self::CareOfVerification => "other people's addresses",
             Self::Plain => "a node without BIDs",
             Self::Ipv4 => "an IPv4 care-of address",
             Self::ForwarderKill => "a forwarder is killed",
@@ -191,6 +196,7 @@ impl Case {
         match self {
             Self::Spoofed
             | Self::BindingProof
+            | Self::CareOfVerification
             | Self::Plain
             | Self::Ipv4
             | Self::ForwarderKill
@@ -225,6 +231,7 @@ impl Case {
             Self::Multiple => multiple::tell(&mut lab).await,
             Self::Spoofed => spoofed::tell(&mut lab).await,
             Self::BindingProof => binding_proof::tell(&mut lab).await,
+            Self::CareOfVerification => verification::tell(&mut lab).await,
             Self::Plain => legacy::tell_plain(&mut lab).await,
             Self::Ipv4 => legacy::tell_ipv4(&mut lab).await,
             Self::ForwarderKill => kills::tell_forwarder(&mut lab).await,

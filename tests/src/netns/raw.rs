@@ -1,6 +1,7 @@
 //! A foreign link whose only node is the test: it sends what it wants, and sees what comes.
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use homeport_hostnet::{Namespace, Network, Route, Tun};
@@ -33,6 +34,16 @@ impl RawLink {
     /// Sends a packet to the router, whatever its source is.
     pub(crate) async fn send(&self, packet: &[u8]) -> Result<()> {
         Ok(self.tun.send(packet).await?)
+    }
+
+    /// The next packet, unless none comes in time.
+    pub(super) async fn next(&self, patience: Duration) -> Result<Option<Vec<u8>>> {
+        let mut octets = vec![0; PACKET_OCTETS_MAX];
+        let Ok(received) = timeout(patience, self.tun.recv(&mut octets)).await else {
+            return Ok(None);
+        };
+        octets.truncate(received?);
+        Ok(Some(octets))
     }
 
     /// The next packet that is to this address, and of which `read` makes something.

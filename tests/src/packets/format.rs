@@ -141,6 +141,8 @@ struct BindingText {
     ends_ms: Option<u64>,
     #[serde(default)]
     home: bool,
+    #[serde(default)]
+    unverified: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -268,6 +270,7 @@ impl BindingText {
             ends: Millis(self.ends_ms.unwrap_or(LONG_MS)),
             lifetime_ms: 0,
             home: self.home,
+            unverified: self.unverified,
         })
     }
 }

@@ -179,6 +179,7 @@ async fn home_prefixes_are_created_read_listed_and_deleted() -> Result<()> {
         flow_bindings_per_home_address_max: Some(16),
         prefix_advertisement_delay_min_secs: Some(600),
         prefix_advertisement_delay_max_secs: Some(86_400),
+        care_of_verification: Some(true),
         revision: created.revision,
         ..prefix("2001:db8:1::/64", "2001:db8:1::1")
     };
@@ -208,6 +209,7 @@ async fn home_prefixes_are_created_read_listed_and_deleted() -> Result<()> {
         home_agent_preference: 65_535,
         prefix_advertisement_delay_min_secs: Some(0),
         prefix_advertisement_delay_max_secs: Some(60),
+        care_of_verification: Some(false),
         ..prefix("2001:db8:2::/64", "2001:db8:2::1")
     };
     let created = admin.create_prefix(set.clone()).await?;

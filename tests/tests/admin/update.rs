@@ -47,6 +47,7 @@ fn others() -> (HomePrefix, Vec<&'static str>) {
         home_agent_preference: 7,
         prefix_advertisement_delay_min_secs: Some(1),
         prefix_advertisement_delay_max_secs: Some(60),
+        care_of_verification: Some(false),
         ..HomePrefix::default()
     };
     let names = vec![
@@ -70,6 +71,7 @@ fn others() -> (HomePrefix, Vec<&'static str>) {
         "home_agent_preference",
         "prefix_advertisement_delay_min_secs",
         "prefix_advertisement_delay_max_secs",
+        "care_of_verification",
     ];
     (record, names)
 }
@@ -102,10 +104,12 @@ async fn a_home_prefix_is_changed_field_by_field_while_mobile_nodes_are_register
     assert_eq!(admin.get_prefix(PREFIX).await?, changed);
     // What is named and not set has its default again; what is not named stays.
     let nothing = HomePrefix::default();
-    let cleared = admin.update(nothing.clone(), &["lifetime_max_secs", "bulk_allowed"]).await?;
+    let names = ["lifetime_max_secs", "bulk_allowed", "care_of_verification"];
+    let cleared = admin.update(nothing.clone(), &names).await?;
     let expected = HomePrefix {
         lifetime_max_secs: 3600,
         bulk_allowed: Some(true),
+        care_of_verification: Some(true),
         revision: cleared.revision,
         ..changed
     };

@@ -522,6 +522,10 @@ pub(crate) struct CreateHomePrefix {
     /// From a change of lifetimes until the last mobile node is told [default: 86400]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) prefix_advertisement_delay_max_secs: Option<u32>,
+    /// Packets go to a care-of address once it is known to be the mobile node's (RFC 5648 section 10) [default:
+    /// true]
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) care_of_verification: Option<bool>,
 }
 
 #[derive(Debug, Args)]
@@ -591,6 +595,9 @@ pub(crate) struct UpdateHomePrefix {
     /// From a change of lifetimes until the last mobile node is told.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) prefix_advertisement_delay_max_secs: Option<u32>,
+    /// Packets go to a care-of address once it is known to be the mobile node's (RFC 5648 section 10).
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) care_of_verification: Option<bool>,
 }
 
 /// How mobile nodes prove who they are.

@@ -80,7 +80,8 @@ impl Home {
     /// Where a mobile node that is away is told: the best of its foreign care-of addresses. One at home
     /// hears Router Advertisements.
     fn away_care_of(&self) -> Option<CareOf> {
-        let foreign = self.bindings.iter().filter(|(_, binding)| binding.home.is_none());
+        let foreign = self.bindings.iter();
+        let foreign = foreign.filter(|(_, binding)| binding.home.is_none() && !binding.unverified);
         foreign
             .min_by_key(|(bid, binding)| {
                 (binding.priority.rank(), core::cmp::Reverse(binding.verified), **bid)

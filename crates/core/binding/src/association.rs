@@ -302,7 +302,8 @@ impl BindingCache {
             let serving = self.serving_prefix(dispatch.home_address);
             if serving.is_some_and(|it| it.record.authentication == Authentication::Ipsec) {
                 let protects = dispatch.message.protected_by();
-                dispatch.esp = self.take_number(dispatch.home_address, protects);
+                let (home_address, cache) = (dispatch.home_address, &mut *self);
+                dispatch.esp = protects.and_then(|it| cache.take_number(home_address, it));
             }
         }
         self.notices = notices;

@@ -166,6 +166,7 @@ impl BindingCache {
             Command::Switch(switch) => self.switch(switch),
             Command::AdvertiseHomePrefix { prefix, within } => self.advertise(prefix, within),
             Command::PrefixesSolicited(solicited) => self.prefixes_solicited(solicited),
+            Command::CareOfVerified(answer) => self.care_of_verified(answer),
             Command::DuplicateAddressDetection(found) => self.detected(found),
             Command::DefendHomeLink { prefix, forwarder } => {
                 self.defend_home_link(prefix, forwarder)
@@ -451,6 +452,7 @@ impl BindingCache {
             self.changed(Change::Home(home_address));
         }
         self.advance_advertisement(home_address, &mut home);
+        home.advance_care_of_tests(home_address, moment, &mut self.notices);
         if home.is_forgotten(self.now) {
             if home.is_probing() {
                 self.changed(Change::Home(home_address));

@@ -45,6 +45,7 @@ impl BindingCache {
             | Command::Correspond(_)
             | Command::RevocationAnswer(_)
             | Command::PrefixesSolicited(_)
+            | Command::CareOfVerified(_)
             | Command::DuplicateAddressDetection(_)
             | Command::DefendHomeLink { .. }
             | Command::ReleaseHomeLink { .. } => Ok(()),

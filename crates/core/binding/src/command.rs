@@ -7,6 +7,7 @@ use homeport_wire::{Bid, BidCareOf, BidPriority, BuFlags, Lifetime, Sequence};
 
 use crate::advertisement::PrefixesSolicited;
 use crate::association::{Protected, SecurityAssociation};
+use crate::care_of_test::CareOfVerified;
 use crate::correspondents::Correspondence;
 use crate::flow::FlowRequest;
 use crate::notice::{RevocationAnswer, Revoke, Switch};
@@ -75,6 +76,8 @@ pub enum Command {
     },
     /// A Mobile Prefix Solicitation was answered.
     PrefixesSolicited(PrefixesSolicited),
+    /// The test of a care-of address was answered.
+    CareOfVerified(CareOfVerified),
     /// What Duplicate Address Detection on a home link found.
     DuplicateAddressDetection(Detected),
     /// A forwarder defends a home link from now on, or goes on doing so.
@@ -120,7 +123,7 @@ pub const ENTRIES_VERSION: u32 = 3;
 /// Version of the entries from which on what is for operators is kept.
 pub const OPERATIONS_SINCE: u32 = 2;
 
-/// Version of the entries from which on there are security associations.
+/// Version of the entries from which on there are security associations, and care-of addresses are verified.
 pub const SECURITY_SINCE: u32 = 3;
 
 impl Command {
@@ -130,6 +133,7 @@ impl Command {
             Self::Register(registration) => registration.home_address == home_address,
             Self::RevocationAnswer(answer) => answer.home_address == home_address,
             Self::PrefixesSolicited(solicited) => solicited.home_address == home_address,
+            Self::CareOfVerified(answer) => answer.home_address == home_address,
             _ => false,
         }
     }
@@ -141,10 +145,12 @@ impl Command {
         match self {
             Self::PutSecurityAssociation { .. }
             | Self::DeleteSecurityAssociation { .. }
-            | Self::Protected(_) => SECURITY_SINCE,
+            | Self::Protected(_)
+            | Self::CareOfVerified(_) => SECURITY_SINCE,
             Self::PutHomePrefix { home_prefix, .. }
             | Self::UpdateHomePrefix { home_prefix, .. }
-                if home_prefix.authentication == Authentication::Ipsec =>
+                if home_prefix.authentication == Authentication::Ipsec
+                    || home_prefix.care_of_verification =>
             {
                 SECURITY_SINCE
             }

@@ -6,6 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use homeport_wire::{Bid, BidPriority, Sequence};
 
 use crate::advertisement::PrefixAdvertisement;
+use crate::care_of_test::CareOfTests;
 use crate::flow::FlowBinding;
 use crate::limits;
 use crate::notice::Notice;
@@ -72,6 +73,8 @@ pub struct Binding {
     pub verified: LogTime,
     /// When it was first registered.
     pub registered: LogTime,
+    /// Nothing has shown yet that the mobile node is there (RFC 5648 §10): packets do not take it.
+    pub unverified: bool,
 }
 
 /// By BID; `None` is the binding of plain RFC 6275.
@@ -109,6 +112,8 @@ pub struct Home {
     pub notice: Option<Box<Notice>>,
     /// What it is told of its home prefix, while it is away.
     pub advertisement: Option<PrefixAdvertisement>,
+    /// Care-of addresses that are tested, or were not long ago. Few home addresses have any.
+    pub care_of_tests: Option<Box<CareOfTests>>,
 }
 
 impl Home {
@@ -128,6 +133,7 @@ impl Home {
             remembered: Memory::new(),
             notice: None,
             advertisement: None,
+            care_of_tests: None,
         }
     }
 
@@ -148,7 +154,10 @@ impl Home {
         let notice = self.notice.as_deref().map(Notice::deadline);
         let advertisement = self.advertisement.and_then(|advertisement| advertisement.next);
         let ends = self.bindings.values().map(|binding| binding.ends);
-        ends.chain(self.forget).chain(notice).chain(advertisement).min()
+        let tests = self.care_of_tests_deadline();
+        // The last test that is forgotten takes the tombstone with it.
+        let forget = self.forget.filter(|_| tests.is_none());
+        ends.chain(forget).chain(notice).chain(advertisement).chain(tests).min()
     }
 
     /// Drops what has ended by `now`; true when a binding went.
@@ -178,6 +187,8 @@ impl Home {
 
     /// Nothing is left that anybody could ask for.
     pub(crate) fn is_forgotten(&self, now: LogTime) -> bool {
-        self.bindings.is_empty() && self.forget.is_none_or(|at| at <= now)
+        self.bindings.is_empty()
+            && self.care_of_tests.is_none()
+            && self.forget.is_none_or(|at| at <= now)
     }
 }

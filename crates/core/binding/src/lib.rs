@@ -24,6 +24,7 @@ mod admin;
 mod advertisement;
 mod association;
 mod cache;
+mod care_of_test;
 mod check;
 pub mod choices;
 mod command;
@@ -59,6 +60,7 @@ pub mod correspondent {
 pub use advertisement::{Advertising, GivenUp, PrefixAdvertisement, PrefixesSolicited};
 pub use association::{Association, Origin, Protected, Protects, SecurityAssociation};
 pub use cache::{BindingCache, Change, StateError, StateRecord};
+pub use care_of_test::{CareOfTest, CareOfTests, CareOfVerified, Nonce};
 pub use command::{
     Batch, BidRequest, Command, ENTRIES_VERSION, Ipv4HomeAddressRequest, MobileNetworkRequest,
     OPERATIONS_SINCE, Registration, RequestId, SECURITY_SINCE, WireSource,

@@ -46,6 +46,10 @@ pub const BRI_MAX_RETRIES_NUMBER: u8 = 1;
 pub const INITIAL_HA_SWITCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// MAX-HA-SWITCH-TIMEOUT, RFC 5142 §8: the doubled delay stays within.
 pub const MAX_HA_SWITCH_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two tests of one care-of address: a victim gets no more than one small packet in that time.
+pub const CARE_OF_TEST_INTERVAL: Duration = Duration::from_secs(60);
+/// Care-of addresses of one home address that are tested in that time: as many as it can have bindings.
+pub const CARE_OF_TESTS_PER_HOME_ADDRESS_MAX: usize = 64;
 /// PREFIX_ADV_TIMEOUT, RFC 6275 §12: after this a Mobile Prefix Advertisement is sent again.
 pub const PREFIX_ADV_TIMEOUT: Duration = Duration::from_secs(3);
 /// PREFIX_ADV_RETRIES, RFC 6275 §12: how often it is sent again.

@@ -1,6 +1,6 @@
 //! What the home agent tells a mobile node of its own accord: Binding Revocation (RFC 5846 §7) and Home
-//! Agent Switch (RFC 5142 §5.1). Mobile Prefix Advertisements take the same way, but stand beside these:
-//! see `advertisement`.
+//! Agent Switch (RFC 5142 §5.1). Mobile Prefix Advertisements and tests of care-of addresses take the same
+//! way, but stand beside these: see `advertisement` and `care_of_test`.
 //!
 //! A home address has one notice in progress at most. It lives no longer than the bindings that it is
 //! about. When to send it is log time, so that every replica knows what is due, whoever leads then.
@@ -18,6 +18,7 @@ use homeport_wire::{Bid, Lifetime, RevocationTrigger, is_unicast_routable_v6};
 
 use crate::association::Protects;
 use crate::cache::{BindingCache, Change};
+use crate::care_of_test::Nonce;
 use crate::choices;
 use crate::event::BindingEvent;
 use crate::home::{Binding, CareOf, Home};
@@ -148,20 +149,26 @@ pub enum DispatchMessage {
     },
     /// Mobile Prefix Advertisement: what it says is the home prefix's record.
     PrefixAdvertisement,
+    /// An Echo Request that only the mobile node answers, to a care-of address of its own.
+    CareOfTest {
+        /// What the answer repeats.
+        nonce: Nonce,
+    },
 }
 
 impl DispatchMessage {
     /// A Mobility Header; else ICMPv6.
     #[must_use]
     pub const fn is_mobility(&self) -> bool {
-        !matches!(self, Self::PrefixAdvertisement)
+        !matches!(self, Self::PrefixAdvertisement | Self::CareOfTest { .. })
     }
 
-    /// Whose numbers it takes.
-    pub(crate) const fn protected_by(&self) -> Protects {
+    /// Whose numbers it takes; `None` where it goes in the clear.
+    pub(crate) const fn protected_by(&self) -> Option<Protects> {
         match self {
-            Self::Revocation { .. } | Self::Switch { .. } => Protects::Mobility,
-            Self::PrefixAdvertisement => Protects::PrefixDiscovery,
+            Self::Revocation { .. } | Self::Switch { .. } => Some(Protects::Mobility),
+            Self::PrefixAdvertisement => Some(Protects::PrefixDiscovery),
+            Self::CareOfTest { .. } => None,
         }
     }
 }
@@ -269,7 +276,7 @@ impl Home {
     }
 
     /// The best binding that will stay, else the best of those that go: what is revoked may be out of
-    /// reach already.
+    /// reach already. None of those where the mobile node may not be.
     fn notified_care_of(&self, notice: &Notice) -> Option<CareOf> {
         let goes = |bid| match notice {
             Notice::Revocation(revocation) => choices::TOLD_BY_WHAT_STAYS && revocation.names(bid),
@@ -278,7 +285,8 @@ impl Home {
         let rank = |(bid, binding): &(&Option<Bid>, &Binding)| {
             (goes(**bid), binding.priority.rank(), core::cmp::Reverse(binding.verified), **bid)
         };
-        self.bindings.iter().min_by_key(rank).map(|(_, binding)| binding.care_of)
+        let verified = self.bindings.iter().filter(|(_, binding)| !binding.unverified);
+        verified.min_by_key(rank).map(|(_, binding)| binding.care_of)
     }
 
     /// Who is told to leave may leave, but not come back.
@@ -336,6 +344,9 @@ impl BindingCache {
         if dispatch.message == DispatchMessage::PrefixAdvertisement {
             let advertisement = home.and_then(|home| home.advertisement);
             return advertisement.is_some_and(|advertisement| advertisement.sent > 0);
+        }
+        if let DispatchMessage::CareOfTest { nonce } = &dispatch.message {
+            return home.is_some_and(|home| home.tested_care_of(nonce).is_some());
         }
         let notice = home.and_then(|home| home.notice.as_deref());
         match (notice, &dispatch.message) {

@@ -73,6 +73,8 @@ pub struct HomePrefix {
     pub prefix_advertisement_delay_min_secs: u32,
     /// `MaxMobPfxAdvInterval` of RFC 6275 §13, in seconds, no less: and at a random time until then.
     pub prefix_advertisement_delay_max_secs: u32,
+    /// A care-of address gets packets once it is known to be the mobile node's (RFC 5648 §10).
+    pub care_of_verification: bool,
 }
 
 impl HomePrefix {
@@ -109,6 +111,7 @@ impl HomePrefix {
             home_agent_preference: 0,
             prefix_advertisement_delay_min_secs: limits::PREFIX_ADVERTISEMENT_DELAY_MIN_SECS,
             prefix_advertisement_delay_max_secs: limits::PREFIX_ADVERTISEMENT_DELAY_MAX_SECS,
+            care_of_verification: false,
         }
     }
 

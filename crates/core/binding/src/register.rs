@@ -181,7 +181,8 @@ impl BindingCache {
                 if let Some(what) = event::change(&home.bindings, &bindings) {
                     self.happened_to(r.home_address, what);
                 }
-                home.bindings = bindings;
+                let before = core::mem::replace(&mut home.bindings, bindings);
+                home.begin_care_of_tests(&before, &r.request_id, self.now);
                 if let Some(networks) = ruling.mobile_networks {
                     home.mobile_router = r.flags.contains(BuFlags::MOBILE_ROUTER);
                     home.mobile_networks = networks;
@@ -190,6 +191,8 @@ impl BindingCache {
                 self.settle(r, policy, prefix, &mut home, &mut answer);
                 home.update_heard(is_deregistration(r));
                 home.begin_advertisement_again(is_deregistration(r), self.now);
+                let moment = (self.now, self.revision);
+                home.advance_care_of_tests(r.home_address, moment, &mut self.notices);
                 self.changed(Change::Home(r.home_address));
                 self.put_home(r.home_address, home);
             }

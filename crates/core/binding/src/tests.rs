@@ -10,6 +10,7 @@ use crate::*;
 
 mod advertisements;
 mod associations;
+mod care_of_tests;
 mod choices;
 mod correspondents;
 mod flows;

@@ -72,6 +72,8 @@ pub enum Silence {
     HomeAddressOptionMissing,
     /// The number of an ESP packet has come before, or is left of the window (RFC 4303 §3.4.3).
     EspReplayed,
+    /// The answer to the test of a care-of address that nobody waits for (RFC 5648 §10).
+    UnknownCareOfTest,
 }
 
 impl Silence {
@@ -87,6 +89,7 @@ impl Silence {
             Self::Superseded => "superseded",
             Self::HomeAddressOptionMissing => "home_address_option_missing",
             Self::EspReplayed => "esp_replayed",
+            Self::UnknownCareOfTest => "unknown_care_of_test",
         }
     }
 
@@ -100,11 +103,12 @@ impl Silence {
             Self::UnknownRevocation => "RFC 5846 section 7.2",
             Self::HomeAddressOptionMissing => "RFC 6275 section 10.3.1",
             Self::EspReplayed => "RFC 4303 section 3.4.3",
+            Self::UnknownCareOfTest => "RFC 5648 section 10",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TooManyBidOptions,
         Self::CareOfNotRoutable,
         Self::TooManyOptions,
@@ -113,6 +117,7 @@ impl Silence {
         Self::Superseded,
         Self::HomeAddressOptionMissing,
         Self::EspReplayed,
+        Self::UnknownCareOfTest,
     ];
 }
 

@@ -91,6 +91,9 @@ impl Forwarding {
                 let inner = Inner::v6(&packet.header, packet.payload, packet.octets.to_vec());
                 self.tunnel(now, chosen, inner, 0, out);
             }
+            None if owner.is_some_and(|owner| self.is_unverified(now, owner)) => {
+                out.push(Action::Drop(DropReason::CareOfUnverified));
+            }
             None => out.push(self.sent(destination, packet.octets.to_vec())),
         }
     }

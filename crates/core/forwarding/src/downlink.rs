@@ -37,6 +37,8 @@ pub(crate) struct Chosen {
 pub(crate) enum Way {
     /// No binding is in force.
     Nowhere,
+    /// Bindings are in force, but nothing shows that the mobile node is where they lead.
+    Unverified,
     /// A flow binding says that it is to be dropped.
     Discard,
     /// Through a binding, and copies of it through others.
@@ -55,6 +57,7 @@ impl Forwarding {
         let (first, others) = match way {
             Way::Through(first, others) => (first, others),
             Way::Discard => return out.push(Action::Drop(DropReason::FlowDiscarded)),
+            Way::Unverified => return out.push(Action::Drop(DropReason::CareOfUnverified)),
             Way::Nowhere if self.is_on_link(destination) => {
                 return self.deliver(now, packet, out);
             }
@@ -124,6 +127,7 @@ impl Forwarding {
         let (first, others) = match way {
             Way::Through(first, others) => (first, others),
             Way::Discard => return out.push(Action::Drop(DropReason::FlowDiscarded)),
+            Way::Unverified => return out.push(Action::Drop(DropReason::CareOfUnverified)),
             Way::Nowhere => {
                 let agent = owner.and_then(|home_address| self.agent_v4_of(home_address));
                 let error = ErrorMessageV4::HostUnreachable;
@@ -191,7 +195,10 @@ impl Forwarding {
         let is_spread = self.config.spread.is_some() && home.is_tied(now);
         if home.entry.flows.is_empty() && !is_spread {
             let chosen = self.preferred_of(now, home_address, home);
-            return chosen.map_or(Way::Nowhere, |chosen| Way::Through(chosen, Vec::new()));
+            return chosen.map_or_else(
+                || self.no_way(now, home_address),
+                |chosen| Way::Through(chosen, Vec::new()),
+            );
         }
         let has_flows = !home.entry.flows.is_empty();
         let key = key();
@@ -209,7 +216,19 @@ impl Forwarding {
         } else {
             self.preferred(now, home_address)
         };
-        chosen.map_or(Way::Nowhere, |chosen| Way::Through(chosen, Vec::new()))
+        chosen.map_or_else(
+            || self.no_way(now, home_address),
+            |chosen| Way::Through(chosen, Vec::new()),
+        )
+    }
+
+    fn no_way(&self, now: Millis, home_address: Ipv6Addr) -> Way {
+        if self.is_unverified(now, home_address) { Way::Unverified } else { Way::Nowhere }
+    }
+
+    /// Bindings of this home address are in force, but packets can take none of them.
+    pub(crate) fn is_unverified(&self, now: Millis, home_address: Ipv6Addr) -> bool {
+        self.table.home(home_address).is_some_and(|home| home.is_unverified(now))
     }
 
     /// The binding that a flow goes by where flows are spread.

@@ -47,6 +47,9 @@ pub struct ForwardingBinding {
     pub lifetime_ms: u64,
     /// The home binding (RFC 5648 §5.6): packets are delivered on the home link.
     pub home: bool,
+    /// It is not known that the mobile node is there (RFC 5648 §10): nothing goes there, and what comes
+    /// from there is taken.
+    pub unverified: bool,
 }
 
 /// What the table holds for one home address.

@@ -6,7 +6,7 @@ use homeport_wire::{MOBILITY_UDP_PORT, is_unicast_routable_v6};
 use crate::action::{Action, Ingress, UdpOuter};
 use crate::ecn::EcnMode;
 use crate::entry::Millis;
-use crate::limits::REFRESH_REQUESTS_MAX;
+use crate::limits::{CARE_OF_ANSWERS_OVERALL, CARE_OF_ANSWERS_PER_HOME, REFRESH_REQUESTS_MAX};
 use crate::packet::Packet;
 use crate::path_mtu::PathMtus;
 use crate::rate::{ErrorLimit, Rate};
@@ -87,6 +87,8 @@ pub struct Forwarding {
     pub(crate) config: Config,
     pub(crate) table: Table,
     pub(crate) errors: ErrorLimit,
+    /// On answers to tests of care-of addresses.
+    pub(crate) care_of_answers: ErrorLimit,
     pub(crate) path_mtus: PathMtus,
     pub(crate) fragment_flows: FragmentFlows,
     pub(crate) reassembly: Reassembly,
@@ -105,6 +107,7 @@ impl Forwarding {
             config,
             table: Table::new(),
             errors: ErrorLimit::new(config.errors_per_network, config.errors_overall),
+            care_of_answers: ErrorLimit::new(CARE_OF_ANSWERS_PER_HOME, CARE_OF_ANSWERS_OVERALL),
             path_mtus: PathMtus::default(),
             fragment_flows: FragmentFlows::default(),
             reassembly: Reassembly::default(),

@@ -70,11 +70,26 @@ impl Home {
         self.entry.bindings.iter().enumerate().filter(move |(_, binding)| binding.ends > now)
     }
 
+    /// Those that packets for the home address can take.
+    fn carrying(&self, now: Millis) -> impl Iterator<Item = (usize, &ForwardingBinding)> {
+        self.live(now).filter(|(_, binding)| !binding.unverified)
+    }
+
+    /// Bindings are in force, but packets can take none of them.
+    pub(crate) fn is_unverified(&self, now: Millis) -> bool {
+        self.has_unverified(now) && self.carrying(now).next().is_none()
+    }
+
+    /// A binding in force waits for the answer of its care-of address.
+    pub(crate) fn has_unverified(&self, now: Millis) -> bool {
+        self.live(now).any(|(_, binding)| binding.unverified)
+    }
+
     /// The binding that packets for the home address take: lowest BID-PRI (RFC 6089 §4.1), then the
     /// one that carried data last, then the one that signalling verified last (RFC 5648 §3), then
     /// the lowest identifier, so that forwarders that saw the same choose the same.
     pub(crate) fn choose(&self, now: Millis, by_use: bool) -> Option<usize> {
-        self.live(now)
+        self.carrying(now)
             .min_by_key(|(index, binding)| {
                 let used = by_use && self.last_used == Some(*index);
                 (binding.priority.rank(), !used, Reverse(binding.verified), binding.bid)
@@ -85,8 +100,8 @@ impl Home {
     /// The binding for a flow among those of the best priority; of equal scores that with the lowest
     /// identifier.
     pub(crate) fn spread(&self, now: Millis, spread: &Spread, flow: u64) -> Option<usize> {
-        let best = self.live(now).map(|(_, binding)| binding.priority.rank()).min()?;
-        self.live(now)
+        let best = self.carrying(now).map(|(_, binding)| binding.priority.rank()).min()?;
+        self.carrying(now)
             .filter(|(_, binding)| binding.priority.rank() == best)
             .min_by_key(|(_, binding)| (Reverse(spread.score(flow, binding)), binding.bid))
             .map(|(index, _)| index)
@@ -111,7 +126,7 @@ impl Home {
     fn counts(&self, now: Millis, flow: &Flow) -> bool {
         match &flow.action {
             FlowAction::Forward(bids) => {
-                self.live(now).any(|(_, b)| b.bid.is_some_and(|bid| bids.contains(&bid)))
+                self.carrying(now).any(|(_, b)| b.bid.is_some_and(|bid| bids.contains(&bid)))
             }
             FlowAction::Discard => true,
         }
@@ -120,7 +135,7 @@ impl Home {
     /// The bindings in force that a flow names, each once.
     pub(crate) fn referenced(&self, now: Millis, bids: &[Bid]) -> Vec<usize> {
         let named = |binding: &ForwardingBinding| binding.bid.is_some_and(|b| bids.contains(&b));
-        self.live(now).filter(|(_, b)| named(b)).map(|(index, _)| index).collect()
+        self.carrying(now).filter(|(_, b)| named(b)).map(|(index, _)| index).collect()
     }
 
     pub(crate) fn binding(&self, index: usize) -> Option<&ForwardingBinding> {
@@ -139,16 +154,21 @@ impl Home {
         self.carried & bit(index) != 0 && !near
     }
 
-    /// Data came through this binding. True when it came through another one before.
+    /// Data came through this binding. True when it came through another one before. One that packets
+    /// cannot take does not count.
     pub(crate) fn used(&mut self, index: usize) -> bool {
+        if self.binding(index).is_some_and(|binding| binding.unverified) {
+            return false;
+        }
         self.last_used.replace(index) != Some(index)
     }
 
     /// Several bindings in force share the best priority, so that the one that carried data last is
     /// taken: which that is, if any. `None` without a tie.
     pub(crate) fn tie(&self, now: Millis) -> Option<Option<usize>> {
-        let best = self.live(now).map(|(_, binding)| binding.priority.rank()).min()?;
-        let tied = self.live(now).filter(|(_, binding)| binding.priority.rank() == best).count();
+        let best = self.carrying(now).map(|(_, binding)| binding.priority.rank()).min()?;
+        let tied =
+            self.carrying(now).filter(|(_, binding)| binding.priority.rank() == best).count();
         (tied > 1).then_some(self.last_used)
     }
 
@@ -272,10 +292,11 @@ fn pause_ms(binding: &ForwardingBinding) -> u64 {
 
 /// All but `ends`, which counts on each machine's own clock; a refresh shows in `verified`.
 fn binding_digest(binding: &ForwardingBinding) -> u64 {
+    let flags = u64::from(binding.unverified) << 8 | u64::from(binding.priority.value()) << 1;
     let mix = Mix::new(BINDING_SEED)
         .word(binding.bid.map_or(u64::MAX, |bid| u64::from(bid.0)))
         .word(binding.verified)
-        .word(u64::from(binding.priority.value()) << 1 | u64::from(binding.home));
+        .word(flags | u64::from(binding.home));
     match binding.care_of {
         CareOf::V6(address) => mix.v6(address),
         CareOf::V4 { address, port } => mix.v4(Some(address)).word(port.into()),

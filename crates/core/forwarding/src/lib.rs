@@ -41,6 +41,7 @@
 //!     ends: Millis(60_000),
 //!     lifetime_ms: 60_000,
 //!     home: false,
+//!     unverified: false,
 //! };
 //! let entry = HomeEntry::new(agent, vec![binding]);
 //! forwarding.table_mut().set_home(home, Some(entry)).unwrap();

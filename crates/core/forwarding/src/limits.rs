@@ -1,5 +1,7 @@
 //! Bounds on everything that grows or that one packet can cause, and the reason of each.
 
+use crate::rate::Rate;
+
 /// Home addresses in one table. The store is planned for 10 million bindings in one group; three
 /// times that still fits the machines a forwarder runs on, and a runaway feed does not eat the
 /// host.
@@ -85,6 +87,13 @@ pub const PATH_MTUS_MAX: usize = 4096;
 
 /// How long a learned path MTU is believed (RFC 8201 §4: at least five minutes, ten recommended).
 pub const PATH_MTU_AGE_MS: u64 = 10 * 60 * 1000;
+
+/// Answers to tests of care-of addresses that are handed on for one home address: as many at once as it can
+/// have care-of addresses tested, and then few.
+pub const CARE_OF_ANSWERS_PER_HOME: Rate = Rate { per_sec: 4, burst: 64 };
+
+/// The same for all home addresses together: as many Binding Updates could come.
+pub const CARE_OF_ANSWERS_OVERALL: Rate = Rate { per_sec: 10_000, burst: 10_000 };
 
 /// Buckets over which the receivers of errors are spread by hash: a flood from one place then takes
 /// the answers of one in so many others, not of all.

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use homeport_wire::{
     BindingError, BindingErrorStatus, Disposition, Icmpv6, Malformed, Message, Options,
-    PacketBuilder, Walk, is_unicast_routable_v6, mobility_packet, protocol, walk,
+    PacketBuilder, Walk, is_unicast_routable_v6, mobility_packet, protocol, verification, walk,
 };
 
 use crate::action::{Action, Punt};
@@ -188,6 +188,9 @@ impl Forwarding {
                 let reply = Icmpv6::EchoReply { identifier, sequence, data };
                 self.echo_reply(now, agent, walk, &reply, out);
             }
+            Icmpv6::EchoReply { data, .. } if verification::nonce(data).is_some() => {
+                self.care_of_answer(now, packet, walk, via, out);
+            }
             Icmpv6::HomeAgentAddressDiscoveryRequest { .. }
             | Icmpv6::MobilePrefixSolicitation { .. } => punt(packet, walk, via, out),
             Icmpv6::DestinationUnreachable { invoking, .. }
@@ -205,6 +208,28 @@ impl Forwarding {
             | Icmpv6::MobilePrefixAdvertisement { .. }
             | Icmpv6::Other { .. } => out.push(Action::Drop(DropReason::Icmpv6Ignored)),
         }
+    }
+
+    /// The answer to the test of a care-of address goes to those who know the nonce, when it can be one: it
+    /// comes from a care-of address, by Home Address option or tunnel, and one is being tested.
+    fn care_of_answer(
+        &mut self,
+        now: Millis,
+        packet: Packet<'_>,
+        walk: &Walk<'_>,
+        via: Via,
+        out: &mut Vec<Action>,
+    ) {
+        let home_address = walk.pseudo_source();
+        let is_bound = walk.home_address.is_some() || via != Via::Link;
+        let home = self.table.home(home_address).filter(|_| is_bound);
+        if !home.is_some_and(|home| home.has_unverified(now)) {
+            return out.push(Action::Drop(DropReason::Icmpv6Ignored));
+        }
+        if !self.care_of_answers.allow_node(now, home_address) {
+            return out.push(Action::Drop(DropReason::CareOfAnswerRateLimited));
+        }
+        punt(packet, walk, via, out);
     }
 
     /// RFC 4443 §4.2. To a mobile node that named its home address the reply takes the way of RFC

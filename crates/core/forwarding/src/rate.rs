@@ -1,5 +1,5 @@
-//! Limits on the errors that are sent (RFC 4443 §2.4 (f), RFC 6275 §9.3.3): token buckets driven by
-//! the caller's clock.
+//! Limits on the errors that are sent (RFC 4443 §2.4 (f), RFC 6275 §9.3.3) and on what is handed on: token
+//! buckets driven by the caller's clock.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -78,6 +78,11 @@ impl ErrorLimit {
     pub(crate) fn allow(&mut self, now: Millis, to: Ipv6Addr) -> bool {
         let network = Ipv6Addr::from_bits(to.to_bits() >> 64 << 64);
         self.take(now, Mix::new(SEED).v6(network).finish())
+    }
+
+    /// The same for a node whose address others cannot choose: it shares no bucket with its neighbours.
+    pub(crate) fn allow_node(&mut self, now: Millis, node: Ipv6Addr) -> bool {
+        self.take(now, Mix::new(SEED).v6(node).finish())
     }
 
     /// The same for IPv4, where a /24 network shares a bucket.

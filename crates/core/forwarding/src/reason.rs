@@ -39,6 +39,9 @@ pub enum DropReason {
     // Towards a home address.
     /// In a home prefix, but no binding is in force.
     NotBound,
+    /// Bindings are in force, but none whose care-of address is known to be the mobile node's (RFC 5648
+    /// §10).
+    CareOfUnverified,
     /// Neighbour Discovery, which no router passes on (RFC 4861 §7.1). On a home link it is answered as
     /// it comes from there.
     NeighbourDiscovery,
@@ -92,6 +95,8 @@ pub enum DropReason {
     Icmpv4Ignored,
     /// An ICMPv6 message that is not for a home agent.
     Icmpv6Ignored,
+    /// More answers to tests of care-of addresses than there can be tests.
+    CareOfAnswerRateLimited,
     /// An ICMP error that quotes no packet tunnelled from here.
     IcmpUnrelated,
     /// An ICMP error about a tunnelled packet, whose source was told what concerns it.
@@ -128,6 +133,7 @@ impl DropReason {
             Self::UnroutableDestination => "unroutable_destination",
             Self::NotServed => "not_served",
             Self::NotBound => "not_bound",
+            Self::CareOfUnverified => "care_of_unverified",
             Self::NeighbourDiscovery => "neighbour_discovery",
             Self::NotOnLink => "not_on_link",
             Self::HopLimitExceeded => "hop_limit_exceeded",
@@ -151,6 +157,7 @@ impl DropReason {
             Self::NoListener => "no_listener",
             Self::NoNextHeader => "no_next_header",
             Self::Icmpv6Ignored => "icmpv6_ignored",
+            Self::CareOfAnswerRateLimited => "care_of_answer_rate_limited",
             Self::IcmpUnrelated => "icmp_unrelated",
             Self::IcmpRelayed => "icmp_relayed",
             Self::TunnelHeaderProblem => "tunnel_header_problem",
@@ -170,6 +177,7 @@ impl DropReason {
             Self::TlvHeader => "RFC 5845",
             Self::UnroutableSource => "RFC 4291 section 2.5.2",
             Self::MulticastDestination | Self::LinkLocalDestination => "RFC 6275 section 10.4.2",
+            Self::CareOfUnverified => "RFC 5648 section 10",
             Self::NeighbourDiscovery => "RFC 4861 section 7.1",
             Self::EncapsulationLimit => "RFC 2473 section 4.1.1",
             Self::PacketTooBig => "RFC 2473 section 7.1",

@@ -274,6 +274,7 @@ impl Forwarding {
                 self.carry(now, first, &others, inner, depth, out);
             }
             Way::Discard => out.push(Action::Drop(DropReason::FlowDiscarded)),
+            Way::Unverified => out.push(Action::Drop(DropReason::CareOfUnverified)),
             Way::Nowhere => out.push(Action::Drop(DropReason::NotBound)),
         }
     }

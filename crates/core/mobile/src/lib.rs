@@ -48,6 +48,7 @@ mod classify;
 mod command;
 mod compose;
 mod discovery;
+mod echo;
 pub mod event;
 mod exchange;
 mod fall_back;

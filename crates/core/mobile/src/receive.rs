@@ -12,6 +12,7 @@ use homeport_wire::{
 use crate::authentication::verify;
 use crate::compose::{push_identity, seal};
 use crate::discovery::is_prefix_advertisement;
+use crate::echo::is_echo_request;
 use crate::event::{DropReason, Event, LossReason, Output, Path};
 use crate::limits;
 use crate::node::MobileNode;
@@ -107,6 +108,14 @@ impl MobileNode {
                 if matches!(path, Path::Foreign(_)) && walked.routing_home_address.is_none() =>
             {
                 self.discovery_reply(&walked)
+            }
+            protocol::ICMPV6
+                if header.source == self.settings.home_agent
+                    && walked.routing_home_address == Some(home)
+                    && self.bid_of(path).is_some()
+                    && is_echo_request(&walked) =>
+            {
+                self.echo_requested(header.destination, &walked)
             }
             _ if header.source == self.settings.home_agent
                 && (path == Path::Home || walked.routing_home_address == Some(home))

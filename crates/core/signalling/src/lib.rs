@@ -51,6 +51,6 @@ pub use drop_reason::DropReason;
 pub use esp::{Receipt, Sealed, protect};
 pub use homeport_correspondent::SharedKey;
 pub use key_management::{Endpoint, EndpointChange};
-pub use notice::{RevocationAcknowledgement, notify};
+pub use notice::{RevocationAcknowledgement, care_of_test, notify};
 pub use receive::{Arrival, Received, Reply, ReplyKind, UdpOuter, receive, receive_as};
 pub use update::{Concluded, Judged, Proposal, Update};

@@ -1,19 +1,19 @@
 //! What the home agent says of its own accord, and what answers it: Binding Revocation (RFC 5846 §7),
-//! Home Agent Switch (RFC 5142 §5.1), and Mobile Prefix Advertisements (RFC 6275 §10.6.2), whose answer
-//! is a question of discovery.
+//! Home Agent Switch (RFC 5142 §5.1), tests of care-of addresses (RFC 5648 §10), and Mobile Prefix
+//! Advertisements (RFC 6275 §10.6.2), whose answer is a question of discovery.
 
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
 use homeport_binding::{
-    Authentication, CareOf, Command, Dispatch, DispatchMessage, HomePrefix, Policy,
+    Authentication, CareOf, CareOfVerified, Command, Dispatch, DispatchMessage, HomePrefix, Policy,
     RevocationAnswer, Subscriber,
 };
 use homeport_wire::{
     Bid, BidCareOf, BidOption, BidPriority, BindingRevocation, BindingRevocationAcknowledgement,
-    BindingRevocationIndication, HomeAgentSwitch, Lifetime, Message, MobilityOption, Options,
-    OptionsBuilder, PacketBuilder, RevocationFlags, RevocationTrigger, Status, Walk,
-    encapsulate_v6, is_unicast_routable_v6, is_unicast_v6, mobility_packet, protocol,
+    BindingRevocationIndication, HomeAgentSwitch, Icmpv6, Lifetime, Message, MobilityOption,
+    Options, OptionsBuilder, PacketBuilder, RevocationFlags, RevocationTrigger, Status, Walk,
+    encapsulate_v6, is_unicast_routable_v6, is_unicast_v6, mobility_packet, protocol, verification,
 };
 
 use crate::authenticate::{MN_HA_AUTHENTICATOR_LEN, Presented, mapped, verify};
@@ -58,6 +58,9 @@ pub fn notify(dispatch: &Dispatch, policy: &Policy, random: [u8; 16]) -> Result<
         DispatchMessage::Switch { addresses, time_left } => {
             switch(addresses, *time_left, association.as_ref(), identity)
         }
+        DispatchMessage::CareOfTest { .. } => {
+            return care_of_test(dispatch).ok_or(DropReason::CareOfNotRoutable);
+        }
         DispatchMessage::PrefixAdvertisement => {
             let reply = advertise(dispatch, prefix, outer)?;
             return match dispatch.esp {
@@ -81,6 +84,38 @@ pub fn notify(dispatch: &Dispatch, policy: &Policy, random: [u8; 16]) -> Result<
         reply.packet = encapsulate_v6(&reply.packet, agent, care_of, TUNNEL_HOP_LIMIT, 0, 0);
     }
     Ok(reply)
+}
+
+/// The test of a care-of address, where the notice is one. It needs no records: what is asked is whether the
+/// mobile node is there, not who it is.
+#[must_use]
+pub fn care_of_test(dispatch: &Dispatch) -> Option<Reply> {
+    let (DispatchMessage::CareOfTest { nonce }, CareOf::Ipv6(care_of)) =
+        (&dispatch.message, dispatch.care_of)
+    else {
+        return None;
+    };
+    let (agent, home_address) = (dispatch.home_agent, dispatch.home_address);
+    let data = &verification::data(*nonce);
+    let request = Icmpv6::EchoRequest { identifier: 0, sequence: 0, data };
+    let packet = PacketBuilder::new(agent, care_of)
+        .routing_home_address(Some(home_address))
+        .build(protocol::ICMPV6, &request.emit(agent, home_address));
+    Some(Reply { packet, outer: None, kind: ReplyKind::CareOfTest })
+}
+
+/// The nonce that a mobile node repeats.
+pub(crate) fn care_of_answer(walk: &Walk<'_>) -> Option<CareOfVerified> {
+    if walk.upper != protocol::ICMPV6 {
+        return None;
+    }
+    match Icmpv6::parse(walk.payload, walk.pseudo_header()).ok()? {
+        Icmpv6::EchoReply { data, .. } => {
+            let nonce = verification::nonce(data)?;
+            Some(CareOfVerified { home_address: walk.pseudo_source(), nonce })
+        }
+        _ => None,
+    }
 }
 
 /// RFC 6275 §10.6.3. No option of RFC 4285 goes into an ICMPv6 message: what it says counts only when a

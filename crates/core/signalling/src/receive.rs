@@ -2,6 +2,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+use homeport_binding::CareOfVerified;
 use homeport_wire::options::kind;
 use homeport_wire::{
     BindingError, BindingErrorStatus, BindingRevocation, BindingUpdate, BuFlags, Disposition,
@@ -14,7 +15,7 @@ use crate::correspondent::{CorrespondentProposal, Role};
 use crate::discovery::Discovery;
 use crate::drop_reason::DropReason;
 use crate::esp::Sealed;
-use crate::notice::RevocationAcknowledgement;
+use crate::notice::{RevocationAcknowledgement, care_of_answer};
 use crate::update::Update;
 
 /// The IPv4 and UDP endpoints of a packet in UDP port 4191 (RFC 5555).
@@ -47,6 +48,8 @@ pub enum Received {
     /// A Binding Revocation Acknowledgement: ask for the policy of its home address, then
     /// [`RevocationAcknowledgement::judge`].
     Revocation(Box<RevocationAcknowledgement>),
+    /// The answer to the test of a care-of address: for the store, when it is one.
+    CareOfAnswer(CareOfVerified),
     /// A Home Test or a Care-of Test, to send within a limit: anybody may ask (RFC 6275 §9.4).
     Test(Reply),
     /// A Binding Update to the correspondent node: propose it to the store, then
@@ -100,6 +103,8 @@ pub enum ReplyKind {
     HomeAgentSwitch,
     /// Mobile Prefix Advertisement that nobody asked for (RFC 6275 §10.6.2).
     UnsolicitedPrefixAdvertisement,
+    /// Test of a care-of address that no Binding Update has come from (RFC 5648 §10).
+    CareOfTest,
 }
 
 /// Octets of the offending packet that an ICMPv6 error quotes: it stays within 1280 octets in all
@@ -135,6 +140,9 @@ pub fn receive_as(arrival: Arrival<'_>, role: Option<Role<'_>>) -> Received {
             Ok(sealed) => Received::Protected(Box::new(sealed)),
             Err(reason) => Received::Drop(reason),
         };
+    }
+    if let Some(answer) = care_of_answer(&walk) {
+        return Received::CareOfAnswer(answer);
     }
     if walk.upper == protocol::ICMPV6 {
         return match Discovery::read(&walk, arrival.outer) {

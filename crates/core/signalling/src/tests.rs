@@ -21,6 +21,7 @@ use proptest::prelude::*;
 
 use crate::*;
 
+mod care_of_tests;
 mod choices;
 mod correspondents;
 mod discovery;
@@ -65,6 +66,7 @@ enum Seen {
     Replied(Reply),
     Dropped(String),
     Revoked(Outcome),
+    Verified(Outcome),
 }
 
 /// With all that later RFCs have.
@@ -126,6 +128,9 @@ impl Lab {
                     Ok(received) => self.take(received),
                     Err(reason) => Seen::Dropped(reason.name().to_string()),
                 };
+            }
+            Received::CareOfAnswer(answer) => {
+                return Seen::Verified(self.run(Command::CareOfVerified(answer)).outcome);
             }
             Received::Discovery(discovery) => {
                 let (home_address, home_agent) = (discovery.home_address(), discovery.home_agent());

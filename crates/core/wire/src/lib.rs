@@ -70,6 +70,7 @@ pub mod reader;
 mod sections;
 pub mod types;
 pub mod udp;
+pub mod verification;
 
 pub use address::{is_unicast_routable_v4, is_unicast_routable_v6, is_unicast_v6};
 pub use checksum::{PseudoHeader, checksum};

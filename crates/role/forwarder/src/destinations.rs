@@ -186,6 +186,7 @@ mod tests {
             ends: Millis(1),
             lifetime_ms: 1,
             home: false,
+            unverified: false,
         };
         let v6 = |net: &&str| match net.parse().unwrap() {
             IpNet::V6(net) => MobileNetwork { prefix: net.addr(), prefix_len: net.prefix_len() },

@@ -305,6 +305,7 @@ fn home_entry(home: &core::Home, to_local: impl Fn(core::LogTime) -> Millis) -> 
         ends: to_local(binding.ends),
         lifetime_ms: binding.ends.0.saturating_sub(binding.verified.0),
         home: binding.home.is_some(),
+        unverified: binding.unverified,
     });
     let flows = home.flows.iter().map(|(fid, flow)| Flow {
         fid: *fid,

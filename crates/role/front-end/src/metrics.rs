@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     address_tests: Counter,
     registration_seconds: ByDetection,
     pub(crate) revocations_acknowledged: Counter,
+    pub(crate) care_ofs_verified: Counter,
     pub(crate) notices_dropped: ReasonCounter,
     notices: ReasonCounter,
     pub(crate) endpoint_moves: ReasonCounter,
@@ -97,12 +98,13 @@ impl Metrics {
             ),
             address_tests: Counter::default(),
             revocations_acknowledged: Counter::default(),
+            care_ofs_verified: Counter::default(),
             notices: ReasonCounter::register_by(
                 "kind",
                 registry,
                 "notices",
                 "Notices to mobile nodes given to forwarders, by kind",
-                &["revocation", "switch", "prefix_advertisement"],
+                &["revocation", "switch", "prefix_advertisement", "care_of_test"],
             ),
             endpoint_moves: ReasonCounter::register_by(
                 "result",
@@ -167,6 +169,11 @@ impl Metrics {
             metrics.registration_seconds.clone(),
         );
         registry.register(
+            "care_of_addresses_verified",
+            "Answers to tests of care-of addresses that verified one",
+            metrics.care_ofs_verified.clone(),
+        );
+        registry.register(
             "revocations_acknowledged",
             "Binding Revocation Acknowledgements that ended a revocation",
             metrics.revocations_acknowledged.clone(),
@@ -225,6 +232,7 @@ impl Metrics {
             }
             ReplyKind::RevocationIndication => self.notices.count("revocation"),
             ReplyKind::HomeAgentSwitch => self.notices.count("switch"),
+            ReplyKind::CareOfTest => self.notices.count("care_of_test"),
             ReplyKind::UnsolicitedPrefixAdvertisement => {
                 self.notices.count("prefix_advertisement");
             }

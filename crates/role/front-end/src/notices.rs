@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use homeport_api::signalling::PuntResponse;
 use homeport_binding::Dispatch;
-use homeport_signalling::{Reply, notify};
+use homeport_signalling::{Reply, ReplyKind, care_of_test, notify};
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
@@ -27,10 +27,11 @@ impl Forwarders {
     }
 
     /// Any will do; each time another, so that what is sent again goes another way.
-    fn give(&self, reply: Reply) -> Result<(), &'static str> {
+    /// It is sent once the forwarder's table has reached the revision.
+    fn give(&self, reply: Reply, revision: u64) -> Result<(), &'static str> {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         streams.retain(|stream| stream.strong_count() > 0);
-        let mut unsent = response(0, reply, 0);
+        let mut unsent = response(0, reply, revision);
         let mut reason = "no_forwarder";
         for _ in 0..streams.len() {
             streams.rotate_left(1);
@@ -56,6 +57,14 @@ pub(crate) async fn send(
     metrics: Arc<Metrics>,
 ) {
     while let Some(dispatch) = notices.recv().await {
+        if let Some(test) = care_of_test(&dispatch) {
+            // The answer is believed where the binding is known.
+            match forwarders.give(test, dispatch.revision) {
+                Ok(()) => metrics.count_reply(ReplyKind::CareOfTest),
+                Err(reason) => metrics.notices_dropped.count(reason),
+            }
+            continue;
+        }
         let (home_address, home_agent) = (dispatch.home_address, dispatch.home_agent);
         // An old key would make a packet that nobody believes.
         let freshness = Freshness::AtLeast(dispatch.revision);
@@ -63,7 +72,7 @@ pub(crate) async fn send(
         let sent = match policy.as_ref().map(|policy| notify(&dispatch, policy, rand::random())) {
             Some(Ok(reply)) => {
                 let kind = reply.kind;
-                forwarders.give(reply).map(|()| metrics.count_reply(kind))
+                forwarders.give(reply, 0).map(|()| metrics.count_reply(kind))
             }
             Some(Err(reason)) => Err(reason.name()),
             None => Err("store_unreachable"),

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use homeport_binding::{Command, Outcome, Policy, RequestId, Verdict};
+use homeport_binding::{CareOfVerified, Command, Outcome, Policy, RequestId, Verdict};
 use homeport_runtime::clock::{Monotonic, unix_ms};
 use homeport_runtime::config::Live;
 use homeport_runtime::trace;
@@ -120,6 +120,13 @@ impl Registrar {
                 Ok(reply) => {
                     self.metrics.count_reply(reply.kind);
                     return Some(Answer { reply, revision: 0 });
+                }
+                Err(unanswered) => unanswered.reason(),
+            },
+            Received::CareOfAnswer(answer) => match self.care_of_answered(answer).await {
+                Ok(()) => {
+                    self.metrics.care_ofs_verified.inc();
+                    return None;
                 }
                 Err(unanswered) => unanswered.reason(),
             },
@@ -406,6 +413,20 @@ impl Registrar {
             }
         };
         let verdict = self.link.submit(command).await.map_err(Unanswered::Late)?;
+        match verdict.outcome {
+            Outcome::Done => Ok(()),
+            Outcome::Silent(silence) => Err(Unanswered::Drop(DropReason::Store(silence))),
+            Outcome::Answer(_) | Outcome::StalePolicy | Outcome::Pending | Outcome::Refused(_) => {
+                Err(Unanswered::Late("verdict_invalid"))
+            }
+        }
+    }
+
+    /// RFC 5648 §10: the store knows whether the care-of address was tested. Nothing answers the answer.
+    async fn care_of_answered(&self, answer: CareOfVerified) -> Result<(), Unanswered> {
+        let until = Instant::now() + self.deadline();
+        let submitted = self.link.submit(Command::CareOfVerified(answer));
+        let verdict = in_time(until, submitted).await?.map_err(Unanswered::Late)?;
         match verdict.outcome {
             Outcome::Done => Ok(()),
             Outcome::Silent(silence) => Err(Unanswered::Drop(DropReason::Store(silence))),

@@ -171,6 +171,8 @@ pub(crate) struct Binding {
     pub(crate) priority: Option<u32>,
     /// A home binding: delivered on the home link.
     pub(crate) home: bool,
+    /// Packets do not take it yet (RFC 5648 section 10).
+    pub(crate) unverified: bool,
     pub(crate) ends_ms: u64,
     pub(crate) registered_ms: u64,
     pub(crate) verified_ms: u64,
@@ -222,6 +224,7 @@ impl From<admin::Binding> for Binding {
             behind_nat: binding.behind_nat,
             priority: Some(binding.priority).filter(|priority| *priority != 0),
             home: binding.home,
+            unverified: binding.unverified,
             ends_ms: binding.ends_ms,
             registered_ms: binding.registered_ms,
             verified_ms: binding.verified_ms,

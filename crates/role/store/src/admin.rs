@@ -149,6 +149,7 @@ fn resource_of(command: &Command) -> Resource {
         | Command::Correspond(_)
         | Command::RevocationAnswer(_)
         | Command::PrefixesSolicited(_)
+        | Command::CareOfVerified(_)
         | Command::DuplicateAddressDetection(_)
         | Command::DefendHomeLink { .. }
         | Command::ReleaseHomeLink { .. } => ("", String::new()),

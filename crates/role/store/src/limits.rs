@@ -58,6 +58,8 @@ pub const NOTICE_AGE_MAX: Duration = Duration::from_secs(2);
 pub const SWITCHES_WAITING_MAX: usize = 65_536;
 /// RFC 5142 §8: one Home Agent Switch a second, in the whole cluster.
 pub const SWITCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Tests of care-of addresses in a second, in the whole cluster: as many as there can be Binding Updates.
+pub const CARE_OF_TESTS_PER_SECOND_MAX: u32 = 10_000;
 /// Mobile Prefix Advertisements that wait for their turn.
 pub const ADVERTISEMENTS_WAITING_MAX: usize = 65_536;
 /// Mobile Prefix Advertisements a second, in the whole cluster, when nothing else is configured: RFC 6275

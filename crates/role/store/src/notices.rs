@@ -117,6 +117,7 @@ pub(crate) struct Sender {
     metrics: Arc<Metrics>,
     switches: Turns,
     advertisements: Turns,
+    care_of_tests: PerSecond,
     is_leading: bool,
 }
 
@@ -138,6 +139,7 @@ impl Sender {
                 limits::ADVERTISEMENTS_WAITING_MAX,
                 interval,
             ),
+            care_of_tests: PerSecond::default(),
             is_leading: false,
         }
     }
@@ -187,6 +189,13 @@ impl Sender {
         };
         let turns = match &dispatch.message {
             DispatchMessage::Revocation { .. } => return self.give(&dispatch, "revocation"),
+            DispatchMessage::CareOfTest { .. } if self.care_of_tests.allow(Instant::now()) => {
+                return self.give(&dispatch, "care_of_test");
+            }
+            // It becomes due again.
+            DispatchMessage::CareOfTest { .. } => {
+                return self.metrics.notices_dropped.count("care_of_tests_full");
+            }
             DispatchMessage::Switch { .. } => &mut self.switches,
             DispatchMessage::PrefixAdvertisement => &mut self.advertisements,
         };
@@ -224,7 +233,7 @@ impl Sender {
                 match dispatch.message {
                     DispatchMessage::Switch { .. } => self.switches.had(now),
                     DispatchMessage::PrefixAdvertisement => self.advertisements.had(now),
-                    DispatchMessage::Revocation { .. } => {}
+                    DispatchMessage::Revocation { .. } | DispatchMessage::CareOfTest { .. } => {}
                 }
             } else {
                 self.metrics.notices_dropped.count("superseded");
@@ -238,6 +247,24 @@ impl Sender {
         } else {
             self.metrics.notices_dropped.count("no_front_end");
         }
+    }
+}
+
+/// Tests of care-of addresses in the second that runs.
+#[derive(Default)]
+struct PerSecond {
+    begun: Option<Instant>,
+    sent: u32,
+}
+
+impl PerSecond {
+    fn allow(&mut self, now: Instant) -> bool {
+        let is_over = |begun| now.duration_since(begun) >= Duration::from_secs(1);
+        if self.begun.is_none_or(is_over) {
+            *self = Self { begun: Some(now), sent: 0 };
+        }
+        self.sent = self.sent.saturating_add(1);
+        self.sent <= limits::CARE_OF_TESTS_PER_SECOND_MAX
     }
 }
 

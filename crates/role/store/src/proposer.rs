@@ -155,6 +155,11 @@ impl Proposer {
         self.node.check_room(convert::join_commands(LogTime(0), &[octets]).len())
     }
 
+    /// Every member knows commands of this version, as far as a leader hears of them; others do not know.
+    pub(crate) fn is_known_by_all(&self, since: u32) -> bool {
+        self.node.status().role == Role::Leader && self.node.older_members(since).is_empty()
+    }
+
     /// Every member knows the command. Only a leader hears of all of them.
     fn check_known(&self, command: &Command) -> Result<(), ProposeError> {
         if self.is_known_for_sure(command) {

@@ -9,8 +9,8 @@ use homeport_api::store::{
     LookUpPolicyRequest, LookUpPolicyResponse, NotLeader, SubmitRequest, SubmitResponse,
     submit_response,
 };
-use homeport_binding::{Command, Origin, Protected, Verdict};
-use homeport_raft::ProposeError;
+use homeport_binding::{Command, Origin, Outcome, Protected, Silence, Verdict};
+use homeport_raft::{ProposeError, Role};
 use homeport_runtime::{Shutdown, trace};
 use homeport_tls::{Identity, Role};
 use tokio::sync::mpsc;
@@ -89,6 +89,23 @@ struct Commands {
     session: nodes::Session,
 }
 
+impl Commands {
+    /// Anybody with a binding can send answers to tests: one that verifies nothing costs no log entry. Another
+    /// replica does not know what the leader waits for.
+    fn refused_test(&self, command: &Command) -> Option<Verdict> {
+        let Command::CareOfVerified(answer) = command else { return None };
+        if self.store.node.status().role != Role::Leader {
+            return None;
+        }
+        self.store.node.read(|machine| {
+            let outcome = Outcome::Silent(Silence::UnknownCareOfTest);
+            let revision = machine.cache.revision();
+            let is_awaited = machine.cache.awaits_care_of_test(answer);
+            (!is_awaited).then_some(Verdict { revision, outcome, esp: None })
+        })
+    }
+}
+
 impl Taker for Commands {
     fn take(&mut self, request: SubmitRequest, places: &Places) -> Taken {
         let request = self.session.heard(request);
@@ -104,6 +121,10 @@ impl Taker for Commands {
                 return Taken::Answered(Box::new(response(ticket, result)));
             }
         };
+        if let Some(unknown) = self.refused_test(&command) {
+            let result = submit_response::Result::Verdict(unknown.into());
+            return Taken::Answered(Box::new(response(ticket, result)));
+        }
         self.stream.asked(&command);
         if let Command::DefendHomeLink { prefix, forwarder } = &command {
             let (prefix, forwarder) = (*prefix, forwarder.clone());
@@ -174,6 +195,7 @@ fn command_of(request: SubmitRequest, sender: Option<Role>) -> Result<(Command, 
         | Command::Correspond(_)
         | Command::RevocationAnswer(_)
         | Command::PrefixesSolicited(_)
+        | Command::CareOfVerified(_)
         | Command::DuplicateAddressDetection(_)
         | Command::DefendHomeLink { .. }
         | Command::ReleaseHomeLink { .. }) => Ok((command, octets)),

@@ -12,6 +12,7 @@ use crate::binding as proto;
 
 mod advertisement;
 mod association;
+mod care_of_test;
 mod command;
 mod correspondent;
 mod flow;

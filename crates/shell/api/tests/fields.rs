@@ -284,6 +284,7 @@ fn home() -> proto::Home {
         ends: LogTime(3),
         verified: LogTime(2),
         registered: LogTime(1),
+        unverified: false,
     };
     let verdict = Verdict { revision: 1, outcome: Outcome::Done, esp: None };
     let selector = BinarySelector::Ipv6(Selector::ANY);
@@ -303,6 +304,7 @@ fn home() -> proto::Home {
         remembered: [Remembered { request_id: [1; 16], verdict }].into_iter().collect(),
         notice: None,
         advertisement: None,
+        care_of_tests: None,
     };
     convert::home_message(HOME, home)
 }
@@ -312,6 +314,11 @@ fn care_of_ipv4(address: usize, port: u32, announced: usize) -> Option<proto::Ca
     let (address, announced) = (octets(address), octets(announced));
     let ipv4 = proto::Ipv4CareOf { address, port, announced, without_udp: true };
     Some(proto::CareOfAddress { address: Some(proto::care_of_address::Address::Ipv4(ipv4)) })
+}
+
+fn care_of_test(care_of: usize, nonce: usize) -> proto::CareOfTest {
+    let octets = |n| vec![1; n].into();
+    proto::CareOfTest { care_of: octets(care_of), nonce: octets(nonce), next_ms: 1 }
 }
 
 #[test]
@@ -334,6 +341,12 @@ fn homes() {
         ("home.flows.selector.octets", |m| {
             selector(&mut m.flows[0].selector).octets = vec![0; 256].into();
         }),
+        ("home.care_of_tests.care_of", |m| m.care_of_tests.push(care_of_test(15, 16))),
+        ("home.care_of_tests.nonce", |m| m.care_of_tests.push(care_of_test(16, 17))),
+        ("home.care_of_tests", |m| {
+            m.care_of_tests.extend([care_of_test(16, 16), care_of_test(16, 16)])
+        }),
+        ("home.care_of_tests", |m| m.care_of_tests = vec![care_of_test(16, 16); 65]),
         ("probe.request_id", |m| m.probe.get_or_insert_default().request_id = vec![1; 15].into()),
         ("binding.bid", |m| m.bindings[1].bid = Some(65_536)),
         ("binding.priority", |m| m.bindings[0].priority = 128),

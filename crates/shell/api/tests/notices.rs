@@ -7,8 +7,8 @@ use std::time::Duration;
 use homeport_api::binding as proto;
 use homeport_api::convert::{self, Invalid};
 use homeport_binding::{
-    Advertising, Batch, CareOf, Command, Dispatch, DispatchMessage, EspNumber, Home,
-    HomeAgentSwitch, Ipv6Prefix, LogTime, Notice, PrefixAdvertisement, PrefixesSolicited,
+    Advertising, Batch, CareOf, CareOfVerified, Command, Dispatch, DispatchMessage, EspNumber,
+    Home, HomeAgentSwitch, Ipv6Prefix, LogTime, Notice, PrefixAdvertisement, PrefixesSolicited,
     Revocation, RevocationAnswer, Revoke, StateRecord, Switch,
 };
 use homeport_wire::{Bid, Lifetime, RevocationTrigger, Sequence};
@@ -55,7 +55,10 @@ fn command() -> impl Strategy<Value = Command> {
     let solicited = (ipv6(), any::<u64>()).prop_map(|(home_address, home_prefix_revision)| {
         Command::PrefixesSolicited(PrefixesSolicited { home_address, home_prefix_revision })
     });
-    prop_oneof![revoke, answer, switch, advertise, solicited]
+    let verified = (ipv6(), any::<[u8; 16]>()).prop_map(|(home_address, nonce)| {
+        Command::CareOfVerified(CareOfVerified { home_address, nonce })
+    });
+    prop_oneof![revoke, answer, switch, advertise, solicited, verified]
 }
 
 fn prefix() -> impl Strategy<Value = Ipv6Prefix> {
@@ -117,7 +120,8 @@ fn dispatch() -> impl Strategy<Value = Dispatch> {
         },
     );
     let care_of = prop_oneof![ipv6().prop_map(CareOf::Ipv6), ipv4];
-    let message = prop_oneof![revocation, switch, Just(DispatchMessage::PrefixAdvertisement)];
+    let test = any::<[u8; 16]>().prop_map(|nonce| DispatchMessage::CareOfTest { nonce });
+    let message = prop_oneof![revocation, switch, Just(DispatchMessage::PrefixAdvertisement), test];
     (any::<[u64; 2]>(), ipv6(), ipv6(), care_of, message).prop_map(
         |([at, revision], home_address, home_agent, care_of, message)| Dispatch {
             at: LogTime(at),
@@ -147,6 +151,7 @@ fn home(notice: Option<Notice>, advertisement: Option<PrefixAdvertisement>) -> H
         probe: None,
         notice: notice.map(Box::new),
         advertisement,
+        care_of_tests: None,
     }
 }
 
@@ -237,7 +242,7 @@ fn what_cannot_be_sent_is_named() {
         esp: None,
     };
     assert!(Dispatch::try_from(good.clone()).is_ok());
-    let rows: [(&str, Spoil); 9] = [
+    let rows: [(&str, Spoil); 10] = [
         ("dispatch.home_address", |m| m.home_address = Bytes::new()),
         ("dispatch.home_agent", |m| m.home_agent = Bytes::new()),
         ("dispatch.care_of", |m| m.care_of = None),
@@ -258,6 +263,7 @@ fn what_cannot_be_sent_is_named() {
             let wrong = proto::RevocationIndication { sequence: 65_536, ..Default::default() };
             m.message = Some(Kind::Revocation(wrong));
         }),
+        ("dispatch.care_of_test", |m| m.message = Some(Kind::CareOfTest(vec![1; 15].into()))),
         ("dispatch.revocation.bids", |m| {
             let wrong = proto::RevocationIndication { bids: vec![65_536], ..Default::default() };
             m.message = Some(Kind::Revocation(wrong));
@@ -282,6 +288,11 @@ fn advertisements_that_cannot_be_are_named() {
     names(command(Kind::AdvertiseHomePrefix(wrong)), "advertise_home_prefix.prefix");
     let wrong = proto::PrefixesSolicited { home_address: short.clone(), ..Default::default() };
     names(command(Kind::PrefixesSolicited(wrong)), "prefixes_solicited.home_address");
+    let wrong = proto::CareOfVerified { home_address: short.clone(), ..Default::default() };
+    names(command(Kind::CareOfVerified(wrong)), "care_of_verified.home_address");
+    let home_address = HOME.octets().to_vec().into();
+    let wrong = proto::CareOfVerified { home_address, nonce: short.clone() };
+    names(command(Kind::CareOfVerified(wrong)), "care_of_verified.nonce");
     let wrong = proto::PrefixAdvertisement { sent: 256, ..Default::default() };
     names(PrefixAdvertisement::try_from(wrong), "home.advertisement.sent");
     let prefix = Bytes::from_static(&[0; 16]);

@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use homeport_api::binding as proto;
 use homeport_api::convert;
 use homeport_binding::{
-    Answer, Association, Authentication, Batch, BidRequest, Binding, CareOf, Command, Defender,
-    Detected, EspNumber, FlowBinding, FlowRequest, Home, HomeBinding, HomePrefix,
+    Answer, Association, Authentication, Batch, BidRequest, Binding, CareOf, CareOfTest, Command,
+    Defender, Detected, EspNumber, FlowBinding, FlowRequest, Home, HomeBinding, HomePrefix,
     Ipv4AddressAnswer, Ipv4HomeAddressRequest, Ipv4Prefix, Ipv6Prefix, Key, LogTime,
     MobileNetworkRequest, NatDetection, Origin, Outcome, Probe, Protected, Protects, Refusal,
     RefusalKind, Registration, Remembered, Revised, SecurityAssociation, SelectorRequest, Silence,
@@ -61,7 +61,7 @@ fn home_prefix() -> impl Strategy<Value = HomePrefix> {
     ];
     let who = (prefix(), ipv6(), of(ipv4()), authentication);
     let limits = (any::<u8>(), any::<[u32; 3]>(), any::<[u32; 2]>());
-    let later = (any::<[bool; 6]>(), any::<u32>(), of(ipv4_prefix()), any::<(u8, u16)>());
+    let later = (any::<[bool; 7]>(), any::<u32>(), of(ipv4_prefix()), any::<(u8, u16)>());
     (who, any::<[bool; 5]>(), limits, later).prop_map(|(who, switches, limits, later)| {
         let (prefix, home_agent, home_agent_ipv4, authentication) = who;
         let [multiple, bulk, home_and_foreign, only_router, loopback] = switches;
@@ -91,6 +91,7 @@ fn home_prefix() -> impl Strategy<Value = HomePrefix> {
             home_agent_preference: later.3.1,
             prefix_advertisement_delay_min_secs: limits.2[0],
             prefix_advertisement_delay_max_secs: limits.2[1],
+            care_of_verification: later.0[6],
         }
     })
 }
@@ -362,16 +363,17 @@ fn binding() -> impl Strategy<Value = Binding> {
         ),
     ];
     let home = of(octets(20).prop_map(|link_layer_address| HomeBinding { link_layer_address }));
-    (care_of, priority(), home, any::<[u64; 3]>()).prop_map(|(care_of, priority, home, times)| {
-        Binding {
+    (care_of, priority(), home, any::<[u64; 3]>(), any::<bool>()).prop_map(
+        |(care_of, priority, home, times, unverified)| Binding {
             care_of,
             priority,
             home,
             ends: LogTime(times[0]),
             verified: LogTime(times[1]),
             registered: LogTime(times[2]),
-        }
-    })
+            unverified,
+        },
+    )
 }
 
 fn range<T: Copy + std::fmt::Debug + Ord>(
@@ -429,7 +431,11 @@ fn home() -> impl Strategy<Value = Home> {
         link_local,
         verdict,
     });
-    let later = (any::<bool>(), networks, of(ipv4_prefix()), flows, (any::<bool>(), of(probe)));
+    let test = (any::<[u8; 16]>(), any::<u64>())
+        .prop_map(|(nonce, next)| CareOfTest { nonce, next: LogTime(next) });
+    let tests = of(prop::collection::btree_map(ipv6(), test, 1..4).prop_map(Box::new));
+    let probe = (any::<bool>(), of(probe), tests);
+    let later = (any::<bool>(), networks, of(ipv4_prefix()), flows, probe);
     (ipv6(), any::<u16>(), bindings, of(any::<u64>()), any::<u64>(), remembered, later).prop_map(
         |(home_agent, sequence, bindings, forget, revision, remembered, later)| Home {
             home_agent,
@@ -446,6 +452,7 @@ fn home() -> impl Strategy<Value = Home> {
             remembered: remembered.into_iter().collect(),
             notice: None,
             advertisement: None,
+            care_of_tests: later.4.2,
         },
     )
 }

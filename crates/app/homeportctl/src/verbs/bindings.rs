@@ -14,8 +14,18 @@ use crate::{
     verbs::revocation,
 };
 
-pub(super) const COLUMNS: [&str; 9] =
-    ["HOME-ADDRESS", "SEQUENCE", "BID", "CARE-OF", "UDP-PORT", "NAT", "PRIORITY", "HOME", "LEFT"];
+pub(super) const COLUMNS: [&str; 10] = [
+    "HOME-ADDRESS",
+    "SEQUENCE",
+    "BID",
+    "CARE-OF",
+    "UDP-PORT",
+    "NAT",
+    "PRIORITY",
+    "HOME",
+    "VERIFIED",
+    "LEFT",
+];
 
 pub(crate) async fn run(
     cluster: &Cluster,
@@ -70,6 +80,7 @@ fn binding_cells(binding: &Binding) -> Vec<String> {
         output::yes_no(binding.behind_nat),
         output::or_dash(Some(binding.priority).filter(|priority| *priority != 0)),
         output::yes_no(binding.home),
+        output::yes_no(!binding.unverified),
         format!("{} s", binding.remaining_secs),
     ]
 }
@@ -111,5 +122,6 @@ fn binding_document(binding: &Binding) -> Value {
         "ends_ms": binding.ends_ms,
         "registered_ms": binding.registered_ms,
         "verified_ms": binding.verified_ms,
+        "unverified": binding.unverified,
     })
 }

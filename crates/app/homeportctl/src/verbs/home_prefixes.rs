@@ -129,6 +129,7 @@ fn message(create: &CreateHomePrefix) -> HomePrefix {
         home_agent_preference: create.home_agent_preference.unwrap_or_default().into(),
         prefix_advertisement_delay_min_secs: create.prefix_advertisement_delay_min_secs,
         prefix_advertisement_delay_max_secs: create.prefix_advertisement_delay_max_secs,
+        care_of_verification: create.care_of_verification,
     }
 }
 
@@ -166,6 +167,7 @@ fn changes(update: &UpdateHomePrefix) -> UpdateHomePrefixRequest {
         home_agent_preference: update.home_agent_preference,
         prefix_advertisement_delay_min_secs: update.prefix_advertisement_delay_min_secs,
         prefix_advertisement_delay_max_secs: update.prefix_advertisement_delay_max_secs,
+        care_of_verification: update.care_of_verification,
     );
     request.home_prefix = Some(record);
     request
@@ -222,6 +224,7 @@ pub(super) fn document(prefix: &HomePrefix) -> Value {
         "home_agent_preference": prefix.home_agent_preference,
         "prefix_advertisement_delay_min_secs": prefix.prefix_advertisement_delay_min_secs,
         "prefix_advertisement_delay_max_secs": prefix.prefix_advertisement_delay_max_secs,
+        "care_of_verification": prefix.care_of_verification(),
         "revision": prefix.revision,
     })
 }

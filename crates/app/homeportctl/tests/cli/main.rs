@@ -121,7 +121,7 @@ async fn flags_of_home_links_dual_stack_mobile_networks_flows_and_discovery() {
                   --mobile-networks-allowed false --flow-bindings-max 0 --home-agent-discovery \
                   --prefix-discovery --real-home-link --home-agent-preference 65535 \
                   --prefix-advertisement-delay-min-secs 1 \
-                  --prefix-advertisement-delay-max-secs 60";
+                  --prefix-advertisement-delay-max-secs 60 --care-of-verification false";
     let create: Vec<&str> = ["-o", "json"].into_iter().chain(create.split_whitespace()).collect();
     let created = run(&[&store.endpoint], &create).await;
     assert_exit(&created, 0);
@@ -141,6 +141,7 @@ async fn flags_of_home_links_dual_stack_mobile_networks_flows_and_discovery() {
         "home_agent_preference": 65_535,
         "prefix_advertisement_delay_min_secs": 1,
         "prefix_advertisement_delay_max_secs": 60,
+        "care_of_verification": false,
     });
     for (field, value) in expected.as_object().expect("is an object") {
         assert_eq!(json[field], *value, "{field}");
@@ -220,7 +221,8 @@ async fn changes_and_advertises_a_home_prefix() {
                --force-udp false --force-udp-requests false --nat-keepalive-secs 30 \
                --ipv4-pool 198.51.100.0/24 --mobile-networks-allowed false --flow-bindings-max 0 \
                --home-agent-discovery true --prefix-discovery true --home-agent-preference 7 \
-               --prefix-advertisement-delay-min-secs 0 --prefix-advertisement-delay-max-secs 9";
+               --prefix-advertisement-delay-min-secs 0 --prefix-advertisement-delay-max-secs 9 \
+               --care-of-verification true";
     let update = ["home-prefixes", "update", PREFIX];
     let with_all: Vec<&str> = update.into_iter().chain(all.split_whitespace()).collect();
     assert_exit(&run(&[&store.endpoint], &with_all).await, 0);
@@ -248,6 +250,7 @@ async fn changes_and_advertises_a_home_prefix() {
         home_agent_preference: 7,
         prefix_advertisement_delay_min_secs: Some(0),
         prefix_advertisement_delay_max_secs: Some(9),
+        care_of_verification: Some(true),
         ..HomePrefix::default()
     };
     assert_eq!(seen.home_prefix, Some(expected));

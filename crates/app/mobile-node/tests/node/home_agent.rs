@@ -252,6 +252,7 @@ impl State {
             Received::Protected(_)
             | Received::Revocation(_)
             | Received::Test(_)
+            | Received::CareOfAnswer(_)
             | Received::Correspondence(_)
             | Received::Drop(_) => return None,
         };
@@ -303,6 +304,7 @@ fn entry_of(home: &binding::Home) -> HomeEntry {
         ends: Millis(it.ends.0),
         lifetime_ms: it.ends.0.saturating_sub(it.verified.0),
         home: it.home.is_some(),
+        unverified: it.unverified,
     });
     HomeEntry::new(home.home_agent, bindings.collect())
 }

@@ -494,11 +494,23 @@ impl<'a> Rules<'a> {
         Binding {
             care_of,
             priority,
-            home,
             ends: self.now.after(self.granted().duration()),
             verified: self.now,
             registered: same.map_or(self.now, |stored| stored.registered),
+            unverified: self.is_unverified(care_of, home.is_some()),
+            home,
         }
+    }
+
+    /// RFC 5648 §10: nothing shows that the mobile node is at this address. Of IPv4 addresses there is none
+    /// that did not come as the source of a Binding Update (§8.1).
+    fn is_unverified(&self, care_of: CareOf, is_home: bool) -> bool {
+        let CareOf::Ipv6(address) = care_of else { return false };
+        let is_known = |stored: &Binding| stored.care_of == care_of && !stored.unverified;
+        self.prefix.care_of_verification
+            && !is_home
+            && self.r.source != WireSource::Ipv6(address)
+            && !self.before.values().any(is_known)
     }
 }
 

@@ -15,6 +15,7 @@ mod relay;
 mod spread;
 mod table;
 mod udp;
+mod unverified;
 mod uplink;
 
 use alloc::vec;
@@ -61,6 +62,7 @@ fn binding(bid: u16, care_of: CareOf) -> ForwardingBinding {
         ends: ENDS,
         lifetime_ms: 0,
         home: false,
+        unverified: false,
     }
 }
 

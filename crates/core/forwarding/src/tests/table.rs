@@ -50,6 +50,7 @@ fn everything_that_decides_is_in_the_digest() {
         ForwardingBinding { priority: BidPriority::new(1), ..first },
         ForwardingBinding { verified: 11, ..first },
         ForwardingBinding { home: true, ..first },
+        ForwardingBinding { unverified: true, ..first },
         second,
     ];
     for changed in changed {

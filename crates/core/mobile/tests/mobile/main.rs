@@ -11,6 +11,7 @@
 mod authentication;
 mod commands;
 mod discovery;
+mod echo;
 mod flow_bindings;
 mod flows;
 mod home;

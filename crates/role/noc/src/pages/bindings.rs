@@ -95,6 +95,7 @@ fn cells(binding: &Binding) -> Vec<Cell> {
 /// What is particular about a binding.
 const fn kind(binding: &Binding) -> &'static str {
     match (binding.home, binding.behind_nat) {
+        _ if binding.unverified => "foreign, not verified",
         (true, _) => "at home",
         (false, false) => "foreign",
         (false, true) => "foreign, behind NAT",

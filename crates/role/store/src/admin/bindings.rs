@@ -186,5 +186,6 @@ fn binding_message(bid: Option<Bid>, binding: &Binding, now: LogTime) -> api::Bi
         ends_ms: binding.ends.0,
         registered_ms: binding.registered.0,
         verified_ms: binding.verified.0,
+        unverified: binding.unverified,
     }
 }

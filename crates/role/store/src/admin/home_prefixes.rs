@@ -4,7 +4,7 @@ use std::time::Duration;
 use homeport_api::admin::home_prefixes_server::HomePrefixes;
 use homeport_api::admin::{self as api};
 use homeport_binding::{
-    Authentication, Command, HomePrefix, Ipv6Prefix, Outcome, RefusalKind, Revised,
+    Authentication, Command, HomePrefix, Ipv6Prefix, Outcome, RefusalKind, Revised, SECURITY_SINCE,
     limits as binding_limits,
 };
 use ipnet::Ipv6Net;
@@ -84,7 +84,8 @@ async fn create(
     caller: Caller,
     request: api::CreateHomePrefixRequest,
 ) -> Result<api::HomePrefix, Status> {
-    let message = request.home_prefix.ok_or_else(|| invalid("home_prefix", "missing"))?;
+    let mut message = request.home_prefix.ok_or_else(|| invalid("home_prefix", "missing"))?;
+    set_verification(&store, &mut message);
     let record = record_of(&message)?;
     let command = Command::PutHomePrefix { home_prefix: record.clone(), must_not_exist: true };
     let revision = execute(&store, &caller, command).await?;
@@ -113,6 +114,7 @@ async fn update(
         for field in &update_mask {
             replace(&mut message, &changed, field)?;
         }
+        set_verification(&store, &mut message);
         let record = record_of(&message)?;
         let (home_prefix, base_revision) = (record.clone(), old.revision);
         let command = Command::UpdateHomePrefix { home_prefix, base_revision };
@@ -155,6 +157,12 @@ async fn delete(
     let prefix = prefix_of(&request.prefix)?;
     execute(&store, &caller, Command::DeleteHomePrefix(prefix)).await?;
     Ok(api::DeleteHomePrefixResponse {})
+}
+
+/// On where it is not said. But what nobody has asked for must not need replicas that are upgraded.
+fn set_verification(store: &Store, message: &mut api::HomePrefix) {
+    let is_possible = || store.proposer.is_known_by_all(SECURITY_SINCE);
+    message.care_of_verification.get_or_insert_with(is_possible);
 }
 
 fn prefix_of(text: &str) -> Result<Ipv6Prefix, Status> {
@@ -205,6 +213,7 @@ fn replace(into: &mut api::HomePrefix, from: &api::HomePrefix, field: &str) -> R
         home_agent_preference,
         prefix_advertisement_delay_min_secs,
         prefix_advertisement_delay_max_secs,
+        care_of_verification,
     );
     Ok(())
 }
@@ -275,6 +284,7 @@ fn record_of(message: &api::HomePrefix) -> Result<HomePrefix, Status> {
         prefix_advertisement_delay_max_secs: message
             .prefix_advertisement_delay_max_secs
             .unwrap_or(binding_limits::PREFIX_ADVERTISEMENT_DELAY_MAX_SECS),
+        care_of_verification: message.care_of_verification(),
         ..defaults
     })
 }
@@ -312,6 +322,7 @@ pub(super) fn message_of(revised: &Revised<HomePrefix>) -> api::HomePrefix {
         home_agent_preference: record.home_agent_preference.into(),
         prefix_advertisement_delay_min_secs: Some(record.prefix_advertisement_delay_min_secs),
         prefix_advertisement_delay_max_secs: Some(record.prefix_advertisement_delay_max_secs),
+        care_of_verification: Some(record.care_of_verification),
         revision: revised.revision,
     }
 }

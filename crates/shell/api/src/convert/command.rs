@@ -80,6 +80,7 @@ impl From<core::Command> for proto::Command {
             core::Command::PrefixesSolicited(solicited) => {
                 Command::PrefixesSolicited(solicited.into())
             }
+            core::Command::CareOfVerified(answer) => Command::CareOfVerified(answer.into()),
             core::Command::DuplicateAddressDetection(found) => {
                 Command::DuplicateAddressDetection(found.into())
             }
@@ -157,6 +158,7 @@ impl TryFrom<proto::Command> for core::Command {
             Some(Command::PrefixesSolicited(message)) => {
                 Ok(Self::PrefixesSolicited(message.try_into()?))
             }
+            Some(Command::CareOfVerified(message)) => Ok(Self::CareOfVerified(message.try_into()?)),
             Some(Command::DuplicateAddressDetection(message)) => {
                 Ok(Self::DuplicateAddressDetection(message.try_into()?))
             }

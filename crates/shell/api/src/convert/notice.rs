@@ -5,6 +5,7 @@ use homeport_binding as core;
 use homeport_wire::{Bid, Lifetime, RevocationTrigger};
 use prost::bytes::Bytes;
 
+use super::care_of_test::{nonce_octets, nonce_of};
 use super::{Invalid, invalid, ipv6, ipv6_octets, u8_of, u16_of};
 use crate::binding as proto;
 
@@ -145,6 +146,7 @@ impl From<core::Dispatch> for proto::Dispatch {
             core::DispatchMessage::PrefixAdvertisement => {
                 Message::PrefixAdvertisement(proto::Unit {})
             }
+            core::DispatchMessage::CareOfTest { nonce } => Message::CareOfTest(nonce_octets(nonce)),
         };
         Self {
             at_ms: dispatch.at.0,
@@ -198,6 +200,9 @@ impl TryFrom<proto::dispatch::Message> for core::DispatchMessage {
                     .map(Lifetime),
             }),
             Message::PrefixAdvertisement(proto::Unit {}) => Ok(Self::PrefixAdvertisement),
+            Message::CareOfTest(nonce) => {
+                Ok(Self::CareOfTest { nonce: nonce_of(&nonce, "dispatch.care_of_test")? })
+            }
         }
     }
 }

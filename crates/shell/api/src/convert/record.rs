@@ -4,6 +4,7 @@ use homeport_binding as core;
 use homeport_wire::{Bid, Sequence};
 use prost::bytes::Bytes;
 
+use super::care_of_test;
 use super::correspondent::{correspondent_message, correspondent_of};
 use super::flow::{flow_message, flow_of};
 use super::operations;
@@ -54,6 +55,7 @@ impl From<core::Revised<core::HomePrefix>> for proto::HomePrefix {
                 .filter(|secs| *secs != core::limits::PREFIX_ADVERTISEMENT_DELAY_MIN_SECS),
             prefix_advertisement_delay_max_secs: Some(record.prefix_advertisement_delay_max_secs)
                 .filter(|secs| *secs != core::limits::PREFIX_ADVERTISEMENT_DELAY_MAX_SECS),
+            care_of_verification: record.care_of_verification,
         }
     }
 }
@@ -120,6 +122,7 @@ impl TryFrom<proto::HomePrefix> for core::Revised<core::HomePrefix> {
             prefix_advertisement_delay_max_secs: message
                 .prefix_advertisement_delay_max_secs
                 .unwrap_or(core::limits::PREFIX_ADVERTISEMENT_DELAY_MAX_SECS),
+            care_of_verification: message.care_of_verification,
         };
         Ok(Self { record, revision: message.revision })
     }
@@ -251,6 +254,7 @@ fn binding_message(bid: Option<Bid>, binding: core::Binding) -> proto::Binding {
         ends_ms: binding.ends.0,
         verified_ms: binding.verified.0,
         registered_ms: binding.registered.0,
+        unverified: binding.unverified,
     }
 }
 
@@ -271,6 +275,7 @@ fn binding_of(message: proto::Binding) -> Result<(Option<Bid>, core::Binding), I
         ends: core::LogTime(message.ends_ms),
         verified: core::LogTime(message.verified_ms),
         registered: core::LogTime(message.registered_ms),
+        unverified: message.unverified,
     };
     Ok((bid, binding))
 }
@@ -293,6 +298,7 @@ pub fn home_message(home_address: std::net::Ipv6Addr, home: core::Home) -> proto
         flows: home.flows.into_iter().map(|(fid, flow)| flow_message(fid, flow)).collect(),
         notice: home.notice.map(|notice| (*notice).into()),
         advertisement: home.advertisement.map(Into::into),
+        care_of_tests: care_of_test::messages(home.care_of_tests),
         link_local: home.link_local,
         probe: home.probe.map(Into::into),
         forget_ms: home.forget.map(|at| at.0),
@@ -356,6 +362,7 @@ pub fn home_of(message: proto::Home) -> Result<(std::net::Ipv6Addr, core::Home),
         flows,
         notice: message.notice.map(TryInto::try_into).transpose()?.map(Box::new),
         advertisement: message.advertisement.map(TryInto::try_into).transpose()?,
+        care_of_tests: care_of_test::tests_of(message.care_of_tests)?,
         link_local: message.link_local,
         probe: message.probe.map(TryInto::try_into).transpose()?,
         forget: message.forget_ms.map(core::LogTime),

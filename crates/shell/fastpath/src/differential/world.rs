@@ -279,6 +279,7 @@ fn binding(bid: Option<Bid>, care_of: CareOf, left_ms: u64) -> ForwardingBinding
         ends: Millis(NOW.0.saturating_add(left_ms)),
         lifetime_ms: left_ms,
         home: false,
+        unverified: false,
     }
 }
 

@@ -72,6 +72,7 @@ impl Moving {
             ends: Millis(now.0 + 3_600_000),
             lifetime_ms: 3_600_000,
             home: false,
+            unverified: false,
         };
         let entry = HomeEntry::new(AGENT, vec![binding]);
         let kept = self.forwarding.table_mut().set_home(home_address, Some(entry));

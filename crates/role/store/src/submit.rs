@@ -10,7 +10,7 @@ use homeport_api::store::{
     submit_response,
 };
 use homeport_binding::{Command, Origin, Outcome, Protected, Silence, Verdict};
-use homeport_raft::{ProposeError, Role};
+use homeport_raft::ProposeError;
 use homeport_runtime::{Shutdown, trace};
 use homeport_tls::{Identity, Role};
 use tokio::sync::mpsc;
@@ -94,7 +94,7 @@ impl Commands {
     /// replica does not know what the leader waits for.
     fn refused_test(&self, command: &Command) -> Option<Verdict> {
         let Command::CareOfVerified(answer) = command else { return None };
-        if self.store.node.status().role != Role::Leader {
+        if self.store.node.status().role != homeport_raft::Role::Leader {
             return None;
         }
         self.store.node.read(|machine| {

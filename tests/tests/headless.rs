@@ -37,6 +37,7 @@ impl Forwarder {
             tun: None,
             xdp: None,
             tunnels: Default::default(),
+            signalling: Default::default(),
             headless_secs: 3600,
             inspection: None,
             tls: None,

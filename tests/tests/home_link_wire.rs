@@ -79,6 +79,7 @@ impl Stage {
             front_ends: vec!["127.0.0.1:9".to_owned()],
             udp: None,
             xdp: None,
+            signalling: Default::default(),
             headless_secs: 3600,
             inspection: None,
             tun: Some(TunConfig {

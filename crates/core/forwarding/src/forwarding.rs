@@ -9,7 +9,7 @@ use crate::entry::Millis;
 use crate::limits::{CARE_OF_ANSWERS_OVERALL, CARE_OF_ANSWERS_PER_HOME, REFRESH_REQUESTS_MAX};
 use crate::packet::Packet;
 use crate::path_mtu::PathMtus;
-use crate::rate::{ErrorLimit, Rate};
+use crate::rate::{NetworkLimit, Rate, SignallingLimit};
 use crate::reason::DropReason;
 use crate::reassembly::Reassembly;
 use crate::selector::FragmentFlows;
@@ -42,7 +42,14 @@ pub struct Config {
     pub errors_per_network: Rate,
     /// Errors to all together.
     pub errors_overall: Rate,
-    /// Any value; identifications of fragments depend on it (RFC 7739).
+    /// Signalling that is handed on from a care-of address which is bound to its home address.
+    pub signalling_per_home: Rate,
+    /// Other signalling that is handed on from one /64 network, for IPv4 one /24 network.
+    pub signalling_per_network: Rate,
+    /// Of all of these together.
+    pub signalling_overall: Rate,
+    /// Any value that nobody else knows; identifications of fragments depend on it (RFC 7739), and which networks
+    /// share a limit.
     pub fragment_seed: u64,
     /// Remember for [`Forwarding::take_moved`]; whoever sets it asks after each packet.
     pub follow_moves: bool,
@@ -61,6 +68,9 @@ impl Default for Config {
             refresh_requests_max: REFRESH_REQUESTS_MAX,
             errors_per_network: Rate { per_sec: 10, burst: 50 },
             errors_overall: Rate { per_sec: 1000, burst: 1000 },
+            signalling_per_home: Rate { per_sec: 200, burst: 400 },
+            signalling_per_network: Rate { per_sec: 1000, burst: 2000 },
+            signalling_overall: Rate { per_sec: 20_000, burst: 20_000 },
             fragment_seed: 0,
             follow_moves: false,
         }
@@ -86,9 +96,10 @@ pub(crate) enum Via {
 pub struct Forwarding {
     pub(crate) config: Config,
     pub(crate) table: Table,
-    pub(crate) errors: ErrorLimit,
+    pub(crate) errors: NetworkLimit,
+    pub(crate) signalling: SignallingLimit,
     /// On answers to tests of care-of addresses.
-    pub(crate) care_of_answers: ErrorLimit,
+    pub(crate) care_of_answers: NetworkLimit,
     pub(crate) path_mtus: PathMtus,
     pub(crate) fragment_flows: FragmentFlows,
     pub(crate) reassembly: Reassembly,
@@ -106,8 +117,22 @@ impl Forwarding {
         Self {
             config,
             table: Table::new(),
-            errors: ErrorLimit::new(config.errors_per_network, config.errors_overall),
-            care_of_answers: ErrorLimit::new(CARE_OF_ANSWERS_PER_HOME, CARE_OF_ANSWERS_OVERALL),
+            errors: NetworkLimit::new(
+                config.errors_per_network,
+                config.errors_overall,
+                config.fragment_seed,
+            ),
+            signalling: SignallingLimit::new(
+                config.signalling_per_home,
+                config.signalling_per_network,
+                config.signalling_overall,
+                config.fragment_seed,
+            ),
+            care_of_answers: NetworkLimit::new(
+                CARE_OF_ANSWERS_PER_HOME,
+                CARE_OF_ANSWERS_OVERALL,
+                config.fragment_seed,
+            ),
             path_mtus: PathMtus::default(),
             fragment_flows: FragmentFlows::default(),
             reassembly: Reassembly::default(),

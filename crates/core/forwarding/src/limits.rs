@@ -99,6 +99,9 @@ pub const CARE_OF_ANSWERS_OVERALL: Rate = Rate { per_sec: 10_000, burst: 10_000 
 /// the answers of one in so many others, not of all.
 pub const ERROR_BUCKETS: usize = 1024;
 
+/// Buckets over which home addresses are spread whose signalling comes from where they are bound.
+pub const SIGNALLING_HOME_BUCKETS: usize = 4096;
+
 /// Mobile nodes that home agents send to as correspondent nodes: what the store takes at most.
 pub const CORRESPONDENTS_MAX: usize = 65_536;
 

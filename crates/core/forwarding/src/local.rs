@@ -8,13 +8,14 @@ use homeport_wire::{
     PacketBuilder, Walk, is_unicast_routable_v6, mobility_packet, protocol, verification, walk,
 };
 
-use crate::action::{Action, Punt};
+use crate::action::{Action, Punt, UdpOuter};
 use crate::answer::ErrorMessage;
 use crate::entry::{CareOf, Millis};
 use crate::forwarding::{Forwarding, Via};
 use crate::packet::Packet;
 use crate::reason::DropReason;
 use crate::reassembly::{Fitted, Fragment, fragmented_protocol, whole_v6};
+use crate::uplink::ends_in_udp;
 
 /// RFC 4443 §3.4: the code of an unrecognized Next Header.
 const UNRECOGNIZED_NEXT_HEADER: u8 = 1;
@@ -40,7 +41,7 @@ impl Forwarding {
             return out.push(Action::Drop(DropReason::HomeAddressRouting));
         }
         match walk.upper {
-            protocol::MOBILITY | protocol::ESP => return punt(packet, &walk, via, out),
+            protocol::MOBILITY | protocol::ESP => return self.punt(now, packet, &walk, via, out),
             protocol::FRAGMENT => return self.fragment_v6(now, agent, packet, &walk, via, out),
             // RFC 6275 §9.3.1: no look at the bindings for what IPsec protects.
             protocol::AH => {}
@@ -192,7 +193,7 @@ impl Forwarding {
                 self.care_of_answer(now, packet, walk, via, out);
             }
             Icmpv6::HomeAgentAddressDiscoveryRequest { .. }
-            | Icmpv6::MobilePrefixSolicitation { .. } => punt(packet, walk, via, out),
+            | Icmpv6::MobilePrefixSolicitation { .. } => self.punt(now, packet, walk, via, out),
             Icmpv6::DestinationUnreachable { invoking, .. }
             | Icmpv6::TimeExceeded { invoking, .. } => self.relay(now, None, invoking, out),
             Icmpv6::ParameterProblem { pointer, invoking, .. } => {
@@ -253,6 +254,48 @@ impl Forwarding {
         self.originate(now, &octets, out);
     }
 
+    /// Hands signalling on, within limits: whatever it is, it costs a front-end more than it has cost its sender.
+    pub(crate) fn punt(
+        &mut self,
+        now: Millis,
+        packet: Packet<'_>,
+        walk: &Walk<'_>,
+        via: Via,
+        out: &mut Vec<Action>,
+    ) {
+        let (outer, tunnelled) = match via {
+            Via::Link => (None, false),
+            Via::Tunnel { .. } => (None, true),
+            Via::Udp(outer) => (Some(outer), false),
+        };
+        let sender = walk.pseudo_source();
+        let is_bound = tunnelled || self.is_bound(now, sender, walk.header.source, outer);
+        let source = match outer {
+            Some(outer) => IpAddr::V4(*outer.peer.ip()),
+            None => IpAddr::V6(walk.header.source),
+        };
+        if !self.signalling.allow(now, source, is_bound.then_some(sender)) {
+            return out.push(Action::Drop(DropReason::SignallingRateLimited));
+        }
+        let packet = packet.octets.to_vec();
+        out.push(Action::Punt(Punt { outer, tunnelled, sender, packet }));
+    }
+
+    /// The packet comes from a care-of address of its home address.
+    fn is_bound(
+        &self,
+        now: Millis,
+        home_address: Ipv6Addr,
+        source: Ipv6Addr,
+        outer: Option<UdpOuter>,
+    ) -> bool {
+        let Some(home) = self.table.home(home_address) else { return false };
+        match outer {
+            Some(outer) => ends_in_udp(outer).iter().any(|it| home.bound(now, *it).is_some()),
+            None => home.bound(now, CareOf::V6(source)).is_some(),
+        }
+    }
+
     fn refuse_malformed(
         &mut self,
         now: Millis,
@@ -272,14 +315,4 @@ impl Forwarding {
             | Disposition::BindingError { .. } => out.push(Action::Drop(malformed.into())),
         }
     }
-}
-
-fn punt(packet: Packet<'_>, walk: &Walk<'_>, via: Via, out: &mut Vec<Action>) {
-    let (outer, tunnelled) = match via {
-        Via::Link => (None, false),
-        Via::Tunnel { .. } => (None, true),
-        Via::Udp(outer) => (Some(outer), false),
-    };
-    let (sender, packet) = (walk.pseudo_source(), packet.octets.to_vec());
-    out.push(Action::Punt(Punt { outer, tunnelled, sender, packet }));
 }

@@ -22,6 +22,9 @@ pub enum DropReason {
     /// Octets in the datagram that begin like nothing known.
     UnknownUdpPayload,
 
+    /// Signalling of its network, or of all that are bound to nothing, comes faster than it is handed on.
+    SignallingRateLimited,
+
     // Addresses that rule a packet out.
     /// The source cannot be that of a packet that was routed here (RFC 4291 §2.5.2, §2.5.6, §2.7).
     UnroutableSource,
@@ -126,6 +129,7 @@ impl DropReason {
             Self::Keepalive => "keepalive",
             Self::TlvHeader => "tlv_header",
             Self::UnknownUdpPayload => "unknown_udp_payload",
+            Self::SignallingRateLimited => "signalling_rate_limited",
             Self::UnroutableSource => "unroutable_source",
             Self::OwnSource => "own_source",
             Self::MulticastDestination => "multicast_destination",

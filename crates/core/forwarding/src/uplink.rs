@@ -6,7 +6,7 @@ use core::net::Ipv6Addr;
 
 use homeport_wire::{Walk, is_unicast_routable_v4, protocol, walk};
 
-use crate::action::{Action, Punt, UdpOuter};
+use crate::action::{Action, UdpOuter};
 use crate::answer::ErrorMessage;
 use crate::ecn;
 use crate::entry::{CareOf, Millis};
@@ -88,25 +88,19 @@ impl Forwarding {
             Ok(inner) => inner,
             Err(malformed) => return out.push(Action::Drop(malformed.into())),
         };
-        if let Some(sender) = self.signalling_sender(inner) {
+        if let Some(walk) = self.signalling(inner) {
             // The first registration comes from an address that is bound to nothing yet.
-            return out.push(Action::Punt(Punt {
-                outer: Some(outer),
-                tunnelled: false,
-                sender,
-                packet: inner.octets.to_vec(),
-            }));
+            return self.punt(now, inner, &walk, Via::Udp(outer), out);
         }
         let care_of = ends_in_udp(outer);
         self.accept(now, inner, &care_of, outer_dscp_ecn, Via::Udp(outer), out);
     }
 
-    /// Who sent what protects itself, a Mobility Header or ESP for a home agent; `None` for all
-    /// else.
-    fn signalling_sender(&self, inner: Packet<'_>) -> Option<Ipv6Addr> {
+    /// What protects itself, a Mobility Header or ESP for a home agent; `None` for all else.
+    fn signalling<'p>(&self, inner: Packet<'p>) -> Option<Walk<'p>> {
         self.table.home_agent_meant(inner.header.destination)?;
         let walk = walk(inner.octets).ok()?;
-        matches!(walk.upper, protocol::MOBILITY | protocol::ESP).then(|| walk.pseudo_source())
+        matches!(walk.upper, protocol::MOBILITY | protocol::ESP).then_some(walk)
     }
 
     /// Takes an inner packet if its outer source is bound to the owner of its source, and sends it
@@ -236,7 +230,7 @@ impl Forwarding {
 
 /// What a datagram's sender can be bound as. Without a translator on the way a mobile node may use
 /// UDP as it likes.
-fn ends_in_udp(outer: UdpOuter) -> [CareOf; 2] {
+pub(crate) fn ends_in_udp(outer: UdpOuter) -> [CareOf; 2] {
     let address = *outer.peer.ip();
     [CareOf::V4 { address, port: outer.peer.port() }, CareOf::V4Direct(address)]
 }

@@ -47,6 +47,9 @@ pub struct Config {
     /// What is put on in front of packets for mobile nodes.
     #[serde(default)]
     pub tunnels: TunnelsConfig,
+    /// How much signalling front-ends get.
+    #[serde(default)]
+    pub signalling: SignallingConfig,
     /// Cut off from every store for so long, this forwarder takes its routes and its fast path off, so
     /// that others have the traffic.
     #[serde(default = "headless_default")]
@@ -64,6 +67,26 @@ pub struct Config {
     /// Metrics and health.
     #[serde(default)]
     pub ops: OpsConfig,
+}
+
+/// Signalling that front-ends get of those who send from no care-of address that is bound to them: registrations
+/// from new addresses, and floods. What comes from a bound care-of address has a limit of its own, 200 a second for
+/// each home address, so that no flood keeps a mobile node from its refreshes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignallingConfig {
+    /// Packets a second of one /64 network, for IPv4 one /24 network; twice as many in a burst.
+    #[schemars(range(min = 1, max = limits::SIGNALLING_PER_SECOND_MAX))]
+    pub per_network_per_second: u32,
+    /// Packets a second of all of them together.
+    #[schemars(range(min = 1, max = limits::SIGNALLING_PER_SECOND_MAX))]
+    pub overall_per_second: u32,
+}
+
+impl Default for SignallingConfig {
+    fn default() -> Self {
+        Self { per_network_per_second: 1000, overall_per_second: 20_000 }
+    }
 }
 
 /// The service that shows packets and counters of single mobile nodes. Without `tls` it asks nobody who he is:

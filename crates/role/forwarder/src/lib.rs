@@ -45,7 +45,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use homeport_forwarding::{Config as Rules, Forwarding};
+use homeport_forwarding::{Config as Rules, Forwarding, Rate};
 use homeport_runtime::{Readiness, Shutdown, Task, clock::Monotonic, ops};
 use homeport_tls::{Links, Role};
 use tokio::sync::{mpsc, watch};
@@ -124,6 +124,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         spread: config.tunnels.spread()?,
         udp_port: config.udp_port(),
         fragment_seed: rand::random(),
+        signalling_per_network: Rate {
+            per_sec: config.signalling.per_network_per_second,
+            burst: config.signalling.per_network_per_second.saturating_mul(2),
+        },
+        signalling_overall: Rate {
+            per_sec: config.signalling.overall_per_second,
+            burst: config.signalling.overall_per_second,
+        },
         follow_moves: fast.is_some(),
         ..defaults
     };

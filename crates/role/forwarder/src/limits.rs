@@ -150,3 +150,6 @@ pub const INSPECTION_TIMEOUT: Duration = Duration::from_secs(2);
 pub const HOME_ADDRESSES_COUNTED_MAX: u32 = 1_000_000;
 /// Home addresses in one answer.
 pub const TRAFFIC_LIMIT: RangeInclusive<u32> = 1..=1000;
+
+/// The largest limit on signalling that can be set: more than a forwarder can hand on.
+pub const SIGNALLING_PER_SECOND_MAX: u32 = 1_000_000;

@@ -61,6 +61,7 @@ fn by_default() -> Config {
         tun: Some(TunConfig::by_default()),
         xdp: Some(XdpConfig::by_default()),
         tunnels: config::TunnelsConfig::default(),
+        signalling: Default::default(),
         headless_secs: limits::HEADLESS_SECS_DEFAULT,
         inspection: None,
         tls: None,

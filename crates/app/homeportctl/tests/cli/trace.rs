@@ -58,6 +58,7 @@ impl Forwarder {
             tun: None,
             xdp: None,
             tunnels: Default::default(),
+            signalling: Default::default(),
             headless_secs: 3600,
             inspection: Some(InspectionConfig {
                 listen: inspection.parse().expect("is an address"),

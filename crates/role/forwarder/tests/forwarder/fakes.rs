@@ -315,6 +315,7 @@ impl RunningForwarder {
             tun,
             xdp,
             tunnels: Default::default(),
+            signalling: Default::default(),
             headless_secs: HEADLESS_SECS,
             inspection: Some(InspectionConfig {
                 listen: inspection,

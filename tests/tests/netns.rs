@@ -144,3 +144,9 @@ async fn kernels_reach_each_other_through_tunnels_of_xdp() -> Result<()> {
 async fn a_home_link_is_taken_over_when_its_defender_dies_or_ends() -> Result<()> {
     netns::test(Case::HomeLink).await
 }
+
+/// One second of each kind; `cargo xtask flood` has a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn honest_nodes_are_served_under_floods_of_each_kind() -> Result<()> {
+    netns::flood::test(std::time::Duration::from_secs(1)).await
+}

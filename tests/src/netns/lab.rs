@@ -104,7 +104,7 @@ impl Lab {
         .await
     }
 
-    async fn subscribe(&self, subscriber: Subscriber) -> Result<()> {
+    pub(super) async fn subscribe(&self, subscriber: Subscriber) -> Result<()> {
         let request =
             CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
         eventually("the subscriber record", async || {

@@ -15,6 +15,7 @@
 mod binding_proof;
 mod capture;
 mod discovery;
+pub mod flood;
 mod flows;
 mod handover;
 mod home_link;

@@ -318,6 +318,73 @@ fn home_address_and_home_agent_must_be_served() {
     assert_eq!(lab.cache.home_address_count(), 0);
 }
 
+/// Sixty addresses that are nobody's care-of address, in a BID option (164, or 174 where they lead back here) and
+/// without one (dropped by the front-end; here silence or 174), and nothing is bound.
+#[test]
+fn care_of_addresses_that_are_none_are_refused() {
+    let special = [
+        "::",
+        "::1",
+        "::2",
+        "::ffff",
+        "::1.2.3.4",
+        "::203.0.113.9",
+        "::ffff:203.0.113.9",
+        "::ffff:0:0",
+        "::ffff:127.0.0.1",
+        "::ffff:255.255.255.255",
+        "fe80::",
+        "fe80::1",
+        "fe80::ffff:ffff:ffff:ffff",
+        "fe90::1",
+        "fea0::1",
+        "febf:ffff::1",
+        "ff00::",
+        "ff01::1",
+        "ff02::1",
+        "ff02::2",
+        "ff02::1:2",
+        "ff02::1:ff00:1",
+        "ff05::2",
+        "ff08::1",
+        "ff0e::1",
+        "ff0e::db8",
+        "ff12::7",
+        "ff1e::1",
+        "ff32::1",
+        "ff3e::8000:1",
+        "ff7e::1",
+        "ffff::",
+        "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+    ];
+    let ours = [
+        "2001:db8:0:1::",
+        "2001:db8:0:1::1",
+        "2001:db8:0:1::2",
+        "2001:db8:0:1::100",
+        "2001:db8:0:1::200",
+        "2001:db8:0:1::ffff",
+        "2001:db8:0:1:1::",
+        "2001:db8:0:1:200:5eff:fe00:1",
+        "2001:db8:0:1:8000::1",
+        "2001:db8:0:1:fdff:ffff:ffff:fffe",
+        "2001:db8:0:1:fdff:ffff:ffff:ff80",
+        "2001:db8:0:1:ffff:ffff:ffff:ffff",
+    ];
+    let random = (0..15_u128).map(|n| Ipv6Addr::from_bits((0xff0e << 112) | (n * 7919)));
+    let none = special.iter().map(|text| (text.parse().unwrap(), 164));
+    let back = ours.iter().map(|text| (text.parse().unwrap(), 174));
+    let all: Vec<(Ipv6Addr, u8)> =
+        none.chain(random.map(|address| (address, 164))).chain(back).collect();
+    assert_eq!(all.len(), 60);
+    let mut lab = Lab::new();
+    for (sequence, (address, status)) in (1..).zip(all) {
+        let answer = lab.register(bu(sequence, 100, vec![v6(1, address)]));
+        assert_eq!(answer.status.0, status, "{address}");
+        assert!(lab.care_of().is_empty(), "{address} is bound");
+    }
+}
+
 #[test]
 fn care_of_inside_a_home_prefix_is_refused() {
     let mut lab = Lab::new();

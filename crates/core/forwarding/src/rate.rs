@@ -85,7 +85,7 @@ impl NetworkLimit {
 
     /// The same for a node whose address others cannot choose: it shares no bucket with its neighbours.
     pub(crate) fn allow_node(&mut self, now: Millis, node: Ipv6Addr) -> bool {
-        self.take(now, Mix::new(SEED).v6(node).finish())
+        self.take(now, Mix::new(self.seed).v6(node).finish())
     }
 
     /// The same for IPv4, where a /24 network shares a bucket.

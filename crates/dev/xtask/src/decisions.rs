@@ -17,7 +17,7 @@ fn names(cell: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What the sources define: the word behind `fn` or `const`, and the fields and variants of types.
-fn defined(folder: &Path, found: &mut BTreeSet<String>) {
+pub(crate) fn defined(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {

@@ -11,6 +11,7 @@ mod decisions;
 mod differential;
 mod e2e;
 mod failover;
+mod flood;
 mod fuzz;
 mod ikev2_lab;
 mod image;
@@ -27,6 +28,7 @@ mod rfc;
 mod rules_lint;
 mod sim;
 mod suite;
+mod threats;
 mod tools;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -92,6 +94,12 @@ enum Task {
         #[arg(long, default_value_t = 5)]
         kills: u32,
     },
+    /// Flood a cluster with each kind of input while honest mobile nodes refresh; needs root.
+    Flood {
+        /// Of each kind, 1 to 3600.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+    },
     /// Throw random octets at every parser and machine under libFuzzer.
     Fuzz(fuzz::Options),
     /// Let a real IKE daemon's endpoint follow a mobile node, in user-mode-linux guests; needs root.
@@ -124,6 +132,8 @@ enum Task {
     RulesLint,
     /// Simulate clusters under faults that seeds decide, or look whether planted bugs are found.
     Sim(sim::Options),
+    /// Run the tests of each threat in docs/security.md.
+    Threats,
     /// Run every test: unit, property, integration, and documentation.
     Test,
 }
@@ -160,6 +170,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::Differential(options) => differential::run(options)?,
         Task::E2e => e2e::run()?,
         Task::Failover { kills } => failover::run(*kills)?,
+        Task::Flood { seconds } => flood::run(*seconds)?,
         Task::Fuzz(options) => fuzz::run(&root, options)?,
         Task::Ikev2Lab => ikev2_lab::run()?,
         Task::Image(options) => image::run(&root, options)?,
@@ -175,6 +186,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Task::RulesLint => rules_lint::check(&root)?,
         Task::Sim(options) => sim::run(&root, options)?,
         Task::Test => suite::run(&root)?,
+        Task::Threats => threats::run(&root)?,
     };
     if let Some(file) = &arguments.json {
         report.write(file)?;

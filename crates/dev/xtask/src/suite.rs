@@ -1,6 +1,7 @@
 //! Every test of the tree in one command.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
@@ -38,6 +39,35 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<Report> {
     report.figure("duration", begun.elapsed().as_secs_f64(), "s");
     eprintln!("{} passed, {} failed, {} skipped", report.passed, report.failed, report.skipped);
     Ok(report)
+}
+
+/// How the tests that a filter of nextest selects have ended, by the last part of their names; false for one that
+/// was ignored, too.
+pub(crate) fn outcomes(root: &Path, filter: &str) -> anyhow::Result<BTreeMap<String, bool>> {
+    let mut command = Command::new("cargo");
+    command
+        .args(["nextest", "run", "--workspace", "--no-fail-fast", "-E", filter])
+        .args(["--message-format", "libtest-json"])
+        .env("NEXTEST_EXPERIMENTAL_LIBTEST_JSON", "1");
+    let mut outcomes = BTreeMap::new();
+    run_counting(command, root, |line, report| {
+        count_event(line, report);
+        if let Some((name, passed)) = outcome_of(line) {
+            // Of two with one name both have to pass.
+            let all = outcomes.entry(name).or_insert(true);
+            *all = *all && passed;
+        }
+    })?;
+    Ok(outcomes)
+}
+
+/// The end of one test in libtest's JSON: `package::binary$module::name`.
+fn outcome_of(line: &str) -> Option<(String, bool)> {
+    let event: serde_json::Value = serde_json::from_str(line).ok()?;
+    let (kind, ended) = (event["type"].as_str()?, event["event"].as_str()?);
+    let name = event["name"].as_str().filter(|_| kind == "test" && ended != "started")?;
+    let name = name.rsplit(['$', ':']).next()?;
+    Some((name.to_owned(), ended == "ok"))
 }
 
 /// nextest talks to people on standard error, so standard output is free for the counts.

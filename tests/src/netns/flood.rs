@@ -14,10 +14,10 @@ use homeport_api::admin::Subscriber;
 use homeport_hostnet::{Namespace, Network, Route};
 use homeport_wire::{
     Bid, BidOption, CareOfTestInit, DiscoveryFlags, HomeTestInit, Icmpv6, Message, Options,
-    PacketBuilder, encapsulate_v6, mobility_packet, protocol, udp_v4_packet, walk,
+    PacketBuilder, PseudoHeader, encapsulate_v6, mobility_packet, protocol, udp_v4_packet, walk,
 };
 
-use super::lab::{AGENT_IPV4, Lab};
+use super::lab::Lab;
 use super::raw::{RawLink, echo_request};
 use super::{Figure, Outcome, possible};
 use crate::updates::{Association, HOME_AGENT, Update, acknowledgement, home_address};
@@ -35,6 +35,8 @@ const ATTEMPTS: [Duration; 3] =
 /// Networks of the flood.
 const FLOOD_NETWORKS: &str = "2001:db8:e000::/36";
 const FLOOD_NETWORKS_V4: &str = "198.18.0.0/15";
+/// The home agent's IPv4 address.
+const AGENT_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const KEY: [u8; 16] = *b"honest-node-key!";
 const SPI: u32 = 0x100;
 const NAI: &str = "";
@@ -65,14 +67,12 @@ const KINDS: [(&str, Make); 14] = [
         mobility(n, &Message::CareOfTestInit(message))
     }),
     ("unknown_messages", |n| {
-        let mut packet = forged(n).packet();
-        let at = walk(&packet).map_or(0, |walked| walked.upper_offset);
-        packet[at + 2] = 0xee;
-        let walked = walk(&packet).expect("our own packet");
-        let octets = homeport_wire::with_checksum_zeroed(walked.payload);
-        let sum = homeport_wire::checksum(walked.pseudo_header(), &octets).to_be_bytes();
-        packet[at + 4..at + 6].copy_from_slice(&sum);
-        packet
+        // Home Address option and addresses of a Binding Update, and a Mobility Header of an unknown type.
+        let (source, home) = (source(n), honest(n));
+        let mut octets = vec![protocol::NO_NEXT, 1, 0xee, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let sum = homeport_wire::checksum(PseudoHeader::mobility(home, HOME_AGENT), &octets);
+        octets.splice(4..6, sum.to_be_bytes());
+        mobility_packet(source, HOME_AGENT, Some(home), None, &octets)
     }),
     ("discoveries", |n| {
         let anycast = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0xfdff, 0xffff, 0xffff, 0xfffe);
@@ -107,10 +107,9 @@ const KINDS: [(&str, Make); 14] = [
     }),
     ("udp_octets", |n| {
         let [.., high, low] = n.to_be_bytes();
-        let peer = Ipv4Addr::new(198, 18, if n % 2 == 0 { 1 } else { high }, low);
-        let agent = AGENT_IPV4.parse().expect("an address");
+        let peer = Ipv4Addr::new(198, 18, if n.is_multiple_of(2) { 1 } else { high }, low);
         let octets: Vec<u8> = (0..64).map(|at| mixed(n + at)).collect();
-        udp_v4_packet((peer, 40_000), (agent, 4191), &octets)
+        udp_v4_packet((peer, 40_000), (AGENT_V4, 4191), &octets)
     }),
 ];
 
@@ -122,7 +121,7 @@ fn mixed(n: u64) -> u8 {
 /// Every other packet comes from one network, the others from one of a million.
 fn source(n: u64) -> Ipv6Addr {
     let [.., c, b, a] = n.wrapping_mul(0x9e37_79b9).to_be_bytes();
-    let network = if n % 2 == 0 { 1 } else { u16::from_be_bytes([b, a]) };
+    let network = if n.is_multiple_of(2) { 1 } else { u16::from_be_bytes([b, a]) };
     Ipv6Addr::new(0x2001, 0xdb8, 0xe000 | u16::from(c & 0x0f), network, 0, 0, 0, 0x66)
 }
 
@@ -317,9 +316,10 @@ async fn refresh(
 async fn acknowledged(seen: &Seen, care_of: Ipv6Addr, sequence: u16, patience: Duration) -> bool {
     let end = Instant::now() + patience;
     while Instant::now() < end {
-        let all = seen.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = all.get(&care_of).copied();
-        drop(all);
+        let newest = {
+            let all = seen.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+            all.get(&care_of).copied()
+        };
         if newest == Some(sequence) {
             return true;
         }

@@ -38,6 +38,9 @@ pub struct Punt {
     /// It came out of a tunnel without UDP from a bound care-of address, and the answer goes into one: to
     /// be kept for [`crate::Forwarding::answer`].
     pub tunnelled: bool,
+    /// It comes from a care-of address that is bound to `sender`: when there is no room for all, such packets
+    /// go first.
+    pub bound: bool,
     /// The mobile node: its home address where the packet names one, else the packet's source.
     /// Packets with the same one should go to the same front-end, so that they stay in order.
     pub sender: Ipv6Addr,

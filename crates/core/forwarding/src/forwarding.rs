@@ -69,8 +69,8 @@ impl Default for Config {
             errors_per_network: Rate { per_sec: 10, burst: 50 },
             errors_overall: Rate { per_sec: 1000, burst: 1000 },
             signalling_per_home: Rate { per_sec: 200, burst: 400 },
-            signalling_per_network: Rate { per_sec: 1000, burst: 2000 },
-            signalling_overall: Rate { per_sec: 20_000, burst: 20_000 },
+            signalling_per_network: Rate { per_sec: 500, burst: 1000 },
+            signalling_overall: Rate { per_sec: 5000, burst: 5000 },
             fragment_seed: 0,
             follow_moves: false,
         }

@@ -278,7 +278,7 @@ impl Forwarding {
             return out.push(Action::Drop(DropReason::SignallingRateLimited));
         }
         let packet = packet.octets.to_vec();
-        out.push(Action::Punt(Punt { outer, tunnelled, sender, packet }));
+        out.push(Action::Punt(Punt { outer, tunnelled, bound: is_bound, sender, packet }));
     }
 
     /// The packet comes from a care-of address of its home address.

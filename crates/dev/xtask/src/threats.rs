@@ -30,9 +30,7 @@ fn read(page: &str) -> anyhow::Result<Vec<Threat>> {
             Ok(Threat { name: format!("T{number}"), what: what.to_owned(), tests })
         })
         .collect::<anyhow::Result<_>>()?;
-    let names: Vec<&str> = threats.iter().map(|it| it.name.as_str()).collect();
-    let expected: Vec<String> = (1..=THREATS).map(|n| format!("T{n}")).collect();
-    ensure!(names == expected, "docs/security.md has the threats {names:?}");
+    ensure!(threats.len() <= THREATS, "docs/security.md has {} threats", threats.len());
     Ok(threats)
 }
 
@@ -45,7 +43,13 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<Report> {
     let outcomes = suite::outcomes(root, &filter.join(" or "))?;
     let mut report = Report::default();
     let mut entries = BTreeMap::new();
-    for Threat { name, what, tests } in threats {
+    for number in 1..=THREATS {
+        let name = format!("T{number}");
+        let Some(Threat { what, tests, .. }) = threats.iter().find(|it| it.name == name) else {
+            report.count(false);
+            println!("FAILED {name}: docs/security.md has no row for it");
+            continue;
+        };
         let passed = |test: &String| outcomes.get(test).copied().unwrap_or(false);
         let failed: Vec<&String> = tests.iter().filter(|test| !passed(test)).collect();
         let holds = failed.is_empty() && !tests.is_empty();

@@ -85,7 +85,7 @@ pub struct SignallingConfig {
 
 impl Default for SignallingConfig {
     fn default() -> Self {
-        Self { per_network_per_second: 1000, overall_per_second: 20_000 }
+        Self { per_network_per_second: 500, overall_per_second: 5000 }
     }
 }
 

@@ -172,6 +172,10 @@ impl FrontEnds {
         };
         let best = self.up.iter().max_by_key(|(index, _)| weight(index));
         let (index, queue) = best.ok_or("no_front_end")?;
+        // The other half is for those who are bound: no flood of strangers keeps them out.
+        if !punt.bound && queue.capacity() <= limits::PUNTS_WAITING_MAX / 2 {
+            return Err("punt_queue_full");
+        }
         let index = *index;
         self.tickets = self.tickets.wrapping_add(1) & !TUNNELLED;
         let ticket = self.tickets.max(1) | if punt.tunnelled { TUNNELLED } else { 0 };
@@ -250,7 +254,7 @@ mod tests {
 
     fn punt(host: u16, tunnelled: bool) -> Punt {
         let sender = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, host);
-        Punt { outer: None, tunnelled, sender, packet: vec![0x60] }
+        Punt { outer: None, tunnelled, bound: true, sender, packet: vec![0x60] }
     }
 
     #[test]

@@ -16,6 +16,10 @@ use tracing_subscriber::{
 
 use crate::config::{LogFormat, TelemetryConfig};
 
+mod one_line;
+
+use one_line::OneLine;
+
 /// How long the last spans may take to leave when the process ends.
 const FLUSH_MAX: Duration = Duration::from_secs(3);
 
@@ -102,12 +106,11 @@ fn filter_of(directives: &str) -> Result<EnvFilter, TelemetryError> {
 }
 
 fn log_layer(format: LogFormat, filter: reload::Layer<EnvFilter, Registry>) -> Boxed {
-    let layer = fmt::layer().with_writer(io::stderr);
+    use io::IsTerminal as _;
+    let has_colours = matches!(format, LogFormat::Text) && io::stderr().is_terminal();
+    let layer = fmt::layer().with_writer(OneLine { to: io::stderr, format, has_colours });
     match format {
-        LogFormat::Text => {
-            use io::IsTerminal as _;
-            layer.with_ansi(io::stderr().is_terminal()).with_filter(filter).boxed()
-        }
+        LogFormat::Text => layer.with_ansi(has_colours).with_filter(filter).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
     }
 }

@@ -54,7 +54,7 @@ fn signalling_is_handed_on_as_it_came() {
     ];
     for (what, sender, packet) in rows {
         let actions = handle(&mut forwarding(), &packet);
-        let expected = Punt { outer: None, tunnelled: false, sender, packet };
+        let expected = Punt { outer: None, tunnelled: false, bound: false, sender, packet };
         assert_eq!(actions, [Action::Punt(expected)], "{what}");
     }
 }
@@ -67,7 +67,8 @@ fn signalling_out_of_a_tunnel_is_handed_on_as_such() {
         PacketBuilder::new(HOME, AGENT).build(protocol::ESP, &[1; 40]),
     ] {
         let actions = handle(&mut forwarding(), &tunnelled(CARE_OF_1, &inner));
-        let expected = Punt { outer: None, tunnelled: true, sender: HOME, packet: inner };
+        let expected =
+            Punt { outer: None, tunnelled: true, bound: true, sender: HOME, packet: inner };
         assert_eq!(actions, [Action::Punt(expected)]);
     }
 }

@@ -49,7 +49,8 @@ fn a_large_binding_update_is_handed_on_whole() {
         assert_eq!(handle(&mut forwarding, fragment), WAITS);
     }
     let actions = handle(&mut forwarding, &fragments[3]);
-    let expected = Punt { outer: None, tunnelled: false, sender: HOME, packet: large_update() };
+    let expected =
+        Punt { outer: None, tunnelled: false, bound: true, sender: HOME, packet: large_update() };
     assert_eq!(actions, [Action::Punt(expected)]);
     assert_eq!(handle(&mut forwarding, &fragments[3]), WAITS, "nothing is left of it");
 }

@@ -54,7 +54,8 @@ fn signalling_is_handed_on_as_it_came() {
     ];
     for (what, sender, packet) in rows {
         let actions = handle(&mut forwarding(), &packet);
-        let expected = Punt { outer: None, tunnelled: false, bound: false, sender, packet };
+        let bound = what == "MPS from a bound address";
+        let expected = Punt { outer: None, tunnelled: false, bound, sender, packet };
         assert_eq!(actions, [Action::Punt(expected)], "{what}");
     }
 }

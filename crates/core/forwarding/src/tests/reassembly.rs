@@ -50,7 +50,7 @@ fn a_large_binding_update_is_handed_on_whole() {
     }
     let actions = handle(&mut forwarding, &fragments[3]);
     let expected =
-        Punt { outer: None, tunnelled: false, bound: true, sender: HOME, packet: large_update() };
+        Punt { outer: None, tunnelled: false, bound: false, sender: HOME, packet: large_update() };
     assert_eq!(actions, [Action::Punt(expected)]);
     assert_eq!(handle(&mut forwarding, &fragments[3]), WAITS, "nothing is left of it");
 }

@@ -28,7 +28,7 @@ fn a_binding_update_in_udp_is_handed_on_with_its_outer_end_points() {
     let expected = Action::Punt(Punt {
         outer: Some(UdpOuter { peer: NAT, local: LOCAL }),
         tunnelled: false,
-        bound: true,
+        bound: false,
         sender: HOME,
         packet: inner.clone(),
     });

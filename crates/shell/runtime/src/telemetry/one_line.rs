@@ -87,7 +87,7 @@ fn shown(record: &str, format: LogFormat, has_colours: bool) -> Cow<'_, str> {
 }
 
 /// Control characters, and those that turn the direction of text or end a line (Unicode Annex 9, 14).
-const fn is_escaped(c: char) -> bool {
+fn is_escaped(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -95,7 +95,6 @@ const fn is_escaped(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
     use std::sync::{Arc, Mutex};
 
     use tracing_subscriber::layer::SubscriberExt as _;

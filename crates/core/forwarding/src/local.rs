@@ -230,7 +230,7 @@ impl Forwarding {
         if !self.care_of_answers.allow_node(now, home_address) {
             return out.push(Action::Drop(DropReason::CareOfAnswerRateLimited));
         }
-        punt(packet, walk, via, out);
+        self.punt(now, packet, walk, via, out);
     }
 
     /// RFC 4443 §4.2. To a mobile node that named its home address the reply takes the way of RFC

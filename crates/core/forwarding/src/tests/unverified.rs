@@ -108,7 +108,7 @@ fn an_answer_is_handed_on_while_one_is_waited_for() {
     let mut forwarding = with(Config::default(), one_of_two());
     let punt = |packet: &[u8], tunnelled| {
         let packet = packet.to_vec();
-        [Action::Punt(Punt { outer: None, tunnelled, sender: HOME, packet })]
+        [Action::Punt(Punt { outer: None, tunnelled, bound: true, sender: HOME, packet })]
     };
     assert_eq!(handle(&mut forwarding, &away), punt(&away, false));
     let inner = answer(HOME, false, &data);

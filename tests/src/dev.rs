@@ -198,6 +198,16 @@ impl DevCluster {
         Self::start_with(Build::Debug, &arguments, Stdio::piped()).await
     }
 
+    /// The same without TLS: for tests that speak as a front-end, a forwarder or an agent does.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_in_namespaces_plain(authentication: &str) -> Result<Self> {
+        let mode = ["--mode", "tun", "--end-with-stdin", "--plaintext", "--authentication"];
+        let arguments = [&mode[..], &[authentication]].concat();
+        Self::start_with(Build::Debug, &arguments, Stdio::piped()).await
+    }
+
     /// Starts it as root with IPv6 links in namespaces, authenticated as `dev` does by default.
     ///
     /// # Errors

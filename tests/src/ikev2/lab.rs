@@ -15,6 +15,7 @@ use homeport_api::admin::{
 use homeport_hostnet::Namespace;
 use homeport_wire::BaFlags;
 use tempfile::TempDir;
+use tonic::Code;
 
 use super::guest::{Guest, fixture};
 use super::node::Node;
@@ -59,7 +60,7 @@ const fn care_of(place: u16) -> Ipv6Addr {
 impl Lab {
     /// Starts it, with this suite for what the daemons negotiate.
     pub(super) async fn start(suite: &str) -> Result<Self> {
-        let cluster = DevCluster::start_in_namespaces("none").await?;
+        let cluster = DevCluster::start_in_namespaces_plain("none").await?;
         let router = cluster.endpoints()?.namespaces.context("no namespaces")?.router;
         let folder = tempfile::tempdir()?;
         build_network(&router)?;
@@ -133,25 +134,42 @@ impl Lab {
     }
 
     /// The home prefix takes what comes in ESP, and knows the mobile node.
+    /// Guests that start take the processors, so that another replica may come to lead meanwhile: each call is
+    /// made until a leader has taken it.
     async fn provision(&self) -> Result<()> {
-        let leader = channel_to(&self.cluster.leader().await?).await?;
-        let mut client = HomePrefixesClient::new(leader.clone());
-        let get = GetHomePrefixRequest { prefix: HOME_PREFIX.to_owned() };
-        let mut home_prefix = client.get_home_prefix(get).await?.into_inner();
+        let name = || HOME_PREFIX.to_owned();
+        let mut home_prefix = eventually("the home prefix", async || {
+            let leader = channel_to(&self.cluster.leader().await?).await?;
+            let get = GetHomePrefixRequest { prefix: name() };
+            Ok(HomePrefixesClient::new(leader).get_home_prefix(get).await?.into_inner())
+        })
+        .await?;
         home_prefix.authentication = Authentication::Ipsec.into();
         home_prefix.revision = 0;
         // How mobile nodes are authenticated cannot change.
-        let delete =
-            DeleteHomePrefixRequest { prefix: HOME_PREFIX.to_owned(), ..Default::default() };
-        client.delete_home_prefix(delete).await?;
-        let create =
-            CreateHomePrefixRequest { home_prefix: Some(home_prefix), ..Default::default() };
-        client.create_home_prefix(create).await?;
+        eventually("the home prefix to be gone", async || {
+            let leader = channel_to(&self.cluster.leader().await?).await?;
+            let delete = DeleteHomePrefixRequest { prefix: name(), ..Default::default() };
+            done_or(
+                HomePrefixesClient::new(leader).delete_home_prefix(delete).await,
+                Code::NotFound,
+            )
+        })
+        .await?;
         let subscriber =
             Subscriber { home_address: HOME_ADDRESS.to_string(), ..Default::default() };
-        let create = CreateSubscriberRequest { subscriber: Some(subscriber), ..Default::default() };
-        SubscribersClient::new(leader).create_subscriber(create).await?;
-        Ok(())
+        eventually("the home prefix with IPsec, and its subscriber", async || {
+            let leader = channel_to(&self.cluster.leader().await?).await?;
+            let home_prefix = Some(home_prefix.clone());
+            let create = CreateHomePrefixRequest { home_prefix, ..Default::default() };
+            let created = HomePrefixesClient::new(leader.clone()).create_home_prefix(create).await;
+            done_or(created, Code::AlreadyExists)?;
+            let subscriber = Some(subscriber.clone());
+            let create = CreateSubscriberRequest { subscriber, ..Default::default() };
+            let created = SubscribersClient::new(leader).create_subscriber(create).await;
+            done_or(created, Code::AlreadyExists)
+        })
+        .await
     }
 
     async fn start_capture(&mut self) -> Result<Capture> {
@@ -353,4 +371,13 @@ fn ip(namespace: &str, arguments: &[&str]) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "ip {}: {said}", arguments.join(" "));
     Ok(())
+}
+
+/// An attempt whose answer was lost may have done it.
+fn done_or<T>(result: Result<T, tonic::Status>, already: Code) -> Result<()> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(status) if status.code() == already => Ok(()),
+        Err(status) => Err(status.into()),
+    }
 }

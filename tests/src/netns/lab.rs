@@ -72,6 +72,16 @@ impl Lab {
     /// The same without captures of all that passes the forwarders.
     pub(super) async fn start_unseen(authentication: &str) -> Result<Self> {
         let cluster = DevCluster::start_in_namespaces(authentication).await?;
+        Self::in_cluster(cluster, authentication).await
+    }
+
+    /// The same without TLS, to speak to the store as a front-end does.
+    pub(super) async fn start_plain(authentication: &str) -> Result<Self> {
+        let cluster = DevCluster::start_in_namespaces_plain(authentication).await?;
+        Self::in_cluster(cluster, authentication).await
+    }
+
+    async fn in_cluster(cluster: DevCluster, authentication: &str) -> Result<Self> {
         let endpoints = cluster.endpoints()?;
         let namespaces = endpoints.namespaces.context("there are no namespaces")?;
         for host in [&namespaces.correspondent, &namespaces.mobile_node] {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use homeport_binding::{Outcome, Registration, Verdict};
+use homeport_binding::{Outcome, Registration, Verdict, WireSource};
 use homeport_hostnet::Namespace;
 use homeport_wire::{Lifetime, protocol, walk};
 use tokio::task::JoinHandle;
@@ -72,7 +72,7 @@ pub async fn test(moves: Moves) -> Result<()> {
 impl Moves {
     /// Runs it in a laboratory of its own, which is gone afterwards.
     pub async fn run(self) -> super::Outcome {
-        let mut lab = match Lab::start_unseen("none").await {
+        let mut lab = match Lab::start_plain("none").await {
             Ok(lab) => lab,
             Err(error) => {
                 let result = Err(error.context("the laboratory"));
@@ -226,6 +226,8 @@ impl<'l> Mover<'l> {
             let [a, b, c, d] = self.care_ofs.to_be_bytes().map(u16::from);
             let fresh = Ipv6Addr::new(0x2001, 0xdb8, 0xc0, 0, 0, 0, a << 8 | b, c << 8 | d);
             command.bids = vec![bid_request(1, fresh)];
+            // It comes from there, so that packets take it at once.
+            command.source = WireSource::Ipv6(fresh);
             let begins = if home.bound.is_some() && leaves {
                 command.lifetime = Lifetime(0);
                 None

@@ -68,7 +68,7 @@ fn schema_and_explanation_are_printed() {
     assert_eq!(schema["properties"]["processes"]["items"]["required"][0], "name");
     let all: Value = serde_json::from_slice(&config(&["schema"]).stdout).unwrap();
     assert_eq!(all["noc"], schema);
-    assert_eq!(all.as_object().unwrap().len(), 4);
+    assert_eq!(all.as_object().unwrap().len(), 5);
 
     let output = config(&["explain", "xdp.keep_sec"]);
     assert_eq!(output.status.code(), Some(1));

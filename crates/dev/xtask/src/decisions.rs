@@ -32,7 +32,7 @@ pub(crate) fn defined(folder: &Path, found: &mut BTreeSet<String>) {
 fn definition(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let end = |text: &str| text.find(|c: char| !c.is_alphanumeric() && c != '_');
-    for keyword in ["const fn ", "fn ", "const "] {
+    for keyword in ["const fn ", "async fn ", "fn ", "const "] {
         let behind = |at: usize| &line[at + keyword.len()..];
         if let Some(at) = line.find(keyword).filter(|at| *at == 0 || line.starts_with("pub")) {
             return behind(at).get(..end(behind(at))?);

@@ -386,7 +386,7 @@ async fn bindings_are_listed_page_by_page() {
     assert_exit(&listed, 0);
     let table = text(&listed.stdout);
     assert_eq!(table.lines().count(), 1 + 2 * 3, "{table}");
-    let row = "2001:db8:0:1::2  7         2    192.0.2.44      40000     yes  -         no    12 s";
+    let row = "2001:db8:0:1::2  7         2    192.0.2.44      40000     yes  -         no    yes       12 s";
     assert!(table.contains(row), "{table}");
     let some = run(&[&store.endpoint], &["-o", "json", "bindings", "list", "--limit", "2"]).await;
     let json: serde_json::Value = serde_json::from_slice(&some.stdout).expect("is JSON");

@@ -51,3 +51,16 @@ where
     items.truncate(limit);
     Ok(items)
 }
+
+/// The octets of a key; space around it is of the file that it was in.
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text
+        .trim()
+        .chars()
+        .map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok()))
+        .collect::<Option<_>>()?;
+    let pairs = digits.chunks_exact(2);
+    let whole = pairs.remainder().is_empty();
+    let octets = pairs.map(|pair| pair.iter().fold(0, |octet, digit| octet << 4 | digit));
+    whole.then(|| octets.collect())
+}

@@ -101,17 +101,17 @@ impl Suite {
     /// With the length that would do.
     pub fn check(self, keys: &Keys) -> Result<(), KeyError> {
         let suite = self.name();
-        let (got, fits) = (keys.encryption.len(), keys.encryption.len());
+        let got = keys.encryption.len();
         let (fits, expected) = match self {
             Self::AesGcm16 => (
-                matches!(fits, 20 | 28 | 36),
+                matches!(got, 20 | 28 | 36),
                 "20, 28 or 36: the key of 16, 24 or 32 and the salt of 4 octets behind it",
             ),
             Self::AesCbcHmacSha256 | Self::AesCbcHmacSha384 | Self::AesCbcHmacSha512 => {
-                (matches!(fits, 16 | 24 | 32), "16, 24 or 32")
+                (matches!(got, 16 | 24 | 32), "16, 24 or 32")
             }
             Self::NullHmacSha256 | Self::NullHmacSha384 | Self::NullHmacSha512 => {
-                (fits == 0, "none")
+                (got == 0, "none")
             }
         };
         if !fits {

@@ -10,6 +10,7 @@ use homeport_api::admin::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::hexadecimal;
 use crate::{
     arguments::{AssociationAction, CreateAssociation, Format, Protects},
     cluster::{Cluster, Effect},
@@ -119,8 +120,8 @@ fn message(create: &CreateAssociation) -> Result<SecurityAssociation, Failure> {
     let direction = |spi, [encryption, authentication]: [(&str, &str); 2]| {
         Ok::<_, Failure>(EspDirection {
             spi,
-            encryption_key: hexadecimal(create, encryption)?.into(),
-            authentication_key: hexadecimal(create, authentication)?.into(),
+            encryption_key: key(create, encryption)?.into(),
+            authentication_key: key(create, authentication)?.into(),
         })
     };
     let inbound = direction(
@@ -170,16 +171,8 @@ fn keys(file: &Path) -> Result<KeysFile, Failure> {
     toml::from_str(&text).map_err(|error: toml::de::Error| wrong(&error.message()))
 }
 
-fn hexadecimal(create: &CreateAssociation, (name, text): (&str, &str)) -> Result<Vec<u8>, Failure> {
-    let digits =
-        text.trim().chars().map(|digit| digit.to_digit(16).and_then(|it| u8::try_from(it).ok()));
-    let digits =
-        digits.collect::<Option<Vec<u8>>>().filter(|digits| digits.len().is_multiple_of(2));
-    let octets = digits.map(|digits| {
-        let pairs = digits.chunks_exact(2);
-        pairs.map(|pair| pair.iter().fold(0, |octet, digit| octet << 4 | digit)).collect()
-    });
-    octets.ok_or_else(|| {
+fn key(create: &CreateAssociation, (name, text): (&str, &str)) -> Result<Vec<u8>, Failure> {
+    hexadecimal(text).ok_or_else(|| {
         let file = create.keys_file.display();
         Failure::Usage(format!(
             "--keys-file {file}: {name}: expected hexadecimal digits, two for each octet"

@@ -11,6 +11,7 @@ use homeport_api::admin::{
 };
 use serde_json::{Value, json};
 
+use super::hexadecimal;
 use crate::{
     arguments::{CreateSubscriber, Format, SubscriberAction},
     cluster::{Cluster, Effect},
@@ -121,7 +122,7 @@ fn key(create: &CreateSubscriber) -> Result<Vec<u8>, Failure> {
         Failure::Usage(what)
     };
     if let Some(digits) = &create.key_hex {
-        return hexadecimal(digits).ok_or_else(|| wrong("--key-hex"));
+        return key_octets(digits).ok_or_else(|| wrong("--key-hex"));
     }
     let Some(file) = &create.key_file else {
         return Ok(Vec::new());
@@ -133,7 +134,7 @@ fn key(create: &CreateSubscriber) -> Result<Vec<u8>, Failure> {
         return Ok(octets);
     }
     let digits = std::str::from_utf8(&octets).ok();
-    digits.and_then(hexadecimal).ok_or_else(|| {
+    digits.and_then(key_octets).ok_or_else(|| {
         wrong(&format!("--key-file {}: neither {KEY_OCTETS} octets; it", file.display()))
     })
 }
@@ -148,17 +149,8 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     Ok(octets)
 }
 
-fn hexadecimal(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text
-        .trim()
-        .chars()
-        .map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok()))
-        .collect::<Option<_>>()?;
-    let octets: Vec<u8> = digits
-        .chunks_exact(2)
-        .map(|pair| pair.iter().fold(0, |octet, digit| octet << 4 | digit))
-        .collect();
-    (digits.len() == KEY_OCTETS * 2).then_some(octets)
+fn key_octets(text: &str) -> Option<Vec<u8>> {
+    hexadecimal(text).filter(|octets| octets.len() == KEY_OCTETS)
 }
 
 fn rows(subscriber: &Subscriber) -> Vec<Vec<String>> {
@@ -204,10 +196,10 @@ mod tests {
     #[test]
     fn a_key_is_sixteen_octets_in_hexadecimal() {
         let digits = "000102030405060708090a0B0c0D0e0f";
-        assert_eq!(hexadecimal(digits), Some((0..16).collect()));
-        assert_eq!(hexadecimal(&format!(" {digits}\n")), Some((0..16).collect()));
+        assert_eq!(key_octets(digits), Some((0..16).collect()));
+        assert_eq!(key_octets(&format!(" {digits}\n")), Some((0..16).collect()));
         for wrong in ["", "00", &digits[1..], &format!("{digits}00"), &digits.replace('a', "g")] {
-            assert_eq!(hexadecimal(wrong), None, "{wrong}");
+            assert_eq!(key_octets(wrong), None, "{wrong}");
         }
     }
 }

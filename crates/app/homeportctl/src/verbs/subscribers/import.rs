@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tonic::Code;
 
-use super::hexadecimal;
+use super::key_octets;
 use crate::{
     arguments::{Format, ImportSubscribers},
     cluster::{Cluster, Effect},
@@ -113,7 +113,7 @@ fn read(file: &Path) -> Result<Vec<(u64, Subscriber)>, Failure> {
 /// Errors never show the key.
 fn message(line: Line) -> Result<Subscriber, String> {
     let key = line.key_hex.map(|digits| {
-        hexadecimal(&digits).ok_or("key_hex: is not a key; expected 32 hexadecimal digits")
+        key_octets(&digits).ok_or("key_hex: is not a key; expected 32 hexadecimal digits")
     });
     if line.home_address.parse::<std::net::Ipv6Addr>().is_err() {
         return Err(format!("home_address: {:?} is not an IPv6 address", line.home_address));
